@@ -1,0 +1,83 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+let strict: [SwiftSetting] = [
+    .enableUpcomingFeature("ExistentialAny"),
+    .enableUpcomingFeature("MemberImportVisibility"),
+    .enableUpcomingFeature("InternalImportsByDefault"),
+    .enableUpcomingFeature("NonisolatedNonsendingByDefault"),
+]
+
+/// A target of ours below `Sources/`, with the language features that all of them share.
+func module(_ name: String, _ dependencies: [Target.Dependency] = []) -> Target {
+    .target(name: name, dependencies: dependencies, swiftSettings: strict)
+}
+
+func program(_ name: String, _ dependencies: [Target.Dependency], path: String? = nil) -> Target {
+    .executableTarget(name: name, dependencies: dependencies, path: path, swiftSettings: strict)
+}
+
+func tests(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
+    .testTarget(name: name, dependencies: dependencies, swiftSettings: strict)
+}
+
+func library(_ name: String, pkgConfig: String, apt: String) -> Target {
+    .systemLibrary(name: name, pkgConfig: pkgConfig, providers: [.apt([apt])])
+}
+
+let logging: Target.Dependency = .product(name: "Logging", package: "swift-log")
+let nio: [Target.Dependency] = [
+    .product(name: "NIOCore", package: "swift-nio"),
+    .product(name: "NIOPosix", package: "swift-nio"),
+    .product(name: "NIOHTTP1", package: "swift-nio"),
+]
+
+let package = Package(
+    name: "proxy-gpt",
+    products: [
+        .executable(name: "proxy-gpt-worker", targets: ["Worker"]),
+        .executable(name: "mock-upstream", targets: ["MockUpstream"]),
+        .executable(name: "load-generator", targets: ["LoadGenerator"]),
+    ],
+    dependencies: [
+        .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
+        .package(url: "https://github.com/apple/swift-nio", from: "2.101.2"),
+    ],
+    targets: [
+        library("CFastCGI", pkgConfig: "fcgi", apt: "libfcgi-dev"),
+        library("CSQLite", pkgConfig: "sqlite3", apt: "libsqlite3-dev"),
+        library("CCurl", pkgConfig: "libcurl", apt: "libcurl4-openssl-dev"),
+        library("COpenSSL", pkgConfig: "libcrypto", apt: "libssl-dev"),
+        .systemLibrary(name: "CLinux"),
+
+        module("ProxyGPT"),
+        module("EventLoop", ["CLinux"]),
+        module("FastCGI", ["CFastCGI", "EventLoop"]),
+        module("Credentials", ["COpenSSL", "ProxyGPT", "EventLoop"]),
+        module("SQLStorage", ["CSQLite", "ProxyGPT", "EventLoop", logging]),
+        module("CurlUpstream", ["CCurl", "ProxyGPT", "EventLoop", logging]),
+        module("HTTPAPI", ["ProxyGPT", "Credentials", logging]),
+
+        program(
+            "Worker",
+            [
+                "ProxyGPT", "EventLoop", "FastCGI", "Credentials", "SQLStorage", "CurlUpstream",
+                "HTTPAPI", logging,
+            ]),
+        program("MockUpstream", nio),
+        program("LoadGenerator", nio, path: "Benchmarks/Load"),
+
+        tests("ProxyGPTTests", ["ProxyGPT"]),
+        tests("EventLoopTests", ["EventLoop"]),
+        tests("FastCGITests", ["FastCGI", "EventLoop"]),
+        tests("CredentialsTests", ["Credentials", "ProxyGPT"]),
+        tests("SQLStorageTests", ["SQLStorage", "ProxyGPT", "EventLoop", logging]),
+        tests("CurlUpstreamTests", ["CurlUpstream", "ProxyGPT", "EventLoop", logging]),
+        tests(
+            "HTTPAPITests",
+            ["HTTPAPI", "ProxyGPT", "Credentials", "SQLStorage", "EventLoop", logging]),
+        tests("MockUpstreamTests", ["MockUpstream"]),
+        tests("ArchitectureTests", []),
+    ],
+    swiftLanguageModes: [.v6]
+)

@@ -1,0 +1,127 @@
+// A libcurl multi handle on the event loop: its sockets, its timer, its finished transfers.
+//
+// Owns the CURLM, and a Watch for each socket that libcurl wants watched. Easy handles that are in
+// it belong to their calls. libcurl calls back on the loop's thread from inside its own functions,
+// where most of them may not be called again: what that forbids waits in `settle`.
+// Knows nothing of HTTP.
+
+internal import CCurl
+internal import EventLoop
+internal import Glibc
+
+@EventLoop final class CurlMulti {
+    /// Whether transfers here share connections (HTTP/2), as far as the upstream has shown.
+    var isShared: Bool?
+
+    // Written once; freed in deinit, when no easy handle is left in it.
+    private nonisolated(unsafe) let multi: UnsafeMutableRawPointer
+    // Outlives `multi`, whose cleanup closes sockets through it.
+    private let sockets = SocketTable()
+    private let onEnd: (EasyHandle, CURLcode) -> Void
+    private var depth = 0
+    private var postponed: [() -> Void] = []
+
+    /// - Parameter onEnd: called with each transfer that has ended, still in the multi.
+    init?(connections: Int, onEnd: @escaping (EasyHandle, CURLcode) -> Void) {
+        guard let multi = curl_multi_init() else { return nil }
+        self.multi = multi
+        self.onEnd = onEnd
+        let context = Unmanaged.passUnretained(sockets).toOpaque()
+        proxy_gpt_curl_multi_set_long(multi, CURLMOPT_MAXCONNECTS, connections)
+        proxy_gpt_curl_multi_set_pointer(multi, CURLMOPT_SOCKETDATA, context)
+        proxy_gpt_curl_multi_set_socket_callback(multi) { _, descriptor, what, context, _ in
+            EventLoop.assumeIsolated { SocketTable.at(context)?.change(descriptor, to: what) }
+            return 0
+        }
+        proxy_gpt_curl_multi_set_pointer(multi, CURLMOPT_TIMERDATA, context)
+        proxy_gpt_curl_multi_set_timer_callback(multi) { _, milliseconds, context in
+            EventLoop.assumeIsolated { SocketTable.at(context)?.setTimer(Int64(milliseconds)) }
+            return 0
+        }
+        sockets.onReady = { [weak self] descriptor, mask in self?.act(descriptor, mask) }
+    }
+
+    deinit {
+        curl_multi_cleanup(multi)
+    }
+
+    /// The context of an easy handle's callbacks for opening and closing sockets.
+    var socketContext: UnsafeMutableRawPointer {
+        Unmanaged.passUnretained(sockets).toOpaque()
+    }
+
+    /// Whether libcurl is at work further up the stack, so that its functions must wait.
+    var isBusy: Bool { depth > 0 }
+
+    /// Does something when libcurl is no longer at work.
+    func afterwards(_ body: @escaping () -> Void) {
+        postponed.append(body)
+    }
+
+    /// Starts a transfer; on a kept connection its request is written before this returns.
+    func add(_ handle: EasyHandle) -> Bool {
+        guard curl_multi_add_handle(multi, handle.curl) == CURLM_OK else { return false }
+        act(-1, 0)
+        return true
+    }
+
+    /// Ends a transfer, whatever its state: closes its connection or its stream if it is under way.
+    func remove(_ handle: EasyHandle) {
+        enter { curl_multi_remove_handle(multi, handle.curl) }
+    }
+
+    /// Sets which directions of a transfer stand still.
+    func pause(_ handle: EasyHandle, _ directions: Int32) {
+        // curl_easy_pause delivers what libcurl has kept, from inside itself.
+        enter { _ = curl_easy_pause(handle.curl, directions) }
+    }
+
+    /// Makes up for a timer that libcurl finds too early, and then does not ask for again.
+    func nudge() {
+        if sockets.isLate { act(-1, 0) }
+    }
+
+    private func act(_ descriptor: Int32, _ mask: Int32) {
+        enter {
+            var running: Int32 = 0
+            curl_multi_socket_action(multi, descriptor, mask, &running)
+        }
+    }
+
+    private func enter(_ body: () -> Void) {
+        depth += 1
+        body()
+        depth -= 1
+        if depth == 0 { settle() }
+    }
+
+    /// Deals with what has gathered while libcurl was at work.
+    private func settle() {
+        depth += 1
+        var running: Int32 = 0
+        var rounds = 0
+        while sockets.takeDue() && rounds < 8 {
+            rounds += 1
+            curl_multi_socket_action(multi, -1, 0, &running)
+        }
+        depth -= 1
+        collect()
+        sockets.arm()
+        while !postponed.isEmpty {
+            let work = postponed
+            postponed.removeAll()
+            for body in work { body() }
+        }
+    }
+
+    private func collect() {
+        var left: Int32 = 0
+        while let message = curl_multi_info_read(multi, &left) {
+            // The message dies with the next call of libcurl.
+            guard message.pointee.msg == CURLMSG_DONE, let curl = message.pointee.easy_handle
+            else { continue }
+            let result = proxy_gpt_curl_message_result(message)
+            if let handle = EasyHandle.of(curl) { onEnd(handle, result) }
+        }
+    }
+}

@@ -1,0 +1,218 @@
+// A libcurl easy handle, used for one call after another.
+//
+// Owns the CURL, the lists given to it and the buffer for its error text, and frees them on every
+// path: the lists when a call ends, all else in deinit. libcurl's callbacks hold an unretained
+// pointer to the EasyHandle. It is good as long as the CURL is in a multi handle, because the
+// call that runs on it holds it until it has taken it out, and the upstream holds every call.
+
+internal import CCurl
+internal import EventLoop
+internal import ProxyGPT
+
+@EventLoop final class EasyHandle {
+    // Touched on the loop's thread, but for deinit, which has it alone.
+    nonisolated(unsafe) let curl: UnsafeMutableRawPointer
+    private nonisolated(unsafe) let errorText: UnsafeMutablePointer<CChar>
+    private nonisolated(unsafe) var headers: UnsafeMutablePointer<curl_slist>?
+    private nonisolated(unsafe) var addresses: UnsafeMutablePointer<curl_slist>?
+    /// The call that runs on the handle.
+    private(set) var call: CurlCall?
+    private var origin = ""
+
+    init?(_ configuration: CurlUpstream.Configuration) {
+        guard let curl = curl_easy_init() else { return nil }
+        self.curl = curl
+        errorText = .allocate(capacity: Int(CURL_ERROR_SIZE))
+        errorText.initialize(repeating: 0, count: Int(CURL_ERROR_SIZE))
+        setPolicy(configuration)
+        setCallbacks()
+    }
+
+    deinit {
+        curl_easy_cleanup(curl)
+        curl_slist_free_all(headers)
+        curl_slist_free_all(addresses)
+        errorText.deallocate()
+    }
+
+    /// The object behind a CURL.
+    static func of(_ curl: UnsafeMutableRawPointer) -> EasyHandle? {
+        var context: UnsafeMutableRawPointer?
+        proxy_gpt_curl_info_pointer(curl, CURLINFO_PRIVATE, &context)
+        return at(context)
+    }
+
+    private static func at(_ context: UnsafeMutableRawPointer?) -> EasyHandle? {
+        context.map { Unmanaged<EasyHandle>.fromOpaque($0).takeUnretainedValue() }
+    }
+
+    /// What went wrong, in libcurl's words.
+    var errorDescription: String {
+        String(cString: errorText)
+    }
+
+    /// Whether a byte of the request has left, on whichever connection.
+    var hasSentAnything: Bool {
+        var bytes = 0
+        proxy_gpt_curl_info_long(curl, CURLINFO_REQUEST_SIZE, &bytes)
+        return bytes > 0
+    }
+
+    // MARK: - What never changes
+
+    private func setPolicy(_ configuration: CurlUpstream.Configuration) {
+        set(CURLOPT_NOSIGNAL, 1)
+        set(CURLOPT_PROXY, "")
+        set(CURLOPT_NOPROXY, "*")
+        set(CURLOPT_PROTOCOLS_STR, "http,https")
+        set(CURLOPT_FOLLOWLOCATION, 0)
+        set(CURLOPT_NETRC, 0)
+        set(CURLOPT_DISALLOW_USERNAME_IN_URL, 1)
+        set(CURLOPT_PATH_AS_IS, 1)
+        set(CURLOPT_HTTP09_ALLOWED, 0)
+        set(CURLOPT_HTTP_CONTENT_DECODING, 0)
+        set(CURLOPT_SUPPRESS_CONNECT_HEADERS, 1)
+        set(CURLOPT_SSL_VERIFYPEER, 1)
+        set(CURLOPT_SSL_VERIFYHOST, 2)
+        set(CURLOPT_SSLVERSION, Int(CURL_SSLVERSION_TLSv1_2))
+        // libcurl parses the authorities once, instead of for every connection, only if there is no
+        // directory of them: "CURLOPT_CA_CACHE_TIMEOUT", and openssl.c, cache_criteria_met.
+        proxy_gpt_curl_set_text(curl, CURLOPT_CAPATH, nil)
+        if let file = configuration.certificateFile { set(CURLOPT_CAINFO, file) }
+        set(CURLOPT_TCP_NODELAY, 1)
+        set(CURLOPT_TCP_KEEPALIVE, 1)
+        set(CURLOPT_TCP_KEEPIDLE, 30)
+        set(CURLOPT_TCP_KEEPINTVL, 15)
+        set(CURLOPT_CONNECTTIMEOUT_MS, Int(clamping: configuration.connectLimit))
+        // Shorter than the 60 seconds after which many balancers close an idle connection.
+        set(CURLOPT_MAXAGE_CONN, 50)
+        // The least that libcurl takes: this buffer lives as long as a call with a large body.
+        set(CURLOPT_UPLOAD_BUFFERSIZE, 16 * 1024)
+        proxy_gpt_curl_set_pointer(curl, CURLOPT_ERRORBUFFER, errorText)
+    }
+
+    private func setCallbacks() {
+        let context = Unmanaged.passUnretained(self).toOpaque()
+        proxy_gpt_curl_set_pointer(curl, CURLOPT_PRIVATE, context)
+        proxy_gpt_curl_set_pointer(curl, CURLOPT_HEADERDATA, context)
+        proxy_gpt_curl_set_data_callback(curl, CURLOPT_HEADERFUNCTION) { bytes, _, count, context in
+            EventLoop.assumeIsolated {
+                let line = UnsafeRawBufferPointer(start: bytes, count: count)
+                return EasyHandle.at(context)?.call?.takeHeaderLine(line) == true ? count : 0
+            }
+        }
+        proxy_gpt_curl_set_pointer(curl, CURLOPT_WRITEDATA, context)
+        proxy_gpt_curl_set_data_callback(curl, CURLOPT_WRITEFUNCTION) { bytes, _, count, context in
+            EventLoop.assumeIsolated {
+                let piece = UnsafeRawBufferPointer(start: bytes, count: count)
+                return EasyHandle.at(context)?.call?.takeBody(piece) ?? 0
+            }
+        }
+        proxy_gpt_curl_set_pointer(curl, CURLOPT_READDATA, context)
+        proxy_gpt_curl_set_data_callback(curl, CURLOPT_READFUNCTION) { bytes, _, count, context in
+            EventLoop.assumeIsolated {
+                let target = UnsafeMutableRawBufferPointer(start: bytes, count: count)
+                return EasyHandle.at(context)?.call?.giveBody(target) ?? Int(CURL_READFUNC_ABORT)
+            }
+        }
+        proxy_gpt_curl_set_pointer(curl, CURLOPT_PREREQDATA, context)
+        proxy_gpt_curl_set_prerequest_callback(curl) { context, _, _, _, _ in
+            EventLoop.assumeIsolated {
+                EasyHandle.at(context)?.call?.mayBeSent() == true
+                    ? CURL_PREREQFUNC_OK : CURL_PREREQFUNC_ABORT
+            }
+        }
+        proxy_gpt_curl_set_open_callback(curl) { context, _, address in
+            EventLoop.assumeIsolated {
+                guard let address, let table = SocketTable.at(context) else { return -1 }
+                return table.open(address.pointee)
+            }
+        }
+        proxy_gpt_curl_set_close_callback(curl) { context, descriptor in
+            EventLoop.assumeIsolated { SocketTable.at(context)?.close(descriptor) ?? -1 }
+        }
+    }
+
+    // MARK: - What each call sets
+
+    /// Makes the handle ready for a call.
+    /// - Parameters:
+    ///   - keyLine: the header that carries the key.
+    ///   - addresses: `host:port:address,…`, where libcurl has yet to learn them.
+    func prepare(
+        _ call: CurlCall, keyLine: String?, addresses: String?, multi: CurlMulti,
+        mayShare: Bool
+    ) {
+        self.call = call
+        errorText.pointee = 0
+        let request = call.request
+        if origin != request.target.origin {
+            origin = request.target.origin
+            set(CURLOPT_URL, origin + "/")
+        }
+        set(CURLOPT_REQUEST_TARGET, request.target.path)
+        for line in request.lines { headers = curl_slist_append(headers, line) }
+        if let keyLine { headers = curl_slist_append(headers, keyLine) }
+        proxy_gpt_curl_set_list(curl, CURLOPT_HTTPHEADER, headers)
+        if let addresses {
+            self.addresses = curl_slist_append(nil, addresses)
+            proxy_gpt_curl_set_list(curl, CURLOPT_RESOLVE, self.addresses)
+        }
+        set(
+            CURLOPT_HTTP_VERSION,
+            mayShare ? Int(CURL_HTTP_VERSION_2TLS) : Int(CURL_HTTP_VERSION_1_1))
+        // Many first calls wait for the one connection that they may share, and no longer once the
+        // upstream has shown that it shares none.
+        set(CURLOPT_PIPEWAIT, mayShare && multi.isShared != false ? 1 : 0)
+        proxy_gpt_curl_set_pointer(curl, CURLOPT_OPENSOCKETDATA, multi.socketContext)
+        proxy_gpt_curl_set_pointer(curl, CURLOPT_CLOSESOCKETDATA, multi.socketContext)
+        setBody(call)
+    }
+
+    private func setBody(_ call: CurlCall) {
+        let method = call.request.method
+        set(CURLOPT_HTTPGET, 1)
+        switch call.body {
+        case .none where method == "HEAD":
+            set(CURLOPT_NOBODY, 1)
+        case .none:
+            break
+        case .whole(let bytes):
+            // Small enough to leave in one write together with the head. libcurl copies it.
+            proxy_gpt_curl_set_offset(curl, CURLOPT_POSTFIELDSIZE_LARGE, curl_off_t(bytes.count))
+            bytes.withUnsafeBytes { bytes in
+                let start = bytes.baseAddress ?? UnsafeRawPointer(errorText)
+                proxy_gpt_curl_set_pointer(
+                    curl, CURLOPT_COPYPOSTFIELDS, UnsafeMutableRawPointer(mutating: start))
+            }
+        case .pulled(let upload):
+            set(CURLOPT_UPLOAD, 1)
+            proxy_gpt_curl_set_offset(curl, CURLOPT_INFILESIZE_LARGE, upload.length ?? -1)
+        }
+        set(CURLOPT_CUSTOMREQUEST, method)
+    }
+
+    /// Lets go of everything that belonged to the call. The handle is in no multi any more.
+    func release() {
+        if case .whole = call?.body {
+            proxy_gpt_curl_set_pointer(curl, CURLOPT_POSTFIELDS, nil)
+        }
+        call = nil
+        proxy_gpt_curl_set_list(curl, CURLOPT_HTTPHEADER, nil)
+        curl_slist_free_all(headers)
+        headers = nil
+        if addresses != nil {
+            proxy_gpt_curl_set_list(curl, CURLOPT_RESOLVE, nil)
+            curl_slist_free_all(addresses)
+            addresses = nil
+        }
+    }
+
+    private func set(_ option: CURLoption, _ value: Int) {
+        proxy_gpt_curl_set_long(curl, option, value)
+    }
+
+    private func set(_ option: CURLoption, _ value: String) {
+        proxy_gpt_curl_set_text(curl, option, value)
+    }
+}

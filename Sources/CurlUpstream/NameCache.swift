@@ -1,0 +1,104 @@
+// Names and their addresses, looked up off the loop.
+//
+// Owns one thread, where getaddrinfo may block, started with the first name. libcurl's own resolver
+// would make a thread for every call that connects. Confined to the loop. Knows nothing of libcurl.
+
+internal import EventLoop
+internal import Glibc
+
+@EventLoop final class NameCache {
+    /// Addresses as text, or why there are none.
+    enum Answer: Equatable, Sendable {
+        case addresses([String])
+        case failed(String)
+    }
+
+    private struct Entry {
+        var addresses: [String] = []
+        var freshUntil: Int64 = 0
+        var isLookingUp = false
+        var waiting: [(Answer) -> Void] = []
+    }
+
+    /// How long an answer is fresh; afterwards it serves while a new one is looked up.
+    static let lifetime: Int64 = 60_000
+
+    private let lookUp: @Sendable (String) -> Answer
+    private lazy var thread = ThreadPool(name: "names", threads: 1, capacity: 64)
+    private var entries: [String: Entry] = [:]
+
+    init(lookUp: @escaping @Sendable (String) -> Answer = NameCache.systemLookUp) {
+        self.lookUp = lookUp
+    }
+
+    /// Calls `then` with a name's addresses: at once where they are known.
+    func resolve(_ name: String, then: @escaping (Answer) -> Void) {
+        var entry = entries[name] ?? Entry()
+        let isFresh = monotonicMilliseconds() < entry.freshUntil
+        if entry.addresses.isEmpty { entry.waiting.append(then) }
+        let mustLookUp = !isFresh && !entry.isLookingUp
+        entry.isLookingUp = entry.isLookingUp || mustLookUp
+        let known = entry.addresses
+        entries[name] = entry
+        if mustLookUp { refresh(name) }
+        if !known.isEmpty { then(.addresses(known)) }
+    }
+
+    private func refresh(_ name: String) {
+        EventLoop.spawn { [lookUp, thread] in
+            let answer =
+                (try? await thread.run { lookUp(name) })
+                ?? .failed("too many names are being looked up")
+            self.take(answer, for: name)
+        }
+    }
+
+    private func take(_ answer: Answer, for name: String) {
+        guard var entry = entries[name] else { return }
+        entry.isLookingUp = false
+        // A failed refresh leaves the old addresses in service.
+        entry.freshUntil = monotonicMilliseconds() + Self.lifetime
+        if case .addresses(let addresses) = answer { entry.addresses = addresses }
+        let waiting = entry.waiting
+        entry.waiting = []
+        // The settings name one host: what fails is not worth remembering, what grows is a mistake.
+        entries[name] = entry.addresses.isEmpty ? nil : entry
+        for then in waiting { then(answer) }
+    }
+
+    /// Tells whether libcurl knows the address itself: literals, and the local host.
+    nonisolated static func needsNoLookUp(_ host: String) -> Bool {
+        var four = in_addr()
+        var six = in6_addr()
+        let name = host.lowercased()
+        return name == "localhost" || name.hasSuffix(".localhost")
+            || inet_pton(AF_INET, host, &four) == 1 || inet_pton(AF_INET6, host, &six) == 1
+    }
+
+    /// Asks the system, see getaddrinfo(3); blocks.
+    @Sendable nonisolated static func systemLookUp(_ name: String) -> Answer {
+        var hints = addrinfo()
+        hints.ai_socktype = Int32(SOCK_STREAM.rawValue)
+        hints.ai_flags = AI_ADDRCONFIG
+        var first: UnsafeMutablePointer<addrinfo>?
+        let code = getaddrinfo(name, nil, &hints, &first)
+        guard code == 0 else {
+            return .failed(gai_strerror(code).map { String(cString: $0) } ?? "error \(code)")
+        }
+        defer { freeaddrinfo(first) }
+        var addresses: [String] = []
+        var next = first
+        while let entry = next?.pointee {
+            var text = [CChar](repeating: 0, count: Int(NI_MAXHOST))
+            let isText = getnameinfo(
+                entry.ai_addr, entry.ai_addrlen, &text, socklen_t(text.count), nil, 0,
+                NI_NUMERICHOST)
+            if isText == 0 {
+                addresses.append(
+                    String(decoding: text.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self))
+            }
+            next = entry.ai_next
+        }
+        return addresses.isEmpty ? .failed("the name has no address") : .addresses(addresses)
+    }
+}

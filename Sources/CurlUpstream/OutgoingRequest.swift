@@ -1,0 +1,116 @@
+internal import ProxyGPT
+
+/// A call in the pieces that libcurl wants, checked so that nothing can break out of its line.
+struct OutgoingRequest {
+    /// Where a request goes.
+    struct Target: Equatable {
+        let isSecure: Bool
+        /// Without the brackets of an IPv6 address.
+        let host: String
+        let port: Int
+        /// Scheme and authority, as they stood in the address.
+        let origin: String
+        /// Path and query, sent byte by byte as they stood there.
+        let path: String
+    }
+
+    let method: String
+    let target: Target
+    /// Whole header lines in libcurl's own form, the key not among them.
+    let lines: [String]
+
+    /// Headers that are made here, whoever else has set them.
+    private static let own = [
+        "host", "content-length", "transfer-encoding", "connection", "expect", "authorization",
+        "api-key", "proxy-authorization", "te", "upgrade", "keep-alive",
+    ]
+
+    init(_ call: UpstreamCall) throws(UpstreamFailure) {
+        guard !call.method.isEmpty, call.method.utf8.allSatisfy(isTokenByte) else {
+            throw .unreachable("the method is no token")
+        }
+        method = call.method
+        target = try Self.target(of: call.url)
+        var lines: [String] = []
+        lines.reserveCapacity(call.headers.count + 4)
+        var namesType = false
+        var namesAccept = false
+        for header in call.headers where Self.canBeSent(header) {
+            namesType = namesType || equalIgnoringCase(header.name, "content-type")
+            namesAccept = namesAccept || equalIgnoringCase(header.name, "accept")
+            // A colon without a value would take a header away, see CURLOPT_HTTPHEADER.
+            lines.append(
+                header.value.isEmpty ? header.name + ";" : header.name + ": " + header.value)
+        }
+        if !namesAccept { lines.append("Accept:") }
+        if call.body != nil || Self.announcesBody(call.method) {
+            if !namesType { lines.append("Content-Type:") }
+            lines.append("Expect:")
+        }
+        self.lines = lines
+    }
+
+    /// Tells whether a request without a body says so by `Content-Length: 0` (RFC 9110, 8.6).
+    static func announcesBody(_ method: String) -> Bool {
+        method == "POST" || method == "PUT" || method == "PATCH"
+    }
+
+    /// Tells whether a request may be sent again without anybody's consent: RFC 9110, 9.2.1.
+    static func isSafe(_ method: String) -> Bool {
+        method == "GET" || method == "HEAD" || method == "OPTIONS"
+    }
+
+    private static func canBeSent(_ header: Header) -> Bool {
+        !header.name.isEmpty && header.name.utf8.allSatisfy(isTokenByte)
+            && header.value.utf8.allSatisfy { $0 >= 0x20 && $0 != 0x7F || $0 == 0x09 }
+            && !own.contains { equalIgnoringCase($0, header.name) }
+    }
+
+    /// Takes an address apart: a scheme, a host in brackets or not, a port or none, the rest.
+    static func target(of url: String) throws(UpstreamFailure) -> Target {
+        guard url.utf8.allSatisfy({ $0 > 0x20 && $0 != 0x7F }) else {
+            throw .unreachable("the address has white space or control characters")
+        }
+        let isSecure = url.hasPrefix("https://")
+        guard isSecure || url.hasPrefix("http://") else {
+            throw .unreachable("the address has another scheme than http and https")
+        }
+        let rest = url.utf8.dropFirst(isSecure ? 8 : 7)
+        let isEnd = { (byte: UInt8) in
+            byte == UInt8(ascii: "/") || byte == UInt8(ascii: "?") || byte == UInt8(ascii: "#")
+        }
+        let end = rest.firstIndex(where: isEnd) ?? rest.endIndex
+        let authority = url[rest.startIndex..<end]
+        let path = String(url[end...])
+        guard !authority.utf8.contains(UInt8(ascii: "@")) else {
+            throw .unreachable("the address holds a user name")
+        }
+        let (host, port) = try split(authority)
+        return Target(
+            isSecure: isSecure, host: host, port: port ?? (isSecure ? 443 : 80),
+            origin: String(url[..<end]), path: path.utf8.first == UInt8(ascii: "/") ? path : "/" + path)
+    }
+
+    private static func split(
+        _ authority: Substring
+    ) throws(UpstreamFailure) -> (host: String, port: Int?) {
+        var host = authority
+        var behind = authority[authority.endIndex...]
+        if authority.utf8.first == UInt8(ascii: "[") {
+            guard let end = authority.firstIndex(of: "]") else {
+                throw .unreachable("the address has no ] behind its IPv6 address")
+            }
+            host = authority[authority.index(after: authority.startIndex)..<end]
+            behind = authority[authority.index(after: end)...]
+        } else if let colon = authority.firstIndex(of: ":") {
+            host = authority[..<colon]
+            behind = authority[colon...]
+        }
+        guard !host.isEmpty else { throw .unreachable("the address names no host") }
+        guard let colon = behind.first else { return (String(host), nil) }
+        guard colon == ":", let port = UInt16(behind.dropFirst()), port > 0 else {
+            throw .unreachable("the address has a port that is no number from 1 to 65535")
+        }
+        return (String(host), Int(port))
+    }
+}

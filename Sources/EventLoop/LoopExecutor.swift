@@ -1,0 +1,95 @@
+// The executor of the process's one event loop: where jobs wait for the end of a turn.
+//
+// Owns an eventfd that wakes the loop when another thread adds a job. Jobs added on the loop's own
+// thread take neither a lock nor a system call. Knows nothing of descriptors or timers.
+
+internal import CLinux
+internal import Glibc
+internal import Synchronization
+
+/// Runs jobs on the event loop's thread, as the executor of `EventLoop` and as a task's preference.
+package final class LoopExecutor: SerialExecutor, TaskExecutor {
+    private struct Remote: ~Copyable {
+        var jobs: [UnownedJob] = []
+        var isRung = false
+    }
+
+    /// The eventfd that turns readable when a job came from another thread.
+    let bell: Int32
+    private let remote = Mutex(Remote())
+    private let thread = Atomic<UInt>(0)
+    // Touched by the loop's thread only: `enqueue` looks at the thread first, `runJobs` is called
+    // by the loop alone.
+    private nonisolated(unsafe) var local: [UnownedJob] = []
+    private nonisolated(unsafe) var running: [UnownedJob] = []
+
+    init() {
+        bell = eventfd(0, Int32(EFD_CLOEXEC | EFD_NONBLOCK))
+        precondition(bell >= 0, "eventfd failed: no event loop is possible")
+        local.reserveCapacity(256)
+        running.reserveCapacity(256)
+    }
+
+    /// Makes the calling thread the loop's own. Called once, before the first turn.
+    func adoptCurrentThread() {
+        thread.store(UInt(pthread_self()), ordering: .sequentiallyConsistent)
+    }
+
+    /// Tells whether the caller runs on the loop's thread.
+    package var isCurrent: Bool {
+        thread.load(ordering: .relaxed) == UInt(pthread_self())
+    }
+
+    package func enqueue(_ job: consuming ExecutorJob) {
+        let job = UnownedJob(job)
+        if isCurrent {
+            local.append(job)
+            return
+        }
+        let mustRing = remote.withLock { remote in
+            remote.jobs.append(job)
+            defer { remote.isRung = true }
+            return !remote.isRung
+        }
+        if mustRing {
+            var one: UInt64 = 1
+            _ = Glibc.write(bell, &one, 8)
+        }
+    }
+
+    /// Takes over what other threads added. Called when the bell is readable.
+    func answerBell() {
+        var count: UInt64 = 0
+        _ = Glibc.read(bell, &count, 8)
+        remote.withLock { remote in
+            local.append(contentsOf: remote.jobs)
+            remote.jobs.removeAll(keepingCapacity: true)
+            remote.isRung = false
+        }
+    }
+
+    /// Runs what has gathered, and what that adds, but not for ever: sockets get their turn too.
+    /// Returns true when jobs are left.
+    func runJobs() -> Bool {
+        var rounds = 0
+        while !local.isEmpty {
+            if rounds == 16 { return true }
+            rounds += 1
+            swap(&local, &running)
+            for job in running {
+                job.runSynchronously(
+                    isolatedTo: asUnownedSerialExecutor(), taskExecutor: asUnownedTaskExecutor())
+            }
+            running.removeAll(keepingCapacity: true)
+        }
+        return false
+    }
+
+    package func checkIsolated() {
+        precondition(isCurrent, "called off the event loop's thread")
+    }
+
+    package func isIsolatingCurrentContext() -> Bool? {
+        isCurrent
+    }
+}

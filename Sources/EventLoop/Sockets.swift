@@ -1,0 +1,105 @@
+internal import CLinux
+internal import Glibc
+
+/// The system calls on sockets that the modules above need, none of which blocks.
+package enum Sockets {
+    /// The address of a unix socket.
+    package struct UnixAddress: Sendable {
+        fileprivate var raw = sockaddr_un()
+    }
+
+    /// Accepts a connection; -1 with errno set when there is none.
+    package static func accept(from listener: Int32) -> Int32 {
+        proxy_gpt_accept(listener)
+    }
+
+    package static func stopBlocking(_ descriptor: Int32) throws(SystemError) {
+        let flags = fcntl(descriptor, F_GETFL, 0)
+        guard flags >= 0, fcntl(descriptor, F_SETFL, flags | O_NONBLOCK) == 0 else {
+            throw SystemError("fcntl")
+        }
+    }
+
+    /// Lets reads and writes on a blocking socket fail after this time.
+    package static func limitBlocking(_ descriptor: Int32, seconds: Int) {
+        var patience = timeval(tv_sec: seconds, tv_usec: 0)
+        let size = socklen_t(MemoryLayout<timeval>.size)
+        setsockopt(descriptor, SOL_SOCKET, SO_RCVTIMEO, &patience, size)
+        setsockopt(descriptor, SOL_SOCKET, SO_SNDTIMEO, &patience, size)
+    }
+
+    /// Tells whether a read (or write) would not wait just now.
+    package static func isReady(_ descriptor: Int32, for readiness: Readiness) -> Bool {
+        let events = readiness.contains(.readable) ? POLLIN : POLLOUT
+        var entry = pollfd(fd: descriptor, events: Int16(events), revents: 0)
+        return poll(&entry, 1, 0) > 0
+    }
+
+    /// Copies what can be read without taking it away. 0 at the end, -1 when nothing is there.
+    package static func peek(_ descriptor: Int32, into buffer: UnsafeMutableRawBufferPointer) -> Int
+    {
+        recv(descriptor, buffer.baseAddress, buffer.count, Int32(MSG_PEEK | MSG_DONTWAIT))
+    }
+
+    /// Writes what the socket takes at once, and says how much that was; -1 when nothing.
+    @discardableResult
+    package static func send(_ bytes: [UInt8], to descriptor: Int32) -> Int {
+        Glibc.send(
+            descriptor, bytes, bytes.count, Int32(MSG_DONTWAIT | MSG_NOSIGNAL))
+    }
+
+    /// The address that a unix socket is bound to.
+    package static func ownAddress(of socket: Int32) throws(SystemError) -> UnixAddress {
+        var address = UnixAddress()
+        var length = socklen_t(MemoryLayout<sockaddr_un>.size)
+        let result = withUnsafeMutablePointer(to: &address.raw) { raw in
+            raw.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+                getsockname(socket, $0, &length)
+            }
+        }
+        guard result == 0 else { throw SystemError("getsockname") }
+        return address
+    }
+
+    /// Sends a descriptor to a datagram socket; false when its queue is full.
+    package static func pass(
+        _ descriptor: Int32, through socket: Int32, to address: UnixAddress
+    ) -> Bool {
+        var raw = address.raw
+        var mark: UInt8 = 1
+        return proxy_gpt_send_descriptor(socket, &raw, &mark, 1, descriptor) == 1
+    }
+
+    /// Takes a descriptor that was passed; nil when none waits.
+    package static func receiveDescriptor(from socket: Int32) -> Int32? {
+        var mark: UInt8 = 0
+        var descriptor: Int32 = -1
+        while proxy_gpt_receive_descriptor(socket, &mark, 1, &descriptor) >= 0 {
+            if descriptor >= 0 { return descriptor }
+        }
+        return nil
+    }
+
+    /// Sends one datagram to a unix socket; a path that begins with `@` is an abstract address.
+    package static func sendDatagram(_ bytes: [UInt8], toPath path: String) throws(SystemError) {
+        var address = sockaddr_un()
+        address.sun_family = sa_family_t(AF_UNIX)
+        var name = Array(path.utf8)
+        guard name.count < MemoryLayout.size(ofValue: address.sun_path) else {
+            throw SystemError("sendto", code: ENAMETOOLONG)
+        }
+        if name.first == UInt8(ascii: "@") { name[0] = 0 }
+        withUnsafeMutableBytes(of: &address.sun_path) { $0.copyBytes(from: name) }
+        let socket = Glibc.socket(
+            AF_UNIX, Int32(SOCK_DGRAM.rawValue | SOCK_CLOEXEC.rawValue), 0)
+        guard socket >= 0 else { throw SystemError("socket") }
+        defer { close(socket) }
+        let length = socklen_t(MemoryLayout<sa_family_t>.size + name.count)
+        let sent = withUnsafePointer(to: &address) { address in
+            address.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+                sendto(socket, bytes, bytes.count, Int32(MSG_NOSIGNAL), $0, length)
+            }
+        }
+        guard sent == bytes.count else { throw SystemError("sendto") }
+    }
+}

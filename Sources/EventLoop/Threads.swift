@@ -1,0 +1,96 @@
+// Threads for what may block: the loop's own thread never waits.
+
+internal import CLinux
+internal import Glibc
+internal import Synchronization
+
+/// Starts a detached thread; `name` shows in top and gdb, at most 15 bytes.
+package func startThread(name: String, _ body: @escaping @Sendable () -> Void) {
+    final class Start {
+        let name: String
+        let body: @Sendable () -> Void
+        init(_ name: String, _ body: @escaping @Sendable () -> Void) {
+            self.name = name
+            self.body = body
+        }
+    }
+    let start = Unmanaged.passRetained(Start(name, body))
+    var thread = pthread_t()
+    let code = pthread_create(
+        &thread, nil,
+        { argument in
+            guard let argument else { return nil }
+            let start = Unmanaged<Start>.fromOpaque(argument).takeRetainedValue()
+            proxy_gpt_name_thread(start.name)
+            start.body()
+            return nil
+        }, start.toOpaque())
+    precondition(code == 0, "pthread_create failed: the process cannot do its work")
+    pthread_detach(thread)
+}
+
+/// Counts permits, for a thread that waits for work: an eventfd, see eventfd(2), EFD_SEMAPHORE.
+package final class Semaphore: Sendable {
+    private let descriptor: Int32
+
+    package init() {
+        descriptor = eventfd(0, Int32(EFD_CLOEXEC | EFD_SEMAPHORE))
+        precondition(descriptor >= 0, "eventfd failed: the process cannot do its work")
+    }
+
+    deinit {
+        close(descriptor)
+    }
+
+    /// Adds a permit; never blocks.
+    package func signal() {
+        var one: UInt64 = 1
+        while Glibc.write(descriptor, &one, 8) < 0 && errno == EINTR {}
+    }
+
+    /// Takes a permit, blocking the thread until there is one.
+    package func wait() {
+        var count: UInt64 = 0
+        while Glibc.read(descriptor, &count, 8) < 0 && errno == EINTR {}
+    }
+}
+
+/// A few threads that do blocking work for tasks, with a bounded queue.
+package final class ThreadPool: Sendable {
+    /// Thrown when as much work waits as may wait.
+    package struct Full: Error {}
+
+    private let queue = Mutex<[@Sendable () -> Void]>([])
+    private let work = Semaphore()
+    private let capacity: Int
+
+    /// - Parameter capacity: how many pieces of work may wait beside those that run.
+    package init(name: String, threads: Int, capacity: Int) {
+        self.capacity = capacity
+        for _ in 0..<threads {
+            // The threads live as long as the process, and the pool with them.
+            startThread(name: name) { self.serve() }
+        }
+    }
+
+    /// Runs `body` on one of the threads and returns what it returns. Throws `Full` at once when
+    /// the queue is full.
+    package func run<T: Sendable>(_ body: @escaping @Sendable () throws -> T) async throws -> T {
+        try await withCheckedThrowingContinuation { continuation in
+            let isAdded = queue.withLock { queue in
+                guard queue.count < capacity else { return false }
+                queue.append { continuation.resume(with: Result { try body() }) }
+                return true
+            }
+            if isAdded { work.signal() } else { continuation.resume(throwing: Full()) }
+        }
+    }
+
+    private func serve() {
+        while true {
+            work.wait()
+            let body = queue.withLock { queue in queue.isEmpty ? nil : queue.removeFirst() }
+            body?()
+        }
+    }
+}

@@ -1,0 +1,210 @@
+// One FastCGI request, from its complete head to its end.
+//
+// Owns an FCGX_Request, which lives in the memory that this object allocates: libfcgi's streams
+// point into it. libfcgi frees the parameters when the request is finished, so all that leaves this
+// file is copied first. The descriptor belongs to the connection. Confined to the loop, libfcgi's
+// calls are made when they do not block: reads when the descriptor is readable, writes of at most
+// 64 KiB when it is writable. Knows nothing of routes.
+
+internal import CFastCGI
+package import EventLoop
+internal import Glibc
+
+/// The web server closed the connection, or sent what is no request: the client is gone.
+package struct PeerGone: Error {
+    package init() {}
+}
+
+/// A request that the web server handed over.
+@EventLoop package final class FastCGIRequest {
+    /// The parameters in the order in which they came; a name may come twice.
+    package nonisolated let parameters: [(name: String, value: String)]
+
+    /// Whether the request came when the worker was full, to be answered with a refusal.
+    package nonisolated let isRefused: Bool
+
+    private static let chunk = 64 * 1024
+
+    private let request: UnsafeMutablePointer<FCGX_Request>
+    private let connection: FastCGIConnection
+    private let keepsConnection: Bool
+    private var isOpen = true
+    private var mustPoll = false
+    private var room = FastCGIRequest.chunk
+    private var bodyHasEnded = false
+
+    /// Parses the head, which must be complete on the descriptor. Nil when it is malformed after
+    /// all; libfcgi has closed the descriptor then.
+    init?(connection: FastCGIConnection, isRefused: Bool) {
+        let request = UnsafeMutablePointer<FCGX_Request>.allocate(capacity: 1)
+        FCGX_InitRequest(request, -1, 0)
+        request.pointee.ipcFd = connection.descriptor
+        request.pointee.keepConnection = 1
+        guard FCGX_Accept_r(request) == 0 else {
+            request.deallocate()
+            return nil
+        }
+        self.request = request
+        self.connection = connection
+        self.isRefused = isRefused
+        keepsConnection = request.pointee.keepConnection != 0
+        // Left to libfcgi, a close waits for the peer: we close ourselves.
+        request.pointee.keepConnection = 1
+        parameters = Self.copyParameters(request.pointee.envp)
+    }
+
+    isolated deinit {
+        request.deallocate()
+    }
+
+    private static func copyParameters(
+        _ environment: UnsafeMutablePointer<UnsafeMutablePointer<CChar>?>?
+    ) -> [(name: String, value: String)] {
+        var parameters: [(name: String, value: String)] = []
+        parameters.reserveCapacity(32)
+        guard var entry = environment else { return parameters }
+        while let text = entry.pointee {
+            let length = strlen(text)
+            let bytes = UnsafeRawBufferPointer(start: text, count: length)
+            if let equals = bytes.firstIndex(of: UInt8(ascii: "=")) {
+                parameters.append(
+                    (
+                        name: String(decoding: bytes[..<equals], as: UTF8.self),
+                        value: String(decoding: bytes[(equals + 1)...], as: UTF8.self)
+                    ))
+            }
+            entry += 1
+        }
+        return parameters
+    }
+
+    // MARK: - Body
+
+    /// Returns the next bytes of the body, at most 64 KiB, or nil at its end.
+    package func readBody() async throws(PeerGone) -> [UInt8]? {
+        var bytes: [UInt8] = []
+        while !bodyHasEnded {
+            guard isOpen, !connection.isPeerGone || connection.isReadable else { throw PeerGone() }
+            guard let input = request.pointee.in else { throw PeerGone() }
+            let available = input.pointee.stop - input.pointee.rdNext
+            if available > 0 {
+                let count = min(available, Self.chunk - bytes.count)
+                bytes.append(
+                    contentsOf: UnsafeBufferPointer(start: input.pointee.rdNext, count: count))
+                input.pointee.rdNext += count
+                if bytes.count == Self.chunk { return bytes }
+            } else if hasBufferedRecords || connection.isReadable {
+                fill(input)
+                if FCGX_GetError(input) != 0 { throw PeerGone() }
+            } else if !bytes.isEmpty {
+                return bytes
+            } else {
+                await connection.waitUntilReadable()
+            }
+        }
+        return bytes.isEmpty ? nil : bytes
+    }
+
+    /// Reads and forgets the rest of the body: the web server must be able to finish sending.
+    package func discardBody() async throws(PeerGone) {
+        while try await readBody() != nil {}
+    }
+
+    // libfcgi reads 8 KiB at a time, and what follows the bytes it delivered (the record that ends
+    // the body, mostly) already lies in its buffer without being visible. The first look behind the
+    // head must therefore not wait for the descriptor.
+    private var hasBufferedRecords: Bool {
+        guard let input = request.pointee.in else { return false }
+        return proxy_gpt_fcgi_has_buffered_input(input) != 0
+    }
+
+    private func fill(_ input: UnsafeMutablePointer<FCGX_Stream>) {
+        let byte = FCGX_GetChar(input)
+        if byte < 0 {
+            bodyHasEnded = true
+        } else {
+            FCGX_UnGetChar(byte, input)
+        }
+    }
+
+    // MARK: - Answer
+
+    /// Adds bytes to the answer. Suspends while the web server does not take them.
+    /// - Parameter flush: whether they leave at once, with all that was added before.
+    package func write(_ bytes: [UInt8], flush: Bool) async throws(PeerGone) {
+        var start = 0
+        while start < bytes.count {
+            try await makeRoom()
+            let count = min(room, bytes.count - start)
+            let result = bytes.withUnsafeBytes { bytes in
+                FCGX_PutStr(
+                    bytes.baseAddress?.assumingMemoryBound(to: CChar.self).advanced(by: start),
+                    Int32(count), request.pointee.out)
+            }
+            guard result >= 0 else { throw PeerGone() }
+            start += count
+            room -= count
+        }
+        if flush { try await self.flush() }
+    }
+
+    /// Sends what was added so far.
+    package func flush() async throws(PeerGone) {
+        try await makeRoom()
+        guard FCGX_FFlush(request.pointee.out) == 0 else { throw PeerGone() }
+        mustPoll = true
+    }
+
+    private func makeRoom() async throws(PeerGone) {
+        guard isOpen, !connection.isPeerGone else { throw PeerGone() }
+        if room > 0 && !mustPoll { return }
+        while !connection.isWritable {
+            await connection.waitUntilWritable()
+            guard isOpen, !connection.isPeerGone else { throw PeerGone() }
+        }
+        mustPoll = false
+        room = Self.chunk
+    }
+
+    /// Sends the rest and END_REQUEST, and gives the connection back for the next request.
+    package func finish() async {
+        do throws(PeerGone) {
+            try await discardBody()
+            try await makeRoom()
+        } catch {
+            abandon()
+            return
+        }
+        guard isOpen else { return }
+        isOpen = false
+        FCGX_Finish_r(request)
+        // libfcgi closes the descriptor itself when writing failed.
+        if request.pointee.ipcFd < 0 {
+            connection.forget()
+        } else {
+            request.pointee.ipcFd = -1
+            connection.requestEnded(keep: keepsConnection)
+        }
+    }
+
+    /// Ends the request so that the client sees that the answer is not whole: the web server
+    /// rejects a record of an unknown version and aborts, while it takes a plain close for an end.
+    package func abort() {
+        guard isOpen else { return }
+        if !connection.isPeerGone {
+            // What was added before leaves first; a full socket loses it, as any abort may.
+            if connection.isWritable { FCGX_FFlush(request.pointee.out) }
+            Sockets.send([UInt8](repeating: 0xFF, count: 8), to: connection.descriptor)
+        }
+        abandon()
+    }
+
+    /// Frees everything and closes the connection without another byte. No effect after the end.
+    func abandon() {
+        guard isOpen else { return }
+        isOpen = false
+        FCGX_Free(request, 0)
+        request.pointee.ipcFd = -1
+        connection.requestEnded(keep: false)
+    }
+}

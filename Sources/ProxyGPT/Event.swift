@@ -1,0 +1,91 @@
+/// One row of the audit log: a request, or something else that happened.
+package struct Event: Sendable {
+    package typealias ID = Identifier<Event>
+
+    package enum Kind: String, Sendable {
+        /// A call of an endpoint of our own.
+        case request
+        /// A call below `/v1/` that was passed on.
+        case forward
+        /// A login with a wrong name or password.
+        case loginFailure = "login_failure"
+        /// Requests without a valid credential beyond what is recorded one by one, counted.
+        case refused
+        /// A command of the operator.
+        case admin
+    }
+
+    /// How a request ended.
+    package enum End: String, Sendable {
+        case done
+        case clientGone = "client_gone"
+        case upstreamCut = "upstream_cut"
+        case timeout
+        case stopped
+        case error
+    }
+
+    package let id: ID
+    package let timestamp: Timestamp
+    package var kind: Kind
+    package var requestID: String
+    package var clientAddress: String
+    package var method: String
+    /// Without the query, which may hold a token.
+    package var path: String
+    package var status: Int?
+    /// From the first byte that was read to the moment the row was closed.
+    package var durationMicroseconds: Int64?
+    package var userID: User.ID?
+    package var chatID: String?
+    package var groupID: String?
+    package var model: String?
+    package var promptTokens: Int64?
+    package var completionTokens: Int64?
+    package var upstreamStatus: Int?
+    package var upstreamMicroseconds: Int64?
+    package var upstreamRequestID: String?
+    package var bytesIn: Int64 = 0
+    package var bytesOut: Int64 = 0
+    package var end: End?
+    /// More about it where `kind` calls for more: how many requests a `refused` row stands for.
+    package var detail: String?
+    /// The beginnings of a `/v1` call's bodies, kept beside the row.
+    package var requestBody: [UInt8]?
+    package var responseBody: [UInt8]?
+
+    package init(
+        id: ID, timestamp: Timestamp, kind: Kind, requestID: String = "",
+        clientAddress: String = "",
+        method: String = "", path: String = ""
+    ) {
+        self.id = id
+        self.timestamp = timestamp
+        self.kind = kind
+        self.requestID = requestID
+        self.clientAddress = clientAddress
+        self.method = method
+        self.path = path
+    }
+
+    /// How much of each body is kept, in bytes.
+    package static let bodyLimit = 16 * 1024
+}
+
+/// Records events durably. Rows of one process are committed in groups.
+package protocol EventLog: Sendable {
+    /// Queues the opening row of a call that may take long. Returns at once; an `open` that is
+    /// followed by its `close` before it was committed becomes one row.
+    func open(_ event: Event)
+
+    /// Returns once the opening row of `id` is committed, or was never queued here.
+    /// Throws when it could not be committed: the call must then not be answered as if it were.
+    func opened(_ id: Event.ID) async throws
+
+    /// Writes the closing row (the whole event when it was never opened) and returns once it is
+    /// committed. Throws when it could not be.
+    func close(_ event: Event) async throws
+
+    /// Queues a whole row that nobody waits for; dropped with a log line when the queue is full.
+    func record(_ event: Event)
+}

@@ -1,0 +1,88 @@
+/// Says in a way fit for the caller why a request cannot be done. Every other error is internal:
+/// it is logged whole where it becomes an answer, and shown as nothing.
+package struct Failure: Error, Equatable, Sendable {
+    package enum Code: String, Sendable {
+        case invalidRequest = "invalid_request"
+        case unauthorized
+        case forbidden
+        case notFound = "not_found"
+        case methodNotAllowed = "method_not_allowed"
+        case conflict
+        case tooLarge = "too_large"
+        case unsupportedMediaType = "unsupported_media_type"
+        case rateLimited = "rate_limited"
+        case `internal`
+        case upstreamError = "upstream_error"
+        case upstreamAuthentication = "upstream_auth"
+        case upstreamTimeout = "upstream_timeout"
+        case unavailable
+    }
+
+    package let code: Code
+    /// One sentence for a person, free of secrets.
+    package let message: String
+    /// The parameter that is wrong, where one is.
+    package let parameter: String?
+    /// Seconds after which another try makes sense.
+    package let retryAfter: Int?
+    /// The methods that would have been right, for `methodNotAllowed`.
+    package let allow: String?
+
+    package init(
+        _ code: Code, _ message: String, parameter: String? = nil, retryAfter: Int? = nil,
+        allow: String? = nil
+    ) {
+        self.code = code
+        self.message = message
+        self.parameter = parameter
+        self.retryAfter = retryAfter
+        self.allow = allow
+    }
+
+    package static func invalid(_ parameter: String, _ message: String) -> Failure {
+        Failure(.invalidRequest, message, parameter: parameter)
+    }
+
+    package static func notFound(_ noun: String) -> Failure {
+        Failure(.notFound, "There is no such \(noun).")
+    }
+
+    /// What a caller learns of an error that is none of its business.
+    package static let hidden = Failure(
+        .internal, "Something went wrong here. The request id finds it in the log.")
+}
+
+extension Failure.Code {
+    /// The HTTP status of an answer with this code: the one table of the product.
+    package var status: Int {
+        switch self {
+        case .invalidRequest: 400
+        case .unauthorized: 401
+        case .forbidden: 403
+        case .notFound: 404
+        case .methodNotAllowed: 405
+        case .conflict: 409
+        case .tooLarge: 413
+        case .unsupportedMediaType: 415
+        case .rateLimited: 429
+        case .internal: 500
+        case .upstreamError, .upstreamAuthentication: 502
+        case .unavailable: 503
+        case .upstreamTimeout: 504
+        }
+    }
+
+    /// The error's `type` in OpenAI's vocabulary, which its clients switch on.
+    package var type: String {
+        switch self {
+        case .invalidRequest, .notFound, .methodNotAllowed, .conflict, .tooLarge,
+            .unsupportedMediaType:
+            "invalid_request_error"
+        case .unauthorized: "authentication_error"
+        case .forbidden: "permission_error"
+        case .rateLimited: "rate_limit_error"
+        case .internal, .unavailable: "server_error"
+        case .upstreamError, .upstreamAuthentication, .upstreamTimeout: "upstream_error"
+        }
+    }
+}

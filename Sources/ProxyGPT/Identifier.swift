@@ -1,0 +1,70 @@
+/// Names one entity of one kind: the id of a chat cannot be passed where a user's is wanted.
+package struct Identifier<Entity>: Hashable, Sendable, CustomStringConvertible {
+    package let text: String
+
+    package init(_ text: String) {
+        self.text = text
+    }
+
+    package var description: String { text }
+}
+
+/// Makes the ids of new entities. Implementations are in `Credentials`, where randomness lives.
+package protocol IdentifierSource: Sendable {
+    /// Returns a new UUID of version 7 (RFC 9562, section 5.7) as 36 lower-case characters.
+    /// Ids made later by one source sort after those made before.
+    func next() -> String
+}
+
+package enum UUIDText {
+    /// Formats a version 7 UUID: 48 bits of time, then `counter` (12 bits) and `random` (62 bits).
+    package static func version7(milliseconds: Int64, counter: UInt16, random: UInt64) -> String {
+        let high =
+            (UInt64(bitPattern: milliseconds) & 0xFFFF_FFFF_FFFF) << 16
+            | 0x7000 | UInt64(counter & 0x0FFF)
+        let low = (random & 0x3FFF_FFFF_FFFF_FFFF) | 0x8000_0000_0000_0000
+        return String(unsafeUninitializedCapacity: 36) { text in
+            var position = 0
+            for index in 0..<32 {
+                if index == 8 || index == 12 || index == 16 || index == 20 {
+                    text[position] = UInt8(ascii: "-")
+                    position += 1
+                }
+                let half = index < 16 ? high : low
+                let nibble = UInt8(truncatingIfNeeded: half >> UInt64(60 - 4 * (index & 15))) & 15
+                text[position] = hexadecimalDigit(nibble)
+                position += 1
+            }
+            return 36
+        }
+    }
+
+    /// Tells whether `text` has the shape of a UUID, of any version and in either case.
+    package static func isShaped(_ text: String) -> Bool {
+        let bytes = text.utf8
+        guard bytes.count == 36 else { return false }
+        for (index, byte) in bytes.enumerated() {
+            if index == 8 || index == 13 || index == 18 || index == 23 {
+                guard byte == UInt8(ascii: "-") else { return false }
+            } else if hexadecimalValue(byte) == nil {
+                return false
+            }
+        }
+        return true
+    }
+}
+
+/// Returns the lower-case digit of a value from 0 to 15.
+package func hexadecimalDigit(_ value: UInt8) -> UInt8 {
+    value < 10 ? UInt8(ascii: "0") + value : UInt8(ascii: "a") - 10 + (value & 15)
+}
+
+/// Returns the value of a hexadecimal digit of either case, or nil.
+package func hexadecimalValue(_ byte: UInt8) -> UInt8? {
+    switch byte {
+    case UInt8(ascii: "0")...UInt8(ascii: "9"): byte - UInt8(ascii: "0")
+    case UInt8(ascii: "a")...UInt8(ascii: "f"): byte - UInt8(ascii: "a") + 10
+    case UInt8(ascii: "A")...UInt8(ascii: "F"): byte - UInt8(ascii: "A") + 10
+    default: nil
+    }
+}

@@ -1,0 +1,88 @@
+// The only place that reads the environment. A setting may also be a file of the same name in lower
+// case in $CREDENTIALS_DIRECTORY, which systemd fills (systemd.exec(5), LoadCredential); a file
+// wins, since it cannot be seen in /proc.
+
+internal import Glibc
+
+extension Settings {
+    /// Where the value of a setting came from.
+    package enum Origin: String, Sendable {
+        case environment
+        case credential
+        case fallback = "default"
+    }
+
+    /// The texts of all settings with their origins.
+    package struct Source: Sendable {
+        package fileprivate(set) var values: [String: String] = [:]
+        package fileprivate(set) var origins: [String: Origin] = [:]
+    }
+
+    /// Reads the settings of this process, then drops the secret ones from its environment, so that
+    /// no child, core dump or /proc file shows them. Throws what is wrong, all at once.
+    package static func fromEnvironment() throws(Problems) -> Settings {
+        let source = readSource()
+        for entry in table where entry.isSecret {
+            // unsetenv leaves the bytes where /proc/PID/environ shows them.
+            if let value = getenv(entry.name) { memset(value, 0x2A, strlen(value)) }
+            unsetenv(entry.name)
+        }
+        return try Settings(values: source.values)
+    }
+
+    /// Reads the texts alone.
+    package static func readSource() -> Source {
+        var source = Source()
+        let credentials = variable("CREDENTIALS_DIRECTORY")
+        for entry in table {
+            if let directory = credentials,
+                let text = firstLine(ofFile: directory + "/" + entry.name.lowercased()),
+                !text.isEmpty
+            {
+                source.values[entry.name] = text
+                source.origins[entry.name] = .credential
+            } else if let text = variable(entry.name), !text.isEmpty {
+                source.values[entry.name] = text
+                source.origins[entry.name] = .environment
+            } else {
+                source.origins[entry.name] = .fallback
+            }
+        }
+        return source
+    }
+
+    /// What a service manager tells a process it starts, see sd_listen_fds(3) and sd_notify(3).
+    package struct ServiceManager: Sendable {
+        /// The names of the descriptors passed from 3 on; nil when none were passed.
+        package let descriptorNames: [String]?
+        package let notifySocket: String?
+
+        package init() {
+            notifySocket = variable("NOTIFY_SOCKET")
+            let addressed = variable("LISTEN_PID").map { $0 == String(getpid()) } ?? true
+            guard addressed, let count = variable("LISTEN_FDS").flatMap({ Int($0) }),
+                (1...16).contains(count)
+            else {
+                descriptorNames = nil
+                return
+            }
+            var names = (variable("LISTEN_FDNAMES") ?? "worker").split(separator: ":").map(
+                String.init)
+            while names.count < count { names.append("unknown") }
+            descriptorNames = Array(names.prefix(count))
+        }
+    }
+
+    private static func variable(_ name: String) -> String? {
+        getenv(name).map { String(cString: $0) }
+    }
+
+    private static func firstLine(ofFile path: String) -> String? {
+        guard let file = fopen(path, "re") else { return nil }
+        defer { fclose(file) }
+        var bytes = [UInt8](repeating: 0, count: 64 * 1024)
+        let count = fread(&bytes, 1, bytes.count, file)
+        return String(
+            decoding: bytes.prefix(count).prefix { $0 != 0x0A && $0 != 0x0D }, as: UTF8.self)
+    }
+}

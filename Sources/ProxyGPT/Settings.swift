@@ -1,0 +1,150 @@
+/// What the operator decided: read and checked as a whole at start, constant afterwards.
+package struct Settings: Sendable {
+    package let apiKey: Secret?
+    package let upstream: UpstreamAddress
+    /// A file of further certificate authorities for the upstream, or nil for the system's own.
+    package let certificateFile: String?
+    package let stateDirectory: String
+    package let signupIsOpen: Bool
+    package let passwordMinimum: Int
+    package let sessionDays: Int64
+    package let recordsBodies: Bool
+    package let eventDays: Int64
+    package let defaultModel: String
+    package let modelAliases: [String: String]
+    package let contextMessages: Int
+    package let contextTokens: Int
+    package let publicOrigins: [String]
+    package let corsOrigins: [String]
+    package let connectTimeout: Milliseconds
+    package let firstByteTimeout: Milliseconds
+    package let idleTimeout: Milliseconds
+    package let callTimeout: Milliseconds
+    package let drainTimeout: Milliseconds
+    /// The largest body below `/v1/`, in bytes.
+    package let maxBody: Int64
+    package let maxInFlight: Int
+    package let maxRepliesPerUser: Int
+    package let maxStreamsPerUser: Int
+    package let maxStreams: Int
+    package let logLevel: String
+
+    /// The largest body of all other endpoints, in bytes.
+    package static let maxBodyOfOwnEndpoints: Int64 = 1024 * 1024
+
+    package typealias Milliseconds = Int64
+
+    /// The SQLite database.
+    package var databaseFile: String { stateDirectory + "/proxy.db" }
+
+    /// One line of the table of settings.
+    package struct Entry: Sendable {
+        package let name: String
+        /// The text that stands for an absent setting.
+        package let fallback: String
+        package let meaning: String
+        package let isSecret: Bool
+
+        fileprivate init(
+            _ name: String, _ fallback: String, _ meaning: String, isSecret: Bool = false
+        ) {
+            self.name = name
+            self.fallback = fallback
+            self.meaning = meaning
+            self.isSecret = isSecret
+        }
+    }
+
+    package static let table: [Entry] = [
+        Entry("API_KEY", "", "The upstream's key, shared by all users.", isSecret: true),
+        Entry("API_URL", "", "The upstream: empty for OpenAI, Azure's URL, or any other."),
+        Entry("API_TYPE", "", "azure or openai, where the host of API_URL does not tell."),
+        Entry("SSL_CERT_FILE", "", "Certificate authorities for the upstream (PEM file)."),
+        Entry(
+            "DB_ADDRESS", "", "Empty: SQLite, proxy.db in STATE_DIRECTORY.", isSecret: true),
+        Entry("REDIS_ADDRESS", "", "Empty: no Redis.", isSecret: true),
+        Entry("STATE_DIRECTORY", ".", "Where databases and locks lie."),
+        Entry("DEFAULT_MODEL", "gpt-3", "The model of a chat that names none."),
+        Entry("MODEL_ALIASES", "gpt-3=gpt-3.5-turbo", "name=model, separated by commas."),
+        Entry("CONTEXT_MESSAGES", "10", "Messages of a chat that go upstream, 0 to 1000."),
+        Entry("CONTEXT_TOKENS", "8000", "The token budget of that context."),
+        Entry("SIGNUP", "open", "open: anybody may sign up; closed: the operator adds users."),
+        Entry("PASSWORD_MIN", "8", "The shortest password, in bytes."),
+        Entry("SESSION_DAYS", "30", "How long a session lasts after its last use."),
+        Entry("EVENT_BODIES", "on", "on: keep the first 16 KiB of /v1 bodies; off."),
+        Entry("EVENT_DAYS", "30", "How long those bodies are kept."),
+        Entry("PUBLIC_ORIGINS", "", "Our own origins, separated by commas; empty: the request's."),
+        Entry("CORS_ORIGINS", "", "Foreign origins whose pages may call, separated by commas."),
+        Entry("CONNECT_TIMEOUT", "10", "Seconds to reach the upstream."),
+        Entry("FIRST_BYTE_TIMEOUT", "600", "Seconds until its answer begins."),
+        Entry("IDLE_TIMEOUT", "120", "Seconds of silence within an answer."),
+        Entry("CALL_TIMEOUT", "1800", "Seconds that a whole call may take."),
+        Entry("DRAIN_TIMEOUT", "1830", "Seconds that a stopping worker waits for its calls."),
+        Entry("MAX_BODY", "512MiB", "The largest body below /v1/."),
+        Entry("MAX_IN_FLIGHT", "1000", "Requests at once in one worker."),
+        Entry("MAX_REPLIES_PER_USER", "8", "Running chat replies of one user."),
+        Entry("MAX_STREAMS_PER_USER", "20", "Open streams of one user."),
+        Entry("MAX_STREAMS", "10000", "Open streams in all."),
+        Entry("LOG_LEVEL", "info", "trace, debug, info, notice, warning, error or critical."),
+    ]
+
+    /// Everything that is wrong with the settings, each by variable name.
+    package struct Problems: Error, CustomStringConvertible {
+        package let all: [String]
+        package var description: String { all.joined(separator: "\n") }
+    }
+
+    /// Checks `values` (by name; what is absent or empty takes its fallback) all at once.
+    package init(values: [String: String]) throws(Problems) {
+        var reader = SettingsReader(values)
+        let apiKey = reader.text("API_KEY")
+        let address = reader.text("API_URL")
+        upstream = reader.upstream()
+        if apiKey.isEmpty && (address.isEmpty || upstream.keyHeader == .apiKey) {
+            reader.report("API_KEY", "is required for OpenAI and Azure")
+        }
+        if !apiKey.utf8.allSatisfy({ $0 > 0x20 && $0 < 0x7F }) {
+            reader.report("API_KEY", "has white space or characters beyond ASCII")
+        }
+        self.apiKey = apiKey.isEmpty ? nil : Secret(apiKey)
+        let certificates = reader.text("SSL_CERT_FILE")
+        certificateFile = certificates.isEmpty ? nil : certificates
+        if !reader.text("DB_ADDRESS").isEmpty {
+            reader.report(
+                "DB_ADDRESS", "is set, but this release stores in SQLite only: leave it empty")
+        }
+        if !reader.text("REDIS_ADDRESS").isEmpty {
+            reader.report(
+                "REDIS_ADDRESS", "is set, but this release does without Redis: leave it empty")
+        }
+        stateDirectory = reader.text("STATE_DIRECTORY")
+        defaultModel = reader.text("DEFAULT_MODEL")
+        modelAliases = reader.aliases("MODEL_ALIASES")
+        contextMessages = reader.integer("CONTEXT_MESSAGES", 0...1000)
+        contextTokens = reader.integer("CONTEXT_TOKENS", 1...10_000_000)
+        signupIsOpen = reader.choice("SIGNUP", ["open": true, "closed": false])
+        passwordMinimum = reader.integer("PASSWORD_MIN", 1...1024)
+        sessionDays = Int64(reader.integer("SESSION_DAYS", 1...3650))
+        recordsBodies = reader.choice("EVENT_BODIES", ["on": true, "off": false])
+        eventDays = Int64(reader.integer("EVENT_DAYS", 1...3650))
+        publicOrigins = reader.origins("PUBLIC_ORIGINS")
+        corsOrigins = reader.origins("CORS_ORIGINS")
+        connectTimeout = reader.seconds("CONNECT_TIMEOUT")
+        firstByteTimeout = reader.seconds("FIRST_BYTE_TIMEOUT")
+        idleTimeout = reader.seconds("IDLE_TIMEOUT")
+        callTimeout = reader.seconds("CALL_TIMEOUT")
+        drainTimeout = reader.seconds("DRAIN_TIMEOUT")
+        maxBody = reader.bytes("MAX_BODY")
+        maxInFlight = reader.integer("MAX_IN_FLIGHT", 1...15_000)
+        maxRepliesPerUser = reader.integer("MAX_REPLIES_PER_USER", 1...1000)
+        maxStreamsPerUser = reader.integer("MAX_STREAMS_PER_USER", 1...10_000)
+        maxStreams = reader.integer("MAX_STREAMS", 1...1_000_000)
+        logLevel = reader.choice(
+            "LOG_LEVEL",
+            Dictionary(
+                uniqueKeysWithValues: [
+                    "trace", "debug", "info", "notice", "warning", "error", "critical",
+                ].map { ($0, $0) }))
+        guard reader.problems.isEmpty else { throw Problems(all: reader.problems) }
+    }
+}

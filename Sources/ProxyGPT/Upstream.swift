@@ -1,0 +1,99 @@
+/// One header line; names compare without regard to case.
+package struct Header: Sendable, Equatable {
+    package let name: String
+    package let value: String
+
+    package init(_ name: String, _ value: String) {
+        self.name = name
+        self.value = value
+    }
+}
+
+/// A request body that is read piece by piece, so that nobody holds the whole.
+package protocol BodySource: Sendable {
+    /// The length in bytes when it is known beforehand.
+    var length: Int64? { get }
+
+    /// Returns the next bytes, never an empty array, or nil at the end. Suspends until there are
+    /// some. Throws when the peer has gone or sent something that is no body.
+    func next() async throws -> [UInt8]?
+}
+
+/// A call to the upstream, complete but for the key, which the adapter alone knows.
+package struct UpstreamCall: Sendable {
+    package let method: String
+    /// The whole address, made by `UpstreamAddress` from settings and path.
+    package let url: String
+    /// Already reduced to what may leave; the adapter adds `Host`, the key and framing.
+    package let headers: [Header]
+    package let body: (any BodySource)?
+
+    package init(method: String, url: String, headers: [Header], body: (any BodySource)?) {
+        self.method = method
+        self.url = url
+        self.headers = headers
+        self.body = body
+    }
+}
+
+package struct UpstreamHead: Sendable {
+    package let status: Int
+    /// As received, in order, duplicates kept; interim (1xx) answers left out.
+    package let headers: [Header]
+
+    package init(status: Int, headers: [Header]) {
+        self.status = status
+        self.headers = headers
+    }
+
+    /// The first value of a header, compared without regard to case.
+    package func value(of name: String) -> String? {
+        headers.first { equalIgnoringCase($0.name, name) }?.value
+    }
+}
+
+/// Why a call to the upstream came to nothing, or to less than the whole.
+package enum UpstreamFailure: Error, Equatable, Sendable {
+    /// No connection: name look-up, refusal, TLS. The text names the cause and no secret.
+    case unreachable(String)
+    case connectTimeout
+    case firstByteTimeout
+    case idleTimeout
+    case callTimeout
+    /// The connection ended, or broke the protocol, before the answer was whole.
+    case cut(String)
+    /// The caller gave up: its task was cancelled or it called `cancel`.
+    case cancelled
+}
+
+/// Makes calls to the upstream: OpenAI, Azure, or whoever speaks their language.
+package protocol Upstream: Sendable {
+    /// Starts a call and returns when the final answer's head is there. The body is pulled from
+    /// the reply. Cancelling the calling task ends the call at once (`cancelled`).
+    func start(_ call: UpstreamCall) async throws(UpstreamFailure) -> any UpstreamReply
+}
+
+/// An answer whose body is still arriving. Whoever holds it either reads to the end or cancels;
+/// one task at a time.
+package protocol UpstreamReply: AnyObject, Sendable {
+    nonisolated var head: UpstreamHead { get }
+
+    /// Returns all bytes that have arrived since the last call, never an empty array; suspends
+    /// until there are some; nil at the clean end. While nobody calls, the adapter buffers a
+    /// bounded amount and then stops reading from the upstream.
+    func next() async throws(UpstreamFailure) -> [UInt8]?
+
+    /// Ends the call at once and closes its connection; no effect after the end.
+    func cancel() async
+}
+
+/// Compares header names and other ASCII words without regard to case.
+package func equalIgnoringCase(_ left: String, _ right: String) -> Bool {
+    left.utf8.count == right.utf8.count
+        && zip(left.utf8, right.utf8).allSatisfy { lowerCase($0) == lowerCase($1) }
+}
+
+/// Returns an ASCII capital's small letter, any other byte as it is.
+package func lowerCase(_ byte: UInt8) -> UInt8 {
+    byte >= UInt8(ascii: "A") && byte <= UInt8(ascii: "Z") ? byte | 0x20 : byte
+}

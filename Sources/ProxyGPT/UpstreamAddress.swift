@@ -1,0 +1,172 @@
+/// Where calls go: the one host of the settings, and which path there answers which path of ours.
+package struct UpstreamAddress: Sendable, Equatable {
+    /// How the key travels.
+    package enum KeyHeader: Sendable, Equatable {
+        case bearer
+        case apiKey
+    }
+
+    private enum Mapping: Sendable, Equatable {
+        /// `/v1/x` goes to base + `/x`.
+        case v1(base: String)
+        /// `/v1/x` goes to a sibling of the deployment's operations, with this api-version.
+        case azureDeployment(resource: String, deployment: String, version: String)
+    }
+
+    package let keyHeader: KeyHeader
+    private let mapping: Mapping
+
+    package static let openAI = UpstreamAddress(
+        keyHeader: .bearer, mapping: .v1(base: "https://api.openai.com/v1"))
+
+    private init(keyHeader: KeyHeader, mapping: Mapping) {
+        self.keyHeader = keyHeader
+        self.mapping = mapping
+    }
+
+    /// What is wrong with an address.
+    package struct Problem: Error, Equatable {
+        package let text: String
+    }
+
+    /// Reads `API_URL`.
+    /// - Parameter isAzure: what `API_TYPE` says; nil leaves it to the host's name.
+    package init(_ url: String, isAzure: Bool? = nil) throws(Problem) {
+        let parts = try Self.split(url)
+        let isAzure = isAzure ?? parts.host.hasSuffix(".openai.azure.com")
+        let root = parts.scheme + "://" + parts.authority
+        guard isAzure else {
+            guard parts.query == nil else { throw Problem(text: "must not have a query") }
+            let base = root + parts.path
+            self.init(
+                keyHeader: .bearer, mapping: .v1(base: base.hasSuffix("/v1") ? base : base + "/v1"))
+            return
+        }
+        switch parts.path {
+        case "", "/openai", "/openai/v1":
+            guard parts.query == nil else {
+                throw Problem(text: "has an api-version, which /openai/v1 does not take")
+            }
+            self.init(keyHeader: .apiKey, mapping: .v1(base: root + "/openai/v1"))
+        case let path where path.hasPrefix("/openai/deployments/"):
+            let name = path.dropFirst("/openai/deployments/".count).prefix { $0 != "/" }
+            guard !name.isEmpty else { throw Problem(text: "names no deployment") }
+            guard let version = Self.apiVersion(in: parts.query ?? "") else {
+                throw Problem(text: "needs ?api-version=… behind the deployment")
+            }
+            self.init(
+                keyHeader: .apiKey,
+                mapping: .azureDeployment(
+                    resource: root, deployment: String(name), version: version))
+        default:
+            throw Problem(
+                text: "must be Azure's …/openai/deployments/NAME/…?api-version=… or …/openai/v1")
+        }
+    }
+
+    /// The address that answers a path of ours.
+    /// - Parameters:
+    ///   - path: the raw path, which begins with `/v1/`.
+    ///   - query: the raw query without its `?`, or nil.
+    /// Throws `notFound` naming the path where the upstream has nothing like it.
+    package func url(path: String, query: String?) throws(Failure) -> String {
+        let rest = path.dropFirst("/v1".count)
+        switch mapping {
+        case .v1(let base):
+            return base + rest + (query.map { "?" + $0 } ?? "")
+        case .azureDeployment(let resource, let deployment, let version):
+            let operation = rest.dropFirst()
+            let first = operation.prefix { $0 != "/" }
+            let target: String
+            switch first {
+            case "embeddings", "audio", "images", "completions":
+                target = "/openai/deployments/\(deployment)\(rest)"
+            case "chat" where operation == "chat/completions":
+                target = "/openai/deployments/\(deployment)\(rest)"
+            case "files", "batches", "models":
+                target = "/openai\(rest)"
+            default:
+                throw Failure(.notFound, "The upstream deployment does not serve \(path).")
+            }
+            let others = (query ?? "").split(separator: "&").filter { !Self.isAPIVersion($0) }
+            return resource + target + "?"
+                + (others + ["api-version=\(version)"]).joined(separator: "&")
+        }
+    }
+
+    private static func isAPIVersion(_ pair: Substring) -> Bool {
+        pair.prefix { $0 != "=" } == "api-version"
+    }
+
+    private static func apiVersion(in query: String) -> String? {
+        let pair = query.split(separator: "&").first(where: isAPIVersion)
+        guard let value = pair?.dropFirst("api-version=".count), !value.isEmpty else { return nil }
+        return String(value)
+    }
+
+    private struct Parts {
+        let scheme: String
+        let authority: String
+        let host: String
+        let path: String
+        let query: String?
+    }
+
+    private static func split(_ url: String) throws(Problem) -> Parts {
+        guard url.utf8.allSatisfy({ $0 > 0x20 && $0 < 0x7F }) else {
+            throw Problem(text: "has white space or characters beyond ASCII")
+        }
+        let scheme: String
+        let lowered = url.lowercased()
+        if lowered.hasPrefix("https://") {
+            scheme = "https"
+        } else if lowered.hasPrefix("http://") {
+            scheme = "http"
+        } else {
+            throw Problem(text: "must begin with http:// or https://")
+        }
+        let rest = url.dropFirst(scheme.count + 3)
+        let authority = rest.prefix { $0 != "/" && $0 != "?" && $0 != "#" }
+        var tail = rest.dropFirst(authority.count)
+        guard !tail.contains("#") else { throw Problem(text: "must not have a fragment") }
+        guard !authority.contains("@") else {
+            throw Problem(text: "must not hold a user name or password")
+        }
+        let host = try host(in: authority)
+        var query: String?
+        if let mark = tail.firstIndex(of: "?") {
+            query = String(tail[tail.index(after: mark)...])
+            tail = tail[..<mark]
+        }
+        while tail.hasSuffix("/") { tail = tail.dropLast() }
+        return Parts(
+            scheme: scheme, authority: authority.lowercased(), host: host, path: String(tail),
+            query: query)
+    }
+
+    private static func host(in authority: Substring) throws(Problem) -> String {
+        var host = authority
+        var port: Substring?
+        if authority.hasPrefix("[") {
+            guard let end = authority.firstIndex(of: "]") else {
+                throw Problem(text: "has no ] behind its IPv6 address")
+            }
+            host = authority[...end]
+            let behind = authority[authority.index(after: end)...]
+            guard behind.isEmpty || behind.hasPrefix(":") else {
+                throw Problem(text: "has something other than a port behind its host")
+            }
+            port = behind.isEmpty ? nil : behind.dropFirst()
+        } else if let colon = authority.lastIndex(of: ":") {
+            host = authority[..<colon]
+            port = authority[authority.index(after: colon)...]
+        }
+        guard !host.isEmpty else { throw Problem(text: "names no host") }
+        if let port {
+            guard let number = UInt16(port), number > 0 else {
+                throw Problem(text: "has a port that is no number from 1 to 65535")
+            }
+        }
+        return host.lowercased()
+    }
+}
