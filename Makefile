@@ -1,0 +1,116 @@
+# The commands of Proxy GPT.
+#
+#   make run       serve on http://localhost:8080 in the foreground
+#   make test      every test there is
+#   make lint      formatting and the rules of who imports whom
+#   make bench     measurements, beside nginx's own
+#   make install   to DESTDIR, PREFIX is /usr; after `make build`, which needs no root
+#
+# run, test and bench install the Debian packages that are missing, which needs root.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := build
+.PHONY: run test lint bench install build clean packages bench-packages
+
+# The same flags wherever the release is built, or SwiftPM would build it twice. Swift's own
+# library is linked in: the binaries run where there is no toolchain.
+RELEASE := -c release --static-swift-stdlib
+export BIN_DIRECTORY := $(CURDIR)/.build/release
+export PYTHONDONTWRITEBYTECODE := 1
+
+VENV := .build/venv
+PACKAGES := libfcgi-dev libsqlite3-dev libcurl4-openssl-dev libssl-dev pkg-config \
+	ca-certificates curl openssl python3 python3-venv
+
+PREFIX ?= /usr
+SYSCONFDIR ?= /etc
+UNITDIR ?= /lib/systemd/system
+LIBEXECDIR = $(PREFIX)/libexec/proxy-gpt
+
+build: packages
+	swift build $(RELEASE)
+
+run: build
+	@exec python3 Tests/EndToEnd/stack.py run
+
+# Ends with the runners' own counts; that no test ran at all is a failure too.
+test: packages $(VENV)/installed
+	@mkdir -p .build
+	swift test 2>&1 | tee .build/unit-tests.log
+	@grep -qE 'Test run with [1-9][0-9]* tests?' .build/unit-tests.log
+	swift build $(RELEASE)
+	$(VENV)/bin/pytest -p no:cacheprovider Tests/EndToEnd 2>&1 | tee .build/end-to-end-tests.log
+	@echo
+	@echo "unit tests:       $$(grep -E 'Test run with [1-9][0-9]* tests?' .build/unit-tests.log | tail -1)"
+	@echo "end-to-end tests: $$(grep -E '[1-9][0-9]* passed' .build/end-to-end-tests.log | tail -1)"
+
+lint: packages
+	swift format lint --strict --recursive Sources Tests Benchmarks Package.swift
+	@mkdir -p .build
+	swift test --filter ImportRules 2>&1 | tee .build/import-rules.log
+	@grep -qE 'Test run with [1-9][0-9]* tests?' .build/import-rules.log
+
+bench: build bench-packages
+	PYTHONPATH=Tests/EndToEnd python3 Benchmarks/bench.py
+
+clean:
+	rm -rf .build
+
+$(VENV)/installed: Tests/EndToEnd/requirements.txt
+	python3 -m venv $(VENV)
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check -r $<
+	touch $@
+
+# $(call install_missing,PACKAGES): installs those that are not there, with what they need and no more.
+define install_missing
+	missing=; \
+	for package in $(1); do \
+		state=$$(dpkg-query -W -f='$${db:Status-Status}' $$package 2> /dev/null || true); \
+		[ "$$state" = installed ] || missing="$$missing $$package"; \
+	done; \
+	[ -n "$$missing" ] || exit 0; \
+	if [ "$$(id -u)" != 0 ]; then \
+		echo "missing packages: sudo apt-get install$$missing" >&2; exit 1; \
+	fi; \
+	export DEBIAN_FRONTEND=noninteractive; \
+	apt-get update -qq; \
+	apt-get install -y -qq --no-install-recommends $$missing
+endef
+
+# Any nginx will do, whatever package it came in.
+packages:
+	@$(call install_missing,$(PACKAGES) \
+		$(if $(shell PATH="$$PATH:/usr/sbin" command -v nginx),,nginx-light))
+
+bench-packages:
+	@$(call install_missing,wrk)
+
+# What an administrator may have edited is left alone, and the new version put beside it.
+define install_configuration
+	@if [ ! -e "$(2)" ] || cmp -s $(1) "$(2)"; then install -D -m $(3) $(1) "$(2)"; \
+	else install -D -m $(3) $(1) "$(2).new"; echo "kept $(2), see $(2).new"; fi
+endef
+
+install:
+	@[ -x .build/release/proxy-gpt-worker ] || { echo "run make build first" >&2; exit 1; }
+	install -D -m 0755 .build/release/proxy-gpt-worker $(DESTDIR)$(LIBEXECDIR)/proxy-gpt-worker
+	install -d $(DESTDIR)$(UNITDIR)
+	install -m 0644 systemd/*.target systemd/*.socket $(DESTDIR)$(UNITDIR)
+	sed 's|/usr/libexec/proxy-gpt|$(LIBEXECDIR)|' systemd/proxy-gpt-worker@.service \
+		> $(DESTDIR)$(UNITDIR)/proxy-gpt-worker@.service
+	chmod 0644 $(DESTDIR)$(UNITDIR)/proxy-gpt-worker@.service
+	install -D -m 0644 systemd/proxy-gpt.sysusers $(DESTDIR)$(PREFIX)/lib/sysusers.d/proxy-gpt.conf
+	install -D -m 0644 systemd/proxy-gpt.tmpfiles $(DESTDIR)$(PREFIX)/lib/tmpfiles.d/proxy-gpt.conf
+	install -d $(DESTDIR)$(SYSCONFDIR)/nginx/snippets
+	install -m 0644 nginx/proxy-gpt-locations.conf nginx/proxy-gpt-fastcgi.conf \
+		$(DESTDIR)$(SYSCONFDIR)/nginx/snippets
+	install -d -m 0750 $(DESTDIR)$(SYSCONFDIR)/proxy-gpt
+	$(call install_configuration,nginx/proxy-gpt.conf,$(DESTDIR)$(SYSCONFDIR)/nginx/sites-available/proxy-gpt.conf,0644)
+	$(call install_configuration,systemd/environment,$(DESTDIR)$(SYSCONFDIR)/proxy-gpt/environment,0640)
+	@echo
+	@echo "Installed. As root, once:"
+	@echo "  systemd-sysusers && systemd-tmpfiles --create && systemctl daemon-reload"
+	@echo "  install -m 0600 /dev/stdin $(SYSCONFDIR)/proxy-gpt/api_key     # paste the key, Ctrl-D"
+	@echo "  systemctl enable --now proxy-gpt-worker@1 proxy-gpt-worker@2 proxy-gpt.target"
+	@echo "  ln -s ../sites-available/proxy-gpt.conf $(SYSCONFDIR)/nginx/sites-enabled/ && systemctl reload nginx"

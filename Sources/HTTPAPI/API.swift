@@ -1,0 +1,200 @@
+package import Credentials
+package import Logging
+package import ProxyGPT
+
+/// The product's HTTP interface: takes a request, proves who calls, does it or passes it on, and
+/// answers when what happened is recorded.
+package struct API: Sendable {
+    let settings: Settings
+    let store: any Store
+    let events: any EventLog
+    let upstream: any Upstream
+    let hasher: PasswordHasher
+    let clock: any Clock
+    let identifiers: any IdentifierSource
+    let logger: Logger
+    let authenticator: Authenticator
+    let crossSite: CrossSite
+    let refusals: RefusalRecorder
+    let keyMasks: KeyMasks
+    let eventHealth = EventHealth()
+
+    package init(
+        settings: Settings, store: any Store, events: any EventLog, upstream: any Upstream,
+        hasher: PasswordHasher, clock: any Clock, identifiers: any IdentifierSource, logger: Logger
+    ) {
+        self.settings = settings
+        self.store = store
+        self.events = events
+        self.upstream = upstream
+        self.hasher = hasher
+        self.clock = clock
+        self.identifiers = identifiers
+        self.logger = logger
+        authenticator = Authenticator(store: store, clock: clock, sessionDays: settings.sessionDays)
+        crossSite = CrossSite(settings)
+        keyMasks = KeyMasks(key: settings.apiKey)
+        refusals = RefusalRecorder(events: events, clock: clock, identifiers: identifiers)
+    }
+
+    /// Does what falls due with time. Called once a second.
+    package func tick() {
+        refusals.writeCount()
+    }
+
+    /// Answers one request, whatever it is; returns when the answer has ended.
+    package func serve(_ request: Request, to writer: any ResponseWriter) async {
+        let event = Event(
+            id: Event.ID(identifiers.next()), timestamp: clock.now(), kind: .request,
+            requestID: request.id, clientAddress: request.clientAddress, method: request.method,
+            path: String(request.target.prefix { $0 != "?" }.prefix(1024)))
+        let call = Call(request, writer, event: event, startedAt: clock.monotonicMicroseconds())
+        do {
+            if let response = try await respond(to: call) { await answer(call, response) }
+        } catch {
+            await answer(call, Response(failure(for: error, in: call)))
+        }
+    }
+
+    /// Returns the answer, or nil when it has been given already.
+    private func respond(to call: Call) async throws -> Response? {
+        let request = call.request
+        if request.isRefused {
+            throw Failure(.unavailable, "All places are taken. Try again.", retryAfter: 1)
+        }
+        let target = try RequestTarget(request.target)
+        call.target = target
+        if let response = crossSite.preflight(request) { return response }
+        let destination = Router.destination(of: target.path)
+        if case .own(let route) = destination {
+            switch route.access {
+            case .open: try crossSite.checkOrigin(of: request)
+            case .credential: try await authenticate(call)
+            case .logout: break
+            }
+            guard route.methods.contains(request.method) else {
+                if route.access == .logout { try await authenticate(call) }
+                throw Failure(
+                    .methodNotAllowed, "\(target.path) does not take \(request.method).",
+                    allow: route.methods.joined(separator: ", "))
+            }
+            call.parameters = try await readParameters(call, target)
+            return try await route.handle(self, call)
+        }
+        try await authenticate(call)
+        guard case .upstream = destination else {
+            throw Failure(.notFound, "There is nothing at \(target.path).")
+        }
+        try await forward(call, target)
+        return nil
+    }
+
+    private func authenticate(_ call: Call) async throws {
+        let request = call.request
+        let credential = PresentedCredential.find(
+            authorization: request.values(of: "Authorization"),
+            cookies: request.values(of: "Cookie"))
+        guard let credential else { throw Failure.missingCredential }
+        // A browser adds the cookie by itself, also for a page that is not ours.
+        if case .cookie = credential, !["GET", "HEAD", "OPTIONS"].contains(request.method) {
+            try crossSite.checkOrigin(of: request)
+        }
+        try await accept(credential, in: call)
+    }
+
+    /// Proves the credential and notes whose it is.
+    func accept(_ credential: PresentedCredential, in call: Call) async throws {
+        let caller = try await authenticator.caller(credential)
+        call.caller = caller
+        call.event.userID = caller.user.id
+    }
+
+    private func readParameters(_ call: Call, _ target: RequestTarget) async throws -> Parameters {
+        let limit = Settings.maxBodyOfOwnEndpoints
+        let tooLarge = Failure(.tooLarge, "The body is larger than \(limit) bytes.")
+        guard call.request.contentLength ?? 0 <= limit else { throw tooLarge }
+        var body: [UInt8] = []
+        if call.request.method == "POST" {
+            while let piece = try await call.request.body.next() {
+                body.append(contentsOf: piece)
+                guard body.count <= limit else { throw tooLarge }
+            }
+        }
+        call.event.bytesIn = Int64(body.count)
+        return try Parameters(
+            query: target.query, body: body, contentType: call.request.value(of: "Content-Type"))
+    }
+
+    // MARK: - Answers
+
+    /// What the caller learns of an error; what it must not learn goes to the log.
+    func failure(for error: any Error, in call: Call) -> Failure {
+        if let failure = error as? Failure { return failure }
+        if !(error is ClientGone) {
+            logger.error(
+                "request failed",
+                metadata: [
+                    "request.id": "\(call.request.id)", "error": "\(String(describing: error))",
+                ])
+        }
+        return .hidden
+    }
+
+    /// Records the request, then answers it.
+    func answer(_ call: Call, _ answer: Response) async {
+        var response = answer
+        call.event.status = response.status
+        call.event.bytesOut = Int64(response.body.count)
+        call.event.end = call.event.end ?? (response.status < 500 ? .done : .error)
+        if call.caller == nil && response.status >= 400 {
+            // Strangers must not be able to fill the disk, nor wait for it.
+            closeTimes(call)
+            refusals.record(call.event)
+        } else if await !close(call) {
+            response = Response(
+                Failure(.unavailable, "Nothing can be recorded just now.", retryAfter: 5))
+        }
+        await send(response, call)
+    }
+
+    private func send(_ response: Response, _ call: Call) async {
+        let hasBody = call.request.method != "HEAD" && response.status != 204
+        var headers = response.headers + commonHeaders(call.request)
+        if response.status != 204 {
+            headers.append(Header("Content-Length", String(response.body.count)))
+        }
+        do {
+            try await call.writer.begin(status: response.status, headers: headers)
+            if hasBody { try await call.writer.write(response.body, flush: false) }
+            await call.writer.finish()
+        } catch {
+            await call.writer.abort()
+        }
+    }
+
+    func commonHeaders(_ request: Request) -> [Header] {
+        [Header("X-Request-Id", request.id)] + crossSite.headers(for: request)
+    }
+
+    private func closeTimes(_ call: Call) {
+        call.event.durationMicroseconds = clock.monotonicMicroseconds() - call.startedAt
+    }
+
+    /// Commits the closing row. False when that failed: the request must not count as answered.
+    func close(_ call: Call) async -> Bool {
+        closeTimes(call)
+        do {
+            try await events.close(call.event)
+            eventHealth.note(isWell: true)
+            return true
+        } catch {
+            eventHealth.note(isWell: false)
+            logger.error(
+                "event not recorded",
+                metadata: [
+                    "request.id": "\(call.request.id)", "error": "\(String(describing: error))",
+                ])
+            return false
+        }
+    }
+}

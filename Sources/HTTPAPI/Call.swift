@@ -1,0 +1,41 @@
+internal import ProxyGPT
+
+/// A request on its way through the product, with what becomes known of it. One task's own.
+final class Call {
+    let request: Request
+    let writer: any ResponseWriter
+    /// Microseconds of the monotonic clock at the first look at the request.
+    let startedAt: Int64
+    var event: Event
+    var target: RequestTarget?
+    /// Who is calling, once that is proved.
+    var caller: Caller?
+    var parameters: Parameters?
+
+    init(_ request: Request, _ writer: any ResponseWriter, event: Event, startedAt: Int64) {
+        self.request = request
+        self.writer = writer
+        self.event = event
+        self.startedAt = startedAt
+    }
+
+    /// The caller, on routes that demand a credential.
+    func authenticated() throws(Failure) -> Caller {
+        guard let caller else { throw .missingCredential }
+        return caller
+    }
+
+    /// The parameters, which the router has read before it calls a handler.
+    func given() throws(Failure) -> Parameters {
+        if let parameters { return parameters }
+        return try Parameters(query: target?.query)
+    }
+}
+
+extension Failure {
+    static let missingCredential = Failure(
+        .unauthorized, "Send a session's token: \"Authorization: Bearer TOKEN\" or the cookie sess."
+    )
+    static let wrongCredential = Failure(
+        .unauthorized, "The token is not, or no longer, that of a session. Log in again.")
+}

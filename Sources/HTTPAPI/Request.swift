@@ -1,0 +1,104 @@
+package import ProxyGPT
+
+/// One request as the web server passed it on.
+package struct Request: Sendable {
+    /// The id in answer, log and event; the web server chose it.
+    package let id: String
+    package let method: String
+    /// Path and query as they came, undecoded.
+    package let target: String
+    package let headers: [Header]
+    /// As the web server says, never by a header of the client.
+    package let clientAddress: String
+    /// `http` or `https`.
+    package let scheme: String
+    package let contentLength: Int64?
+    package let body: any BodySource
+    /// The worker has no room for it: it is to be refused.
+    package let isRefused: Bool
+
+    package init(
+        id: String, method: String, target: String, headers: [Header], clientAddress: String,
+        scheme: String, contentLength: Int64?, body: any BodySource, isRefused: Bool = false
+    ) {
+        self.id = id
+        self.method = method
+        self.target = target
+        self.headers = headers
+        self.clientAddress = clientAddress
+        self.scheme = scheme
+        self.contentLength = contentLength
+        self.body = body
+        self.isRefused = isRefused
+    }
+
+    /// All values of a header, compared without regard to case.
+    package func values(of name: String) -> [String] {
+        headers.lazy.filter { equalIgnoringCase($0.name, name) }.map(\.value)
+    }
+
+    package func value(of name: String) -> String? {
+        headers.first { equalIgnoringCase($0.name, name) }?.value
+    }
+}
+
+/// Where an answer goes: the web server's connection.
+package protocol ResponseWriter: Sendable {
+    /// Takes the head; it leaves with the first flush, or at the end. Called once, first.
+    func begin(status: Int, headers: [Header]) async throws(ClientGone)
+
+    /// Takes bytes of the body and suspends while the client does not read. Whether they leave at
+    /// once is `flush`'s to say. An empty array with `flush` sends what was taken before.
+    func write(_ bytes: [UInt8], flush: Bool) async throws(ClientGone)
+
+    /// Sends the rest and ends the answer.
+    func finish() async
+
+    /// Ends the answer so that the client sees that it is not whole.
+    func abort() async
+}
+
+/// Thrown by a writer whose client is no longer there.
+package struct ClientGone: Error {
+    package init() {}
+}
+
+/// A whole answer.
+package struct Response: Sendable {
+    package var status: Int
+    package var headers: [Header]
+    package var body: [UInt8]
+
+    package init(status: Int = 200, headers: [Header] = [], body: [UInt8] = []) {
+        self.status = status
+        self.headers = headers
+        self.body = body
+    }
+
+    /// A JSON answer that no cache keeps.
+    package init(status: Int = 200, json: JSONValue) {
+        self.init(
+            status: status,
+            headers: [
+                Header("Content-Type", "application/json"), Header("Cache-Control", "no-store"),
+                Header("X-Content-Type-Options", "nosniff"),
+            ],
+            body: json.encoded)
+    }
+
+    /// The answer that tells a failure, in the shape that OpenAI's clients understand.
+    package init(_ failure: Failure) {
+        let error: JSONValue = [
+            "message": .string(failure.message), "type": .string(failure.code.type),
+            "param": .text(failure.parameter), "code": .string(failure.code.rawValue),
+        ]
+        self.init(status: failure.code.status, json: ["error": error])
+        if let seconds = failure.retryAfter {
+            headers.append(Header("Retry-After", String(seconds)))
+        }
+        if let allow = failure.allow { headers.append(Header("Allow", allow)) }
+        if failure.code == .unauthorized {
+            headers.append(Header("WWW-Authenticate", "Bearer"))
+        }
+    }
+}

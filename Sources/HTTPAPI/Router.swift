@@ -1,0 +1,60 @@
+internal import ProxyGPT
+
+/// One endpoint of our own.
+struct Route: Sendable {
+    enum Access: Sendable {
+        /// Anybody, because it is how one gets a credential. It sets the cookie.
+        case open
+        /// Anybody with a valid credential.
+        case credential
+        /// As `credential`, which may also be the parameter `token`; GET acts, too.
+        case logout
+    }
+
+    let path: String
+    let methods: [String]
+    let access: Access
+    let handle: @Sendable (API, Call) async throws -> Response
+
+    init(
+        _ path: String, _ methods: [String], _ access: Access = .credential,
+        _ handle: @escaping @Sendable (API, Call) async throws -> Response
+    ) {
+        self.path = path
+        self.methods = methods
+        self.access = access
+        self.handle = handle
+    }
+}
+
+/// Which path means what.
+enum Router {
+    private static let post = ["POST"]
+    private static let read = ["GET", "HEAD", "POST"]
+
+    static let routes: [Route] = [
+        Route("/user/signup", post, .open) { try await $0.signup($1) },
+        Route("/user/login", post, .open) { try await $0.login($1) },
+        Route("/user/logout", read, .logout) { try await $0.logout($1) },
+        Route("/user/read", read) { try await $0.readUser($1) },
+        Route("/user/update", post) { try await $0.updateUser($1) },
+        Route("/user/session", read) { try await $0.session($1) },
+        Route("/user/password/update", post) { try await $0.updatePassword($1) },
+    ]
+
+    /// Everything below this is passed on to the upstream.
+    private static let forwarded = "/v1/"
+
+    enum Destination {
+        case own(Route)
+        case upstream
+        case nowhere
+    }
+
+    private static let byPath = Dictionary(uniqueKeysWithValues: routes.map { ($0.path, $0) })
+
+    static func destination(of path: String) -> Destination {
+        if path.hasPrefix(forwarded) { return .upstream }
+        return byPath[path].map { .own($0) } ?? .nowhere
+    }
+}

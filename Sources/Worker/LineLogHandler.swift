@@ -1,0 +1,69 @@
+internal import Glibc
+internal import Logging
+
+/// Writes one line for each entry to standard error: level, message, metadata. The journal adds the
+/// time; on a terminal it is in front.
+struct LineLogHandler: LogHandler {
+    var logLevel: Logger.Level
+    var metadata: Logger.Metadata = [:]
+    private let showsTime: Bool
+
+    /// - Parameter level: one of swift-log's level names.
+    static func logger(_ label: String, level: String) -> Logger {
+        Logger(label: label) { _ in
+            LineLogHandler(
+                logLevel: Logger.Level(rawValue: level) ?? .info, showsTime: isatty(2) == 1)
+        }
+    }
+
+    private init(logLevel: Logger.Level, showsTime: Bool) {
+        self.logLevel = logLevel
+        self.showsTime = showsTime
+    }
+
+    subscript(metadataKey key: String) -> Logger.Metadata.Value? {
+        get { metadata[key] }
+        set { metadata[key] = newValue }
+    }
+
+    func log(event: LogEvent) {
+        var line = showsTime ? Self.time() + " " : ""
+        line += "\(event.level) \(event.message)"
+        let all = metadata.merging(event.metadata ?? [:]) { $1 }
+        for (key, value) in all.sorted(by: { $0.key < $1.key }) {
+            line += " \(key)=\(Self.quoted("\(value)"))"
+        }
+        line += "\n"
+        // One write, so that the lines of several processes do not mix.
+        fputs(line, stderr)
+    }
+
+    /// A value on one line; in quotes where it has spaces.
+    private static func quoted(_ text: String) -> String {
+        let needsQuotes = text.unicodeScalars.contains {
+            $0.value <= 0x20 || $0 == "\"" || $0 == "="
+        }
+        guard needsQuotes || text.isEmpty else { return text }
+        var quoted = "\""
+        for scalar in text.unicodeScalars {
+            switch scalar {
+            case "\"", "\\": quoted += "\\\(scalar)"
+            case "\n": quoted += "\\n"
+            case _ where scalar.value < 0x20: quoted += " "
+            default: quoted.unicodeScalars.append(scalar)
+            }
+        }
+        return quoted + "\""
+    }
+
+    private static func time() -> String {
+        var now = time_t()
+        Glibc.time(&now)
+        var parts = tm()
+        localtime_r(&now, &parts)
+        var text = [CChar](repeating: 0, count: 16)
+        strftime(&text, text.count, "%H:%M:%S", &parts)
+        return String(
+            decoding: text.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
+    }
+}

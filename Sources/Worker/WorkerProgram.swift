@@ -1,0 +1,140 @@
+// proxy-gpt-worker: answers FastCGI requests on a socket that the pool of workers shares. Wires the
+// modules together, runs until SIGTERM, drains and ends. Holds no rule of the product.
+
+internal import Credentials
+internal import CurlUpstream
+internal import EventLoop
+internal import FastCGI
+internal import Glibc
+internal import HTTPAPI
+internal import Logging
+internal import ProxyGPT
+internal import SQLStorage
+
+@main
+struct WorkerProgram {
+    /// Exit code of a process that will not start because of its settings (sysexits.h, EX_CONFIG).
+    private static let configurationError: Int32 = 78
+
+    static func main() {
+        umask(0o077)
+        let manager = Settings.ServiceManager()
+        let settings: Settings
+        do {
+            settings = try Settings.fromEnvironment()
+        } catch {
+            fputs("proxy-gpt-worker does not start:\n\(error)\n", stderr)
+            exit(configurationError)
+        }
+        let logger = LineLogHandler.logger("worker", level: settings.logLevel)
+        Signals.block([SIGTERM, SIGINT])
+        raiseDescriptorLimit()
+        EventLoop.run {
+            do {
+                try await Worker(settings, manager, logger).run()
+            } catch {
+                logger.critical("worker failed", metadata: ["error": "\(error)"])
+                exit(1)
+            }
+        }
+    }
+
+    /// A connection and an upstream call are a descriptor each.
+    private static func raiseDescriptorLimit() {
+        var limit = rlimit()
+        guard getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0 else { return }
+        limit.rlim_cur = limit.rlim_max
+        setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
+    }
+}
+
+@EventLoop private final class Worker {
+    private let settings: Settings
+    private let manager: Settings.ServiceManager
+    private let logger: Logger
+    private var stopping: UnsafeContinuation<Void, Never>?
+    private var stopSignals = 0
+
+    init(_ settings: Settings, _ manager: Settings.ServiceManager, _ logger: Logger) {
+        self.settings = settings
+        self.manager = manager
+        self.logger = logger
+    }
+
+    /// Serves until a signal comes, then until all calls have ended.
+    func run() async throws {
+        let clock = SystemClock()
+        let identifiers = RandomIdentifiers(clock: clock)
+        let storage = try SQLStorage.open(
+            file: settings.databaseFile, process: ProcessIdentity.current(id: identifiers.next()),
+            clock: clock, eventDays: settings.eventDays, logger: logger)
+        try await storage.lease.start()
+        let api = API(
+            settings: settings, store: storage.store, events: storage.events,
+            upstream: CurlUpstream(upstreamConfiguration()), hasher: try PasswordHasher(),
+            clock: clock, identifiers: identifiers, logger: logger)
+        let server = try FastCGIServer(sockets()) { request in
+            let exchange = FastCGIExchange(request)
+            await api.serve(exchange.request, to: exchange)
+        }
+        let signals = try Signals([SIGTERM, SIGINT]) { self.received($0) }
+        let ticker = tick(api)
+        try server.start()
+        logger.info("worker ready", metadata: ["process.id": "\(getpid())"])
+        notify("READY=1")
+        await withUnsafeContinuation { stopping = $0 }
+        notify("STOPPING=1")
+        logger.info("worker draining", metadata: ["requests.in_flight": "\(server.inFlight)"])
+        await server.drain(milliseconds: settings.drainTimeout)
+        ticker.cancel()
+        api.tick()
+        await storage.close()
+        withExtendedLifetime(signals) {}
+        logger.info("worker stopped")
+    }
+
+    private func received(_ signal: Int32) {
+        stopSignals += 1
+        // Asked twice, or by somebody at a keyboard, it does not wait for long calls.
+        if stopSignals > 1 { exit(signal == SIGINT ? 130 : 143) }
+        stopping?.resume()
+        stopping = nil
+    }
+
+    private func tick(_ api: API) -> Task<Void, Never> {
+        EventLoop.spawn {
+            while !Task.isCancelled {
+                await EventLoop.sleep(milliseconds: 1000)
+                api.tick()
+            }
+        }
+    }
+
+    private func upstreamConfiguration() -> CurlUpstream.Configuration {
+        CurlUpstream.Configuration(
+            key: settings.apiKey, keyHeader: settings.upstream.keyHeader,
+            certificateFile: settings.certificateFile, connectTimeout: settings.connectTimeout,
+            firstByteTimeout: settings.firstByteTimeout, idleTimeout: settings.idleTimeout,
+            callTimeout: settings.callTimeout)
+    }
+
+    /// The sockets by the names that the service manager gave them; alone, descriptor 0.
+    private func sockets() -> FastCGIServer.Configuration {
+        let first: Int32 = 3
+        let names = manager.descriptorNames ?? []
+        let handover = names.firstIndex(of: "handover").map { first + Int32($0) }
+        let listener = names.firstIndex { $0 != "handover" }.map { first + Int32($0) }
+        return FastCGIServer.Configuration(
+            listener: listener ?? 0, handover: handover, maxInFlight: settings.maxInFlight)
+    }
+
+    /// Tells the service manager, where there is one (sd_notify(3)).
+    private func notify(_ state: String) {
+        guard let path = manager.notifySocket else { return }
+        do {
+            try Sockets.sendDatagram(Array(state.utf8), toPath: path)
+        } catch {
+            logger.warning("service manager not notified", metadata: ["error": "\(error)"])
+        }
+    }
+}
