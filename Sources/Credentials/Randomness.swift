@@ -14,11 +14,6 @@ package enum Randomness {
         precondition(result == 1, "the system gives no randomness")
         return bytes
     }
-
-    /// Returns an unpredictable number.
-    package static func number() -> UInt64 {
-        bytes(8).reduce(0) { $0 << 8 | UInt64($1) }
-    }
 }
 
 /// The system's clocks.
@@ -44,6 +39,16 @@ package final class RandomIdentifiers: IdentifierSource {
     private struct State {
         var milliseconds: Int64 = 0
         var counter: UInt16 = 0
+        /// Fetched in advance: asking the generator costs more than all the rest.
+        var randomness: [UInt8] = []
+
+        mutating func random() -> UInt64 {
+            if randomness.count < 8 { randomness = Randomness.bytes(512) }
+            var number: UInt64 = 0
+            for byte in randomness.suffix(8) { number = number << 8 | UInt64(byte) }
+            randomness.removeLast(8)
+            return number
+        }
     }
 
     private let clock: any Clock
@@ -55,8 +60,8 @@ package final class RandomIdentifiers: IdentifierSource {
 
     package func next() -> String {
         let now = clock.now().milliseconds
-        let random = Randomness.number()
-        let (milliseconds, counter) = state.withLock { state in
+        let (milliseconds, counter, random) = state.withLock { state in
+            let random = state.random()
             if now > state.milliseconds {
                 state.milliseconds = now
                 // Half the range is left for those that follow in this millisecond.
@@ -68,7 +73,7 @@ package final class RandomIdentifiers: IdentifierSource {
                 state.milliseconds += 1
                 state.counter = 0
             }
-            return (state.milliseconds, state.counter)
+            return (state.milliseconds, state.counter, random)
         }
         return UUIDText.version7(milliseconds: milliseconds, counter: counter, random: random)
     }

@@ -10,24 +10,32 @@ internal import EventLoop
 internal import Glibc
 
 @EventLoop final class CurlMulti {
-    /// Whether transfers here share connections (HTTP/2), as far as the upstream has shown.
+    /// Whether transfers here may share connections (HTTP/2).
+    let mayShare: Bool
+    /// Whether the upstream lets them, as far as it has shown.
     var isShared: Bool?
+    /// Which addresses libcurl has learned, see `NameCache`.
+    var knownAddresses: [String: String] = [:]
 
     // Written once; freed in deinit, when no easy handle is left in it.
     private nonisolated(unsafe) let multi: UnsafeMutableRawPointer
     // Outlives `multi`, whose cleanup closes sockets through it.
     private let sockets = SocketTable()
-    private let onEnd: (EasyHandle, CURLcode) -> Void
+    private let configuration: CurlUpstream.Configuration
+    private var idle: [EasyHandle] = []
     private var depth = 0
+    private var isSettling = false
     private var postponed: [() -> Void] = []
 
-    /// - Parameter onEnd: called with each transfer that has ended, still in the multi.
-    init?(connections: Int, onEnd: @escaping (EasyHandle, CURLcode) -> Void) {
-        guard let multi = curl_multi_init() else { return nil }
+    init(_ configuration: CurlUpstream.Configuration, mayShare: Bool) {
+        guard let multi = curl_multi_init() else {
+            preconditionFailure("curl_multi_init failed: no calls are possible")
+        }
         self.multi = multi
-        self.onEnd = onEnd
+        self.configuration = configuration
+        self.mayShare = mayShare
         let context = Unmanaged.passUnretained(sockets).toOpaque()
-        proxy_gpt_curl_multi_set_long(multi, CURLMOPT_MAXCONNECTS, connections)
+        proxy_gpt_curl_multi_set_long(multi, CURLMOPT_MAXCONNECTS, configuration.connections)
         proxy_gpt_curl_multi_set_pointer(multi, CURLMOPT_SOCKETDATA, context)
         proxy_gpt_curl_multi_set_socket_callback(multi) { _, descriptor, what, context, _ in
             EventLoop.assumeIsolated { SocketTable.at(context)?.change(descriptor, to: what) }
@@ -45,9 +53,18 @@ internal import Glibc
         curl_multi_cleanup(multi)
     }
 
-    /// The context of an easy handle's callbacks for opening and closing sockets.
-    var socketContext: UnsafeMutableRawPointer {
-        Unmanaged.passUnretained(sockets).toOpaque()
+    /// Returns a handle for one call: one that has served before, if there is any.
+    func takeHandle() -> EasyHandle? {
+        idle.popLast()
+            ?? EasyHandle(
+                configuration, sockets: Unmanaged.passUnretained(sockets).toOpaque(),
+                mayShare: mayShare)
+    }
+
+    /// Takes a handle back that has been removed.
+    func giveBack(_ handle: EasyHandle) {
+        handle.release()
+        if idle.count < 128 { idle.append(handle) }
     }
 
     /// Whether libcurl is at work further up the stack, so that its functions must wait.
@@ -92,28 +109,26 @@ internal import Glibc
         depth += 1
         body()
         depth -= 1
-        if depth == 0 { settle() }
+        if depth == 0 && !isSettling { settle() }
     }
 
-    /// Deals with what has gathered while libcurl was at work.
+    /// Deals with what has gathered while libcurl was at work, and with what that adds.
     private func settle() {
-        depth += 1
-        var running: Int32 = 0
+        isSettling = true
+        defer { isSettling = false }
         var rounds = 0
-        while sockets.takeDue() && rounds < 8 {
+        repeat {
             rounds += 1
-            curl_multi_socket_action(multi, -1, 0, &running)
-        }
-        depth -= 1
-        collect()
-        sockets.arm()
-        while !postponed.isEmpty {
+            if sockets.takeDue() { act(-1, 0) }
+            collect()
             let work = postponed
             postponed.removeAll()
             for body in work { body() }
-        }
+        } while (sockets.isDue && rounds < 8) || !postponed.isEmpty
+        sockets.arm()
     }
 
+    /// Tells the calls whose transfers have ended.
     private func collect() {
         var left: Int32 = 0
         while let message = curl_multi_info_read(multi, &left) {
@@ -121,7 +136,8 @@ internal import Glibc
             guard message.pointee.msg == CURLMSG_DONE, let curl = message.pointee.easy_handle
             else { continue }
             let result = proxy_gpt_curl_message_result(message)
-            if let handle = EasyHandle.of(curl) { onEnd(handle, result) }
+            guard let handle = EasyHandle.of(curl) else { continue }
+            handle.call?.transferEnded(result, handle.errorDescription)
         }
     }
 }

@@ -19,12 +19,22 @@ internal import ProxyGPT
     private(set) var call: CurlCall?
     private var origin = ""
 
-    init?(_ configuration: CurlUpstream.Configuration) {
+    /// - Parameter sockets: the context for opening and closing sockets, of the one multi handle in
+    ///   which this handle will be used.
+    init?(
+        _ configuration: CurlUpstream.Configuration, sockets: UnsafeMutableRawPointer,
+        mayShare: Bool
+    ) {
         guard let curl = curl_easy_init() else { return nil }
         self.curl = curl
         errorText = .allocate(capacity: Int(CURL_ERROR_SIZE))
         errorText.initialize(repeating: 0, count: Int(CURL_ERROR_SIZE))
         setPolicy(configuration)
+        set(
+            CURLOPT_HTTP_VERSION,
+            Int(mayShare ? CURL_HTTP_VERSION_2TLS : CURL_HTTP_VERSION_1_1))
+        proxy_gpt_curl_set_pointer(curl, CURLOPT_OPENSOCKETDATA, sockets)
+        proxy_gpt_curl_set_pointer(curl, CURLOPT_CLOSESOCKETDATA, sockets)
         setCallbacks()
     }
 
@@ -139,9 +149,9 @@ internal import ProxyGPT
     /// - Parameters:
     ///   - keyLine: the header that carries the key.
     ///   - addresses: `host:port:address,…`, where libcurl has yet to learn them.
+    ///   - waitsToShare: waits for a connection that is being made, in case it can be shared.
     func prepare(
-        _ call: CurlCall, keyLine: String?, addresses: String?, multi: CurlMulti,
-        mayShare: Bool
+        _ call: CurlCall, keyLine: String?, addresses: String?, waitsToShare: Bool
     ) {
         self.call = call
         errorText.pointee = 0
@@ -158,14 +168,7 @@ internal import ProxyGPT
             self.addresses = curl_slist_append(nil, addresses)
             proxy_gpt_curl_set_list(curl, CURLOPT_RESOLVE, self.addresses)
         }
-        set(
-            CURLOPT_HTTP_VERSION,
-            mayShare ? Int(CURL_HTTP_VERSION_2TLS) : Int(CURL_HTTP_VERSION_1_1))
-        // Many first calls wait for the one connection that they may share, and no longer once the
-        // upstream has shown that it shares none.
-        set(CURLOPT_PIPEWAIT, mayShare && multi.isShared != false ? 1 : 0)
-        proxy_gpt_curl_set_pointer(curl, CURLOPT_OPENSOCKETDATA, multi.socketContext)
-        proxy_gpt_curl_set_pointer(curl, CURLOPT_CLOSESOCKETDATA, multi.socketContext)
+        set(CURLOPT_PIPEWAIT, waitsToShare ? 1 : 0)
         setBody(call)
     }
 
@@ -187,7 +190,8 @@ internal import ProxyGPT
             }
         case .pulled(let upload):
             set(CURLOPT_UPLOAD, 1)
-            proxy_gpt_curl_set_offset(curl, CURLOPT_INFILESIZE_LARGE, upload.length ?? -1)
+            let length = curl_off_t(upload.length ?? -1)
+            proxy_gpt_curl_set_offset(curl, CURLOPT_INFILESIZE_LARGE, length)
         }
         set(CURLOPT_CUSTOMREQUEST, method)
     }

@@ -19,6 +19,8 @@ internal import Glibc
     private var entries: [Int32: Entry] = [:]
     /// The moment libcurl waits for.
     private var deadline: Int64?
+    /// Whether that moment is now.
+    private(set) var isDue = false
     private var timer: Timer?
     private var timerDeadline: Int64 = 0
 
@@ -97,12 +99,12 @@ internal import Glibc
         isDue = milliseconds == 0
     }
 
-    private var isDue = false
-
-    /// Returns whether libcurl wants to be called at once, and takes note of the call.
+    /// Returns whether libcurl wants to be called at once, and counts on the call.
     func takeDue() -> Bool {
-        defer { isDue = false }
-        return isDue
+        guard isDue else { return false }
+        isDue = false
+        deadline = nil
+        return true
     }
 
     var isLate: Bool {

@@ -48,11 +48,13 @@ internal import Glibc
     }
 
     /// Serves on a thread of its own for the rest of the process; for programs whose first thread
-    /// belongs to somebody else.
+    /// belongs to somebody else. No effect the second time: there is one loop.
     package nonisolated static func startOnOwnThread() {
-        startThread(name: "event-loop") {
-            run { await withUnsafeContinuation { (_: UnsafeContinuation<Void, Never>) in } }
-        }
+        ownThread
+    }
+
+    private nonisolated static let ownThread: Void = startThread(name: "event-loop") {
+        run { await withUnsafeContinuation { (_: UnsafeContinuation<Void, Never>) in } }
     }
 
     /// Starts a task whose whole work stays on the loop.

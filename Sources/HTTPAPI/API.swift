@@ -51,6 +51,8 @@ package struct API: Sendable {
         let call = Call(request, writer, event: event, startedAt: clock.monotonicMicroseconds())
         do {
             if let response = try await respond(to: call) { await answer(call, response) }
+        } catch is ClientGone {
+            await abandon(call)
         } catch {
             await answer(call, Response(failure(for: error, in: call)))
         }
@@ -68,9 +70,8 @@ package struct API: Sendable {
         let destination = Router.destination(of: target.path)
         if case .own(let route) = destination {
             switch route.access {
-            case .open: try crossSite.checkOrigin(of: request)
+            case .open, .logout: try crossSite.checkOrigin(of: request)
             case .credential: try await authenticate(call)
-            case .logout: break
             }
             guard route.methods.contains(request.method) else {
                 if route.access == .logout { try await authenticate(call) }
@@ -130,13 +131,11 @@ package struct API: Sendable {
     /// What the caller learns of an error; what it must not learn goes to the log.
     func failure(for error: any Error, in call: Call) -> Failure {
         if let failure = error as? Failure { return failure }
-        if !(error is ClientGone) {
-            logger.error(
-                "request failed",
-                metadata: [
-                    "request.id": "\(call.request.id)", "error": "\(String(describing: error))",
-                ])
-        }
+        logger.error(
+            "request failed",
+            metadata: [
+                "request.id": "\(call.request.id)", "error": "\(String(describing: error))",
+            ])
         return .hidden
     }
 
@@ -155,6 +154,18 @@ package struct API: Sendable {
                 Failure(.unavailable, "Nothing can be recorded just now.", retryAfter: 5))
         }
         await send(response, call)
+    }
+
+    /// Records a request whose client is gone: there is nobody to answer.
+    private func abandon(_ call: Call) async {
+        call.event.end = .clientGone
+        if call.caller == nil {
+            closeTimes(call)
+            refusals.record(call.event)
+        } else {
+            _ = await close(call)
+        }
+        await call.writer.abort()
     }
 
     private func send(_ response: Response, _ call: Call) async {
@@ -182,9 +193,11 @@ package struct API: Sendable {
 
     /// Commits the closing row. False when that failed: the request must not count as answered.
     func close(_ call: Call) async -> Bool {
+        if call.isClosed { return true }
         closeTimes(call)
         do {
             try await events.close(call.event)
+            call.isClosed = true
             eventHealth.note(isWell: true)
             return true
         } catch {

@@ -7,6 +7,8 @@ final class Call {
     /// Microseconds of the monotonic clock at the first look at the request.
     let startedAt: Int64
     var event: Event
+    /// The closing row is committed: what happens to the answer now cannot change it.
+    var isClosed = false
     var target: RequestTarget?
     /// Who is calling, once that is proved.
     var caller: Caller?

@@ -44,7 +44,7 @@ extension API {
     }
 
     private func isJSON(_ request: Request) -> Bool {
-        request.value(of: "Content-Type")?.lowercased().hasPrefix("application/json") ?? false
+        hasPrefixIgnoringCase(request.value(of: "Content-Type") ?? "", "application/json")
     }
 
     private func hasBody(_ request: Request) -> Bool {
@@ -106,7 +106,7 @@ extension API {
         call.event.bytesIn = tap.count
         call.event.model = tap.model
         if settings.recordsBodies {
-            call.event.requestBody = keyMasks.partial.masked(tap.beginning)
+            call.event.requestBody = keyMasks.whole.masked(tap.beginning)
         }
     }
 }
@@ -154,6 +154,7 @@ private final class Relay {
             noteReply(status: reply.head.status)
             call.event.end = .done
             guard await api.close(call) else {
+                call.event.end = .error
                 throw Failure(.unavailable, "Nothing can be recorded just now.", retryAfter: 5)
             }
             try await begin()
@@ -225,7 +226,8 @@ private final class Relay {
         call.event.completionTokens = meter.usage?.completionTokens
         call.event.model = meter.model ?? call.event.model
         if api.settings.recordsBodies {
-            call.event.responseBody = api.keyMasks.partial.masked(beginning)
+            call.event.responseBody = api.keyMasks.mask(forStatus: reply.head.status).masked(
+                beginning)
         }
     }
 

@@ -7,7 +7,8 @@ struct Route: Sendable {
         case open
         /// Anybody with a valid credential.
         case credential
-        /// As `credential`, which may also be the parameter `token`; GET acts, too.
+        /// As `credential`, which may also be the parameter `token`; GET acts, too. It sets the
+        /// cookie.
         case logout
     }
 
@@ -44,6 +45,9 @@ enum Router {
 
     /// Everything below this is passed on to the upstream.
     private static let forwarded = "/v1/"
+
+    /// Names below this may hold a slash, which must then be escaped.
+    static let models = "/v1/models/"
 
     enum Destination {
         case own(Route)

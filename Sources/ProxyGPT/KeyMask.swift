@@ -13,6 +13,8 @@ package struct KeyMask: Sendable {
     private let runLength: Int
     /// The first 8 bytes of the runs that are looked for, as numbers.
     private let heads: Set<UInt64>
+    /// The first 8 bytes of the key itself.
+    private let wholeHead: UInt64
     /// A bit for each byte that such a run begins with.
     private var firstBytes: (UInt64, UInt64, UInt64, UInt64) = (0, 0, 0, 0)
     private var held: [UInt8] = []
@@ -25,16 +27,20 @@ package struct KeyMask: Sendable {
         guard key.count >= Self.shortestKey else {
             runLength = 0
             heads = []
+            wholeHead = 0
             return
         }
         runLength = partial ? Self.headLength : key.count
         let starts = 0...(key.count - runLength)
+        wholeHead = Self.head(key, 0)
         heads = Set(starts.map { Self.head(key, $0) })
         for start in starts { markFirstByte(key[start]) }
     }
 
     private static func head(_ bytes: [UInt8], _ start: Int) -> UInt64 {
-        bytes[start..<(start + headLength)].reduce(0) { $0 << 8 | UInt64($1) }
+        var head: UInt64 = 0
+        for index in start..<(start + headLength) { head = head << 8 | UInt64(bytes[index]) }
+        return head
     }
 
     private mutating func markFirstByte(_ byte: UInt8) {
@@ -47,6 +53,7 @@ package struct KeyMask: Sendable {
         }
     }
 
+    @inline(__always)
     private func mayBegin(_ byte: UInt8) -> Bool {
         let word =
             switch byte >> 6 {
@@ -66,9 +73,11 @@ package struct KeyMask: Sendable {
     }
 
     private func match(_ bytes: [UInt8], at start: Int) -> Match {
-        guard mayBegin(bytes[start]) else { return .none }
         if bytes.count - start >= Self.headLength {
-            guard heads.contains(Self.head(bytes, start)) else { return .none }
+            let head = Self.head(bytes, start)
+            guard runLength == key.count ? head == wholeHead : heads.contains(head) else {
+                return .none
+            }
             if runLength == Self.headLength { return .whole }
         }
         // What is left is either short, or the beginning of the one run that is the whole key.
@@ -83,12 +92,13 @@ package struct KeyMask: Sendable {
     /// Takes the next bytes and returns those that can leave.
     package mutating func feed(_ bytes: [UInt8]) -> [UInt8] {
         guard runLength > 0 else { return bytes }
+        if held.isEmpty && !bytes.contains(where: mayBegin) { return bytes }
         let seen = held.isEmpty ? bytes : held + bytes
         var result = seen
         var maskedTo = heldMasked
         for index in 0..<heldMasked { result[index] = Self.asterisk }
         var keptFrom = seen.count
-        for start in seen.indices {
+        for start in 0..<seen.count where mayBegin(seen[start]) {
             switch match(seen, at: start) {
             case .none: continue
             case .begun: keptFrom = min(keptFrom, start)
@@ -134,7 +144,7 @@ package struct KeyMask: Sendable {
 package struct KeyMasks: Sendable {
     /// Masks the key as a whole: for answers that succeed.
     package let whole: KeyMask
-    /// Masks parts of it as well: for error messages, and for what is kept.
+    /// Masks parts of it as well: for error messages.
     package let partial: KeyMask
 
     package init(key: Secret?) {

@@ -49,23 +49,24 @@ package struct LoginThrottle: Sendable {
         guard let failures, failures.count >= free else { return 0 }
         let doublings = min(6, failures.count - free)
         let delay = min(limit, Int64(1) << doublings)
-        let milliseconds = failures.lastAt.adding(seconds: delay).milliseconds - now.milliseconds
-        guard milliseconds > 0 else { return 0 }
-        // A clock that was set back must not lock anybody out for longer.
+        let milliseconds = failures.lastAt.adding(seconds: delay).milliseconds &- now.milliseconds
+        // A failure that lies ahead tells of a clock that was set back, which must lock nobody out
+        // until it has caught up. One second is what the clocks of two hosts may differ by.
+        guard milliseconds > 0, milliseconds <= (delay + 1) * 1000 else { return 0 }
         return min(delay, (milliseconds + 999) / 1000)
     }
 
     /// The network that one subscriber usually has: a whole IPv4 address, 64 bits of IPv6.
     private static func block(of address: String) -> String {
         guard address.contains(":") else { return address }
-        let halves = address.split(separator: ":", omittingEmptySubsequences: false)
-        var groups: [Substring] = []
-        for group in halves {
-            if group.isEmpty && !groups.isEmpty { break }
-            groups.append(group.isEmpty ? "0" : group)
-            if groups.count == 4 { break }
-        }
-        while groups.count < 4 { groups.append("0") }
-        return groups.joined(separator: ":") + "::/64"
+        let groups = address.split(separator: ":")
+        // A socket for both families shows its IPv4 clients as ::ffff:192.0.2.1.
+        if let last = groups.last, last.contains(".") { return String(last) }
+        // What stands in front of the "::", and the zeros that it stands for.
+        let front = address.split(separator: ":", omittingEmptySubsequences: false)
+            .prefix { !$0.isEmpty }
+        let zeros = repeatElement(Substring("0"), count: max(0, 8 - groups.count))
+        let network = (front + zeros + groups.dropFirst(front.count)).prefix(4)
+        return network.joined(separator: ":") + "::/64"
     }
 }

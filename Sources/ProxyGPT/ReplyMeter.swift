@@ -38,13 +38,14 @@ package struct ReplyMeter: Sendable {
     package private(set) var model: String?
 
     package init(contentType: String?) {
-        let type = (contentType ?? "").prefix { $0 != ";" }.lowercased()
-        shape =
-            switch type.split(separator: " ").first.map(String.init) {
-            case "application/json": .json
-            case "text/event-stream": .events
-            default: .other
-            }
+        let type = contentType ?? ""
+        if hasPrefixIgnoringCase(type, "application/json") {
+            shape = .json
+        } else if hasPrefixIgnoringCase(type, "text/event-stream") {
+            shape = .events
+        } else {
+            shape = .other
+        }
     }
 
     /// Whether the reply is a stream of events.
@@ -64,21 +65,30 @@ package struct ReplyMeter: Sendable {
     }
 
     private mutating func feedEvents(_ bytes: [UInt8]) {
-        for byte in bytes {
-            if byte == 0x0A || byte == 0x0D {
-                if column > Self.dataField.count, isDataLine { takeFindings() }
-                scanner.reset()
-                column = 0
-                isDataLine = true
-                continue
-            }
-            if column < Self.dataField.count {
-                isDataLine = isDataLine && byte == Self.dataField[column]
-            } else if isDataLine {
-                scanner.feed(CollectionOfOne(byte))
-            }
-            column += 1
+        var index = 0
+        while index < bytes.count {
+            let end = bytes[index...].firstIndex { $0 == 0x0A || $0 == 0x0D } ?? bytes.count
+            feedLine(bytes[index..<end])
+            if end < bytes.count { endLine() }
+            index = end + 1
         }
+    }
+
+    private mutating func feedLine(_ part: ArraySlice<UInt8>) {
+        var rest = part
+        while column < Self.dataField.count, let byte = rest.first {
+            isDataLine = isDataLine && byte == Self.dataField[column]
+            column += 1
+            rest = rest.dropFirst()
+        }
+        if isDataLine { scanner.feed(rest) }
+    }
+
+    private mutating func endLine() {
+        takeFindings()
+        scanner.reset()
+        column = 0
+        isDataLine = true
     }
 
     private mutating func takeFindings() {

@@ -2,7 +2,7 @@
 package struct Settings: Sendable {
     package let apiKey: Secret?
     package let upstream: UpstreamAddress
-    /// A file of further certificate authorities for the upstream, or nil for the system's own.
+    /// A file of certificate authorities that takes the place of the system's, or nil.
     package let certificateFile: String?
     package let stateDirectory: String
     package let signupIsOpen: Bool
@@ -59,7 +59,8 @@ package struct Settings: Sendable {
         Entry("API_KEY", "", "The upstream's key, shared by all users.", isSecret: true),
         Entry("API_URL", "", "The upstream: empty for OpenAI, Azure's URL, or any other."),
         Entry("API_TYPE", "", "azure or openai, where the host of API_URL does not tell."),
-        Entry("SSL_CERT_FILE", "", "Certificate authorities for the upstream (PEM file)."),
+        Entry(
+            "SSL_CERT_FILE", "", "A PEM file of certificate authorities instead of the system's."),
         Entry(
             "DB_ADDRESS", "", "Empty: SQLite, proxy.db in STATE_DIRECTORY.", isSecret: true),
         Entry("REDIS_ADDRESS", "", "Empty: no Redis.", isSecret: true),

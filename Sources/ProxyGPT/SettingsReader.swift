@@ -32,7 +32,8 @@ struct SettingsReader {
 
     mutating func choice<T>(_ name: String, _ choices: [String: T]) -> T {
         if let value = choices[text(name).lowercased()] { return value }
-        report(name, "must be \(choices.keys.sorted().joined(separator: " or "))")
+        let words = choices.keys.sorted().map { $0.isEmpty ? "empty" : $0 }
+        report(name, "must be \(words.joined(separator: " or "))")
         guard let value = choices[fallback(name)] ?? choices.values.first else {
             preconditionFailure("a setting without choices")
         }

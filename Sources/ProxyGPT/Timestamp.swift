@@ -18,7 +18,8 @@ package struct Timestamp: Hashable, Comparable, Sendable, CustomStringConvertibl
     /// The moment as RFC 3339 in UTC with milliseconds, `2026-01-31T23:59:59.123Z`.
     package var description: String {
         let day = Self.floorDivide(milliseconds, 86_400_000)
-        var rest = milliseconds - day * 86_400_000
+        var rest = milliseconds % 86_400_000
+        if rest < 0 { rest += 86_400_000 }
         let (year, month, dayOfMonth) = Self.civil(daysSinceEpoch: day)
         let fraction = rest % 1000
         rest /= 1000

@@ -94,8 +94,20 @@ package struct UpstreamAddress: Sendable, Equatable {
         }
     }
 
+    /// Azure reads names without regard to case, and escaped ones as well.
     private static func isAPIVersion(_ pair: Substring) -> Bool {
-        pair.prefix { $0 != "=" } == "api-version"
+        var name: [UInt8] = []
+        var rest = pair.utf8.prefix { $0 != UInt8(ascii: "=") }
+        while let byte = rest.popFirst() {
+            let digits = rest.prefix(2).compactMap(hexadecimalValue)
+            if byte == UInt8(ascii: "%"), digits.count == 2 {
+                name.append(digits[0] << 4 | digits[1])
+                rest = rest.dropFirst(2)
+            } else {
+                name.append(byte)
+            }
+        }
+        return equalIgnoringCase(String(decoding: name, as: UTF8.self), "api-version")
     }
 
     private static func apiVersion(in query: String) -> String? {
@@ -162,8 +174,11 @@ package struct UpstreamAddress: Sendable, Equatable {
             port = authority[authority.index(after: colon)...]
         }
         guard !host.isEmpty else { throw Problem(text: "names no host") }
+        guard host.hasPrefix("[") || !host.contains(":") else {
+            throw Problem(text: "has an IPv6 address without [ ] around it")
+        }
         if let port {
-            guard let number = UInt16(port), number > 0 else {
+            guard let number = UInt16(port), number > 0, !port.hasPrefix("+") else {
                 throw Problem(text: "has a port that is no number from 1 to 65535")
             }
         }

@@ -16,7 +16,8 @@ package struct Username: Sendable, Equatable {
         guard name.utf8.count <= 254 else {
             throw .invalid(parameter, "A user name has at most 254 bytes.")
         }
-        guard !UUIDText.isShaped(name) else {
+        let folded = Self.folded(name)
+        guard !UUIDText.isShaped(name), !UUIDText.isShaped(folded) else {
             throw .invalid(parameter, "A user name must not look like an id.")
         }
         for scalar in name.unicodeScalars {
@@ -25,7 +26,7 @@ package struct Username: Sendable, Equatable {
             }
         }
         self.text = name
-        folded = Self.folded(name)
+        self.folded = folded
     }
 
     /// Returns the form in which a name is looked up, whatever it is.

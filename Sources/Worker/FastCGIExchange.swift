@@ -19,36 +19,54 @@ internal import ProxyGPT
     /// (RFC 3875, section 4.1.18).
     var request: Request {
         var headers: [Header] = []
-        var values: [String: String] = [:]
-        for parameter in fastCGI.parameters {
-            if parameter.name.hasPrefix("HTTP_") {
-                headers.append(Header(Self.headerName(parameter.name), parameter.value))
-            } else if !parameter.value.isEmpty {
-                values[parameter.name] = parameter.value
+        headers.reserveCapacity(fastCGI.parameters.count)
+        var id = ""
+        var method = ""
+        var target = ""
+        var address = ""
+        var scheme = "http"
+        for (name, value) in fastCGI.parameters {
+            switch name {
+            case "REQUEST_ID": id = value
+            case "REQUEST_METHOD": method = value
+            case "REQUEST_URI": target = value
+            case "REMOTE_ADDR": address = value
+            case "REQUEST_SCHEME": scheme = value
+            case "CONTENT_TYPE":
+                if !value.isEmpty { headers.append(Header("Content-Type", value)) }
+            default:
+                if let name = Self.headerName(name) { headers.append(Header(name, value)) }
             }
         }
-        if let type = values["CONTENT_TYPE"] { headers.append(Header("Content-Type", type)) }
         return Request(
-            id: values["REQUEST_ID"] ?? "", method: values["REQUEST_METHOD"] ?? "",
-            target: values["REQUEST_URI"] ?? "", headers: headers,
-            clientAddress: values["REMOTE_ADDR"] ?? "", scheme: values["REQUEST_SCHEME"] ?? "http",
-            contentLength: length, body: self, isRefused: fastCGI.isRefused)
+            id: id, method: method, target: target, headers: headers, clientAddress: address,
+            scheme: scheme, contentLength: length, body: self, isRefused: fastCGI.isRefused)
     }
 
-    private static func headerName(_ parameter: String) -> String {
-        var isFirst = true
-        let name = parameter.utf8.dropFirst("HTTP_".utf8.count).map { byte -> UInt8 in
-            defer { isFirst = byte == UInt8(ascii: "_") }
-            if byte == UInt8(ascii: "_") { return UInt8(ascii: "-") }
-            return isFirst ? byte : lowerCase(byte)
+    /// `HTTP_USER_AGENT` is `User-Agent`; nil for what is no header.
+    private static func headerName(_ parameter: String) -> String? {
+        let prefix = "HTTP_"
+        guard parameter.hasPrefix(prefix) else { return nil }
+        let bytes = parameter.utf8.dropFirst(prefix.utf8.count)
+        return String(unsafeUninitializedCapacity: bytes.count) { name in
+            var isFirst = true
+            for (index, byte) in bytes.enumerated() {
+                let isDash = byte == UInt8(ascii: "_")
+                name[index] = isDash ? UInt8(ascii: "-") : isFirst ? byte : lowerCase(byte)
+                isFirst = isDash
+            }
+            return bytes.count
         }
-        return String(decoding: name, as: UTF8.self)
     }
 
     // MARK: - Body
 
     @EventLoop func next() async throws -> [UInt8]? {
-        try await fastCGI.readBody()
+        do {
+            return try await fastCGI.readBody()
+        } catch {
+            throw ClientGone()
+        }
     }
 
     // MARK: - Answer

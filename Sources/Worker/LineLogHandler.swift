@@ -34,8 +34,14 @@ struct LineLogHandler: LogHandler {
             line += " \(key)=\(Self.quoted("\(value)"))"
         }
         line += "\n"
-        // One write, so that the lines of several processes do not mix.
-        fputs(line, stderr)
+        Self.write(line)
+    }
+
+    /// Writes to standard error at once and as a whole, so that the lines of several processes do
+    /// not mix.
+    static func write(_ text: String) {
+        let bytes = Array(text.utf8)
+        _ = Glibc.write(2, bytes, bytes.count)
     }
 
     /// A value on one line; in quotes where it has spaces.

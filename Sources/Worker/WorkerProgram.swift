@@ -23,7 +23,7 @@ struct WorkerProgram {
         do {
             settings = try Settings.fromEnvironment()
         } catch {
-            fputs("proxy-gpt-worker does not start:\n\(error)\n", stderr)
+            LineLogHandler.write("proxy-gpt-worker does not start:\n\(error)\n")
             exit(configurationError)
         }
         let logger = LineLogHandler.logger("worker", level: settings.logLevel)
@@ -113,9 +113,9 @@ struct WorkerProgram {
     private func upstreamConfiguration() -> CurlUpstream.Configuration {
         CurlUpstream.Configuration(
             key: settings.apiKey, keyHeader: settings.upstream.keyHeader,
-            certificateFile: settings.certificateFile, connectTimeout: settings.connectTimeout,
-            firstByteTimeout: settings.firstByteTimeout, idleTimeout: settings.idleTimeout,
-            callTimeout: settings.callTimeout)
+            certificateFile: settings.certificateFile, connectLimit: settings.connectTimeout,
+            firstByteLimit: settings.firstByteTimeout, idleLimit: settings.idleTimeout,
+            callLimit: settings.callTimeout, connections: settings.maxInFlight)
     }
 
     /// The sockets by the names that the service manager gave them; alone, descriptor 0.

@@ -1,0 +1,62 @@
+package import ProxyGPT
+
+/// One row of an answer, copied out of the database.
+package struct Row: Sendable {
+    let columns: [String]
+    let values: [SQLValue]
+
+    /// The raw value of a column. Throws when the answer has no such column.
+    package func value(_ column: String) throws(RowError) -> SQLValue {
+        for (name, value) in zip(columns, values) where name == column { return value }
+        throw RowError(column: column, expected: "a column", found: "none of that name")
+    }
+
+    package func text(_ column: String) throws(RowError) -> String {
+        let value = try value(column)
+        if case .text(let text) = value { return text }
+        throw RowError(column: column, expected: "text", found: value.kind)
+    }
+
+    package func integer(_ column: String) throws(RowError) -> Int64 {
+        let value = try value(column)
+        if case .integer(let integer) = value { return integer }
+        throw RowError(column: column, expected: "an integer", found: value.kind)
+    }
+
+    package func blob(_ column: String) throws(RowError) -> [UInt8] {
+        let value = try value(column)
+        if case .blob(let bytes) = value { return bytes }
+        throw RowError(column: column, expected: "a blob", found: value.kind)
+    }
+
+    package func optionalText(_ column: String) throws(RowError) -> String? {
+        try value(column) == .null ? nil : text(column)
+    }
+
+    package func optionalInteger(_ column: String) throws(RowError) -> Int64? {
+        try value(column) == .null ? nil : integer(column)
+    }
+
+    package func optionalBlob(_ column: String) throws(RowError) -> [UInt8]? {
+        try value(column) == .null ? nil : blob(column)
+    }
+
+    package func id<Entity>(_ column: String) throws(RowError) -> Identifier<Entity> {
+        Identifier(try text(column))
+    }
+
+    package func timestamp(_ column: String) throws(RowError) -> Timestamp {
+        Timestamp(milliseconds: try integer(column))
+    }
+}
+
+/// Says that a row is not what the code expects: a mistake in a statement, or a damaged database.
+package struct RowError: Error, Equatable, CustomStringConvertible {
+    let column: String
+    let expected: String
+    let found: String
+
+    package var description: String {
+        "column \(column): expected \(expected), found \(found)"
+    }
+}

@@ -1,0 +1,109 @@
+internal import EventLoop
+internal import Glibc
+package import Logging
+package import ProxyGPT
+
+/// Everything that a program has of the database: the store, the event log and its own lease.
+package struct SQLStorage: Sendable {
+    package let store: SQLStore
+    package let events: EventWriter
+    package let lease: ProcessLease
+    let database: SQLiteDatabase
+
+    /// Opens the SQLite database in `file`, brings its schema up to date and starts the writer.
+    ///
+    /// - Parameter mayCreate: false for programs that must not make a database where none is.
+    /// - Throws: `OpenError`, `MigrationError`, `DatabaseError` or `SystemError`, each of which
+    ///   says what is wrong in one line.
+    package static func open(
+        file: String, mayCreate: Bool = true, process: ProcessIdentity, clock: any Clock,
+        eventDays: Int64 = 30, logger: Logger
+    ) throws -> SQLStorage {
+        try open(
+            file: file, mayCreate: mayCreate, process: process, clock: clock, eventDays: eventDays,
+            logger: logger, tuning: Tuning())
+    }
+
+    /// What tests change.
+    struct Tuning {
+        var checkpointPages = Writer.checkpointPages
+        var migrations = Migrations.all
+        var observe: (@Sendable (Writer.Step) -> Void)?
+    }
+
+    static func open(
+        file: String, mayCreate: Bool = true, process: ProcessIdentity, clock: any Clock,
+        eventDays: Int64 = 30, logger: Logger, tuning: Tuning
+    ) throws -> SQLStorage {
+        guard SQLiteConnection.libraryVersion >= 3_037_000 else {
+            throw OpenError.libraryTooOld(SQLiteConnection.libraryVersion)
+        }
+        let file = try existing(file, mayCreate: mayCreate)
+        let queue = WriteQueue()
+        let (connection, gate) = try migrated(file, tuning.migrations)
+        let reader = SQLiteReader(try SQLiteConnection(file: file, role: .reader))
+        let writer = try Writer(
+            connection, gate: gate, queue: queue, process: process.id,
+            checkpointPages: tuning.checkpointPages, logger: logger, observe: tuning.observe)
+        Writer.start(writer)
+        let database = SQLiteDatabase(reader: reader, queue: queue)
+        return SQLStorage(
+            store: SQLStore(database), events: EventWriter(queue, logger: logger),
+            lease: ProcessLease(
+                process, database: database, clock: clock, eventDays: eventDays, logger: logger),
+            database: database)
+    }
+
+    /// Ends the lease, commits everything that is queued and closes the connections.
+    package func close() async {
+        await lease.stop()
+        await database.close()
+    }
+
+    /// Opens the writing connection and brings the schema up to date, as the only one to do so.
+    private static func migrated(
+        _ file: String, _ migrations: [Migration]
+    ) throws -> sending (SQLiteConnection, WriteGate) {
+        let gate = try WriteGate(database: file)
+        try gate.enter()
+        defer { gate.leave() }
+        let connection = try SQLiteConnection(file: file, role: .writer)
+        try Migrations.run(on: connection, migrations)
+        return (connection, gate)
+    }
+
+    /// Returns the one path by which all processes know the file, which is made if need be.
+    ///
+    /// Only a new file is ever opened here: closing a descriptor of a database that is in use
+    /// would drop SQLite's own locks (fcntl(2), "record locks").
+    private static func existing(_ file: String, mayCreate: Bool) throws -> String {
+        if mayCreate {
+            let flags = O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC
+            let descriptor = Glibc.open(file, flags, 0o600)
+            if descriptor >= 0 {
+                Glibc.close(descriptor)
+            } else if errno != EEXIST {
+                throw SystemError("open \(file)")
+            }
+        }
+        guard let path = realpath(file, nil) else {
+            if errno == ENOENT { throw OpenError.absent(file) }
+            throw SystemError("open \(file)")
+        }
+        defer { free(path) }
+        return String(cString: path)
+    }
+
+    /// Says why a database cannot be opened at all.
+    package enum OpenError: Error, Equatable, CustomStringConvertible {
+        case absent(String)
+        case libraryTooOld(Int32)
+
+        package var description: String {
+            switch self {
+            case .absent(let file): "there is no database \(file)"
+            case .libraryTooOld(let version): "SQLite \(version) is too old, 3.37 is needed"
+            }
+        }
+    }
+}

@@ -1,0 +1,61 @@
+package import ProxyGPT
+
+// A session that has ended is a row that is gone.
+
+extension SQLStore {
+    package func caller(tokenDigest: [UInt8], now: Timestamp) async throws -> Caller? {
+        let rows = try await database.query(
+            """
+            SELECT \(unsafe: User.columns), sessions.id AS session_id,
+                sessions.created_at AS session_created_at, last_used_at, expires_at
+            FROM sessions JOIN users ON users.id = sessions.user_id
+            WHERE sessions.token_digest = \(tokenDigest) AND sessions.expires_at > \(now)
+            """)
+        guard let row = rows.first else { return nil }
+        let user = try User(row: row)
+        let session = Session(
+            id: try row.id("session_id"), userID: user.id,
+            createdAt: try row.timestamp("session_created_at"),
+            lastUsedAt: try row.timestamp("last_used_at"),
+            expiresAt: try row.timestamp("expires_at"))
+        return Caller(user: user, session: session)
+    }
+
+    package func add(_ session: NewSession) async throws {
+        try await database.transaction { transaction in
+            try await transaction.insert(session)
+        }
+    }
+
+    package func touch(
+        _ session: Session.ID, lastUsedAt: Timestamp, expiresAt: Timestamp
+    ) async throws {
+        _ = try await database.transaction { transaction in
+            try await transaction.execute(
+                """
+                UPDATE sessions SET last_used_at = \(lastUsedAt), expires_at = \(expiresAt)
+                WHERE id = \(session)
+                """)
+        }
+    }
+
+    package func endSession(tokenDigest: [UInt8], now: Timestamp) async throws -> Bool {
+        try await database.transaction { transaction in
+            let rows = try await transaction.query(
+                "DELETE FROM sessions WHERE token_digest = \(tokenDigest) RETURNING expires_at")
+            return try rows.contains { try $0.timestamp("expires_at") > now }
+        }
+    }
+}
+
+extension Transaction {
+    func insert(_ new: NewSession) async throws {
+        let session = new.session
+        try await execute(
+            """
+            INSERT INTO sessions (id, user_id, token_digest, created_at, last_used_at, expires_at)
+            VALUES (\(session.id), \(session.userID), \(new.tokenDigest), \(session.createdAt),
+                \(session.lastUsedAt), \(session.expiresAt))
+            """)
+    }
+}

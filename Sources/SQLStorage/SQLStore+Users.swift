@@ -1,0 +1,143 @@
+package import ProxyGPT
+
+extension SQLStore {
+    package func create(_ new: NewUser, session: NewSession) async throws {
+        let user = new.user
+        try await database.transaction { transaction in
+            let inserted = try await transaction.query(
+                """
+                INSERT INTO users (id, username, folded_name, first_name, last_name, role,
+                    password_hash, created_at, updated_at)
+                VALUES (\(user.id), \(user.username), \(new.foldedName), \(user.firstName),
+                    \(user.lastName), \(user.role.rawValue), \(new.passwordHash),
+                    \(user.createdAt), \(user.updatedAt))
+                ON CONFLICT (folded_name) DO NOTHING
+                RETURNING id
+                """)
+            guard !inserted.isEmpty else { throw Failure.nameTaken }
+            try await transaction.insert(session)
+        }
+    }
+
+    package func login(foldedName: String) async throws -> Login? {
+        try await login(
+            """
+            SELECT \(unsafe: User.columns), password_hash FROM users
+            WHERE folded_name = \(foldedName)
+            """)
+    }
+
+    package func login(id: User.ID) async throws -> Login? {
+        try await login(
+            "SELECT \(unsafe: User.columns), password_hash FROM users WHERE id = \(id)")
+    }
+
+    private func login(_ sql: SQL) async throws -> Login? {
+        guard let row = try await database.query(sql).first else { return nil }
+        return Login(user: try User(row: row), passwordHash: try row.text("password_hash"))
+    }
+
+    package func update(
+        _ id: User.ID, _ change: UserChange, now: Timestamp
+    ) async throws -> User {
+        do {
+            return try await database.transaction { transaction in
+                let rows = try await transaction.query(
+                    """
+                    UPDATE users SET
+                        username = COALESCE(\(change.username?.text), username),
+                        folded_name = COALESCE(\(change.username?.folded), folded_name),
+                        first_name = COALESCE(\(change.firstName), first_name),
+                        last_name = COALESCE(\(change.lastName), last_name),
+                        updated_at = \(now)
+                    WHERE id = \(id)
+                    RETURNING \(unsafe: User.columns)
+                    """)
+                guard let row = rows.first else { throw Failure.notFound("user") }
+                return try User(row: row)
+            }
+        } catch let error as DatabaseError where error.kind == .uniqueViolation {
+            throw Failure.nameTaken
+        }
+    }
+
+    package func replacePassword(
+        of id: User.ID, expected: String, with hash: String, keeping: Session.ID, now: Timestamp
+    ) async throws -> Bool {
+        try await database.transaction { transaction in
+            let count = try await transaction.execute(
+                """
+                UPDATE users SET password_hash = \(hash), updated_at = \(now)
+                WHERE id = \(id) AND password_hash = \(expected)
+                """)
+            guard count > 0 else { return false }
+            try await transaction.execute(
+                "DELETE FROM sessions WHERE user_id = \(id) AND id <> \(keeping)")
+            return true
+        }
+    }
+
+    package func strengthenPassword(
+        of id: User.ID, expected: String, with hash: String
+    ) async throws {
+        _ = try await database.transaction { transaction in
+            try await transaction.execute(
+                """
+                UPDATE users SET password_hash = \(hash)
+                WHERE id = \(id) AND password_hash = \(expected)
+                """)
+        }
+    }
+
+    /// Two users share a group when each is a member or its owner. They share a chat when each is
+    /// one of its users, the owner of a chat without a group, or in the group of a chat with one:
+    /// who has left a group has no part in its chats, even in those of its own making.
+    package func user(_ id: User.ID, visibleTo viewer: User.ID) async throws -> User? {
+        let rows = try await database.query(
+            """
+            SELECT \(unsafe: User.columns) FROM users
+            WHERE users.id = \(id) AND (users.id = \(viewer)
+            OR EXISTS (
+                SELECT 1 FROM (
+                    SELECT group_id FROM group_members WHERE user_id = \(viewer)
+                    UNION ALL SELECT id FROM groups WHERE owner_id = \(viewer)
+                ) AS mine
+                WHERE EXISTS (SELECT 1 FROM group_members AS theirs
+                        WHERE theirs.group_id = mine.group_id AND theirs.user_id = users.id)
+                    OR EXISTS (SELECT 1 FROM groups
+                        WHERE groups.id = mine.group_id AND groups.owner_id = users.id)
+                    OR EXISTS (SELECT 1 FROM chats
+                        JOIN chat_users ON chat_users.chat_id = chats.id
+                        WHERE chats.group_id = mine.group_id AND chat_users.user_id = users.id))
+            OR EXISTS (
+                SELECT 1 FROM (
+                    SELECT chat_id FROM chat_users WHERE user_id = \(viewer)
+                    UNION ALL SELECT id FROM chats
+                        WHERE user_id = \(viewer) AND group_id IS NULL
+                ) AS mine JOIN chats ON chats.id = mine.chat_id
+                WHERE (chats.user_id = users.id AND chats.group_id IS NULL)
+                    OR EXISTS (SELECT 1 FROM chat_users AS theirs
+                        WHERE theirs.chat_id = chats.id AND theirs.user_id = users.id)
+                    OR EXISTS (SELECT 1 FROM group_members AS theirs
+                        WHERE theirs.group_id = chats.group_id AND theirs.user_id = users.id)
+                    OR EXISTS (SELECT 1 FROM groups
+                        WHERE groups.id = chats.group_id AND groups.owner_id = users.id)))
+            """)
+        return try rows.first.map(User.init(row:))
+    }
+
+    package func groups(of id: User.ID) async throws -> [String] {
+        let rows = try await database.query(
+            """
+            SELECT groups.id FROM group_members
+            JOIN groups ON groups.id = group_members.group_id
+            WHERE group_members.user_id = \(id) ORDER BY groups.seq
+            """)
+        return try rows.map { try $0.text("id") }
+    }
+}
+
+extension Failure {
+    fileprivate static let nameTaken = Failure(
+        .conflict, "This user name is taken.", parameter: "username")
+}

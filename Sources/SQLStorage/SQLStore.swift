@@ -1,0 +1,29 @@
+internal import ProxyGPT
+
+/// The store over a SQL database: each rule once, for SQLite and PostgreSQL.
+package struct SQLStore: Store {
+    let database: any Database
+
+    package init(_ database: any Database) {
+        self.database = database
+    }
+}
+
+extension User {
+    /// The columns that `init(row:)` reads.
+    static let columns = """
+        users.id, users.username, users.first_name, users.last_name, users.role,
+        users.created_at, users.updated_at
+        """
+
+    init(row: Row) throws {
+        let role = try row.text("role")
+        guard let role = Role(rawValue: role) else {
+            throw RowError(column: "role", expected: "a role", found: "another word")
+        }
+        self.init(
+            id: try row.id("id"), username: try row.text("username"),
+            firstName: try row.text("first_name"), lastName: try row.text("last_name"), role: role,
+            createdAt: try row.timestamp("created_at"), updatedAt: try row.timestamp("updated_at"))
+    }
+}

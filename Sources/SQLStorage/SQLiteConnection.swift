@@ -1,0 +1,147 @@
+// One connection to the SQLite file.
+//
+// Owns a sqlite3 handle and its prepared statements. Confined to one thread at a time: the loop's
+// for the reading connection, the writer's for the writing one. No connection of ours ever
+// checkpoints by itself; see WriteGate.
+
+internal import CSQLite
+internal import Glibc
+
+final class SQLiteConnection {
+    enum Role {
+        case reader, writer
+    }
+
+    /// Where the WAL hook leaves its number; the hook holds its address.
+    private final class Gauge {
+        var pages: Int32 = 0
+    }
+
+    private let handle: OpaquePointer
+    private let gauge = Gauge()
+    private var statements: [String: SQLiteStatement] = [:]
+
+    init(file: String, role: Role) throws(DatabaseError) {
+        var handle: OpaquePointer?
+        // Without SQLITE_OPEN_CREATE: the file is there already, with the mode it should have.
+        let flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX
+        let code = sqlite3_open_v2(file, &handle, flags, nil)
+        guard code == SQLITE_OK, let handle else {
+            let error = DatabaseError(sqlite: handle, code: code, during: "open \(file)")
+            sqlite3_close(handle)
+            throw error
+        }
+        self.handle = handle
+        sqlite3_extended_result_codes(handle, 1)
+        try configure(SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+        try configure(SQLITE_DBCONFIG_DQS_DML, 0)
+        try configure(SQLITE_DBCONFIG_DQS_DDL, 0)
+        // A constant millisecond: SQLite's own handler backs off to 100 ms.
+        switch role {
+        case .writer: sqlite3_busy_handler(handle, { _, tries in waitBriefly(tries, 10_000) }, nil)
+        case .reader: sqlite3_busy_handler(handle, { _, tries in waitBriefly(tries, 500) }, nil)
+        }
+        try run("PRAGMA mmap_size = 0")
+        try run("PRAGMA foreign_keys = ON")
+        // Savepoints spill to memory, so that no temporary directory is needed.
+        try run("PRAGMA temp_store = MEMORY")
+        switch role {
+        case .writer:
+            let mode = try query("PRAGMA journal_mode = WAL").first?.values.first
+            guard mode == .text("wal") else {
+                throw DatabaseError(.inputOutput, "the file system allows no WAL", during: file)
+            }
+            try run("PRAGMA synchronous = FULL")
+        case .reader:
+            try run("PRAGMA query_only = ON")
+        }
+        // "PRAGMA wal_autocheckpoint … uses sqlite3_wal_hook" (sqlite.org/c3ref/wal_hook.html):
+        // the hook comes second.
+        try run("PRAGMA wal_autocheckpoint = 0")
+        sqlite3_wal_hook(
+            handle,
+            { context, _, _, pages in
+                guard let context else { return SQLITE_OK }
+                Unmanaged<Gauge>.fromOpaque(context).takeUnretainedValue().pages = pages
+                return SQLITE_OK
+            }, Unmanaged.passUnretained(gauge).toOpaque())
+    }
+
+    deinit {
+        statements.removeAll()
+        let code = sqlite3_close(handle)
+        assert(code == SQLITE_OK, "a statement outlived its connection")
+    }
+
+    /// Pages in the WAL after the last commit made here.
+    var walPages: Int32 { gauge.pages }
+
+    /// Whether a transaction is open. SQLite ends one by itself on some errors, such as a full
+    /// disk.
+    var isInTransaction: Bool { sqlite3_get_autocommit(handle) == 0 }
+
+    func query(_ sql: SQL) throws(DatabaseError) -> [Row] {
+        try statement(sql.text).rows(sql.values)
+    }
+
+    /// Runs a statement and returns how many rows it changed.
+    func execute(_ sql: SQL) throws(DatabaseError) -> Int {
+        let before = sqlite3_total_changes64(handle)
+        try statement(sql.text).run(sql.values)
+        // Zero for statements that change nothing, where `changes` still tells of an earlier one.
+        return sqlite3_total_changes64(handle) == before ? 0 : Int(sqlite3_changes64(handle))
+    }
+
+    /// Runs a statement without values.
+    func run(_ text: String) throws(DatabaseError) {
+        try statement(text).run()
+    }
+
+    /// Prepares a statement that the caller keeps and resets.
+    func prepare(_ text: String) throws(DatabaseError) -> SQLiteStatement {
+        try SQLiteStatement(text, on: handle)
+    }
+
+    /// Rows that the last INSERT, UPDATE or DELETE changed.
+    var changes: Int { Int(sqlite3_changes64(handle)) }
+
+    /// Copies what no reader needs any more from the WAL into the database. Only inside the gate.
+    @discardableResult
+    func checkpoint() throws(DatabaseError) -> (pages: Int32, copied: Int32) {
+        var pages: Int32 = 0
+        var copied: Int32 = 0
+        let code = sqlite3_wal_checkpoint_v2(
+            handle, nil, SQLITE_CHECKPOINT_PASSIVE, &pages, &copied)
+        guard code == SQLITE_OK else {
+            throw DatabaseError(sqlite: handle, code: code, during: "checkpoint")
+        }
+        return (pages, copied)
+    }
+
+    private func statement(_ text: String) throws(DatabaseError) -> SQLiteStatement {
+        if let statement = statements[text] { return statement }
+        // Statements are written in the code; lists of different lengths alone make them many.
+        if statements.count >= 256 { statements.removeAll() }
+        let statement = try prepare(text)
+        statements[text] = statement
+        return statement
+    }
+
+    private func configure(_ option: Int32, _ value: Int32) throws(DatabaseError) {
+        let code = proxy_gpt_sqlite_db_config(handle, option, value)
+        guard code == SQLITE_OK else {
+            throw DatabaseError(sqlite: handle, code: code, during: "sqlite3_db_config \(option)")
+        }
+    }
+
+    /// SQLite's version as one number, 3040001 for 3.40.1.
+    static var libraryVersion: Int32 { sqlite3_libversion_number() }
+}
+
+@available(*, unavailable) extension SQLiteConnection: Sendable {}
+
+private func waitBriefly(_ tries: Int32, _ limit: Int32) -> Int32 {
+    guard tries < limit else { return 0 }
+    usleep(1000)
+    return 1
+}

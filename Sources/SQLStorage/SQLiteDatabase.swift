@@ -1,0 +1,53 @@
+internal import EventLoop
+
+/// The SQLite file as a database: reads on the loop, transactions on the writer's thread.
+final class SQLiteDatabase: Database {
+    private let reader: SQLiteReader
+    private let queue: WriteQueue
+
+    init(reader: SQLiteReader, queue: WriteQueue) {
+        self.reader = reader
+        self.queue = queue
+    }
+
+    func query(_ sql: SQL) async throws -> [Row] {
+        try await reader.query(sql)
+    }
+
+    func transaction<T: Sendable>(
+        _ body: @Sendable @escaping (any Transaction) async throws -> T
+    ) async throws -> T {
+        try await withUnsafeThrowingContinuation { continuation in
+            do {
+                try queue.add(Job(body, continuation: continuation))
+            } catch {
+                continuation.resume(throwing: error)
+            }
+        }
+    }
+
+    /// Ends once everything queued is committed and both connections are closed.
+    func close() async {
+        await withUnsafeContinuation { continuation in queue.close(continuation) }
+        await reader.close()
+    }
+}
+
+/// The reading connection. Its reads take some microseconds and stay on the loop.
+@EventLoop final class SQLiteReader {
+    // Unsafe in `init` alone, before anybody else knows the object; the methods are the loop's.
+    private nonisolated(unsafe) var connection: SQLiteConnection?
+
+    nonisolated init(_ connection: sending SQLiteConnection) {
+        self.connection = connection
+    }
+
+    func query(_ sql: SQL) throws -> [Row] {
+        guard let connection else { throw DatabaseError.closed }
+        return try connection.query(sql)
+    }
+
+    func close() {
+        connection = nil
+    }
+}

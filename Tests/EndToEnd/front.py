@@ -1,0 +1,133 @@
+"""nginx's files for one stack: those of nginx/ as they are installed, addresses and paths replaced.
+
+Around them an nginx.conf like Debian's, so that what nginx/ sets is tested against it. With TLS,
+also the certificates, and a TLS face for the mock upstream, which speaks plain HTTP only.
+"""
+
+import os
+import pathlib
+import shutil
+import subprocess
+
+from processes import StackError, has_ipv6_loopback, open_files
+
+CHECKOUT = pathlib.Path(__file__).resolve().parents[2]
+
+# What nginx/ says for production. Each stands there exactly once.
+WORKER_SOCKET = "unix:/run/proxy-gpt/worker.sock"
+ACCESS_LOG = "/var/log/nginx/proxy-gpt.access.log"
+ERROR_LOG = "/var/log/nginx/error.log"
+LISTEN_IPV4 = "listen 8080;"
+LISTEN_IPV6 = "listen [::]:8080;"
+
+
+def nginx_binary():
+    path = shutil.which("nginx", path=os.environ.get("PATH", "") + ":/usr/sbin:/usr/local/sbin")
+    if not path:
+        raise StackError("nginx is not installed: run `make packages` first")
+    return path
+
+
+def replaced(text, old, new):
+    """The text with `old` replaced; an error when nginx/ no longer says what we expect."""
+    found = text.count(old)
+    if found != 1:
+        raise StackError(f"nginx/ says `{old}` {found} times, not once: front.py must follow")
+    return text.replace(old, new)
+
+
+def write_nginx_files(
+    directory, port, socket_path, access_log, error_log, tls_port=None, tls_upstream=None
+):
+    """Writes below `directory`/nginx. `tls_upstream` is (port, address of the mock)."""
+    root = pathlib.Path(directory, "nginx")
+    for name in ("", "snippets", "temporary"):
+        root.joinpath(name).mkdir(exist_ok=True)
+
+    source = CHECKOUT / "nginx"
+    site = replaced(
+        (source / "proxy-gpt.conf").read_text(), WORKER_SOCKET, "unix:" + socket_path
+    )
+    listen = [f"listen 127.0.0.1:{port};"]
+    if tls_port:
+        listen += tls_lines(directory, tls_port)
+    site = replaced(site, LISTEN_IPV4, "\n    ".join(listen))
+    ipv6 = f"listen [::1]:{port};" if has_ipv6_loopback() else ""
+    site = replaced(site, LISTEN_IPV6, ipv6)
+    root.joinpath("proxy-gpt.conf").write_text(site)
+
+    locations = (source / "proxy-gpt-locations.conf").read_text()
+    locations = replaced(locations, ACCESS_LOG, access_log)
+    locations = replaced(locations, ERROR_LOG, error_log)
+    root.joinpath("snippets/proxy-gpt-locations.conf").write_text(locations)
+    shutil.copy(source / "proxy-gpt-fastcgi.conf", root / "snippets")
+
+    kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    temporary = "\n    ".join(f"{kind}_temp_path {root}/temporary/{kind};" for kind in kinds)
+    # As root nginx would hand its workers to nobody, who may not enter our directory.
+    user = "user root root;" if os.geteuid() == 0 else ""
+    root.joinpath("nginx.conf").write_text(f"""\
+{user}
+daemon off;
+worker_processes auto;
+worker_rlimit_nofile {open_files()};
+pid {root}/nginx.pid;
+error_log {error_log};
+events {{
+    worker_connections {min(8192, open_files() // 2)};
+}}
+http {{
+    sendfile on;
+    tcp_nopush on;
+    gzip on;
+    access_log off;
+    {temporary}
+    {tls_face(directory, *tls_upstream) if tls_upstream else ""}
+    include proxy-gpt.conf;
+}}
+""")
+
+
+def tls_lines(directory, port):
+    return [
+        f"listen 127.0.0.1:{port} ssl http2;",
+        f"ssl_certificate {directory}/tls.pem;",
+        f"ssl_certificate_key {directory}/tls.key;",
+    ]
+
+
+def tls_face(directory, port, address):
+    """A server that passes everything on at once, over HTTP/2 where the caller offers it."""
+    lines = "\n        ".join(tls_lines(directory, port))
+    return f"""\
+server {{
+        {lines}
+        merge_slashes off;
+        gzip off;
+        client_max_body_size 0;
+        location / {{
+            proxy_pass {address};
+            proxy_http_version 1.1;
+            proxy_set_header Connection "";
+            proxy_set_header Host $http_host;
+            proxy_buffering off;
+            proxy_request_buffering off;
+            proxy_read_timeout 1h;
+        }}
+    }}"""
+
+
+def make_certificates(directory):
+    """A CA that exists for this stack alone and a certificate for localhost; the CA's path."""
+    key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-noenc", "-days", "2"]
+    names = "subjectAltName=DNS:localhost,IP:127.0.0.1,IP:::1"
+    authority = [*key, "-subj", "/CN=stack", "-keyout", "ca.key", "-out", "ca.pem"]
+    server = [*key, "-subj", "/CN=localhost", "-addext", names, "-CA", "ca.pem"]
+    server += ["-CAkey", "ca.key", "-keyout", "tls.key", "-out", "tls.pem"]
+    server += ["-addext", "basicConstraints=critical,CA:FALSE"]
+    for arguments in (authority, server):
+        command = ["openssl", "req", "-x509", *arguments]
+        done = subprocess.run(command, cwd=directory, capture_output=True, text=True)
+        if done.returncode != 0:
+            raise StackError("openssl: " + done.stderr)
+    return os.path.join(directory, "ca.pem")
