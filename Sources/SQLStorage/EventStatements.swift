@@ -6,6 +6,7 @@
 internal import CSQLite
 internal import ProxyGPT
 
+/// Puts events into their tables.
 final class EventStatements {
     private let connection: SQLiteConnection
     private let process: String

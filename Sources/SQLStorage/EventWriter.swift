@@ -5,6 +5,7 @@ internal import Synchronization
 
 /// Writes events through the writer's groups, past the machinery of transactions.
 package final class EventWriter: EventLog {
+    /// Lost rows since the last line about them.
     private struct Dropped {
         var count = 0
         var nextLine: Int64 = 0

@@ -44,6 +44,7 @@ package enum MigrationError: Error, CustomStringConvertible {
     }
 }
 
+/// All steps of the schema, in order.
 enum Migrations {
     static let all: [Migration] = [
         Migration(version: 1, name: "users and sessions", statements: users),

@@ -34,6 +34,7 @@ package struct ProcessIdentity: Sendable, Equatable {
         var text = [UInt8](repeating: 0, count: 64)
         let count = text.withUnsafeMutableBytes { read(descriptor, $0.baseAddress, $0.count) }
         guard count > 0 else { throw SystemError("read \(path)") }
-        return String(decoding: text.prefix(count).prefix { $0 != UInt8(ascii: "\n") }, as: UTF8.self)
+        let line = text.prefix(count).prefix { $0 != UInt8(ascii: "\n") }
+        return String(decoding: line, as: UTF8.self)
     }
 }

@@ -5,6 +5,7 @@
 
 internal import CSQLite
 
+/// Runs one statement, again and again.
 final class SQLiteStatement {
     let handle: OpaquePointer
     private let text: String

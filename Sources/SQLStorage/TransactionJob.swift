@@ -71,14 +71,20 @@ final class SQLiteTransaction: Transaction, @unchecked Sendable {
     }
 
     func query(_ sql: SQL) throws -> [Row] {
-        guard isUsable else { throw DatabaseError.transactionEnded }
+        try check()
         return try connection.query(sql)
     }
 
     @discardableResult
     func execute(_ sql: SQL) throws -> Int {
-        guard isUsable else { throw DatabaseError.transactionEnded }
+        try check()
         return try connection.execute(sql)
+    }
+
+    /// Throws where a statement would not belong to the transaction: after the end, or after SQLite
+    /// has rolled everything back by itself.
+    private func check() throws {
+        guard isUsable, connection.isInTransaction else { throw DatabaseError.transactionEnded }
     }
 
     /// Whether the caller may go on: on the writer's thread, before the end.

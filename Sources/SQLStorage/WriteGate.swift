@@ -12,6 +12,7 @@
 internal import EventLoop
 internal import Glibc
 
+/// Lets one process at a time commit or checkpoint.
 final class WriteGate {
     private let gate: Int32
     private let wal: Int32

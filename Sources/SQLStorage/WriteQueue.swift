@@ -8,6 +8,7 @@ internal import EventLoop
 internal import ProxyGPT
 internal import Synchronization
 
+/// Hands work to the writer, what cannot wait at once and the rest in company.
 final class WriteQueue: Sendable {
     /// How long an opening row or a record waits for company before it starts a group.
     static let patience: Int64 = 3
@@ -39,6 +40,7 @@ final class WriteQueue: Sendable {
         var closers: [UnsafeContinuation<Void, Never>] = []
     }
 
+    /// What wakes an idle writer.
     fileprivate enum Sleep {
         case untilRung
         case untilDeadline

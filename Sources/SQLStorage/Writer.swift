@@ -10,6 +10,7 @@ internal import Glibc
 internal import Logging
 internal import ProxyGPT
 
+/// Commits what the queue holds, group by group.
 final class Writer {
     /// How much one group takes.
     static let groupRows = 1000
@@ -81,6 +82,8 @@ final class Writer {
     private struct Outcome {
         var told: [(waiter: any Waiter, failure: (any Error)?)] = []
         var opened: [Event.ID] = []
+        /// Opening rows that failed alone.
+        var refused: [(id: Event.ID, failure: any Error)] = []
         var closed: [Event.ID] = []
     }
 
@@ -90,6 +93,7 @@ final class Writer {
             try gate.enter()
         } catch {
             fail(queue.take(rows: Self.groupRows, bytes: Self.groupBytes), error, &outcome)
+            report(error, rows: outcome.told.count)
             tell(outcome, failure: error)
             return
         }
@@ -133,8 +137,8 @@ final class Writer {
             case .transaction(let job):
                 return try run(job)
             case .open(let row):
-                outcome.opened.append(row.event.id)
                 try events.insert(row.event)
+                outcome.opened.append(row.event.id)
                 openRows.insert(row.event.id)
             case .whole(let row):
                 guard openRows.contains(row.event.id) else {
@@ -147,6 +151,7 @@ final class Writer {
             return nil
         } catch let error as DatabaseError {
             guard connection.isInTransaction, !error.endsGroup else { throw error }
+            if case .open(let row) = item { outcome.refused.append((row.event.id, error)) }
             return error
         }
     }
@@ -209,10 +214,12 @@ final class Writer {
         } else {
             for id in outcome.opened { openRows.remove(id) }
         }
-        let openings = queue.settle(outcome.opened, failure)
-        let told = outcome.told
-        EventLoop.spawn {
-            for opening in openings { opening.finish(failure) }
+        var told = outcome.told
+        for waiter in queue.settle(outcome.opened, failure) { told.append((waiter, failure)) }
+        for (id, itsOwn) in outcome.refused {
+            for waiter in queue.settle([id], itsOwn) { told.append((waiter, itsOwn)) }
+        }
+        EventLoop.spawn { [told] in
             for (waiter, itsOwn) in told { waiter.finish(itsOwn ?? failure) }
         }
     }

@@ -1,0 +1,63 @@
+internal import ProxyGPT
+internal import Testing
+
+@testable internal import SQLStorage
+
+@Suite struct LoginFailureTests {
+    @Test func `failures are counted by key, and a key without any is absent`() async throws {
+        let place = try Place()
+        try await place.with { storage in
+            let store = storage.store
+            let later = now.adding(seconds: 1)
+            try await store.countLoginFailure(["a", "b"], now: now, forgetAfter: 60)
+            try await store.countLoginFailure(["a"], now: later, forgetAfter: 60)
+            let failures = try await store.loginFailures(["a", "b", "c"])
+            #expect(
+                failures == [
+                    "a": LoginFailures(count: 2, lastAt: later),
+                    "b": LoginFailures(count: 1, lastAt: now),
+                ])
+            #expect(try await store.loginFailures([]).isEmpty)
+        }
+    }
+
+    @Test func `counting starts anew after a while, and what is old goes`() async throws {
+        let place = try Place()
+        try await place.with { storage in
+            let store = storage.store
+            try await store.countLoginFailure(["a", "b"], now: now, forgetAfter: 60)
+            try await store.countLoginFailure(["a"], now: now, forgetAfter: 60)
+            let later = now.adding(seconds: 61)
+            try await store.countLoginFailure(["a"], now: later, forgetAfter: 60)
+            #expect(
+                try await store.loginFailures(["a", "b"])
+                    == ["a": LoginFailures(count: 1, lastAt: later)])
+        }
+    }
+
+    @Test func `clearing forgets the given keys alone`() async throws {
+        let place = try Place()
+        try await place.with { storage in
+            let store = storage.store
+            try await store.countLoginFailure(["a", "b"], now: now, forgetAfter: 60)
+            try await store.clearLoginFailures(["a"])
+            #expect(try await store.loginFailures(["a", "b"]).keys.sorted() == ["b"])
+        }
+    }
+
+    @Test func `no failure is lost when two processes count at once`() async throws {
+        let place = try Place()
+        let storages = [try place.open(), try place.open()]
+        for result in await concurrently(
+            100,
+            { index in
+                try await storages[index % 2].store.countLoginFailure(
+                    ["a"], now: now, forgetAfter: 60)
+            })
+        {
+            try result.get()
+        }
+        #expect(try await storages[0].store.loginFailures(["a"])["a"]?.count == 100)
+        for storage in storages { await storage.close() }
+    }
+}

@@ -1,0 +1,121 @@
+internal import EventLoop
+internal import Glibc
+internal import ProxyGPT
+internal import Testing
+
+@testable internal import SQLStorage
+
+@Suite struct MigrationTests {
+    private let later = Migration(version: 4, name: "later") { _ in
+        ["CREATE TABLE later (id TEXT PRIMARY KEY)"]
+    }
+
+    private func open(_ place: Place, _ migrations: [Migration]) throws -> SQLStorage {
+        var tuning = SQLStorage.Tuning()
+        tuning.migrations = migrations
+        return try place.open(tuning: tuning)
+    }
+
+    @Test func `an empty file gets every table and a record of every step`() async throws {
+        let place = try Place()
+        try await place.with { storage in
+            let rows = try await storage.database.query(
+                "SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name")
+            let names = try rows.map { try $0.text("name") }
+            #expect(
+                names == [
+                    "chat_users", "chats", "event_bodies", "events", "group_members", "groups",
+                    "login_failures", "messages", "processes", "schema_migrations", "sessions",
+                    "users",
+                ])
+            let versions = try await storage.database.query(
+                "SELECT version FROM schema_migrations ORDER BY version")
+            #expect(
+                try versions.map { try $0.integer("version") } == Migrations.all.map(\.version))
+        }
+    }
+
+    @Test func `versions ascend`() {
+        let versions = Migrations.all.map(\.version)
+        #expect(versions == versions.sorted() && Set(versions).count == versions.count)
+    }
+
+    @Test func `a database of the release before gets what is missing and keeps its rows`()
+        async throws
+    {
+        let place = try Place()
+        let old = try open(place, Migrations.all)
+        let user = try await old.addUser("asim").user
+        await old.close()
+        let new = try open(place, Migrations.all + [later])
+        #expect(try await new.number("SELECT COUNT(*) AS number FROM later") == 0)
+        #expect(try await new.store.login(id: user.id)?.user == user)
+        await new.close()
+    }
+
+    @Test func `a newer schema is refused and left alone`() async throws {
+        let place = try Place()
+        await (try open(place, Migrations.all + [later])).close()
+        let error = #expect(throws: MigrationError.self) { try open(place, Migrations.all) }
+        guard case .schemaIsNewer(4, 3) = error else {
+            Issue.record("\(String(describing: error))")
+            return
+        }
+        let again = try open(place, Migrations.all + [later])
+        #expect(try await again.number("SELECT MAX(version) AS number FROM schema_migrations") == 4)
+        await again.close()
+    }
+
+    @Test func `a step that fails stops the start and leaves nothing of itself`() async throws {
+        let place = try Place()
+        let broken = Migration(version: 4, name: "broken") { _ in
+            ["CREATE TABLE half (id TEXT PRIMARY KEY)", "CREATE TABLE half (id TEXT PRIMARY KEY)"]
+        }
+        let error = #expect(throws: MigrationError.self) {
+            try open(place, Migrations.all + [broken])
+        }
+        #expect(error?.description.contains("migration 4 (broken) failed") == true)
+        let storage = try open(place, Migrations.all)
+        #expect(
+            try await storage.number(
+                "SELECT COUNT(*) AS number FROM sqlite_schema WHERE name = 'half'") == 0)
+        await storage.close()
+    }
+
+    @Test func `of many that start at once one migrates and all work`() async throws {
+        let place = try Place()
+        let storages = try await concurrently(8) { _ in try place.open() }.map { try $0.get() }
+        for (index, storage) in storages.enumerated() {
+            _ = try await storage.addUser("user\(index)")
+        }
+        #expect(try await storages[0].number("SELECT COUNT(*) AS number FROM users") == 8)
+        for storage in storages { await storage.close() }
+    }
+
+    @Test func `all files are the owner's alone`() async throws {
+        let place = try Place()
+        try await place.with { storage in
+            _ = try await storage.addUser("asim")
+            for suffix in ["", "-wal", "-shm", ".gate.lock", ".wal.lock"] {
+                var status = stat()
+                #expect(stat(place.file + suffix, &status) == 0)
+                #expect(status.st_mode & 0o777 == 0o600, "\(suffix)")
+            }
+        }
+    }
+
+    @Test func `a program that must not make a database makes none`() throws {
+        let place = try Place()
+        #expect(throws: SQLStorage.OpenError.absent(place.file)) {
+            try place.open(mayCreate: false)
+        }
+        var status = stat()
+        #expect(stat(place.file, &status) != 0)
+        #expect(throws: SystemError.self) {
+            try SQLStorage.open(
+                file: place.directory + "/none/proxy.db",
+                process: ProcessIdentity(id: "a", host: "b", bootID: "c"), clock: TestClock(),
+                logger: silent)
+        }
+    }
+}

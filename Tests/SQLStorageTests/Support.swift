@@ -1,0 +1,215 @@
+internal import EventLoop
+internal import Glibc
+internal import Logging
+internal import ProxyGPT
+internal import Synchronization
+internal import Testing
+
+@testable internal import SQLStorage
+
+enum Loop {
+    /// The loop that all tests of the process share; reads run there.
+    static let started: Void = EventLoop.startOnOwnThread()
+}
+
+let silent = Logger(label: "test", factory: { _ in SwiftLogNoOpLogHandler() })
+
+/// A directory with a database of its own, gone with the object.
+final class Place: Sendable {
+    let directory: String
+    var file: String { directory + "/proxy.db" }
+
+    init() throws {
+        _ = Loop.started
+        var template = Array("/tmp/sql-storage-XXXXXX".utf8CString)
+        guard let path = mkdtemp(&template) else { throw SystemError("mkdtemp") }
+        directory = String(cString: path)
+    }
+
+    deinit {
+        for name in ["", "-wal", "-shm", ".gate.lock", ".wal.lock"] { unlink(file + name) }
+        unlink(directory + "/acknowledged")
+        rmdir(directory)
+    }
+
+    func open(
+        clock: TestClock = TestClock(), process: String? = nil, mayCreate: Bool = true,
+        tuning: SQLStorage.Tuning = SQLStorage.Tuning()
+    ) throws -> SQLStorage {
+        try SQLStorage.open(
+            file: file, mayCreate: mayCreate,
+            process: ProcessIdentity(id: process ?? ids.next(), host: "host", bootID: "boot"),
+            clock: clock, logger: silent, tuning: tuning)
+    }
+
+    /// Opens the database, runs `body` and closes it again, whatever happens.
+    func with(
+        clock: TestClock = TestClock(), tuning: SQLStorage.Tuning = SQLStorage.Tuning(),
+        _ body: (SQLStorage) async throws -> Void
+    ) async throws {
+        let storage = try open(clock: clock, tuning: tuning)
+        do {
+            try await body(storage)
+        } catch {
+            await storage.close()
+            throw error
+        }
+        await storage.close()
+    }
+
+    /// Bytes of one of the database's files.
+    func size(of suffix: String) -> Int64 {
+        var status = stat()
+        return stat(file + suffix, &status) == 0 ? Int64(status.st_size) : 0
+    }
+}
+
+/// A clock that stands until it is moved.
+final class TestClock: Clock {
+    private let time: Mutex<Int64>
+
+    init(_ milliseconds: Int64 = 1_800_000_000_000) {
+        time = Mutex(milliseconds)
+    }
+
+    func now() -> Timestamp { time.withLock { Timestamp(milliseconds: $0) } }
+
+    func monotonicMicroseconds() -> Int64 { time.withLock { $0 * 1000 } }
+
+    func advance(seconds: Int64) { time.withLock { $0 += seconds * 1000 } }
+}
+
+/// Ids in ascending order.
+final class TestIdentifiers: IdentifierSource {
+    private let count = Atomic<UInt64>(0)
+
+    func next() -> String {
+        let count = count.add(1, ordering: .relaxed).newValue
+        return UUIDText.version7(
+            milliseconds: 1_800_000_000_000 + Int64(count >> 12),
+            counter: UInt16(truncatingIfNeeded: count) & 0xFFF, random: count)
+    }
+}
+
+let ids = TestIdentifiers()
+let now = Timestamp(milliseconds: 1_800_000_000_000)
+
+/// Holds the lock that commits wait for, as a slow process would.
+final class Obstacle {
+    private let descriptor: Int32
+    private let inode: UInt64
+
+    init(_ place: Place) throws {
+        descriptor = Glibc.open(place.file + ".wal.lock", O_RDWR | O_CLOEXEC)
+        guard descriptor >= 0, flock(descriptor, LOCK_EX) == 0 else { throw SystemError("flock") }
+        var status = stat()
+        fstat(descriptor, &status)
+        inode = UInt64(status.st_ino)
+    }
+
+    /// Returns once somebody waits for the lock.
+    func isMet() async throws {
+        try await eventually { Self.waiters().contains { $0.contains(":\(self.inode) ") } }
+    }
+
+    func remove() {
+        close(descriptor)
+    }
+
+    private static func waiters() -> [Substring] {
+        guard let file = fopen("/proc/locks", "re") else { return [] }
+        defer { fclose(file) }
+        var text: [UInt8] = []
+        var buffer = [UInt8](repeating: 0, count: 65_536)
+        while case let count = fread(&buffer, 1, buffer.count, file), count > 0 {
+            text += buffer.prefix(count)
+        }
+        return String(decoding: text, as: UTF8.self).split(separator: "\n")
+            .filter { $0.contains("->") }
+    }
+}
+
+struct Impatience: Error {}
+
+/// Waits for `condition`, 15 s at most.
+func eventually(_ condition: () async throws -> Bool) async throws {
+    for _ in 0..<3000 {
+        if try await condition() { return }
+        await EventLoop.sleep(milliseconds: 5)
+    }
+    throw Impatience()
+}
+
+/// Starts tasks and waits for all of them.
+func concurrently<T: Sendable>(
+    _ count: Int, _ body: @escaping @Sendable (Int) async throws -> T
+) async -> [Result<T, any Error>] {
+    await withTaskGroup(of: (Int, Result<T, any Error>).self) { group in
+        for index in 0..<count {
+            group.addTask {
+                do {
+                    return (index, .success(try await body(index)))
+                } catch {
+                    return (index, .failure(error))
+                }
+            }
+        }
+        var results: [(Int, Result<T, any Error>)] = []
+        for await result in group { results.append(result) }
+        return results.sorted { $0.0 < $1.0 }.map(\.1)
+    }
+}
+
+// MARK: - Things to store
+
+func makeUser(_ name: String, at time: Timestamp = now) throws -> NewUser {
+    let username = try Username(name)
+    return NewUser(
+        user: User(
+            id: User.ID(ids.next()), username: username.text, firstName: "First", lastName: "Last",
+            createdAt: time, updatedAt: time),
+        foldedName: username.folded, passwordHash: "hash of \(name)")
+}
+
+func makeSession(of user: User.ID, digest: [UInt8]? = nil, days: Int64 = 30) -> NewSession {
+    NewSession(
+        session: Session(
+            id: Session.ID(ids.next()), userID: user, createdAt: now, lastUsedAt: now,
+            expiresAt: now.adding(seconds: days * 86_400)),
+        tokenDigest: digest ?? Array(ids.next().utf8))
+}
+
+extension SQLStorage {
+    /// Signs somebody up.
+    func addUser(_ name: String) async throws -> (user: User, session: NewSession) {
+        let new = try makeUser(name)
+        let session = makeSession(of: new.user.id)
+        try await store.create(new, session: session)
+        return (new.user, session)
+    }
+
+    func write(_ sql: SQL) async throws {
+        _ = try await database.transaction { try await $0.execute(sql) }
+    }
+
+    func number(_ sql: SQL) async throws -> Int64 {
+        try await database.query(sql).first?.integer("number") ?? -1
+    }
+
+    func event(_ id: Event.ID) async throws -> Row? {
+        try await database.query("SELECT * FROM events WHERE id = \(id)").first
+    }
+}
+
+func makeEvent(_ path: String = "/v1/models") -> Event {
+    Event(
+        id: Event.ID(ids.next()), timestamp: now, kind: .forward, requestID: "request",
+        clientAddress: "::1", method: "GET", path: path)
+}
+
+func closed(_ event: Event, _ end: Event.End = .done) -> Event {
+    var event = event
+    event.status = 200
+    event.end = end
+    return event
+}

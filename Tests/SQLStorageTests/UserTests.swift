@@ -1,0 +1,142 @@
+internal import ProxyGPT
+internal import Testing
+
+@testable internal import SQLStorage
+
+@Suite struct UserTests {
+    @Test func `a new user is found by folded name and by id`() async throws {
+        let place = try Place()
+        try await place.with { storage in
+            let user = try await storage.addUser("Asím").user
+            let byName = try await storage.store.login(foldedName: Username.folded("ASÍM"))
+            #expect(byName?.user == user)
+            #expect(byName?.passwordHash == "hash of Asím")
+            #expect(try await storage.store.login(id: user.id)?.user == user)
+            #expect(try await storage.store.login(foldedName: "asim") == nil)
+            #expect(try await storage.store.login(id: User.ID("nobody")) == nil)
+        }
+    }
+
+    @Test func `of many sign-ups with one name one makes a user, whichever process it is`()
+        async throws
+    {
+        let place = try Place()
+        let storages = [try place.open(), try place.open()]
+        let names = ["asim", "ASIM", "Asim"]
+        let results = await concurrently(30) { index in
+            try await storages[index % 2].addUser(names[index % 3])
+        }
+        let conflicts = results.compactMap { result -> Failure? in
+            guard case .failure(let error) = result else { return nil }
+            return error as? Failure
+        }
+        #expect(conflicts.count == 29)
+        #expect(conflicts.allSatisfy { $0.code == .conflict && $0.parameter == "username" })
+        #expect(try await storages[1].number("SELECT COUNT(*) AS number FROM users") == 1)
+        #expect(try await storages[1].number("SELECT COUNT(*) AS number FROM sessions") == 1)
+        for storage in storages { await storage.close() }
+    }
+
+    @Test func `a sign-up whose session cannot be stored leaves no user`() async throws {
+        let place = try Place()
+        try await place.with { storage in
+            let digest: [UInt8] = [1, 2, 3]
+            let first = try makeUser("first")
+            try await storage.store.create(
+                first, session: makeSession(of: first.user.id, digest: digest))
+            let second = try makeUser("second")
+            await #expect(throws: DatabaseError.self) {
+                try await storage.store.create(
+                    second, session: makeSession(of: second.user.id, digest: digest))
+            }
+            #expect(try await storage.store.login(id: second.user.id) == nil)
+        }
+    }
+
+    @Test func `an update writes what is given and leaves the rest`() async throws {
+        let place = try Place()
+        try await place.with { storage in
+            let user = try await storage.addUser("asim").user
+            let later = now.adding(seconds: 5)
+            let named = try await storage.store.update(
+                user.id, UserChange(firstName: "Asim"), now: later)
+            #expect(named.firstName == "Asim")
+            #expect(named.lastName == user.lastName)
+            #expect(named.username == "asim")
+            #expect(named.updatedAt == later)
+            #expect(named.createdAt == user.createdAt)
+            #expect(try await storage.store.login(id: user.id)?.user == named)
+
+            let renamed = try await storage.store.update(
+                user.id, UserChange(username: Username("ASIM"), lastName: ""), now: later)
+            #expect(renamed.username == "ASIM")
+            #expect(renamed.lastName.isEmpty)
+            #expect(renamed.firstName == "Asim")
+            #expect(try await storage.store.login(foldedName: "asim")?.user == renamed)
+        }
+    }
+
+    @Test func `an update to a taken name is a conflict and changes nothing`() async throws {
+        let place = try Place()
+        try await place.with { storage in
+            _ = try await storage.addUser("first")
+            let second = try await storage.addUser("second").user
+            let failure = await #expect(throws: Failure.self) {
+                try await storage.store.update(
+                    second.id, UserChange(username: Username("FIRST"), firstName: "X"), now: now)
+            }
+            #expect(failure?.code == .conflict)
+            #expect(try await storage.store.login(id: second.id)?.user == second)
+        }
+    }
+
+    @Test func `an update of nobody is not found`() async throws {
+        let place = try Place()
+        try await place.with { storage in
+            let failure = await #expect(throws: Failure.self) {
+                try await storage.store.update(User.ID("nobody"), UserChange(), now: now)
+            }
+            #expect(failure?.code == .notFound)
+        }
+    }
+
+    @Test func `a new password ends all sessions but the one that set it`() async throws {
+        let place = try Place()
+        try await place.with { storage in
+            let (user, mine) = try await storage.addUser("asim")
+            let other = makeSession(of: user.id)
+            try await storage.store.add(other)
+            let (_, foreign) = try await storage.addUser("somebody")
+            let store = storage.store
+
+            #expect(
+                try await !store.replacePassword(
+                    of: user.id, expected: "stale", with: "new", keeping: mine.session.id, now: now)
+            )
+            #expect(try await store.caller(tokenDigest: other.tokenDigest, now: now) != nil)
+            #expect(try await store.login(id: user.id)?.passwordHash == "hash of asim")
+
+            #expect(
+                try await store.replacePassword(
+                    of: user.id, expected: "hash of asim", with: "new", keeping: mine.session.id,
+                    now: now))
+            #expect(try await store.caller(tokenDigest: other.tokenDigest, now: now) == nil)
+            #expect(try await store.caller(tokenDigest: mine.tokenDigest, now: now) != nil)
+            #expect(try await store.caller(tokenDigest: foreign.tokenDigest, now: now) != nil)
+            #expect(try await store.login(id: user.id)?.passwordHash == "new")
+        }
+    }
+
+    @Test func `a stronger hash replaces only the hash it was made for`() async throws {
+        let place = try Place()
+        try await place.with { storage in
+            let user = try await storage.addUser("asim").user
+            let store = storage.store
+            try await store.strengthenPassword(of: user.id, expected: "stale", with: "strong")
+            #expect(try await store.login(id: user.id)?.passwordHash == "hash of asim")
+            try await store.strengthenPassword(
+                of: user.id, expected: "hash of asim", with: "strong")
+            #expect(try await store.login(id: user.id)?.passwordHash == "strong")
+        }
+    }
+}

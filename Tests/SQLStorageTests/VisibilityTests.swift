@@ -1,0 +1,132 @@
+internal import ProxyGPT
+internal import Testing
+
+@testable internal import SQLStorage
+
+/// Who may know of whom. Four people: each test gives two of them something in common.
+@Suite struct VisibilityTests {
+    private struct People {
+        let storage: SQLStorage
+        let anna: User
+        let ben: User
+        let carl: User
+
+        func see(_ one: User, _ other: User) async throws -> Bool {
+            let forth = try await storage.store.user(other.id, visibleTo: one.id)
+            let back = try await storage.store.user(one.id, visibleTo: other.id)
+            #expect((forth == nil) == (back == nil), "seeing is mutual")
+            if let forth { #expect(forth == other) }
+            return forth != nil
+        }
+
+        func group(_ id: String, owner: User, members: [User]) async throws {
+            let seq = try await storage.number("SELECT COUNT(*) AS number FROM groups")
+            try await storage.write(
+                """
+                INSERT INTO groups (id, seq, name, description, owner_id, created_at, updated_at)
+                VALUES (\(id), \(seq), 'g', '', \(owner.id), \(now), \(now))
+                """)
+            for member in members {
+                try await storage.write(
+                    """
+                    INSERT INTO group_members (group_id, user_id, created_at)
+                    VALUES (\(id), \(member.id), \(now))
+                    """)
+            }
+        }
+
+        func chat(_ id: String, owner: User, group: String? = nil, users: [User] = []) async throws
+        {
+            let seq = try await storage.number("SELECT COUNT(*) AS number FROM chats")
+            try await storage.write(
+                """
+                INSERT INTO chats (id, seq, name, model, user_id, group_id, created_at, updated_at)
+                VALUES (\(id), \(seq), 'c', 'm', \(owner.id), \(group), \(now), \(now))
+                """)
+            for user in users {
+                try await storage.write(
+                    """
+                    INSERT INTO chat_users (chat_id, user_id, created_at)
+                    VALUES (\(id), \(user.id), \(now))
+                    """)
+            }
+        }
+    }
+
+    private func withPeople(_ body: (People) async throws -> Void) async throws {
+        let place = try Place()
+        try await place.with { storage in
+            try await body(
+                People(
+                    storage: storage, anna: storage.addUser("anna").user,
+                    ben: storage.addUser("ben").user, carl: storage.addUser("carl").user))
+        }
+    }
+
+    @Test func `everybody sees oneself and no stranger`() async throws {
+        try await withPeople { (people) async throws in
+            #expect(try await people.see(people.anna, people.anna))
+            #expect(try await !people.see(people.anna, people.ben))
+            let nobody = User.ID("nobody")
+            #expect(
+                try await people.storage.store.user(nobody, visibleTo: people.anna.id) == nil)
+        }
+    }
+
+    @Test func `members of a group and its owner see each other`() async throws {
+        try await withPeople { (people) async throws in
+            try await people.group("g", owner: people.carl, members: [people.anna, people.ben])
+            #expect(try await people.see(people.anna, people.ben))
+            #expect(try await people.see(people.anna, people.carl))
+        }
+    }
+
+    @Test func `a chat's owner and its users see each other`() async throws {
+        try await withPeople { (people) async throws in
+            try await people.chat("c", owner: people.carl, users: [people.anna, people.ben])
+            #expect(try await people.see(people.anna, people.ben))
+            #expect(try await people.see(people.anna, people.carl))
+        }
+    }
+
+    @Test func `users of a group's chat and the group's members see each other`() async throws {
+        try await withPeople { (people) async throws in
+            try await people.group("g", owner: people.carl, members: [people.anna])
+            try await people.chat("c", owner: people.anna, group: "g", users: [people.ben])
+            #expect(try await people.see(people.anna, people.ben))
+            #expect(try await people.see(people.ben, people.carl))
+        }
+    }
+
+    @Test func `who made a group's chat and left the group is a stranger`() async throws {
+        try await withPeople { (people) async throws in
+            try await people.group("g", owner: people.carl, members: [people.ben])
+            try await people.chat("c", owner: people.anna, group: "g", users: [people.carl])
+            #expect(try await !people.see(people.anna, people.ben))
+            #expect(try await !people.see(people.anna, people.carl))
+        }
+    }
+
+    @Test func `sight ends with the row it rests on`() async throws {
+        try await withPeople { (people) async throws in
+            try await people.chat("c", owner: people.anna, users: [people.ben])
+            #expect(try await people.see(people.anna, people.ben))
+            try await people.storage.write("DELETE FROM chat_users")
+            #expect(try await !people.see(people.anna, people.ben))
+            try await people.group("g", owner: people.carl, members: [people.anna, people.ben])
+            try await people.storage.write(
+                "DELETE FROM group_members WHERE user_id = \(people.ben.id)")
+            #expect(try await !people.see(people.anna, people.ben))
+        }
+    }
+
+    @Test func `a user's groups come oldest first`() async throws {
+        try await withPeople { (people) async throws in
+            try await people.group("z", owner: people.anna, members: [people.anna])
+            try await people.group("m", owner: people.anna, members: [people.ben])
+            try await people.group("a", owner: people.ben, members: [people.anna, people.ben])
+            #expect(try await people.storage.store.groups(of: people.anna.id) == ["z", "a"])
+            #expect(try await people.storage.store.groups(of: people.carl.id).isEmpty)
+        }
+    }
+}
