@@ -35,7 +35,9 @@ extension API {
         let now = clock.now()
         let token = Token.random()
         let session = newSession(of: login.user.id, token, now)
-        try await store.add(session)
+        guard try await store.add(session, ifPasswordHashIs: login.passwordHash) else {
+            throw Failure(.unauthorized, "The password was changed just now.")
+        }
         return loggedIn(call, login.user, session.session, token)
     }
 
@@ -61,11 +63,10 @@ extension API {
             throw Failure(.unauthorized, "The user name or the password is wrong.")
         }
         try await store.clearLoginFailures(throttle.keysOfSuccess)
-        if case .rightButWeak(let stronger) = verdict {
-            try await store.strengthenPassword(
-                of: login.user.id, expected: login.passwordHash, with: stronger)
-        }
-        return login
+        guard case .rightButWeak(let stronger) = verdict else { return login }
+        try await store.strengthenPassword(
+            of: login.user.id, expected: login.passwordHash, with: stronger)
+        return Login(user: login.user, passwordHash: stronger)
     }
 
     private func recordLoginFailure(_ call: Call, _ user: User.ID?) {

@@ -14,7 +14,9 @@ package protocol UserStore: Sendable {
     /// Finds the session of a token digest and its user. Expired and ended sessions are not found.
     func caller(tokenDigest: [UInt8], now: Timestamp) async throws -> Caller?
 
-    func add(_ session: NewSession) async throws
+    /// Adds a session if the user's password hash still is `hash`; false when it is not, so that no
+    /// session won with an old password outlives the password.
+    func add(_ session: NewSession, ifPasswordHashIs hash: String) async throws -> Bool
 
     /// Prolongs a session that was just used. Changes nothing when it has ended meanwhile.
     func touch(_ session: Session.ID, lastUsedAt: Timestamp, expiresAt: Timestamp) async throws

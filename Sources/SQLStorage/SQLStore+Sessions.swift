@@ -21,9 +21,18 @@ extension SQLStore {
         return Caller(user: user, session: session)
     }
 
-    package func add(_ session: NewSession) async throws {
+    package func add(
+        _ session: NewSession, ifPasswordHashIs hash: String
+    ) async throws -> Bool {
         try await database.transaction { transaction in
+            let users = try await transaction.query(
+                """
+                SELECT id FROM users
+                WHERE id = \(session.session.userID) AND password_hash = \(hash)
+                """)
+            if users.isEmpty { return false }
             try await transaction.insert(session)
+            return true
         }
     }
 

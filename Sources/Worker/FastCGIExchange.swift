@@ -72,7 +72,9 @@ internal import ProxyGPT
     // MARK: - Answer
 
     @EventLoop func begin(status: Int, headers: [Header]) async throws(ClientGone) {
-        var head = Array("Status: \(status)\r\n".utf8)
+        var head: [UInt8] = []
+        head.reserveCapacity(1024)
+        head.append(contentsOf: "Status: \(status) \(Self.reason(status))\r\n".utf8)
         for header in headers {
             head.append(contentsOf: header.name.utf8)
             head.append(contentsOf: ": ".utf8)
@@ -97,5 +99,37 @@ internal import ProxyGPT
 
     @EventLoop func abort() async {
         fastCGI.abort()
+    }
+
+    /// The customary words behind a status (RFC 9110, section 15); nginx repeats what it is given.
+    private nonisolated static func reason(_ status: Int) -> String {
+        switch status {
+        case 200: "OK"
+        case 201: "Created"
+        case 202: "Accepted"
+        case 204: "No Content"
+        case 206: "Partial Content"
+        case 301: "Moved Permanently"
+        case 302: "Found"
+        case 304: "Not Modified"
+        case 307: "Temporary Redirect"
+        case 308: "Permanent Redirect"
+        case 400: "Bad Request"
+        case 401: "Unauthorized"
+        case 403: "Forbidden"
+        case 404: "Not Found"
+        case 405: "Method Not Allowed"
+        case 408: "Request Timeout"
+        case 409: "Conflict"
+        case 413: "Content Too Large"
+        case 415: "Unsupported Media Type"
+        case 422: "Unprocessable Content"
+        case 429: "Too Many Requests"
+        case 500: "Internal Server Error"
+        case 502: "Bad Gateway"
+        case 503: "Service Unavailable"
+        case 504: "Gateway Timeout"
+        default: status < 400 ? "Success" : "Error"
+        }
     }
 }

@@ -119,7 +119,10 @@ internal import Testing
         let clock = TestClock()
         try await place.with(clock: clock) { storage in
             let (user, long) = try await storage.addUser("asim")
-            for _ in 0..<250 { try await storage.store.add(makeSession(of: user.id, days: 1)) }
+            for _ in 0..<250 {
+                _ = try await storage.store.add(
+                    makeSession(of: user.id, days: 1), ifPasswordHashIs: "hash of asim")
+            }
             clock.advance(seconds: 86_400)
             try await storage.lease.expire()
             #expect(try await storage.number("SELECT COUNT(*) AS number FROM sessions") == 1)

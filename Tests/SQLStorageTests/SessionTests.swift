@@ -53,13 +53,17 @@ internal import Testing
         }
     }
 
-    @Test func `a session of nobody is refused`() async throws {
+    @Test func `a session of nobody, or won with an old password, is not added`() async throws {
         let place = try Place()
         try await place.with { storage in
-            let error = await #expect(throws: DatabaseError.self) {
-                try await storage.store.add(makeSession(of: User.ID("nobody")))
-            }
-            #expect(error?.kind == .constraint)
+            let store = storage.store
+            let (user, _) = try await storage.addUser("asim")
+            let stale = makeSession(of: user.id)
+            #expect(try await !store.add(stale, ifPasswordHashIs: "an older hash"))
+            #expect(try await store.caller(tokenDigest: stale.tokenDigest, now: now) == nil)
+            let nobodys = makeSession(of: User.ID("nobody"))
+            #expect(try await !store.add(nobodys, ifPasswordHashIs: "hash of asim"))
+            #expect(try await store.add(stale, ifPasswordHashIs: "hash of asim"))
         }
     }
 }

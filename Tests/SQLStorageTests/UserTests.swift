@@ -105,7 +105,7 @@ internal import Testing
         try await place.with { storage in
             let (user, mine) = try await storage.addUser("asim")
             let other = makeSession(of: user.id)
-            try await storage.store.add(other)
+            #expect(try await storage.store.add(other, ifPasswordHashIs: "hash of asim"))
             let (_, foreign) = try await storage.addUser("somebody")
             let store = storage.store
 

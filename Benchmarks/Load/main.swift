@@ -1,0 +1,18 @@
+import Glibc
+
+do throws(Options.Problem) {
+    let options = try Options.read(Array(CommandLine.arguments.dropFirst()))
+    do {
+        print(try Program.run(options).json)
+    } catch {
+        complain("load-generator: \(error)", exitCode: 1)
+    }
+} catch {
+    complain("load-generator: \(error.sentence)\n\n\(Options.help)", exitCode: 64)
+}
+
+func complain(_ sentence: String, exitCode: Int32) -> Never {
+    let line = Array((sentence + "\n").utf8)
+    _ = write(STDERR_FILENO, line, line.count)
+    exit(exitCode)
+}

@@ -1,0 +1,54 @@
+/// A request's target as received, cut at the first question mark and not decoded.
+struct RequestTarget {
+    let path: Substring
+    let query: Substring
+
+    init(_ uri: String) {
+        let cut = uri.utf8.firstIndex(of: UInt8(ascii: "?")) ?? uri.endIndex
+        path = uri[..<cut]
+        query = uri[cut...].dropFirst()
+    }
+
+    /// The raw value of the first query parameter of that name.
+    func parameter(_ name: String) -> Substring? {
+        QueryParameters(query).first { $0.name == name }?.value
+    }
+}
+
+/// The `name=value` pairs of a query string, not decoded; a missing value is empty.
+struct QueryParameters: Sequence, IteratorProtocol {
+    private var rest: Substring
+
+    init(_ query: Substring) {
+        rest = query
+    }
+
+    mutating func next() -> (name: Substring, value: Substring)? {
+        guard !rest.isEmpty else { return nil }
+        let end = rest.utf8.firstIndex(of: UInt8(ascii: "&")) ?? rest.endIndex
+        let pair = rest[..<end]
+        rest = rest[end...].dropFirst()
+        let cut = pair.utf8.firstIndex(of: UInt8(ascii: "=")) ?? pair.endIndex
+        return (pair[..<cut], pair[cut...].dropFirst())
+    }
+}
+
+/// The text with its percent-escapes resolved, or nothing where they are broken or no UTF-8.
+func percentDecoded(_ text: Substring, plusIsSpace: Bool = false) -> String? {
+    var bytes: [UInt8] = []
+    var rest = text.utf8
+    while let byte = rest.popFirst() {
+        switch byte {
+        case UInt8(ascii: "%"):
+            guard let high = rest.popFirst().flatMap(hexDigit),
+                let low = rest.popFirst().flatMap(hexDigit)
+            else { return nil }
+            bytes.append(high << 4 | low)
+        case UInt8(ascii: "+") where plusIsSpace:
+            bytes.append(UInt8(ascii: " "))
+        default:
+            bytes.append(byte)
+        }
+    }
+    return String(validating: bytes, as: UTF8.self)
+}
