@@ -24,9 +24,15 @@ package struct Token: Sendable {
 /// Returns the SHA-256 (FIPS 180-4) of `bytes`.
 package func sha256(_ bytes: [UInt8]) -> [UInt8] {
     var digest = [UInt8](repeating: 0, count: Int(SHA256_DIGEST_LENGTH))
-    SHA256(bytes, bytes.count, &digest)
+    // EVP_Digest(3) fails for want of memory alone.
+    let result = EVP_Digest(bytes, bytes.count, &digest, nil, sha256Algorithm, nil)
+    precondition(result == 1, "libcrypto found no memory for a digest")
     return digest
 }
+
+// Fetched once: SHA256() looks the algorithm up at every call, for longer than it hashes. Constant
+// from then on, and libcrypto's own methods are safe to share between threads.
+private nonisolated(unsafe) let sha256Algorithm = EVP_MD_fetch(nil, "SHA256", nil)
 
 private let base64URLAlphabet = Array(
     "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_".utf8)

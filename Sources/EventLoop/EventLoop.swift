@@ -85,6 +85,12 @@ internal import Glibc
         poller.timers.add(deadline: monotonicMilliseconds() &+ max(0, milliseconds), handler)
     }
 
+    /// Calls `action` once when all that is ready in this turn is done, before the loop waits again:
+    /// for what is cheaper done once for many.
+    @EventLoop package static func atEndOfTurn(_ action: @escaping @EventLoop () -> Void) {
+        poller.atEndOfTurn(action)
+    }
+
     /// Suspends the task for `milliseconds`; returns early when it is cancelled.
     @EventLoop package static func sleep(milliseconds: Int64) async {
         let sleeper = Sleeper()

@@ -68,13 +68,12 @@ package final class LoopExecutor: SerialExecutor, TaskExecutor {
         }
     }
 
+    /// Whether jobs wait for the next turn.
+    var hasJobs: Bool { !local.isEmpty }
+
     /// Runs what has gathered, and what that adds, but not for ever: sockets get their turn too.
-    /// Returns true when jobs are left.
-    func runJobs() -> Bool {
-        var rounds = 0
-        while !local.isEmpty {
-            if rounds == 16 { return true }
-            rounds += 1
+    func runJobs() {
+        for _ in 0..<16 where !local.isEmpty {
             swap(&local, &running)
             for job in running {
                 job.runSynchronously(
@@ -82,7 +81,6 @@ package final class LoopExecutor: SerialExecutor, TaskExecutor {
             }
             running.removeAll(keepingCapacity: true)
         }
-        return false
     }
 
     package func checkIsolated() {

@@ -57,6 +57,7 @@ package struct Readiness: OptionSet, Sendable {
     private var watches: [Watch?] = []
     private var generation: UInt32 = 0
     private var isStopped = false
+    private var endOfTurn: [@EventLoop () -> Void] = []
 
     init() {
         epoll = epoll_create1(Int32(EPOLL_CLOEXEC))
@@ -65,6 +66,18 @@ package struct Readiness: OptionSet, Sendable {
 
     func stop() {
         isStopped = true
+    }
+
+    func atEndOfTurn(_ action: @escaping @EventLoop () -> Void) {
+        endOfTurn.append(action)
+    }
+
+    private func endTurn() {
+        while !endOfTurn.isEmpty {
+            let actions = endOfTurn
+            endOfTurn.removeAll(keepingCapacity: true)
+            for action in actions { action() }
+        }
     }
 
     func watch(
@@ -113,9 +126,10 @@ package struct Readiness: OptionSet, Sendable {
         defer { bell?.cancel() }
         var events = [epoll_event](repeating: epoll_event(), count: 256)
         while !isStopped {
-            let jobsAreLeft = executor.runJobs()
+            executor.runJobs()
+            endTurn()
             if isStopped { break }
-            let patience = jobsAreLeft ? 0 : timers.millisecondsToNext(now: monotonicMilliseconds())
+            let patience = executor.hasJobs ? 0 : timers.millisecondsToNext(now: monotonicMilliseconds())
             let count = epoll_wait(epoll, &events, Int32(events.count), patience)
             for event in events.prefix(Int(max(0, count))) {
                 let index = Int(UInt32(truncatingIfNeeded: event.data.u64))

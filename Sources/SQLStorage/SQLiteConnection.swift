@@ -100,6 +100,13 @@ final class SQLiteConnection {
         try statement(text).run()
     }
 
+    /// Undoes the open transaction, where there is one.
+    func rollBack() {
+        guard isInTransaction else { return }
+        // Fails only where SQLite has rolled back by itself already.
+        sqlite3_exec(handle, "ROLLBACK", nil, nil, nil)
+    }
+
     /// Prepares a statement that the caller keeps and resets.
     func prepare(_ text: String) throws(DatabaseError) -> SQLiteStatement {
         try SQLiteStatement(text, on: handle)

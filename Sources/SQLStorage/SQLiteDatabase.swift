@@ -34,9 +34,13 @@ final class SQLiteDatabase: Database {
 }
 
 /// The reading connection. Its reads take some microseconds and stay on the loop.
+///
+/// All reads of one turn of the loop share a snapshot, which spares most of the locking. It ends
+/// with the turn, or when a commit of this process is told: whoever awaited a write sees it.
 @EventLoop final class SQLiteReader {
     // Unsafe in `init` alone, before anybody else knows the object; the methods are the loop's.
     private nonisolated(unsafe) var connection: SQLiteConnection?
+    private var hasSnapshot = false
 
     nonisolated init(_ connection: sending SQLiteConnection) {
         self.connection = connection
@@ -44,10 +48,29 @@ final class SQLiteDatabase: Database {
 
     func query(_ sql: SQL) throws -> [Row] {
         guard let connection else { throw DatabaseError.closed }
+        if !hasSnapshot {
+            try connection.run("BEGIN")
+            hasSnapshot = true
+            EventLoop.atEndOfTurn { self.endSnapshot() }
+        }
         return try connection.query(sql)
     }
 
+    /// Lets go of the snapshot; the next read sees what is committed by then.
+    func endSnapshot() {
+        guard hasSnapshot, let connection else { return }
+        hasSnapshot = false
+        guard connection.isInTransaction else { return }
+        do {
+            try connection.run("COMMIT")
+        } catch {
+            // A read-only transaction that cannot end holds the WAL: start over.
+            connection.rollBack()
+        }
+    }
+
     func close() {
+        endSnapshot()
         connection = nil
     }
 }

@@ -11,7 +11,9 @@ internal import Synchronization
 /// Hands work to the writer, what cannot wait at once and the rest in company.
 final class WriteQueue: Sendable {
     /// How long an opening row or a record waits for company before it starts a group.
-    static let patience: Int64 = 3
+    static let patience: Int64 = 25
+    /// How long after the last group the writer goes on looking by itself, in milliseconds.
+    static let wakefulness: Int64 = 1000
     static let recordLimit = 10_000
     static let transactionLimit = 10_000
 
@@ -35,6 +37,9 @@ final class WriteQueue: Sendable {
         var strayJobs: [UnownedJob] = []
         /// Nil while the writer is busy and will look here by itself.
         var sleep: Sleep?
+        /// When something was taken last. For a while after that the writer looks by itself, so
+        /// that an opening row, of which most are swallowed, need not wake it.
+        var lastTaken: Int64 = 0
         var isClosed = false
         var hasEnded = false
         var closers: [UnsafeContinuation<Void, Never>] = []
@@ -150,13 +155,25 @@ final class WriteQueue: Sendable {
 
     /// Changes the state and rings where the change says so.
     private func change(_ body: (inout State) throws -> Bool) rethrows {
-        if try state.withLock({ try body(&$0) }) { bell.ring() }
+        if try state.withLock({ try body(&$0) }) { ring() }
+    }
+
+    /// Wakes the writer; from the loop not before the turn ends, so that one group takes all that
+    /// the turn brings.
+    private func ring() {
+        guard EventLoop.shared.executor.isCurrent else {
+            bell.ring()
+            return
+        }
+        EventLoop.assumeIsolated {
+            EventLoop.atEndOfTurn { self.bell.ring() }
+        }
     }
 
     /// The same for changes that may refuse, by nil.
     private func change(or refusal: Bool, _ body: (inout State) -> Bool?) -> Bool {
         guard let mustRing = state.withLock({ body(&$0) }) else { return refusal }
-        if mustRing { bell.ring() }
+        if mustRing { ring() }
         return true
     }
 
@@ -175,6 +192,10 @@ final class WriteQueue: Sendable {
                 if !state.urgent.isEmpty || !state.strayJobs.isEmpty { return .work }
                 guard let deadline = state.nextDeadline() else {
                     if state.isClosed { return .end }
+                    if now &- state.lastTaken < Self.wakefulness {
+                        state.sleep = .untilDeadline
+                        return .wait(now &+ Self.patience)
+                    }
                     state.sleep = .untilRung
                     return .wait(nil)
                 }
@@ -220,6 +241,7 @@ final class WriteQueue: Sendable {
                 count += 1
             }
             items.append(contentsOf: state.urgent[..<count])
+            if !items.isEmpty { state.lastTaken = now }
             state.urgent.removeFirst(count)
             return items
         }

@@ -36,18 +36,21 @@ final class Writer {
     private let checkpointPages: Int32
     private let logger: Logger
     private let observe: (@Sendable (Step) -> Void)?
+    private let reader: SQLiteReader
     /// Rows of events that were opened here and not closed yet.
     private var openRows: Set<Event.ID> = []
     private var failedGroups = 0
     private var lastRows = 0
 
     init(
-        _ connection: SQLiteConnection, gate: WriteGate, queue: WriteQueue, process: String,
+        _ connection: SQLiteConnection, gate: WriteGate, queue: WriteQueue, reader: SQLiteReader,
+        process: String,
         checkpointPages: Int32, logger: Logger, observe: (@Sendable (Step) -> Void)?
     ) throws(DatabaseError) {
         self.connection = connection
         self.gate = gate
         self.queue = queue
+        self.reader = reader
         self.checkpointPages = checkpointPages
         self.logger = logger
         self.observe = observe
@@ -120,7 +123,7 @@ final class Writer {
             tell(outcome, failure: nil)
             checkpointIfDue()
         } catch {
-            rollBack()
+            connection.rollBack()
             if items.isEmpty && outcome.told.isEmpty {
                 items = queue.take(rows: Self.groupRows, bytes: Self.groupBytes)[...]
             }
@@ -187,15 +190,6 @@ final class Writer {
         }
         try connection.run("ROLLBACK TO one")
         try connection.run("RELEASE one")
-    }
-
-    private func rollBack() {
-        guard connection.isInTransaction else { return }
-        do {
-            try connection.run("ROLLBACK")
-        } catch {
-            logger.error("rollback failed", metadata: ["storage.error": "\(error)"])
-        }
     }
 
     private func fail(
