@@ -25,8 +25,8 @@ internal import ProxyGPT
     /// instead. Large downloads are GETs, and those do not share.
     static let unreadLimitOfStream = 32 * 1024 * 1024
 
-    nonisolated let request: OutgoingRequest
-    let body: Body
+    private(set) var request: OutgoingRequest
+    private(set) var body: Body
     let startedAt: Int64
     private(set) var head = AnswerHead()
     private(set) var end: End?
@@ -64,7 +64,7 @@ internal import ProxyGPT
 
     /// Suspends until the head is whole or the call has ended.
     func awaitHead() async throws(UpstreamFailure) -> UpstreamHead {
-        while !head.isWhole && end == nil { await awaitChange() }
+        while !head.isWhole && end == nil { await awaitNews { head.isWhole } }
         if case .failed(let failure)? = end, !head.isWhole || failure == .cancelled {
             throw failure
         }
@@ -83,9 +83,15 @@ internal import ProxyGPT
             switch end {
             case .whole: return nil
             case .failed(let failure): throw failure
-            case nil: await awaitChange()
+            case nil: await awaitNews { !bytes.isEmpty }
             }
         }
+    }
+
+    /// Lets go of what libcurl has a copy of. A model call lasts long, and there are many.
+    func forgetRequest() {
+        request.lines = []
+        if case .whole = body { body = .none }
     }
 
     /// Gives the call up; no effect after its end.
@@ -93,11 +99,17 @@ internal import ProxyGPT
         upstream.end(self, .failed(.cancelled))
     }
 
-    private func awaitChange() async {
+    /// Suspends until the next wake, unless there is news already: the loop may have turned since
+    /// the caller looked.
+    private func awaitNews(_ isThere: () -> Bool) async {
         await withTaskCancellationHandler {
             await withUnsafeContinuation { continuation in
                 precondition(waiter == nil, "two tasks wait for one call")
-                if end != nil { continuation.resume() } else { waiter = continuation }
+                if end != nil || isThere() {
+                    continuation.resume()
+                } else {
+                    waiter = continuation
+                }
             }
         } onCancel: {
             // The canceller's thread may be any, and libcurl may be at work on the loop's.
@@ -144,6 +156,7 @@ internal import ProxyGPT
     /// a connection before it takes it, so the close must happen while the request is under way.
     func mayBeSent() -> Bool {
         let isSecond = isConnected
+        if !isSecond { transfer?.multi.connectingEnded() }
         isConnected = true
         guard isSecond, !OutgoingRequest.isSafe(request.method) else { return true }
         var bodyIsBegun = false
@@ -206,10 +219,13 @@ internal import ProxyGPT
     /// Ends a call whose answer is whole although the request is not: libcurl would go on sending
     /// until the upstream closes, and then report a failure.
     private func endIfAnsweredEarly() {
-        guard case .pulled(let upload) = body, !upload.isSent, head.isWhole,
-            received == head.bodyLength, let transfer
-        else { return }
-        transfer.multi.afterwards { self.upstream.end(self, .whole) }
+        guard case .pulled(let upload) = body, !upload.isSent, let transfer else { return }
+        if received == head.bodyLength {
+            transfer.multi.afterwards { self.upstream.end(self, .whole) }
+        } else if head.status >= 300 && isSendingPaused {
+            // libcurl stops sending by itself, but does not end while the sending is paused.
+            transfer.multi.afterwards { self.resumeSending() }
+        }
     }
 
     /// Ends the call when libcurl has finished its transfer.
@@ -222,6 +238,10 @@ internal import ProxyGPT
         if result == CURLE_OK {
             return head.isWhole ? .whole : .failed(.cut("the connection ended without an answer"))
         }
+        // An answer may be whole before its request is: the failure is then one to send the rest. Of a
+        // shared connection libcurl says so by this code without a text (http2.c, close_handled).
+        let isWholeStream = result == CURLE_HTTP2_STREAM && text.isEmpty
+        if head.isWhole && (received == head.bodyLength || isWholeStream) { return .whole }
         let text = text.isEmpty ? String(cString: curl_easy_strerror(result)) : text
         if isConnected { return .failed(.cut(text)) }
         return .failed(result == CURLE_OPERATION_TIMEDOUT ? .connectTimeout : .unreachable(text))

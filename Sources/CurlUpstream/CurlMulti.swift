@@ -9,6 +9,7 @@ internal import CCurl
 internal import EventLoop
 internal import Glibc
 
+/// Runs transfers on the loop.
 @EventLoop final class CurlMulti {
     /// Whether transfers here may share connections (HTTP/2).
     let mayShare: Bool
@@ -17,8 +18,8 @@ internal import Glibc
     /// Which addresses libcurl has learned, see `NameCache`.
     var knownAddresses: [String: String] = [:]
 
-    // Written once; freed in deinit, when no easy handle is left in it.
-    private nonisolated(unsafe) let multi: UnsafeMutableRawPointer
+    // Freed in deinit, when no easy handle is left in it.
+    private let multi: UnsafeMutableRawPointer
     // Outlives `multi`, whose cleanup closes sockets through it.
     private let sockets = SocketTable()
     private let configuration: CurlUpstream.Configuration
@@ -26,6 +27,9 @@ internal import Glibc
     private var depth = 0
     private var isSettling = false
     private var postponed: [() -> Void] = []
+    private var running = 0
+    private var connecting = 0
+    private var waiting: [() -> Bool] = []
 
     init(_ configuration: CurlUpstream.Configuration, mayShare: Bool) {
         guard let multi = curl_multi_init() else {
@@ -49,7 +53,8 @@ internal import Glibc
         sockets.onReady = { [weak self] descriptor, mask in self?.act(descriptor, mask) }
     }
 
-    deinit {
+    // On the loop: libcurl closes the kept connections through SocketTable.
+    isolated deinit {
         curl_multi_cleanup(multi)
     }
 
@@ -75,15 +80,62 @@ internal import Glibc
         postponed.append(body)
     }
 
+    // MARK: - Connecting
+
+    /// How many transfers may wait for a connection at a time. In a crowd of first calls libcurl
+    /// would open a connection for each that finds none to share; its own remedy, CURLOPT_PIPEWAIT,
+    /// makes connections one after the other where the upstream turns out to share none.
+    private var connectingLimit: Int {
+        switch isShared {
+        case _ where !mayShare, false: .max
+        case true: 4
+        case nil: 1
+        }
+    }
+
+    /// Calls `start`, now or when fewer transfers wait for a connection. It says whether it has
+    /// started one.
+    func admit(_ start: @escaping () -> Bool) {
+        waiting.append(start)
+        admitWaiting()
+    }
+
+    /// Must be called once for each transfer that was started: when it has its connection, or when
+    /// it ends without.
+    func connectingEnded() {
+        connecting -= 1
+        if !waiting.isEmpty { afterwards { [self] in admitWaiting() } }
+    }
+
+    private func admitWaiting() {
+        while !waiting.isEmpty && connecting < connectingLimit {
+            let start = waiting.removeFirst()
+            let isSecond = isShared == nil && running > 0
+            // Counted first: it may be connected before it returns.
+            connecting += 1
+            if !start() {
+                connecting -= 1
+            } else if isSecond && isShared == nil {
+                // The first has its connection and is still on it: so this one shares it, or has to
+                // wait for its own.
+                isShared = connecting == 0
+            }
+        }
+    }
+
+    // MARK: - Transfers
+
     /// Starts a transfer; on a kept connection its request is written before this returns.
     func add(_ handle: EasyHandle) -> Bool {
         guard curl_multi_add_handle(multi, handle.curl) == CURLM_OK else { return false }
+        running += 1
         act(-1, 0)
         return true
     }
 
     /// Ends a transfer, whatever its state: closes its connection or its stream if it is under way.
     func remove(_ handle: EasyHandle) {
+        running -= 1
         enter { curl_multi_remove_handle(multi, handle.curl) }
     }
 
@@ -117,14 +169,15 @@ internal import Glibc
         isSettling = true
         defer { isSettling = false }
         var rounds = 0
+        var work: [() -> Void] = []
         repeat {
             rounds += 1
             if sockets.takeDue() { act(-1, 0) }
             collect()
-            let work = postponed
+            work = postponed
             postponed.removeAll()
             for body in work { body() }
-        } while (sockets.isDue && rounds < 8) || !postponed.isEmpty
+        } while !work.isEmpty || (sockets.isDue && rounds < 8)
         sockets.arm()
     }
 

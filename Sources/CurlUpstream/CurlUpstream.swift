@@ -135,24 +135,32 @@ package import ProxyGPT
         let target = call.request.target
         // Downloads get connections of their own, see CurlCall.unreadLimitOfStream.
         let multi = target.isSecure && call.request.method != "GET" ? sharing : separate
+        multi.admit { self.transfer(call, on: multi, addresses: addresses) }
+    }
+
+    /// Hands a call to libcurl; false when it has ended before.
+    private func transfer(_ call: CurlCall, on multi: CurlMulti, addresses: String?) -> Bool {
+        guard call.end == nil else { return false }
         guard let handle = multi.takeHandle() else {
             end(call, .failed(.unreachable("no memory for the call")))
-            return
+            return false
         }
+        let target = call.request.target
         // libcurl keeps what it is told once for all calls to come.
         let name = "\(target.host):\(target.port)"
         let isNews = addresses != nil && multi.knownAddresses[name] != addresses
         if isNews { multi.knownAddresses[name] = addresses }
         handle.prepare(
             call, keyLine: keyLine?.revealed,
-            addresses: isNews ? addresses.map { name + ":" + $0 } : nil,
-            waitsToShare: multi.mayShare && multi.isShared != false)
+            addresses: isNews ? addresses.map { name + ":" + $0 } : nil)
         call.transfer = (multi, handle)
         if !multi.add(handle) {
             call.transfer = nil
             multi.giveBack(handle)
             end(call, .failed(.unreachable("libcurl refused the call")))
+            return false
         }
+        return true
     }
 
     // MARK: - Ending
@@ -167,6 +175,7 @@ package import ProxyGPT
                 return
             }
             call.transfer = nil
+            if !call.isConnected { multi.connectingEnded() }
             multi.remove(handle)
             multi.giveBack(handle)
         }

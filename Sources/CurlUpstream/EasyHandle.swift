@@ -9,6 +9,7 @@ internal import CCurl
 internal import EventLoop
 internal import ProxyGPT
 
+/// Carries one call at a time through libcurl.
 @EventLoop final class EasyHandle {
     // Touched on the loop's thread, but for deinit, which has it alone.
     nonisolated(unsafe) let curl: UnsafeMutableRawPointer
@@ -18,6 +19,7 @@ internal import ProxyGPT
     /// The call that runs on the handle.
     private(set) var call: CurlCall?
     private var origin = ""
+    private var holdsBody = false
 
     /// - Parameter sockets: the context for opening and closing sockets, of the one multi handle in
     ///   which this handle will be used.
@@ -96,7 +98,9 @@ internal import ProxyGPT
         set(CURLOPT_CONNECTTIMEOUT_MS, Int(clamping: configuration.connectLimit))
         // Shorter than the 60 seconds after which many balancers close an idle connection.
         set(CURLOPT_MAXAGE_CONN, 50)
-        // The least that libcurl takes: this buffer lives as long as a call with a large body.
+        // A thousand calls have a thousand of these buffers.
+        set(CURLOPT_BUFFERSIZE, 4 * 1024)
+        // The least that libcurl takes.
         set(CURLOPT_UPLOAD_BUFFERSIZE, 16 * 1024)
         proxy_gpt_curl_set_pointer(curl, CURLOPT_ERRORBUFFER, errorText)
     }
@@ -149,10 +153,7 @@ internal import ProxyGPT
     /// - Parameters:
     ///   - keyLine: the header that carries the key.
     ///   - addresses: `host:port:address,…`, where libcurl has yet to learn them.
-    ///   - waitsToShare: waits for a connection that is being made, in case it can be shared.
-    func prepare(
-        _ call: CurlCall, keyLine: String?, addresses: String?, waitsToShare: Bool
-    ) {
+    func prepare(_ call: CurlCall, keyLine: String?, addresses: String?) {
         self.call = call
         errorText.pointee = 0
         let request = call.request
@@ -168,8 +169,8 @@ internal import ProxyGPT
             self.addresses = curl_slist_append(nil, addresses)
             proxy_gpt_curl_set_list(curl, CURLOPT_RESOLVE, self.addresses)
         }
-        set(CURLOPT_PIPEWAIT, waitsToShare ? 1 : 0)
         setBody(call)
+        call.forgetRequest()
     }
 
     private func setBody(_ call: CurlCall) {
@@ -188,6 +189,7 @@ internal import ProxyGPT
                 proxy_gpt_curl_set_pointer(
                     curl, CURLOPT_COPYPOSTFIELDS, UnsafeMutableRawPointer(mutating: start))
             }
+            holdsBody = true
         case .pulled(let upload):
             set(CURLOPT_UPLOAD, 1)
             let length = curl_off_t(upload.length ?? -1)
@@ -198,9 +200,8 @@ internal import ProxyGPT
 
     /// Lets go of everything that belonged to the call. The handle is in no multi any more.
     func release() {
-        if case .whole = call?.body {
-            proxy_gpt_curl_set_pointer(curl, CURLOPT_POSTFIELDS, nil)
-        }
+        if holdsBody { proxy_gpt_curl_set_pointer(curl, CURLOPT_POSTFIELDS, nil) }
+        holdsBody = false
         call = nil
         proxy_gpt_curl_set_list(curl, CURLOPT_HTTPHEADER, nil)
         curl_slist_free_all(headers)

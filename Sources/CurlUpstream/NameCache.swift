@@ -6,6 +6,7 @@
 internal import EventLoop
 internal import Glibc
 
+/// The addresses of names, kept for a while.
 @EventLoop final class NameCache {
     /// Addresses as text, or why there are none.
     enum Answer: Equatable, Sendable {
@@ -94,8 +95,8 @@ internal import Glibc
                 entry.ai_addr, entry.ai_addrlen, &text, socklen_t(text.count), nil, 0,
                 NI_NUMERICHOST)
             if isText == 0 {
-                addresses.append(
-                    String(decoding: text.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self))
+                let bytes = text.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }
+                addresses.append(String(decoding: bytes, as: UTF8.self))
             }
             next = entry.ai_next
         }

@@ -17,7 +17,7 @@ struct OutgoingRequest {
     let method: String
     let target: Target
     /// Whole header lines in libcurl's own form, the key not among them.
-    let lines: [String]
+    var lines: [String]
 
     /// Headers that are made here, whoever else has set them.
     private static let own = [
@@ -88,7 +88,8 @@ struct OutgoingRequest {
         let (host, port) = try split(authority)
         return Target(
             isSecure: isSecure, host: host, port: port ?? (isSecure ? 443 : 80),
-            origin: String(url[..<end]), path: path.utf8.first == UInt8(ascii: "/") ? path : "/" + path)
+            origin: String(url[..<end]),
+            path: path.utf8.first == UInt8(ascii: "/") ? path : "/" + path)
     }
 
     private static func split(

@@ -87,8 +87,8 @@ internal import ProxyGPT
         guard !isBroken else { return false }
         following = bytes
         onChange?()
-        if following != nil {
-            await withUnsafeContinuation { room = $0 }
+        await withUnsafeContinuation { continuation in
+            if following == nil { continuation.resume() } else { room = continuation }
         }
         return !isBroken
     }

@@ -10,6 +10,8 @@ internal import Glibc
     nonisolated let descriptor: Int32
     /// The web server closed its side.
     private(set) var isPeerGone = false
+    /// We ended it, with a request on it.
+    private(set) var isStopped = false
     /// Came from a sibling that was full while this worker was full as well.
     var refusesNext: Bool
 
@@ -105,13 +107,20 @@ internal import Glibc
         }
     }
 
+    // The loop may have turned since the caller looked, and an edge is reported once: so both look
+    // again before they wait.
+
     func waitUntilReadable() async {
-        await withUnsafeContinuation { reader = $0 }
+        await withUnsafeContinuation { continuation in
+            if isPeerGone || isReadable { continuation.resume() } else { reader = continuation }
+        }
     }
 
     func waitUntilWritable() async {
         try? watch?.change(to: Self.interest.union(.writable))
-        await withUnsafeContinuation { writer = $0 }
+        await withUnsafeContinuation { continuation in
+            if isPeerGone || isWritable { continuation.resume() } else { writer = continuation }
+        }
     }
 
     private func resumeReader() {
@@ -138,6 +147,7 @@ internal import Glibc
 
     /// Ends the connection, and the request on it so that its client sees it.
     func stop() {
+        isStopped = isBusy
         task?.cancel()
         if let request { request.abort() } else { close() }
     }

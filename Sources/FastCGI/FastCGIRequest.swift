@@ -18,7 +18,7 @@ package struct PeerGone: Error {
 /// A request that the web server handed over.
 @EventLoop package final class FastCGIRequest {
     /// The parameters in the order in which they came; a name may come twice.
-    package nonisolated let parameters: [(name: String, value: String)]
+    package private(set) var parameters: [(name: String, value: String)]
 
     /// Whether the request came when the worker was full, to be answered with a refusal.
     package nonisolated let isRefused: Bool
@@ -78,6 +78,12 @@ package struct PeerGone: Error {
         return parameters
     }
 
+    /// Returns the parameters and lets go of them: a request that lasts long is lighter without.
+    package func takeParameters() -> [(name: String, value: String)] {
+        defer { parameters = [] }
+        return parameters
+    }
+
     // MARK: - Body
 
     /// Returns the next bytes of the body, at most 64 KiB, or nil at its end.
@@ -94,8 +100,7 @@ package struct PeerGone: Error {
                 input.pointee.rdNext += count
                 if bytes.count == Self.chunk { return bytes }
             } else if hasBufferedRecords || connection.isReadable {
-                fill(input)
-                if FCGX_GetError(input) != 0 { throw PeerGone() }
+                guard fill(input) else { throw PeerGone() }
             } else if !bytes.isEmpty {
                 return bytes
             } else {
@@ -118,13 +123,18 @@ package struct PeerGone: Error {
         return proxy_gpt_fcgi_has_buffered_input(input) != 0
     }
 
-    private func fill(_ input: UnsafeMutablePointer<FCGX_Stream>) {
+    /// Reads what comes next; false when that is no body.
+    private func fill(_ input: UnsafeMutablePointer<FCGX_Stream>) -> Bool {
         let byte = FCGX_GetChar(input)
         if byte < 0 {
             bodyHasEnded = true
+            guard FCGX_GetError(input) == 0 else { return false }
+            // Some 8 KiB that a long call would hold to its end.
+            FCGX_FreeStream(&request.pointee.in)
         } else {
             FCGX_UnGetChar(byte, input)
         }
+        return true
     }
 
     // MARK: - Answer
@@ -177,14 +187,11 @@ package struct PeerGone: Error {
         }
         guard isOpen else { return }
         isOpen = false
-        FCGX_Finish_r(request)
-        // libfcgi closes the descriptor itself when writing failed.
-        if request.pointee.ipcFd < 0 {
-            connection.forget()
-        } else {
-            request.pointee.ipcFd = -1
-            connection.requestEnded(keep: keepsConnection)
-        }
+        // What FCGX_Finish_r does, but for reading the input to its end, which is done, and for
+        // closing the connection, which is ours.
+        let isSent = FCGX_FClose(request.pointee.err) == 0 && FCGX_FClose(request.pointee.out) == 0
+        FCGX_Free(request, 0)
+        connection.requestEnded(keep: keepsConnection && isSent)
     }
 
     /// Ends the request so that the client sees that the answer is not whole: the web server
@@ -199,12 +206,14 @@ package struct PeerGone: Error {
         abandon()
     }
 
+    /// Whether it was this side that ended the request, at the limit of a drain.
+    package var isStopped: Bool { connection.isStopped }
+
     /// Frees everything and closes the connection without another byte. No effect after the end.
     func abandon() {
         guard isOpen else { return }
         isOpen = false
         FCGX_Free(request, 0)
-        request.pointee.ipcFd = -1
         connection.requestEnded(keep: false)
     }
 }

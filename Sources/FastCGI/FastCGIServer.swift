@@ -2,7 +2,8 @@
 //
 // Owns the connections; the listening and handover sockets are shared with the sibling workers and
 // never shut down, only no longer polled. A full worker leaves new connections to its siblings and
-// passes on kept ones; what is still there 20 ms later nobody had room for, and it is refused.
+// passes on kept ones; what is still there 20 to 40 ms later nobody had room for, and it is
+// refused.
 
 internal import CFastCGI
 package import EventLoop
@@ -35,6 +36,8 @@ internal import Glibc
     private var handoverWatch: Watch?
     private var connections: [ObjectIdentifier: FastCGIConnection] = [:]
     private var fullTimer: Timer?
+    /// Somebody waited for a place when this full worker looked last.
+    private var somebodyWaited = false
     private var isDraining = false
     private var drained: UnsafeContinuation<Void, Never>?
 
@@ -84,7 +87,9 @@ internal import Glibc
             let limit = EventLoop.schedule(afterMilliseconds: milliseconds) { [weak self] in
                 self?.stopAll()
             }
-            await withUnsafeContinuation { drained = $0 }
+            await withUnsafeContinuation { continuation in
+                if isDrained { continuation.resume() } else { drained = continuation }
+            }
             limit.cancel()
         }
     }
@@ -212,7 +217,8 @@ internal import Glibc
         }
     }
 
-    /// Takes in what no sibling took in the meantime, to refuse it.
+    /// Takes in what no sibling took in the meantime, to refuse it. What waits for the first time may
+    /// have come this very moment: a sibling gets until the next look to take it.
     private func refuseWaiting() {
         fullTimer = nil
         guard !isDraining else { return }
@@ -220,10 +226,16 @@ internal import Glibc
             becomeFree(force: true)
             return
         }
-        receive(refusing: true)
-        for _ in 0..<256 {
-            guard acceptOne(refusing: true) else { break }
+        let somebodyWaits = [configuration.listener, configuration.handover].contains { socket in
+            socket.map { Sockets.isReady($0, for: .readable) } ?? false
         }
+        if somebodyWaits && somebodyWaited {
+            receive(refusing: true)
+            for _ in 0..<256 {
+                guard acceptOne(refusing: true) else { break }
+            }
+        }
+        somebodyWaited = somebodyWaits
         becomeFull()
     }
 
@@ -231,6 +243,7 @@ internal import Glibc
         guard force || fullTimer != nil, !isDraining else { return }
         fullTimer?.cancel()
         fullTimer = nil
+        somebodyWaited = false
         try? listenerWatch?.change(to: .readable)
         try? handoverWatch?.change(to: .readable)
     }

@@ -50,7 +50,12 @@ package struct API: Sendable {
             path: String(request.target.prefix { $0 != "?" }.prefix(1024)))
         let call = Call(request, writer, event: event, startedAt: clock.monotonicMicroseconds())
         do {
-            if let response = try await respond(to: call) { await answer(call, response) }
+            switch try await respond(to: call) {
+            case .whole(let response): await answer(call, response)
+            // From here, so that a stream that lasts for minutes does not hold what came before.
+            case .relay(let relay): await relay.run()
+            case .nobodyWaits: await abandon(call)
+            }
         } catch is ClientGone {
             await abandon(call)
         } catch {
@@ -58,15 +63,22 @@ package struct API: Sendable {
         }
     }
 
-    /// Returns the answer, or nil when it has been given already.
-    private func respond(to call: Call) async throws -> Response? {
+    /// What comes of a request.
+    enum Outcome {
+        case whole(Response)
+        case relay(Relay)
+        /// The client went away before there was an answer.
+        case nobodyWaits
+    }
+
+    private func respond(to call: Call) async throws -> Outcome {
         let request = call.request
         if request.isRefused {
             throw Failure(.unavailable, "All places are taken. Try again.", retryAfter: 1)
         }
         let target = try RequestTarget(request.target)
         call.target = target
-        if let response = crossSite.preflight(request) { return response }
+        if let response = crossSite.preflight(request) { return .whole(response) }
         let destination = Router.destination(of: target.path)
         if case .own(let route) = destination {
             switch route.access {
@@ -80,14 +92,13 @@ package struct API: Sendable {
                     allow: route.methods.joined(separator: ", "))
             }
             call.parameters = try await readParameters(call, target)
-            return try await route.handle(self, call)
+            return .whole(try await route.handle(self, call))
         }
         try await authenticate(call)
         guard case .upstream = destination else {
             throw Failure(.notFound, "There is nothing at \(target.path).")
         }
-        try await forward(call, target)
-        return nil
+        return try await forward(call, target).map { .relay($0) } ?? .nobodyWaits
     }
 
     private func authenticate(_ call: Call) async throws {
@@ -158,7 +169,7 @@ package struct API: Sendable {
 
     /// Records a request whose client is gone: there is nobody to answer.
     private func abandon(_ call: Call) async {
-        call.event.end = .clientGone
+        call.event.end = await endOfAbandoned(call)
         if call.caller == nil {
             closeTimes(call)
             refusals.record(call.event)
@@ -166,6 +177,11 @@ package struct API: Sendable {
             _ = await close(call)
         }
         await call.writer.abort()
+    }
+
+    /// How a call ended that nobody waits for any more.
+    func endOfAbandoned(_ call: Call) async -> Event.End {
+        await call.writer.isStopped() ? .stopped : .clientGone
     }
 
     private func send(_ response: Response, _ call: Call) async {

@@ -2,7 +2,7 @@ internal import ProxyGPT
 
 /// A request on its way through the product, with what becomes known of it. One task's own.
 final class Call {
-    let request: Request
+    private(set) var request: Request
     let writer: any ResponseWriter
     /// Microseconds of the monotonic clock at the first look at the request.
     let startedAt: Int64
@@ -19,6 +19,11 @@ final class Call {
         self.writer = writer
         self.event = event
         self.startedAt = startedAt
+    }
+
+    /// Lets go of the request's headers once the answer's head is out: streams last, and are many.
+    func forgetHeaders() {
+        request.headers = []
     }
 
     /// The caller, on routes that demand a credential.

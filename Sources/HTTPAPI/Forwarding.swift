@@ -8,8 +8,8 @@ internal import Logging
 internal import ProxyGPT
 
 extension API {
-    /// Passes a call on and answers it. Throws only while nothing has been answered.
-    func forward(_ call: Call, _ target: RequestTarget) async throws {
+    /// Passes a call on; returns its answer, or nil when the client has gone meanwhile.
+    func forward(_ call: Call, _ target: RequestTarget) async throws -> Relay? {
         call.event.kind = .forward
         let request = call.request
         let url = try settings.upstream.url(path: target.path, query: target.query)
@@ -33,14 +33,9 @@ extension API {
             note(tap, in: call)
             call.event.upstreamMicroseconds = clock.monotonicMicroseconds() - startedAt
             try throwFailure(error, tap, call)
-            // The client has gone: there is nobody to answer, but a row to close.
-            _ = await close(call)
-            await call.writer.abort()
-            return
+            return nil
         }
-        let relay = Relay(
-            api: self, call: call, tap: tap, reply: reply, startedAt: startedAt)
-        await relay.run()
+        return Relay(api: self, call: call, tap: tap, reply: reply, startedAt: startedAt)
     }
 
     private func isJSON(_ request: Request) -> Bool {
@@ -74,9 +69,7 @@ extension API {
     /// Returns when there is nobody to tell.
     func throwFailure(_ error: UpstreamFailure, _ tap: RequestTap, _ call: Call) throws(Failure) {
         switch error {
-        case .cancelled:
-            call.event.end = .clientGone
-            return
+        case .cancelled: return
         case .connectTimeout, .firstByteTimeout, .idleTimeout, .callTimeout:
             call.event.end = .timeout
         case .cut: call.event.end = .upstreamCut
@@ -112,7 +105,7 @@ extension API {
 }
 
 /// The answer of the upstream on its way to the client. One task's own.
-private final class Relay {
+final class Relay {
     private let api: API
     private let call: Call
     private let tap: RequestTap
@@ -202,6 +195,7 @@ private final class Relay {
         // nginx must not gather what is to leave at once; it takes this header out again.
         if streamed { headers.append(Header("X-Accel-Buffering", "no")) }
         hasBegun = true
+        call.forgetHeaders()
         try await call.writer.begin(status: reply.head.status, headers: headers)
         if flush { try await call.writer.write([], flush: true) }
     }
@@ -239,6 +233,7 @@ private final class Relay {
             await end(with: error)
             return
         }
+        call.event.end = await api.endOfAbandoned(call)
         await breakOff()
     }
 

@@ -7,7 +7,7 @@ package struct Request: Sendable {
     package let method: String
     /// Path and query as they came, undecoded.
     package let target: String
-    package let headers: [Header]
+    package var headers: [Header]
     /// As the web server says, never by a header of the client.
     package let clientAddress: String
     /// `http` or `https`.
@@ -56,6 +56,9 @@ package protocol ResponseWriter: Sendable {
 
     /// Ends the answer so that the client sees that it is not whole.
     func abort() async
+
+    /// Whether this server itself gave the request up, because it stops; else the client left.
+    func isStopped() async -> Bool
 }
 
 /// Thrown by a writer whose client is no longer there.

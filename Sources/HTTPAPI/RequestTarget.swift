@@ -21,6 +21,8 @@ struct RequestTarget: Sendable, Equatable {
         guard Self.isPlain(query ?? "") else {
             throw Failure(.invalidRequest, "The query has control bytes or is not UTF-8.")
         }
+        // What stands behind it would be lost on the way upstream.
+        guard !bytes.contains(UInt8(ascii: "#")) else { throw Self.bad("has a fragment") }
     }
 
     // A request line may hold the whole URL (RFC 9112, section 3.2.2).

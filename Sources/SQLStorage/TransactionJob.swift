@@ -1,4 +1,5 @@
 internal import Glibc
+internal import ProxyGPT
 internal import Synchronization
 
 /// A transaction's body, of whatever result, as the writer sees it.
@@ -48,7 +49,7 @@ final class Job<T: Sendable>: TransactionJob, @unchecked Sendable {
 
     func finish(_ failure: (any Error)?) {
         if let failure {
-            continuation.resume(throwing: failure)
+            continuation.resume(throwing: (failure as? DatabaseError)?.told ?? failure)
         } else if let result {
             continuation.resume(with: result)
         } else {
@@ -131,6 +132,18 @@ final class WriterExecutor: TaskExecutor, @unchecked Sendable {
             let jobs = local
             local.removeAll(keepingCapacity: true)
             for job in jobs { job.runSynchronously(on: asUnownedTaskExecutor()) }
+        }
+    }
+}
+
+extension DatabaseError {
+    /// What whoever awaits a transaction is told: that it may try again, where the disk is at
+    /// fault. The writer has logged the error itself.
+    fileprivate var told: any Error {
+        switch kind {
+        case .full, .inputOutput, .busy:
+            Failure(.unavailable, "Nothing can be stored just now.", retryAfter: 5)
+        case .uniqueViolation, .constraint, .suspended, .closed, .other: self
         }
     }
 }

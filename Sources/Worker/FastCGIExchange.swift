@@ -15,9 +15,9 @@ internal import ProxyGPT
         }
     }
 
-    /// The request in the API's words. Headers are the parameters that begin with `HTTP_`
+    /// Takes the request in the API's words; called once. Headers are the parameters that begin with `HTTP_`
     /// (RFC 3875, section 4.1.18).
-    var request: Request {
+    func takeRequest() -> Request {
         var headers: [Header] = []
         headers.reserveCapacity(fastCGI.parameters.count)
         var id = ""
@@ -25,7 +25,7 @@ internal import ProxyGPT
         var target = ""
         var address = ""
         var scheme = "http"
-        for (name, value) in fastCGI.parameters {
+        for (name, value) in fastCGI.takeParameters() {
             switch name {
             case "REQUEST_ID": id = value
             case "REQUEST_METHOD": method = value
@@ -34,6 +34,8 @@ internal import ProxyGPT
             case "REQUEST_SCHEME": scheme = value
             case "CONTENT_TYPE":
                 if !value.isEmpty { headers.append(Header("Content-Type", value)) }
+            // nginx says these twice.
+            case "HTTP_CONTENT_TYPE", "HTTP_CONTENT_LENGTH": break
             default:
                 if let name = Self.headerName(name) { headers.append(Header(name, value)) }
             }
@@ -72,16 +74,22 @@ internal import ProxyGPT
     // MARK: - Answer
 
     @EventLoop func begin(status: Int, headers: [Header]) async throws(ClientGone) {
-        var head: [UInt8] = []
-        head.reserveCapacity(1024)
-        head.append(contentsOf: "Status: \(status) \(Self.reason(status))\r\n".utf8)
+        var lines: [UInt8] = []
+        lines.reserveCapacity(1024)
         for header in headers {
-            head.append(contentsOf: header.name.utf8)
-            head.append(contentsOf: ": ".utf8)
-            head.append(contentsOf: header.value.utf8)
-            head.append(contentsOf: "\r\n".utf8)
+            lines.append(contentsOf: header.name.utf8)
+            lines.append(contentsOf: ": ".utf8)
+            lines.append(contentsOf: header.value.utf8)
+            lines.append(contentsOf: "\r\n".utf8)
         }
-        head.append(contentsOf: "\r\n".utf8)
+        lines.append(contentsOf: "\r\n".utf8)
+        let status = "\(status) \(Self.reason(status))\r\n"
+        // A length that is no multiple of 8 makes libfcgi pad the record, and nginx, which then has
+        // bytes behind the head, waits for more before it lets the head go.
+        var head = Array("Status: ".utf8)
+        while (head.count + status.utf8.count + lines.count) % 8 != 0 { head.append(0x20) }
+        head.append(contentsOf: status.utf8)
+        head.append(contentsOf: lines)
         try await write(head, flush: false)
     }
 
@@ -99,6 +107,10 @@ internal import ProxyGPT
 
     @EventLoop func abort() async {
         fastCGI.abort()
+    }
+
+    @EventLoop func isStopped() async -> Bool {
+        fastCGI.isStopped
     }
 
     /// The customary words behind a status (RFC 9110, section 15); nginx repeats what it is given.

@@ -75,7 +75,7 @@ struct WorkerProgram {
             clock: clock, identifiers: identifiers, logger: logger)
         let server = try FastCGIServer(sockets()) { request in
             let exchange = FastCGIExchange(request)
-            await api.serve(exchange.request, to: exchange)
+            await api.serve(exchange.takeRequest(), to: exchange)
         }
         let signals = try Signals([SIGTERM, SIGINT]) { self.received($0) }
         let ticker = tick(api)

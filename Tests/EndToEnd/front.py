@@ -110,6 +110,7 @@ server {{
             proxy_http_version 1.1;
             proxy_set_header Connection "";
             proxy_set_header Host $http_host;
+            proxy_set_header Protocol-Of-Call $server_protocol;
             proxy_buffering off;
             proxy_request_buffering off;
             proxy_read_timeout 1h;

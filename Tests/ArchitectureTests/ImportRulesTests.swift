@@ -1,0 +1,158 @@
+import Testing
+
+/// Holds the sources to the rules of the house, and shows of each rule that it bites.
+@Suite struct ImportRulesTests {
+    private static let files = SourceFile.all()
+
+    private func file(_ path: String, _ text: String) -> [SourceFile] {
+        [SourceFile(path, text)]
+    }
+
+    @Test("ImportRules: the sources are found")
+    func findsTheSources() {
+        let modules = Set(Self.files.compactMap(\.module))
+        #expect(modules.isSuperset(of: Rules.imports.keys))
+        #expect(Self.files.contains { $0.path == "Sources/ProxyGPT/Failure.swift" })
+        #expect(Self.files.contains { $0.path == "Sources/SQLStorage/Migrations.swift" })
+        #expect(Self.files.contains { $0.path == "Sources/HTTPAPI/Router.swift" })
+        #expect(Self.files.contains { $0.path.hasPrefix("Tests/ArchitectureTests/") })
+        // And read: what is forbidden to others is there where it is allowed.
+        let words = [
+            "Failure.swift": "enum Code", "Router.swift": "Route(",
+            "Settings+Environment.swift": "getenv",
+        ]
+        for (name, word) in words {
+            #expect(Self.files.contains { $0.name == name && $0.code.contains(word) }, "\(name)")
+        }
+        #expect(Self.files.contains { $0.imports.contains("CFastCGI") })
+    }
+
+    @Test("ImportRules: every module imports what it may, and no module is without a rule")
+    func imports() {
+        #expect(Rules.brokenImports(Self.files) == [])
+        let samples = [
+            ("Sources/ProxyGPT/A.swift", "internal import EventLoop"),
+            ("Sources/ProxyGPT/A.swift", "import Foundation"),
+            ("Sources/HTTPAPI/A.swift", "package import SQLStorage"),
+            ("Sources/HTTPAPI/A.swift", "import EventLoop"),
+            ("Sources/SQLStorage/A.swift", "internal import CurlUpstream"),
+            ("Sources/FastCGI/A.swift", "@preconcurrency internal import ProxyGPT"),
+            ("Sources/Worker/A.swift", "import NIOCore"),
+            ("Sources/CurlUpstream/A.swift", "import struct HTTPAPI.Request"),
+            ("Sources/Credentials/A.swift", "import Logging"),
+            ("Benchmarks/Load/A.swift", "import ProxyGPT"),
+            ("Sources/EventLoop/A.swift", "import CFastCGI"), ("Sources/Unknown/A.swift", ""),
+        ]
+        for (path, text) in samples {
+            #expect(Rules.brokenImports(file(path, text)).count == 1, "\(path): \(text)")
+        }
+        let fine = "// import Foundation\ninternal import Glibc\nlet text = \"import Foundation\"\n"
+        #expect(Rules.brokenImports(file("Sources/ProxyGPT/A.swift", fine)) == [])
+    }
+
+    @Test("ImportRules: each C module belongs to one module")
+    func cModules() {
+        #expect(Rules.sharedCModules(Self.files.filter { $0.module != nil }) == [])
+        let two =
+            file("Sources/A/A.swift", "import CCurl")
+            + file("Sources/B/B.swift", "internal import CCurl")
+        #expect(Rules.sharedCModules(two) == ["CCurl is imported by A and B"])
+    }
+
+    @Test("ImportRules: only the settings read the environment")
+    func environment() {
+        #expect(Rules.environmentReaders(Self.files) == [])
+        for text in [
+            "getenv(\"A\")", "ProcessInfo.processInfo", "let a = environ", "secure_getenv(\"A\")",
+        ] {
+            #expect(
+                Rules.environmentReaders(file("Sources/Worker/A.swift", text)).count == 1, "\(text)"
+            )
+        }
+        let fine = "setenv(\"A\", \"B\", 1) // getenv(\"A\")\nlet environment = Environment()"
+        #expect(Rules.environmentReaders(file("Sources/FastCGI/A.swift", fine)) == [])
+        #expect(
+            Rules.environmentReaders(file("Sources/ProxyGPT/Settings+A.swift", "getenv(\"A\")"))
+                == [])
+    }
+
+    @Test("ImportRules: one table maps failures to statuses")
+    func statuses() {
+        #expect(Rules.statusTables(Self.files) == [])
+        for text in [
+            "case .notFound: 404", "case .a, .b: return 503", "Response(status: 401)",
+            "case .x:\n    500",
+        ] {
+            #expect(Rules.statusTables(file("Sources/HTTPAPI/A.swift", text)).count == 1, "\(text)")
+        }
+        let fine = "case .a: 4096\nResponse(status: 204)\nif status >= 400 {}\n\"case .a: 404\""
+        #expect(Rules.statusTables(file("Sources/HTTPAPI/A.swift", fine)) == [])
+    }
+
+    @Test("ImportRules: one file makes tables")
+    func schemas() {
+        #expect(Rules.schemas(Self.files) == [])
+        #expect(!Rules.schemas([SourceFile("Sources/X/Y.swift", migrations)]).isEmpty)
+        for sql in ["CREATE TABLE a (b)", "create  unique index a ON b (c)", "x; CREATE INDEX y"] {
+            #expect(
+                Rules.schemas(file("Sources/SQLStorage/A.swift", "let a = \"\(sql)\"")).count == 1,
+                "\(sql)")
+        }
+        #expect(Rules.schemas(file("Sources/SQLStorage/A.swift", "// CREATE TABLE a")) == [])
+    }
+
+    private var migrations: String {
+        Self.files.first { $0.path == "Sources/SQLStorage/Migrations.swift" }?.text ?? ""
+    }
+
+    @Test("ImportRules: one file holds the routes")
+    func routes() {
+        #expect(Rules.routes(Self.files) == [])
+        for path in ["/user/read", "/v1/", "/v1", "/chat", "/group/\\(name)"] {
+            #expect(
+                Rules.routes(file("Sources/HTTPAPI/A.swift", "let a = \"\(path)\"")).count == 1,
+                "\(path)")
+        }
+        let fine = "// \"/user/read\"\nlet a = [\"/users\", \"/v10\", \"user/read\"]"
+        #expect(Rules.routes(file("Sources/HTTPAPI/A.swift", fine)) == [])
+    }
+
+    @Test("ImportRules: randomness comes from one module")
+    func randomness() {
+        #expect(Rules.randomness(Self.files) == [])
+        for text in [
+            "Int.random(in: 0..<2)", "SystemRandomNumberGenerator()", "list.randomElement()",
+            "list.shuffled()",
+            "getrandom(a, 1, 0)", "RAND_bytes(a, 1)", "arc4random()", "rand()",
+        ] {
+            #expect(Rules.randomness(file("Sources/HTTPAPI/A.swift", text)).count == 1, "\(text)")
+        }
+        #expect(
+            Rules.randomness(
+                file("Sources/HTTPAPI/A.swift", "Token.random()\nlet randomness = operand")) == [])
+        #expect(Rules.randomness(file("Sources/Credentials/A.swift", "RAND_bytes(a, 1)")) == [])
+    }
+
+    @Test("ImportRules: nothing traps on purpose or is public")
+    func words() {
+        #expect(Rules.forbiddenWords(Self.files) == [])
+        for text in [
+            "try! a()", "a as! B", "fatalError()", "public struct A {}", "\"\\(try! a())\"",
+        ] {
+            #expect(
+                Rules.forbiddenWords(file("Sources/HTTPAPI/A.swift", text)).count == 1, "\(text)")
+        }
+        let fine =
+            "// try! as! fatalError public\nlet publicOrigins = \"public as! try!\"\nlet republic = 1"
+        #expect(Rules.forbiddenWords(file("Sources/HTTPAPI/A.swift", fine)) == [])
+    }
+
+    @Test("ImportRules: no file is longer than four hundred lines")
+    func lengths() {
+        #expect(Rules.longFiles(Self.files) == [])
+        let lines = String(repeating: "\n", count: 400)
+        #expect(Rules.longFiles(file("Tests/A.swift", lines)) == [])
+        #expect(
+            Rules.longFiles(file("Tests/A.swift", lines + "\n")) == ["Tests/A.swift has 401 lines"])
+    }
+}

@@ -1,0 +1,125 @@
+/// The rules of the house, each as a function from files to sentences about what breaks it.
+enum Rules {
+    /// Who may import whom, beside what everybody may. A module that is not in here may not be.
+    static let imports: [String: Set<String>] = [
+        "ProxyGPT": [],
+        "EventLoop": ["CLinux"],
+        "FastCGI": ["CFastCGI", "EventLoop"],
+        "Credentials": ["COpenSSL", "ProxyGPT", "EventLoop"],
+        "SQLStorage": ["CSQLite", "ProxyGPT", "EventLoop", "Logging"],
+        "CurlUpstream": ["CCurl", "ProxyGPT", "EventLoop", "Logging"],
+        "HTTPAPI": ["ProxyGPT", "Credentials", "Logging"],
+        "Worker": [
+            "ProxyGPT", "EventLoop", "FastCGI", "Credentials", "SQLStorage", "CurlUpstream",
+            "HTTPAPI", "Logging",
+        ],
+        "MockUpstream": ["NIOCore", "NIOPosix", "NIOHTTP1"],
+        "LoadGenerator": ["NIOCore", "NIOPosix", "NIOHTTP1"],
+    ]
+
+    /// The language's own, and the system's C library.
+    static let free: Set<String> = ["Swift", "Synchronization", "Glibc"]
+
+    /// Stand in for somebody else, or measure: not the product.
+    private static let tools: Set<String> = ["MockUpstream", "LoadGenerator"]
+
+    private static func product(_ files: [SourceFile]) -> [SourceFile] {
+        files.filter { file in file.module.map { !tools.contains($0) } ?? false }
+    }
+
+    static func brokenImports(_ files: [SourceFile]) -> [String] {
+        files.flatMap { file -> [String] in
+            guard let module = file.module else { return [] }
+            guard let allowed = imports[module] else {
+                return ["\(file.path): no rule knows \(module)"]
+            }
+            return file.imports.filter { !allowed.contains($0) && !free.contains($0) }
+                .map { "\(file.path): \(module) must not import \($0)" }
+        }
+    }
+
+    static func sharedCModules(_ files: [SourceFile]) -> [String] {
+        var importers: [String: Set<String>] = [:]
+        for file in files {
+            for name in file.imports where isCModule(name) {
+                importers[name, default: []].insert(file.module ?? file.path)
+            }
+        }
+        return importers.filter { $0.value.count > 1 }
+            .map { "\($0.key) is imported by \($0.value.sorted().joined(separator: " and "))" }
+            .sorted()
+    }
+
+    // CSQLite and its like: a C, then another capital.
+    private static func isCModule(_ name: String) -> Bool {
+        name.first == "C" && name.dropFirst().first?.isUppercase == true
+    }
+
+    static func environmentReaders(_ files: [SourceFile]) -> [String] {
+        let words = ["getenv", "secure_getenv", "ProcessInfo", "environ"]
+        return using(
+            words, in: product(files),
+            unless: { $0.module == "ProxyGPT" && $0.name.hasPrefix("Settings") })
+    }
+
+    static func statusTables(_ files: [SourceFile]) -> [String] {
+        product(files).filter { $0.path != "Sources/ProxyGPT/Failure.swift" }.flatMap { file in
+            file.code.matches(of: #/(case [^\n:]*:\s*(return\s+)?|status:\s*)[45][0-9][0-9]\b/#)
+                .map { "\(file.path): \($0.output.0)" }
+        }
+    }
+
+    static func schemas(_ files: [SourceFile]) -> [String] {
+        product(files).filter { $0.path != "Sources/SQLStorage/Migrations.swift" }.flatMap { file in
+            file.strings.filter { text in
+                text.uppercased().contains(#/\bCREATE\s+(TABLE|UNIQUE|INDEX|VIEW|TRIGGER|TEMP)/#)
+            }.map { "\(file.path): \($0.prefix(40))" }
+        }
+    }
+
+    static func routes(_ files: [SourceFile]) -> [String] {
+        // Whose paths those are that the upstream's address maps.
+        let exempt: Set<String> = [
+            "Sources/HTTPAPI/Router.swift", "Sources/ProxyGPT/UpstreamAddress.swift",
+        ]
+        return product(files).filter { !exempt.contains($0.path) }.flatMap { file in
+            file.strings.filter { $0.starts(with: #/\/(user|chat|group|v1)(\/|$)/#) }
+                .map { "\(file.path): \($0)" }
+        }
+    }
+
+    static func randomness(_ files: [SourceFile]) -> [String] {
+        let words = [
+            "SystemRandomNumberGenerator", "arc4random", "getrandom", "RAND_bytes", "randomElement",
+            "shuffled",
+            "shuffle", "rand", "random_r", "drand48",
+        ]
+        let others = product(files).filter { $0.module != "Credentials" }
+        return using(words, in: others)
+            + others.flatMap { file in
+                file.code.matches(of: #/(\w+)\.random\(/#).filter { $0.output.1 != "Token" }
+                    .map { "\(file.path): \($0.output.0)" }
+            }
+    }
+
+    static func forbiddenWords(_ files: [SourceFile]) -> [String] {
+        let words = ["try!", "as!", "fatalError", "public", "Foundation", "FoundationEssentials"]
+        return using(words, in: files.filter { $0.module != nil })
+    }
+
+    static func longFiles(_ files: [SourceFile]) -> [String] {
+        files.compactMap { file in
+            let count = file.text.split(separator: "\n", omittingEmptySubsequences: false).count - 1
+            return count > 400 ? "\(file.path) has \(count) lines" : nil
+        }
+    }
+
+    private static func using(
+        _ words: [String], in files: [SourceFile],
+        unless isExempt: (SourceFile) -> Bool = { _ in false }
+    ) -> [String] {
+        files.filter { !isExempt($0) }.flatMap { file in
+            words.filter { file.uses($0) }.map { "\(file.path): \($0)" }
+        }
+    }
+}

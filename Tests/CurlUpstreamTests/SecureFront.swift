@@ -1,0 +1,125 @@
+import Glibc
+
+/// An nginx on loopback with a self-signed certificate, in front of a `ScriptedUpstream`: HTTP/2
+/// and HTTP/1.1 over TLS as real upstreams speak them.
+final class SecureFront: Sendable {
+    static let isAvailable =
+        access("/usr/sbin/nginx", X_OK) == 0 && access("/usr/bin/openssl", X_OK) == 0
+
+    let certificate: String
+    private let directory: String
+    private let http2: UInt16
+    private let http1: UInt16
+    private let process: pid_t
+    private let upstream: ScriptedUpstream
+
+    init(before upstream: ScriptedUpstream) {
+        self.upstream = upstream
+        var template = Array("/tmp/secure-front-XXXXXX".utf8CString)
+        let directory = mkdtemp(&template).map { String(cString: $0) } ?? "/nonexistent"
+        let certificate = directory + "/certificate.pem"
+        let http2 = Self.freePort()
+        let http1 = Self.freePort()
+        (self.directory, self.certificate, self.http2, self.http1) =
+            (directory, certificate, http2, http1)
+        let key = directory + "/key.pem"
+        let made = Self.spawn([
+            "/usr/bin/openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt",
+            "ec_paramgen_curve:P-256", "-nodes", "-keyout", key, "-out", certificate, "-days", "2",
+            "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost",
+        ])
+        waitpid(made, nil, 0)
+        let paths = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"].map {
+            "\($0)_temp_path \(directory)/\($0);"
+        }
+        let common = """
+            server_name localhost; ssl_certificate \(certificate); ssl_certificate_key \(key);
+            location = /who { return 200 "$server_protocol $connection"; }
+            location / {
+                add_header X-Connection $connection;
+                proxy_pass http://127.0.0.1:\(upstream.port); proxy_http_version 1.1;
+                proxy_buffering off; proxy_request_buffering off; client_max_body_size 0;
+            }
+            """
+        Self.write(
+            """
+            daemon off; master_process off; pid \(directory)/pid; error_log \(directory)/error.log;
+            events { worker_connections 2000; }
+            http {
+                access_log off; http2_max_concurrent_streams 200; \(paths.joined(separator: " "))
+                server { listen 127.0.0.1:\(http2) ssl http2; \(common) }
+                server { listen 127.0.0.1:\(http1) ssl; \(common) }
+            }
+            """, to: directory + "/nginx.conf")
+        process = Self.spawn([
+            "/usr/sbin/nginx", "-p", directory, "-c", directory + "/nginx.conf", "-e",
+            directory + "/error.log",
+        ])
+        while !Self.isListening(http1) && waitpid(process, nil, WNOHANG) == 0 { usleep(2000) }
+    }
+
+    deinit {
+        kill(process, SIGKILL)
+        waitpid(process, nil, 0)
+        waitpid(Self.spawn(["/bin/rm", "-r", directory]), nil, 0)
+    }
+
+    /// An address that offers HTTP/2.
+    func shared(_ path: String) -> String { "https://localhost:\(http2)\(path)" }
+
+    /// An address that knows HTTP/1.1 alone.
+    func separate(_ path: String) -> String { "https://localhost:\(http1)\(path)" }
+
+    /// An address to which the certificate does not belong.
+    func misnamed(_ path: String) -> String { "https://127.0.0.1:\(http2)\(path)" }
+
+    private static func spawn(_ arguments: [String]) -> pid_t {
+        var process = pid_t()
+        var actions = posix_spawn_file_actions_t()
+        posix_spawn_file_actions_init(&actions)
+        posix_spawn_file_actions_addopen(&actions, 2, "/dev/null", O_WRONLY, 0)
+        // A descriptor that nginx inherits would stay open when its owner closes it.
+        for descriptor in Int32(3)..<1024 {
+            posix_spawn_file_actions_addclose(&actions, descriptor)
+        }
+        defer { posix_spawn_file_actions_destroy(&actions) }
+        var strings = arguments.map { strdup($0) } + [nil]
+        defer { for string in strings { free(string) } }
+        posix_spawn(&process, arguments[0], &actions, nil, &strings, environ)
+        return process
+    }
+
+    private static func write(_ text: String, to path: String) {
+        let descriptor = open(path, O_WRONLY | O_CREAT | O_EXCL, 0o600)
+        _ = Glibc.write(descriptor, text, text.utf8.count)
+        close(descriptor)
+    }
+
+    private static func withSocket(
+        _ port: UInt16, _ body: (Int32, UnsafePointer<sockaddr>) -> Int32
+    ) -> (Int32, UInt16) {
+        let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
+        defer { close(descriptor) }
+        var address = sockaddr_in()
+        address.sin_family = sa_family_t(AF_INET)
+        address.sin_port = port.bigEndian
+        address.sin_addr.s_addr = inet_addr("127.0.0.1")
+        var length = socklen_t(MemoryLayout<sockaddr_in>.size)
+        let result = withUnsafeMutablePointer(to: &address) { pointer in
+            pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+                let result = body(descriptor, $0)
+                getsockname(descriptor, $0, &length)
+                return result
+            }
+        }
+        return (result, UInt16(bigEndian: address.sin_port))
+    }
+
+    private static func freePort() -> UInt16 {
+        withSocket(0) { bind($0, $1, socklen_t(MemoryLayout<sockaddr_in>.size)) }.1
+    }
+
+    private static func isListening(_ port: UInt16) -> Bool {
+        withSocket(port) { connect($0, $1, socklen_t(MemoryLayout<sockaddr_in>.size)) }.0 == 0
+    }
+}

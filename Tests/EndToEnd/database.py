@@ -1,0 +1,39 @@
+"""Reads, and where a test needs it changes, the database of workers that have all stopped.
+
+Python's own SQLite may be one that must not share a live file with the workers.
+"""
+
+import contextlib
+import sqlite3
+
+
+def _check_stopped(stack):
+    running = [process.name for process in stack.workers if process.poll() is None]
+    assert not running, f"stop them first: {running}"
+
+
+def stop_workers(stack):
+    """A graceful stop of the whole pool, after which its database may be read."""
+    for process in list(stack.workers):
+        assert stack.stop_worker(process) == 0
+
+
+def rows(stack, statement, *values):
+    """The rows of a SELECT, as dictionaries."""
+    _check_stopped(stack)
+    address = f"file:{stack.database}?mode=ro"
+    with contextlib.closing(sqlite3.connect(address, uri=True)) as database:
+        database.row_factory = sqlite3.Row
+        return [dict(row) for row in database.execute(statement, values)]
+
+
+def change(stack, statement, *values):
+    """Runs a statement that writes."""
+    _check_stopped(stack)
+    with contextlib.closing(sqlite3.connect(stack.database)) as database, database:
+        return database.execute(statement, values).rowcount
+
+
+def events(stack):
+    """All event rows by request id; where an id has several, the last stands."""
+    return {row["request_id"]: row for row in rows(stack, "SELECT * FROM events ORDER BY id")}

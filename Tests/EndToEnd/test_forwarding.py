@@ -1,0 +1,301 @@
+"""/v1/ is passed on verbatim: the same request straight to the upstream and through the product.
+
+Every byte of the body, the status and the headers that pass are compared.
+"""
+
+import hashlib
+import json
+import urllib.parse
+
+import client
+import pytest
+from client import JSON, Answer, call, chat, check_error, exchange, raw_request
+from stack import CANARY_KEY
+
+# Hop-by-hop, the operator's account, and what would act in the name of our origin or server.
+DROPPED = {
+    "connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "te", "trailer",
+    "transfer-encoding", "upgrade", "set-cookie", "openai-organization", "openai-project",
+    "status", "alt-svc", "strict-transport-security", "clear-site-data", "refresh", "server",
+    "date",
+}  # fmt: skip
+DROPPED_PREFIXES = ("x-accel-", "access-control-")
+# What is ours: nginx's own three, the request id, and two that disarm a page from upstream.
+OWN = {
+    "server", "date", "connection", "transfer-encoding", "x-request-id", "x-content-type-options",
+    "content-security-policy",
+}  # fmt: skip
+
+QUERY = "?q=%20+%2F%zz&&=&a[]=1&b=?&c=%c3%A9&d=%2e%2e%2f//..&%00=%"
+
+
+def passing(answer):
+    """Of the upstream's headers those that the client has to see, sorted."""
+    pairs = []
+    for name, value in answer.headers:
+        name = name.lower()
+        if name in DROPPED | {"x-content-type-options"} or name.startswith(DROPPED_PREFIXES):
+            continue
+        if name == "x-request-id":
+            # Each call has its own, so only that it is there can be compared.
+            name, value = "x-upstream-request-id", ""
+        pairs.append((name, value))
+    return sorted(pairs)
+
+
+def passed(answer):
+    pairs = []
+    for name, value in answer.headers:
+        name = name.lower()
+        if name not in OWN:
+            pairs.append((name, "" if name == "x-upstream-request-id" else value))
+    return sorted(pairs)
+
+
+def both(stack, token, method, path, body=None, headers=()):
+    """The answer of the upstream itself and the answer through the product."""
+    straight = call(stack.mock_url, method, path, body, headers, token=CANARY_KEY)
+    through = call(stack.url, method, path, body, headers, token=token)
+    return straight, through
+
+
+def check_alike(straight, through):
+    assert through.status == straight.status
+    assert through.body == straight.body
+    assert passed(through) == passing(straight)
+    assert through.all("X-Content-Type-Options") == ["nosniff"]
+    assert through.all("Content-Security-Policy") == ["sandbox; default-src 'none'"]
+    assert len(through.all("X-Request-Id")) == 1 and len(through.all("Server")) == 1
+
+
+def multipart(size=3000):
+    content = bytes(range(256)) * (size // 256)
+    body = (
+        b'--b\r\nContent-Disposition: form-data; name="purpose"\r\n\r\nfine-tune\r\n'
+        b'--b\r\nContent-Disposition: form-data; name="file"; filename="\xc3\xa9.bin"\r\n'
+        b"Content-Type: application/octet-stream\r\n\r\n" + content + b"\r\n--b--\r\n"
+    )
+    return body, [("Content-Type", "multipart/form-data; boundary=b")]
+
+
+AS_JSON = [("Content-Type", JSON)]
+CASES = {
+    "models": ("GET", "/v1/models"),
+    "a model": ("GET", "/v1/models/gpt-4o"),
+    "a model with a slash": ("GET", "/v1/models/acme%2Fmodel-1"),
+    "a missing model": ("GET", "/v1/models/missing-1"),
+    "an unknown path": ("GET", "/v1/no/such/thing"),
+    "the root": ("GET", "/v1/"),
+    "a wrong method": ("DELETE", "/v1/models"),
+    "chat": ("POST", "/v1/chat/completions", chat(), AS_JSON),
+    "streamed chat": ("POST", "/v1/chat/completions", chat(stream=True), AS_JSON),
+    "streamed chat with usage": (
+        "POST", "/v1/chat/completions",
+        chat(stream=True, stream_options={"include_usage": True}), AS_JSON,
+    ),
+    "empty choices": ("POST", "/v1/chat/completions", chat("mock?empty-choices"), AS_JSON),
+    "empty choices streamed": (
+        "POST", "/v1/chat/completions", chat("mock?empty-choices", stream=True), AS_JSON,
+    ),
+    "a body that is no JSON": ("POST", "/v1/chat/completions", b"\xff{", AS_JSON),
+    "a reply that is no JSON": ("POST", "/v1/chat/completions", chat("mock?garbage-json"), AS_JSON),
+    "events that are no JSON": (
+        "POST", "/v1/chat/completions", chat("mock?garbage-json", stream=True), AS_JSON,
+    ),
+    "words beyond ASCII": (
+        "POST", "/v1/chat/completions", chat(stream=True, content="ñandú 🦤 \x00"), AS_JSON,
+    ),
+    "completions": ("POST", "/v1/completions", b'{"model":"mock","prompt":"x"}', AS_JSON),
+    "streamed completions": (
+        "POST", "/v1/completions", b'{"model":"mock","prompt":"x","stream":true}', AS_JSON,
+    ),
+    "embeddings": ("POST", "/v1/embeddings", b'{"model":"mock","input":["a","b"]}', AS_JSON),
+    "an upload": ("POST", "/v1/files", *multipart()),
+    "an upload without a body": ("POST", "/v1/files"),
+    "a binary download": ("GET", "/v1/files/file-1/content?bytes=100000"),
+    "a binary download in pieces": (
+        "GET", "/v1/files/file-1/content?bytes=300000&chunks=7&no-content-length",
+    ),
+    "an empty download": ("GET", "/v1/files/file-1/content?bytes=0"),
+    "a download of 8 MiB": ("GET", "/v1/files/file-1/content?bytes=8388608"),
+    "pieces": ("GET", "/v1/models?chunks=5"),
+    "chunked": ("GET", "/v1/models?no-content-length"),
+    "a closing upstream": ("GET", "/v1/models?close"),
+    "a closing upstream without length": ("GET", "/v1/models?close&no-content-length"),
+    "filler": ("POST", "/v1/chat/completions", chat("mock?bytes=200000"), AS_JSON),
+    "400": ("POST", "/v1/chat/completions", b"{}", AS_JSON),
+    "400 with a parameter": ("POST", "/v1/embeddings", b'{"model":"mock"}', AS_JSON),
+    "403": ("GET", "/v1/models?status=403"),
+    "404": ("POST", "/v1/chat/completions", chat("missing"), AS_JSON),
+    "418": ("GET", "/v1/models?status=418"),
+    "429": ("POST", "/v1/chat/completions", chat("mock?status=429&retry-after=7"), AS_JSON),
+    "500": ("GET", "/v1/models?status=500"),
+    "503": ("GET", "/v1/models?status=503&retry-after=9"),
+    "201": ("GET", "/v1/models?status=201"),
+    "204": ("GET", "/v1/models?status=204"),
+    "304": ("GET", "/v1/models?status=304&header=ETag:%22a%22"),
+    "headers that pass": (
+        "GET",
+        "/v1/models?header=ETag:%22x%22&header=Cache-Control:max-age%3D60&header=Expires:0"
+        "&header=Vary:Accept&header=X-Multi:1&header=X-Multi:2&header=Location:/v1/x"
+        "&header=Content-Disposition:attachment&header=X-Request-Cost:0.1&header=Link:%3Ca%3E"
+        "&header=Content-Language:es&header=WWW-Authenticate:x&header=Last-Modified:x",
+    ),
+    "headers that do not pass": (
+        "GET",
+        "/v1/models?header=Status:500&header=X-Accel-Redirect:/etc/passwd&header=X-Accel-Expires:9"
+        "&header=X-Accel-Limit-Rate:1&header=X-Accel-Buffering:yes&header=X-Accel-Charset:x"
+        "&header=Access-Control-Allow-Origin:*&header=Access-Control-Allow-Credentials:true"
+        "&header=Refresh:0&header=Clear-Site-Data:*&header=Keep-Alive:timeout%3D1"
+        "&header=Proxy-Authenticate:x&header=Trailer:x&header=Upgrade:h2c",
+    ),
+    "a redirect": ("GET", "/v1/models?status=302&header=Location:http://127.0.0.1:1/"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_an_answer_through_the_product_is_the_upstreams_own(stack, token, pool, name):
+    check_alike(*both(stack, token, *CASES[name]))
+
+
+def test_headers_that_connection_names_do_not_pass(stack, token):
+    path = "/v1/models?header=X-Hop:1&header=X-Stay:1&header=Connection:X-Hop"
+    answer = call(stack.url, "GET", path, token=token)
+    assert answer.header("X-Stay") == "1" and not answer.all("X-Hop")
+
+
+@pytest.mark.parametrize("method", ["GET", "PUT", "PATCH", "DELETE", "POST", "OPTIONS"])
+@pytest.mark.parametrize("body", [None, b"", b"\x00\xff" * 5000], ids=["none", "empty", "bytes"])
+def test_method_address_and_body_arrive_as_they_were_sent(stack, token, method, body):
+    path = "/v1/echo/%C3%a9/~x;y=1,2:@!$&'()*/%20%25+" + QUERY
+    straight, through = both(stack, token, method, path, body)
+    assert through.status == straight.status == 200
+    sent, arrived = straight.json, through.json
+    for name in ("method", "uri", "body_base64", "body_sha256", "body_bytes"):
+        assert arrived[name] == sent[name]
+    assert arrived["uri"] == path and arrived["method"] == method
+
+
+def test_head_is_passed_on_as_head(stack, token):
+    straight, through = both(stack, token, "HEAD", "/v1/echo?x=1")
+    assert (through.status, through.body) == (200, b"")
+    assert through.header("Content-Type") == straight.header("Content-Type")
+    stack.mock_delete("/mock/calls")
+    call(stack.url, "HEAD", "/v1/models?chunks=3", token=token)
+    [row] = stack.mock("/mock/calls")
+    assert (row["method"], row["end"]) == ("HEAD", "done")
+
+
+def echoed(stack, token, headers, method="POST", body=b"x"):
+    answer = exchange(stack.url, raw_request(method, "/v1/echo", token, body, headers))
+    assert answer.status == 200
+    return [(name.lower(), value) for name, value in answer.json["headers"]]
+
+
+ALLOWED = [
+    ("Accept", "text/event-stream, */*;q=0.1"),
+    ("Accept-Language", "es-ES,es"),
+    ("OpenAI-Beta", "assistants=v2"),
+    ("Idempotency-Key", "key-1"),
+    ("User-Agent", "OpenAI/Python 9.9"),
+    ("X-Stainless-Lang", "python"),
+    ("X-Stainless-Retry-Count", "0"),
+    ("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),
+    ("tracestate", "a=b"),
+]
+KEPT_HERE = [
+    ("Cookie", "sess=x; other=y"), ("Forwarded", "for=1.2.3.4"), ("X-Forwarded-For", "1.2.3.4"),
+    ("X-Forwarded-Host", "evil.example"), ("X-Real-IP", "1.2.3.4"), ("Origin", "http://localhost"),
+    ("Referer", "http://localhost/?token=x"), ("OpenAI-Organization", "org-evil"),
+    ("OpenAI-Project", "proj-evil"), ("api-key", "sk-evil"), ("x-api-key", "sk-evil"),
+    ("Proxy", "http://evil.example"), ("Proxy-Authorization", "Basic x"), ("TE", "trailers"),
+    ("Connection", "X-Own"), ("X-Own", "1"), ("Keep-Alive", "9"), ("Via", "1.1 x"),
+    ("Sec-Fetch-Site", "same-origin"), ("X-Accel-Redirect", "/x"), ("Accept-Encoding", "gzip"),
+]  # fmt: skip
+# What a call has of its own.
+OF_THE_CALL = {"host", "authorization", "content-length", "content-type"}
+
+
+def test_request_headers_go_by_an_allow_list(stack, token):
+    arrived = echoed(stack, token, ALLOWED + KEPT_HERE)
+    assert arrived.count(("content-type", JSON)) == 1
+    others = sorted(pair for pair in arrived if pair[0] not in OF_THE_CALL)
+    assert others == sorted((name.lower(), value) for name, value in ALLOWED)
+    host = urllib.parse.urlsplit(stack.mock_url).netloc
+    assert [value for name, value in arrived if name == "host"] == [host]
+
+
+def test_nothing_is_added_to_a_bare_request(stack, token):
+    names = [name for name, _ in echoed(stack, token, [], "GET", b"")]
+    assert sorted(names) == ["authorization", "host"]
+
+
+def test_the_key_goes_out_and_a_quoted_one_comes_back_as_asterisks(stack, token):
+    """The mock refuses calls without the key, and its echo shows all headers it got."""
+    [shown] = [value for name, value in echoed(stack, token, []) if name == "authorization"]
+    assert shown == "Bearer " + "*" * len(CANARY_KEY)
+    for path in ("/v1/echo?quote-key&status=400", "/v1/models?quote-key&status=500&chunks=9"):
+        straight, through = both(stack, token, "GET", path)
+        assert CANARY_KEY.encode() in straight.body
+        hidden = straight.body.replace(CANARY_KEY.encode(), b"*" * len(CANARY_KEY))
+        assert (through.status, through.body) == (straight.status, hidden)
+        assert through.header("Content-Length") == straight.header("Content-Length")
+
+
+def test_a_part_of_the_key_in_an_error_is_masked_and_in_a_header_too(stack, token):
+    part = CANARY_KEY[:12]
+    path = f"/v1/models/missing-{part}?header=X-Quote:{CANARY_KEY}"
+    straight, through = both(stack, token, "GET", path)
+    assert part.encode() in straight.body and part.encode() not in through.body
+    assert len(through.body) == len(straight.body)
+    assert through.header("X-Quote") == "*" * len(CANARY_KEY)
+
+
+def test_a_redirect_is_not_followed(stack, token):
+    target = urllib.parse.quote(f"{stack.mock_url}/v1/echo")
+    stack.mock_delete("/mock/calls")
+    path = f"/v1/echo?status=307&header=Location:{target}"
+    answer = call(stack.url, "POST", path, b"x", token=token)
+    assert answer.status == 307 and answer.header("Location") == f"{stack.mock_url}/v1/echo"
+    assert len(stack.mock("/mock/calls")) == 1
+
+
+def test_garbage_and_a_status_of_401_from_upstream_are_502(stack, token, pool):
+    answer = call(stack.url, "GET", "/v1/models?garbage", token=token)
+    check_error(answer, 502, "upstream_error")
+    answer = call(stack.url, "GET", "/v1/models?status=401", token=token)
+    check_error(answer, 502, "upstream_auth")
+
+
+# Uploads
+
+
+def test_an_upload_of_25_mebibytes_loses_no_byte(stack, token):
+    body, headers = multipart(25 << 20)
+    answer = call(stack.url, "POST", "/v1/files", body, headers, token=token)
+    assert answer.status == 200
+    assert answer.json["sha256"] == hashlib.sha256(body).hexdigest()
+    assert answer.json["bytes"] == 25 << 20
+
+
+def test_an_upload_in_chunks_of_unknown_number_loses_no_byte(stack, token):
+    body, headers = multipart(1 << 20)
+    pieces = (body[start : start + 77_777] for start in range(0, len(body), 77_777))
+    connection = client.connect(stack.url)
+    fields = dict(headers) | {"Authorization": f"Bearer {token}"}
+    connection.request("POST", "/v1/files", pieces, fields, encode_chunked=True)
+    response = connection.getresponse()
+    answer = Answer(response.status, response.getheaders(), response.read())
+    connection.close()
+    assert answer.json["sha256"] == hashlib.sha256(body).hexdigest()
+
+
+def test_a_body_after_expect_100_continue_arrives(stack, token):
+    code, output, trace = client.curl(
+        "-H", f"Authorization: Bearer {token}", "-H", "Expect: 100-continue",
+        "-d", "x" * 3000, f"{stack.url}/v1/echo",
+    )  # fmt: skip
+    assert code == 0, trace
+    answer = json.loads(output)
+    assert answer["body_bytes"] == 3000
+    assert "expect" not in {name.lower() for name, _ in answer["headers"]}

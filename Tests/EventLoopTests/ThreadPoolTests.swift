@@ -1,0 +1,55 @@
+import EventLoop
+import Synchronization
+import Testing
+
+@Suite(.timeLimit(.minutes(1))) struct ThreadPoolTests {
+    private struct Refused: Error {}
+
+    @Test("Work runs on the pool's threads and its result comes back, or its error")
+    func runs() async throws {
+        let pool = ThreadPool(name: "test", threads: 2, capacity: 8)
+        #expect(try await pool.run { 6 * 7 } == 42)
+        await #expect(throws: Refused.self) { try await pool.run { throw Refused() } }
+        let isOnLoop = try await onLoop {
+            try await pool.run { EventLoop.shared.executor.isCurrent }
+        }
+        #expect(!isOnLoop)
+    }
+
+    @Test("Once as much waits as may wait, more is refused at once, and taken again later")
+    func boundsTheQueue() async throws {
+        let pool = ThreadPool(name: "test", threads: 1, capacity: 2)
+        let begun = Semaphore()
+        let release = Semaphore()
+        async let running: Void = pool.run {
+            begun.signal()
+            release.wait()
+        }
+        begun.wait()
+        let tasks = (0..<5).map { _ in
+            Task { @EventLoop in (try? await pool.run {}) != nil }
+        }
+        // Behind them in the loop's queue: all five have asked, and the thread is busy.
+        try await onLoop {}
+        release.signal()
+        var isServed: [Bool] = []
+        for task in tasks { isServed.append(await task.value) }
+        #expect(isServed == [true, true, false, false, false])
+        try await running
+        #expect(try await pool.run { 1 } == 1)
+    }
+
+    @Test("Work is taken in the order in which it came")
+    func keepsTheOrder() async throws {
+        let pool = ThreadPool(name: "test", threads: 1, capacity: 100)
+        let order = Mutex<[Int]>([])
+        try await onLoop {
+            // Tasks of the loop start one after another.
+            let tasks = (0..<50).map { number in
+                Task { @EventLoop in try await pool.run { order.withLock { $0.append(number) } } }
+            }
+            for task in tasks { try await task.value }
+        }
+        #expect(order.withLock { $0 } == Array(0..<50))
+    }
+}

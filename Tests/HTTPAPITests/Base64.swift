@@ -1,0 +1,5 @@
+import Credentials
+
+enum Base64 {
+    static func encode(_ text: String) -> String { base64URL(Array(text.utf8)) }
+}

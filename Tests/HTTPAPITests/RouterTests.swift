@@ -1,0 +1,166 @@
+@testable import HTTPAPI
+import ProxyGPT
+import Testing
+
+@Suite(.timeLimit(.minutes(1))) struct RouterTests {
+    private let stage: Stage
+
+    init() throws {
+        stage = try Stage()
+    }
+
+    @Test("The table holds the paths of the specification's user endpoints")
+    func holdsTheTable() {
+        #expect(
+            Router.routes.map(\.path) == [
+                "/user/signup", "/user/login", "/user/logout", "/user/read", "/user/update",
+                "/user/session",
+                "/user/password/update",
+            ])
+        for route in Router.routes {
+            #expect(route.methods.contains("POST"))
+            let reads = ["/user/logout", "/user/read", "/user/session"].contains(route.path)
+            #expect(route.methods.contains("GET") == reads)
+            #expect(route.methods.contains("HEAD") == reads)
+            guard case .own(let found) = Router.destination(of: route.path) else {
+                Issue.record("\(route.path) leads elsewhere")
+                continue
+            }
+            #expect(found.path == route.path)
+        }
+    }
+
+    @Test("Everything below /v1/ is the upstream's, and what is close to it is not")
+    func forwardsBelowV1() {
+        for path in ["/v1/", "/v1/models", "/v1/a/b/c", "/v1/user/login"] {
+            guard case .upstream = Router.destination(of: path) else {
+                Issue.record("\(path)")
+                continue
+            }
+        }
+        for path in [
+            "/v1", "/", "/v10/models", "/V1/models", "/user", "/user/login/", "/user/Login",
+            "/v2/models",
+        ] {
+            guard case .nowhere = Router.destination(of: path) else {
+                Issue.record("\(path)")
+                continue
+            }
+        }
+    }
+
+    @Test(
+        "Without a credential everything but signing up and logging in is 401, whatever the method")
+    func demandsCredentials() async {
+        let closed = Router.routes.filter { $0.access != .open }.map(\.path)
+        for path in closed + ["/v1/models", "/v1/", "/", "/nowhere", "/v1"] {
+            for method in ["GET", "POST", "HEAD", "PUT", "DELETE", "OPTIONS", "BREW"] {
+                let writer = await stage.serve(Stage.request(method, path))
+                #expect(writer.status == 401, "\(method) \(path)")
+                #expect(writer.value(of: "WWW-Authenticate") == "Bearer")
+                #expect(writer.value(of: "X-Request-Id") == "request-1")
+            }
+        }
+        #expect(stage.upstream.calls.isEmpty)
+        #expect(stage.events.closed.isEmpty)
+        #expect(!stage.journal.entries.contains("open"))
+    }
+
+    @Test(
+        "A wrong credential is 401 as well",
+        arguments: ["Bearer wrong", "Basic eDp5", "Digest x", ""])
+    func refusesWrongCredentials(value: String) async {
+        for path in ["/user/read", "/v1/models", "/nowhere"] {
+            let writer = await stage.get(path, headers: [Header("Authorization", value)])
+            #expect(writer.status == 401)
+            #expect(writer.errorCode == "unauthorized")
+        }
+    }
+
+    @Test("A wrong method is 405 and says which are right")
+    func refusesMethods() async throws {
+        let token = try await stage.user()
+        for route in Router.routes {
+            for method in ["GET", "POST", "HEAD", "PUT", "DELETE", "OPTIONS", "get"]
+            where !route.methods.contains(method) {
+                let writer = await stage.serve(Stage.request(method, route.path, token: token))
+                #expect(writer.status == 405, "\(method) \(route.path)")
+                #expect(writer.value(of: "Allow") == route.methods.joined(separator: ", "))
+                let code = method == "HEAD" ? nil : "method_not_allowed"
+                #expect(writer.errorCode == code)
+            }
+        }
+        // The token is as good as before.
+        #expect(await stage.get("/user/session", token: token).status == 200)
+    }
+
+    @Test("With a credential a path that is none is 404")
+    func knowsNoOtherPaths() async throws {
+        let token = try await stage.user()
+        for path in ["/", "/v1", "/chat/read", "/user", "/user/login/"] {
+            let writer = await stage.get(path, token: token)
+            #expect(writer.status == 404, "\(path)")
+            #expect(writer.errorCode == "not_found")
+        }
+        #expect(stage.events.closed.count == 5)
+        #expect(
+            stage.events.closed.allSatisfy {
+                $0.status == 404 && $0.end == .done && $0.kind == .request
+            })
+    }
+
+    @Test("A full worker refuses at once and asks nothing")
+    func refusesWhenFull() async throws {
+        let token = try await stage.user()
+        let writer = await stage.serve(
+            Stage.request("GET", "/v1/models", token: token, isRefused: true))
+        #expect(writer.status == 503)
+        #expect(writer.value(of: "Retry-After") == "1")
+        #expect(
+            stage.journal.entries == [
+                "record", "begin 503", "write \(writer.text.prefix(40))", "finish",
+            ])
+    }
+
+    @Test("A path that could mean two things is 400, with or without a credential")
+    func refusesDottedPaths() async throws {
+        let token = try await stage.user()
+        for path in [
+            "/v1/../user/read", "/v1/%2e%2e/x", "/v1//models", "/v1/a%2fb", "/v1/%00", "/v1/%zz",
+            "*",
+        ] {
+            for token in [token, nil] {
+                let writer = await stage.get(path, token: token)
+                #expect(writer.status == 400, "\(path)")
+                #expect(writer.errorCode == "invalid_request")
+            }
+        }
+        #expect(stage.upstream.calls.isEmpty)
+    }
+
+    @Test("Refusals of strangers are recorded, and they do not wait for it")
+    func recordsStrangers() async {
+        stage.events.set { $0.closings = Gate() }
+        await stage.get("/user/read?token=secret")
+        #expect(stage.journal.entries.first == "record")
+        let row = stage.events.recorded.first
+        #expect(
+            row?.status == 401 && row?.end == .done && row?.path == "/user/read"
+                && row?.userID == nil)
+    }
+
+    @Test("An internal error tells the caller nothing and the log everything")
+    func hidesInternalErrors() async throws {
+        let token = try await stage.user()
+        await stage.breakDatabase()
+        let writer = await stage.get("/user/read", token: token)
+        #expect(writer.status == 500)
+        #expect(writer.errorCode == "internal")
+        #expect(!writer.text.contains("closed"))
+        #expect(
+            stage.log.all.contains {
+                $0.contains("the storage is closed") && $0.contains("request-1")
+            })
+        #expect(!stage.log.all.joined().contains(token))
+    }
+}

@@ -1,0 +1,168 @@
+import ProxyGPT
+import Testing
+
+@Suite struct SettingsTests {
+    private static let key = "sk-canary-settings"
+
+    private func settings(_ values: [String: String] = [:]) throws -> Settings {
+        try Settings(values: values.merging(["API_KEY": Self.key]) { given, _ in given })
+    }
+
+    private func problems(_ values: [String: String]) -> [String] {
+        do throws(Settings.Problems) {
+            _ = try Settings(values: values.merging(["API_KEY": Self.key]) { given, _ in given })
+            return []
+        } catch {
+            return error.all
+        }
+    }
+
+    @Test("A key alone is enough, and everything else has its starting value")
+    func hasStartingValues() throws {
+        let settings = try settings()
+        #expect(settings.apiKey == Secret(Self.key))
+        #expect(settings.upstream == .openAI)
+        #expect(settings.certificateFile == nil)
+        #expect(settings.databaseFile == "./proxy.db")
+        #expect(settings.signupIsOpen)
+        #expect(settings.passwordMinimum == 8)
+        #expect(settings.sessionDays == 30)
+        #expect(settings.recordsBodies)
+        #expect(settings.eventDays == 30)
+        #expect(settings.defaultModel == "gpt-3")
+        #expect(settings.modelAliases == ["gpt-3": "gpt-3.5-turbo"])
+        #expect(settings.contextMessages == 10)
+        #expect(settings.contextTokens == 8000)
+        #expect(settings.publicOrigins == [] && settings.corsOrigins == [])
+        #expect(settings.connectTimeout == 10_000)
+        #expect(settings.firstByteTimeout == 600_000)
+        #expect(settings.idleTimeout == 120_000)
+        #expect(settings.callTimeout == 1_800_000)
+        #expect(settings.drainTimeout == 1_830_000)
+        #expect(settings.maxBody == 512 << 20)
+        #expect(settings.maxInFlight == 1000)
+        #expect(settings.maxRepliesPerUser == 8)
+        #expect(settings.maxStreamsPerUser == 20)
+        #expect(settings.maxStreams == 10_000)
+        #expect(settings.logLevel == "info")
+        #expect(Settings.maxBodyOfOwnEndpoints == 1 << 20)
+    }
+
+    @Test("An empty setting is an absent one")
+    func takesEmptyForAbsent() throws {
+        let settings = try settings(["PASSWORD_MIN": "", "SIGNUP": "", "STATE_DIRECTORY": ""])
+        #expect(settings.passwordMinimum == 8)
+        #expect(settings.stateDirectory == ".")
+    }
+
+    @Test("All problems are told at once, each by its variable's name")
+    func tellsAllProblems() {
+        let wrong = [
+            "API_KEY": "has space", "API_URL": "nowhere", "DB_ADDRESS": "postgresql://u:secret@h/d",
+            "REDIS_ADDRESS": "redis://h", "SIGNUP": "maybe", "PASSWORD_MIN": "0",
+            "SESSION_DAYS": "x",
+            "EVENT_BODIES": "yes", "MODEL_ALIASES": "gpt-3", "CORS_ORIGINS": "example.org",
+            "IDLE_TIMEOUT": "soon", "MAX_BODY": "25MB", "MAX_IN_FLIGHT": "15001",
+            "LOG_LEVEL": "loud",
+        ]
+        let problems = problems(wrong)
+        #expect(problems.count == wrong.count)
+        for name in wrong.keys {
+            #expect(problems.filter { $0.hasPrefix(name + " ") }.count == 1, "\(name)")
+        }
+        #expect(!problems.joined().contains("secret"))
+        #expect(!problems.joined().contains("has space"))
+    }
+
+    @Test("Every setting of the table has a starting value that is right")
+    func hasFallbacksThatPass() {
+        #expect(Set(Settings.table.map(\.name)).count == Settings.table.count)
+        for entry in Settings.table where entry.name != "API_KEY" && !entry.fallback.isEmpty {
+            #expect(problems([entry.name: entry.fallback]) == [], "\(entry.name)")
+        }
+    }
+
+    @Test("A key is needed for OpenAI and Azure, and for nobody else")
+    func asksForTheKey() throws {
+        #expect(problems(["API_KEY": ""]) == ["API_KEY is required for OpenAI and Azure."])
+        #expect(problems(["API_KEY": "", "API_URL": "https://r.openai.azure.com"]).count == 1)
+        let local = try settings(["API_KEY": "", "API_URL": "http://localhost:9090"])
+        #expect(local.apiKey == nil)
+    }
+
+    @Test("API_TYPE is azure or openai, and azure needs an address")
+    func readsTheType() throws {
+        #expect(problems(["API_TYPE": "azure"]) == ["API_URL is required for Azure."])
+        #expect(problems(["API_TYPE": "other"]) == ["API_TYPE must be empty or azure or openai."])
+        let azure = try settings(["API_TYPE": "Azure", "API_URL": "http://localhost:1"])
+        #expect(azure.upstream.keyHeader == .apiKey)
+    }
+
+    @Test(
+        "Sizes are bytes, or KiB, MiB and GiB",
+        arguments: [("1", 1), ("25MiB", 25 << 20), ("3KiB", 3072), ("2GiB", 2 << 30)])
+    func readsBytes(text: String, bytes: Int64) throws {
+        #expect(try settings(["MAX_BODY": text]).maxBody == bytes)
+    }
+
+    @Test(
+        "What is no size is refused",
+        arguments: [
+            "0", "-1", "1.5MiB", "MiB", "25MB", "9223372036854775807GiB", "2000GiB", "1 MiB",
+        ])
+    func refusesOtherSizes(text: String) {
+        #expect(problems(["MAX_BODY": text]).count == 1)
+    }
+
+    @Test(
+        "Times are seconds with up to three places",
+        arguments: [("1", 1000), ("0.25", 250), ("0.001", 1), ("86400", 86_400_000)])
+    func readsSeconds(text: String, milliseconds: Int64) throws {
+        #expect(try settings(["IDLE_TIMEOUT": text]).idleTimeout == milliseconds)
+    }
+
+    @Test(
+        "What is no time is refused",
+        arguments: ["0", "-1", "nan", "inf", "86401", "1s", "1e300", "0.0001"])
+    func refusesOtherTimes(text: String) {
+        #expect(problems(["IDLE_TIMEOUT": text]).count == 1)
+    }
+
+    @Test("Aliases and origins are lists separated by commas")
+    func readsLists() throws {
+        let settings = try settings([
+            "MODEL_ALIASES": "a=b, c = d=e ",
+            "CORS_ORIGINS": "https://App.example, http://localhost:3000",
+        ])
+        #expect(settings.modelAliases == ["a": "b", "c": "d=e"])
+        #expect(settings.corsOrigins == ["https://app.example", "http://localhost:3000"])
+        for origin in ["https://a/", "https://", "*", "null", "https://a/b"] {
+            #expect(problems(["PUBLIC_ORIGINS": origin]).count == 1, "\(origin)")
+        }
+        for alias in ["a", "a=", "=b", "a=b,c"] {
+            #expect(problems(["MODEL_ALIASES": alias]).count == 1, "\(alias)")
+        }
+    }
+
+    @Test("No way of printing settings shows the key")
+    func hidesSecrets() throws {
+        let settings = try settings()
+        let secret = Secret(Self.key)
+        var dumped = ""
+        dump(settings, to: &dumped)
+        dump(secret, to: &dumped)
+        dump([secret], to: &dumped)
+        let printed =
+            dumped + "\(settings) \(secret) \([secret]) \(["k": secret])"
+            + String(describing: settings) + String(reflecting: settings)
+            + String(reflecting: secret) + String(describing: Optional(secret))
+            + Mirror(reflecting: secret).children.map { "\($0.value)" }.joined()
+        #expect(!printed.contains("canary"))
+        #expect(printed.contains("<redacted>"))
+        #expect(secret.revealed == Self.key)
+        #expect(
+            Settings.table.filter(\.isSecret).map(\.name) == [
+                "API_KEY", "DB_ADDRESS", "REDIS_ADDRESS",
+            ])
+    }
+}
