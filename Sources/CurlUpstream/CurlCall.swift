@@ -16,6 +16,14 @@ internal import ProxyGPT
     enum End {
         case whole
         case failed(UpstreamFailure)
+
+        /// Whether it was this side that gave the call up.
+        var isOurs: Bool {
+            switch self {
+            case .whole, .failed(.cut), .failed(.unreachable): false
+            case .failed: true
+            }
+        }
     }
 
     /// The most that waits unread before reading from the upstream stops.

@@ -176,6 +176,7 @@ package import ProxyGPT
             }
             call.transfer = nil
             if !call.isConnected { multi.connectingEnded() }
+            if end.isOurs { handle.closesConnection() }
             multi.remove(handle)
             multi.giveBack(handle)
         }

@@ -20,6 +20,7 @@ internal import ProxyGPT
     private(set) var call: CurlCall?
     private var origin = ""
     private var holdsBody = false
+    private var mustForget = false
 
     /// - Parameter sockets: the context for opening and closing sockets, of the one multi handle in
     ///   which this handle will be used.
@@ -198,8 +199,18 @@ internal import ProxyGPT
         set(CURLOPT_CUSTOMREQUEST, method)
     }
 
+    /// Has the connection closed with this call, unless others share it. Needed for a call that is
+    /// given up: libcurl 7.88 queues the reset of its stream and sends it with the next thing that
+    /// happens on the connection (http2.c, http2_data_done), which alone may be never.
+    func closesConnection() {
+        set(CURLOPT_FORBID_REUSE, 1)
+        mustForget = true
+    }
+
     /// Lets go of everything that belonged to the call. The handle is in no multi any more.
     func release() {
+        if mustForget { set(CURLOPT_FORBID_REUSE, 0) }
+        mustForget = false
         if holdsBody { proxy_gpt_curl_set_pointer(curl, CURLOPT_POSTFIELDS, nil) }
         holdsBody = false
         call = nil

@@ -129,7 +129,8 @@ package struct Readiness: OptionSet, Sendable {
             executor.runJobs()
             endTurn()
             if isStopped { break }
-            let patience = executor.hasJobs ? 0 : timers.millisecondsToNext(now: monotonicMilliseconds())
+            let patience =
+                executor.hasJobs ? 0 : timers.millisecondsToNext(now: monotonicMilliseconds())
             let count = epoll_wait(epoll, &events, Int32(events.count), patience)
             for event in events.prefix(Int(max(0, count))) {
                 let index = Int(UInt32(truncatingIfNeeded: event.data.u64))

@@ -14,7 +14,7 @@ import Testing
             let client = makeUpstream { $0.certificateFile = certificate }
             let calls = (0..<count).map { _ in
                 Task { @EventLoop in
-                    await readAll(try await client.start(post(url, Pieces("x")))).text
+                    await readAll(try await client.start(post(url, nil))).text
                 }
             }
             var answers: [String] = []
@@ -105,6 +105,9 @@ import Testing
             guard let request = connection.readRequest() else { return }
             if request.line.contains("/cut") {
                 connection.write("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nbefore")
+            } else if request.line.contains("/slow") {
+                connection.write("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nabc")
+                connection.waitForEnd()
             } else if request.line.contains("/open") {
                 connection.write("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nabc")
                 connection.waitForEnd()
@@ -121,10 +124,13 @@ import Testing
             let cut = await readAll(try await client.start(post(front.shared("/cut"), nil)))
             #expect(cut.text == "before")
             #expect(cut.failure?.isCut == true)
+            // Another call is on the connection, which therefore goes on.
+            let other = try await client.start(post(front.shared("/slow"), nil))
             let open = try await client.start(post(front.shared("/open"), nil))
             let start = monotonicMilliseconds()
             await open.cancel()
             #expect(await readAll(try await who()).text == first)
+            await other.cancel()
             return start
         }
         #expect(try await ended.take() - start < promptly)
