@@ -29,11 +29,10 @@ package struct PasswordHasher: Sendable {
     /// `wrong` then, and as slow. Throws `unavailable` when too many wait.
     package func check(_ password: String, against encoded: String?) async throws -> Verdict {
         try await run {
-            guard let encoded, let stored = PasswordHash(encoded: encoded) else {
-                _ = try decoy.matches(password)
-                return .wrong
-            }
-            guard try stored.matches(password) else { return .wrong }
+            let stored = encoded.flatMap { PasswordHash(encoded: $0) }
+            // The one derivation for known and unknown alike.
+            let isRight = try (stored ?? decoy).matches(password)
+            guard let stored, isRight else { return .wrong }
             if stored.cost == cost { return .right }
             return .rightButWeak(stronger: try PasswordHash(of: password, cost: cost).encoded)
         }

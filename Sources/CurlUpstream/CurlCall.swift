@@ -102,6 +102,12 @@ internal import ProxyGPT
         if case .whole = body { body = .none }
     }
 
+    /// Whether the upstream still waits for something that will not come any more.
+    var leavesStreamOpen: Bool {
+        if case .pulled(let upload) = body, !upload.isSent { return true }
+        return verdict != nil
+    }
+
     /// Gives the call up; no effect after its end.
     func cancel() {
         upstream.end(self, .failed(.cancelled))

@@ -149,7 +149,6 @@ package import ProxyGPT
         // libcurl keeps what it is told once for all calls to come.
         let name = "\(target.host):\(target.port)"
         let isNews = addresses != nil && multi.knownAddresses[name] != addresses
-        if isNews { multi.knownAddresses[name] = addresses }
         handle.prepare(
             call, keyLine: keyLine?.revealed,
             addresses: isNews ? addresses.map { name + ":" + $0 } : nil)
@@ -160,6 +159,7 @@ package import ProxyGPT
             end(call, .failed(.unreachable("libcurl refused the call")))
             return false
         }
+        if isNews { multi.knownAddresses[name] = addresses }
         return true
     }
 
@@ -176,7 +176,7 @@ package import ProxyGPT
             }
             call.transfer = nil
             if !call.isConnected { multi.connectingEnded() }
-            if end.isOurs { handle.closesConnection() }
+            if end.isOurs || call.leavesStreamOpen { handle.closesConnection() }
             multi.remove(handle)
             multi.giveBack(handle)
         }

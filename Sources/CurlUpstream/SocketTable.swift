@@ -36,8 +36,12 @@ internal import Glibc
     func open(_ address: curl_sockaddr) -> Int32 {
         let descriptor = socket(
             address.family, address.socktype | Int32(SOCK_CLOEXEC.rawValue), address.protocol)
-        // libcurl closes an address that did not connect without a word.
-        entries.removeValue(forKey: descriptor)?.watch.cancel()
+        // libcurl closes an address that did not connect without a word, and when the next one gets
+        // the same number, it takes that for watched already.
+        if let stale = entries.removeValue(forKey: descriptor) {
+            stale.watch.cancel()
+            watch(descriptor, for: stale.interest)
+        }
         return descriptor
     }
 
@@ -57,15 +61,19 @@ internal import Glibc
         if what & CURL_POLL_IN != 0 { interest.insert(.readable) }
         if what & CURL_POLL_OUT != 0 { interest.insert(.writable) }
         guard let entry = entries[descriptor] else {
-            // A refusal (no memory, no descriptors) is left to the call's time limits.
-            let watch = try? EventLoop.watch(descriptor, for: interest) { [weak self] readiness in
-                self?.ready(descriptor, readiness)
-            }
-            entries[descriptor] = watch.map { Entry(watch: $0, interest: interest) }
+            watch(descriptor, for: interest)
             return
         }
         entries[descriptor]?.isIdle = false
         if entry.interest != interest { set(descriptor, entry.watch, interest) }
+    }
+
+    private func watch(_ descriptor: Int32, for interest: Readiness) {
+        // A refusal (no memory, no descriptors) is left to the call's time limits.
+        let watch = try? EventLoop.watch(descriptor, for: interest) { [weak self] readiness in
+            self?.ready(descriptor, readiness)
+        }
+        entries[descriptor] = watch.map { Entry(watch: $0, interest: interest) }
     }
 
     private func set(_ descriptor: Int32, _ watch: Watch, _ interest: Readiness) {

@@ -96,6 +96,8 @@ package struct Readiness: OptionSet, Sendable {
     }
 
     func change(_ watch: Watch, to interest: Readiness) throws(SystemError) {
+        let index = Int(watch.descriptor)
+        guard index < watches.count, watches[index] === watch else { return }
         try control(EPOLL_CTL_MOD, watch, interest)
     }
 

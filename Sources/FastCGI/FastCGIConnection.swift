@@ -18,7 +18,8 @@ internal import Glibc
     private weak var server: FastCGIServer?
     private var watch: Watch?
     private var isClosed = false
-    private var reader: UnsafeContinuation<Void, Never>?
+    /// Whoever waits for the body: its reader, and at the end whoever discards the rest.
+    private var readers: [UnsafeContinuation<Void, Never>] = []
     private var writer: UnsafeContinuation<Void, Never>?
     private var request: FastCGIRequest?
     private var task: Task<Void, Never>?
@@ -46,14 +47,14 @@ internal import Glibc
     private func becameReady(_ readiness: Readiness) {
         if !readiness.isDisjoint(with: [.peerClosed, .hungUp]) {
             isPeerGone = true
-            resumeReader()
+            resumeReaders()
             resumeWriter()
             if isBusy { task?.cancel() } else { close() }
             return
         }
         if readiness.contains(.writable) { resumeWriter() }
         if readiness.contains(.readable) {
-            if isBusy { resumeReader() } else { server?.readable(self) }
+            if isBusy { resumeReaders() } else { server?.readable(self) }
         }
     }
 
@@ -100,6 +101,8 @@ internal import Glibc
     func requestEnded(keep: Bool) {
         request = nil
         task = nil
+        // A reader that was given up must not wait into the next request.
+        resumeReaders()
         if keep && !isPeerGone {
             server?.becameIdle(self)
         } else {
@@ -112,7 +115,11 @@ internal import Glibc
 
     func waitUntilReadable() async {
         await withUnsafeContinuation { continuation in
-            if isPeerGone || isReadable { continuation.resume() } else { reader = continuation }
+            if isPeerGone || isReadable {
+                continuation.resume()
+            } else {
+                readers.append(continuation)
+            }
         }
     }
 
@@ -123,9 +130,10 @@ internal import Glibc
         }
     }
 
-    private func resumeReader() {
-        reader?.resume()
-        reader = nil
+    private func resumeReaders() {
+        let waiting = readers
+        readers = []
+        for reader in waiting { reader.resume() }
     }
 
     private func resumeWriter() {
@@ -167,7 +175,7 @@ internal import Glibc
         request = nil
         watch?.cancel()
         watch = nil
-        resumeReader()
+        resumeReaders()
         resumeWriter()
         server?.closed(self)
     }

@@ -127,8 +127,9 @@ package struct PeerGone: Error {
     private func fill(_ input: UnsafeMutablePointer<FCGX_Stream>) -> Bool {
         let byte = FCGX_GetChar(input)
         if byte < 0 {
-            bodyHasEnded = true
+            // Asked again, a broken body is broken still.
             guard FCGX_GetError(input) == 0 else { return false }
+            bodyHasEnded = true
             // Some 8 KiB that a long call would hold to its end.
             FCGX_FreeStream(&request.pointee.in)
         } else {

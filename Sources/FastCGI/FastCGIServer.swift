@@ -87,10 +87,15 @@ internal import Glibc
             let limit = EventLoop.schedule(afterMilliseconds: milliseconds) { [weak self] in
                 self?.stopAll()
             }
+            // A task that does not even end when it is cancelled must not hold the process.
+            let end = EventLoop.schedule(afterMilliseconds: milliseconds &+ 5000) { [weak self] in
+                self?.endDrain()
+            }
             await withUnsafeContinuation { continuation in
                 if isDrained { continuation.resume() } else { drained = continuation }
             }
             limit.cancel()
+            end.cancel()
         }
     }
 
@@ -180,9 +185,12 @@ internal import Glibc
     }
 
     private func endDrainIfDone() {
-        guard isDrained, let drained else { return }
-        self.drained = nil
-        drained.resume()
+        if isDrained { endDrain() }
+    }
+
+    private func endDrain() {
+        drained?.resume()
+        drained = nil
     }
 
     private var isDrained: Bool { isDraining && connections.isEmpty && inFlight == 0 }

@@ -18,6 +18,7 @@ package struct API: Sendable {
     let refusals: RefusalRecorder
     let keyMasks: KeyMasks
     let eventHealth = EventHealth()
+    let unclosed = UnclosedEvents()
 
     package init(
         settings: Settings, store: any Store, events: any EventLog, upstream: any Upstream,
@@ -40,6 +41,9 @@ package struct API: Sendable {
     /// Does what falls due with time. Called once a second.
     package func tick() {
         refusals.writeCount()
+        if eventHealth.isWell {
+            for event in unclosed.takeAll() { events.record(event) }
+        }
     }
 
     /// Answers one request, whatever it is; returns when the answer has ended.
@@ -214,10 +218,12 @@ package struct API: Sendable {
         do {
             try await events.close(call.event)
             call.isClosed = true
+            if !eventHealth.isWell { unclosed.forget(call.event.id) }
             eventHealth.note(isWell: true)
             return true
         } catch {
             eventHealth.note(isWell: false)
+            unclosed.keep(call.event)
             logger.error(
                 "event not recorded",
                 metadata: [

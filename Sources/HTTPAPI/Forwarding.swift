@@ -68,15 +68,15 @@ extension API {
     /// Throws what the caller is told of an upstream that gave no answer, and notes the end.
     /// Returns when there is nobody to tell.
     func throwFailure(_ error: UpstreamFailure, _ tap: RequestTap, _ call: Call) throws(Failure) {
+        if tap.count > settings.maxBody {
+            throw Failure(.tooLarge, "The body is larger than \(settings.maxBody) bytes.")
+        }
         switch error {
         case .cancelled: return
         case .connectTimeout, .firstByteTimeout, .idleTimeout, .callTimeout:
             call.event.end = .timeout
         case .cut: call.event.end = .upstreamCut
         case .unreachable: call.event.end = .error
-        }
-        if tap.count > settings.maxBody {
-            throw Failure(.tooLarge, "The body is larger than \(settings.maxBody) bytes.")
         }
         logger.warning(
             "upstream failed",

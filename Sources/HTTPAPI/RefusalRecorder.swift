@@ -65,3 +65,32 @@ final class EventHealth: Sendable {
         well.store(isWell, ordering: .relaxed)
     }
 }
+
+/// Closing rows that could not be written, for when rows can be written again. Their calls were
+/// not answered as if they were recorded; what became of them is still worth knowing.
+final class UnclosedEvents: Sendable {
+    private static let limit = 10_000
+
+    private let events = Mutex<[Event.ID: Event]>([:])
+
+    /// Keeps the latest closing row of a call; none beyond the limit.
+    func keep(_ event: Event) {
+        var event = event
+        event.end = .error
+        events.withLock { [event] events in
+            guard events.count < Self.limit || events[event.id] != nil else { return }
+            events[event.id] = event
+        }
+    }
+
+    func forget(_ id: Event.ID) {
+        events.withLock { $0[id] = nil }
+    }
+
+    func takeAll() -> [Event] {
+        events.withLock { events in
+            defer { events.removeAll() }
+            return Array(events.values)
+        }
+    }
+}

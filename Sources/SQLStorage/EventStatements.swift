@@ -48,6 +48,8 @@ final class EventStatements {
     /// Adds a whole row, or an opening one.
     func insert(_ event: Event) throws(DatabaseError) {
         defer { insertion.reset() }
+        // First: a row must not be there when its caller is told that it is not.
+        try insertBodies(of: event)
         bindChanging(event, to: insertion)
         bind(event.timestamp.milliseconds, 19, insertion)
         bind(event.requestID, 20, insertion)
@@ -55,7 +57,6 @@ final class EventStatements {
         bind(event.method, 22, insertion)
         bind(event.path, 23, insertion)
         _ = try insertion.step()
-        try insertBodies(of: event)
     }
 
     /// Closes an opened row. Throws when it is not this process's any more: after a pause beyond

@@ -43,7 +43,7 @@ package struct SQLStorage: Sendable {
         let (connection, gate) = try migrated(file, tuning.migrations)
         let reader = SQLiteReader(try SQLiteConnection(file: file, role: .reader))
         let writer = try Writer(
-            connection, gate: gate, queue: queue, reader: reader, process: process.id,
+            connection, gate: gate, queue: queue, process: process.id,
             checkpointPages: tuning.checkpointPages, logger: logger, observe: tuning.observe)
         Writer.start(writer)
         let database = SQLiteDatabase(reader: reader, queue: queue)

@@ -35,8 +35,9 @@ final class SQLiteDatabase: Database {
 
 /// The reading connection. Its reads take some microseconds and stay on the loop.
 ///
-/// All reads of one turn of the loop share a snapshot, which spares most of the locking. It ends
-/// with the turn, or when a commit of this process is told: whoever awaited a write sees it.
+/// All reads of one turn of the loop share a snapshot, which spares most of the locking. Whoever
+/// awaited a write sees it: a commit is told by a job that comes from the writer's thread, and
+/// those begin a turn, while the snapshot of the turn before has ended.
 @EventLoop final class SQLiteReader {
     // Unsafe in `init` alone, before anybody else knows the object; the methods are the loop's.
     private nonisolated(unsafe) var connection: SQLiteConnection?

@@ -36,21 +36,19 @@ final class Writer {
     private let checkpointPages: Int32
     private let logger: Logger
     private let observe: (@Sendable (Step) -> Void)?
-    private let reader: SQLiteReader
     /// Rows of events that were opened here and not closed yet.
     private var openRows: Set<Event.ID> = []
     private var failedGroups = 0
     private var lastRows = 0
 
     init(
-        _ connection: SQLiteConnection, gate: WriteGate, queue: WriteQueue, reader: SQLiteReader,
+        _ connection: SQLiteConnection, gate: WriteGate, queue: WriteQueue,
         process: String,
         checkpointPages: Int32, logger: Logger, observe: (@Sendable (Step) -> Void)?
     ) throws(DatabaseError) {
         self.connection = connection
         self.gate = gate
         self.queue = queue
-        self.reader = reader
         self.checkpointPages = checkpointPages
         self.logger = logger
         self.observe = observe

@@ -75,7 +75,7 @@ import Testing
             return await readAll(try await client.start(get(upstream.url())))
         }
         #expect(whole.failure == .callTimeout)
-        #expect(whole.body.count > 10)
+        #expect(!whole.body.isEmpty)
     }
 
     @Test func timeInWhichNobodyReadsIsNotTheUpstreamsSilence() async throws {

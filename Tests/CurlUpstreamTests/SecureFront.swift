@@ -18,10 +18,7 @@ final class SecureFront: Sendable {
         var template = Array("/tmp/secure-front-XXXXXX".utf8CString)
         let directory = mkdtemp(&template).map { String(cString: $0) } ?? "/nonexistent"
         let certificate = directory + "/certificate.pem"
-        let http2 = Self.freePort()
-        let http1 = Self.freePort()
-        (self.directory, self.certificate, self.http2, self.http1) =
-            (directory, certificate, http2, http1)
+        (self.directory, self.certificate) = (directory, certificate)
         let key = directory + "/key.pem"
         let made = Self.spawn([
             "/usr/bin/openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt",
@@ -41,21 +38,35 @@ final class SecureFront: Sendable {
                 proxy_buffering off; proxy_request_buffering off; client_max_body_size 0;
             }
             """
-        Self.write(
-            """
-            daemon off; master_process off; pid \(directory)/pid; error_log \(directory)/error.log;
-            events { worker_connections 2000; }
-            http {
-                access_log off; http2_max_concurrent_streams 200; \(paths.joined(separator: " "))
-                server { listen 127.0.0.1:\(http2) ssl http2; \(common) }
-                server { listen 127.0.0.1:\(http1) ssl; \(common) }
+        // A free port may be taken before nginx has it; its pid file tells that it has both.
+        while true {
+            let http2 = Self.freePort()
+            let http1 = Self.freePort()
+            Self.write(
+                """
+                daemon off; master_process off;
+                pid \(directory)/pid; error_log \(directory)/error.log;
+                events { worker_connections 2000; }
+                http {
+                    access_log off; http2_max_concurrent_streams 200; \(paths.joined(separator: " "))
+                    server { listen 127.0.0.1:\(http2) ssl http2; \(common) }
+                    server { listen 127.0.0.1:\(http1) ssl; \(common) }
+                }
+                """, to: directory + "/nginx.conf")
+            let process = Self.spawn([
+                "/usr/sbin/nginx", "-p", directory, "-c", directory + "/nginx.conf", "-e",
+                directory + "/error.log",
+            ])
+            var hasEnded = false
+            while access(directory + "/pid", F_OK) != 0 && !hasEnded {
+                usleep(2000)
+                hasEnded = waitpid(process, nil, WNOHANG) != 0
             }
-            """, to: directory + "/nginx.conf")
-        process = Self.spawn([
-            "/usr/sbin/nginx", "-p", directory, "-c", directory + "/nginx.conf", "-e",
-            directory + "/error.log",
-        ])
-        while !Self.isListening(http1) && waitpid(process, nil, WNOHANG) == 0 { usleep(2000) }
+            if !hasEnded {
+                (self.http2, self.http1, self.process) = (http2, http1, process)
+                return
+            }
+        }
     }
 
     deinit {
@@ -77,12 +88,12 @@ final class SecureFront: Sendable {
         var process = pid_t()
         var actions = posix_spawn_file_actions_t()
         posix_spawn_file_actions_init(&actions)
+        defer { posix_spawn_file_actions_destroy(&actions) }
         posix_spawn_file_actions_addopen(&actions, 2, "/dev/null", O_WRONLY, 0)
         // A descriptor that nginx inherits would stay open when its owner closes it.
         for descriptor in Int32(3)..<1024 {
             posix_spawn_file_actions_addclose(&actions, descriptor)
         }
-        defer { posix_spawn_file_actions_destroy(&actions) }
         var strings = arguments.map { strdup($0) } + [nil]
         defer { for string in strings { free(string) } }
         posix_spawn(&process, arguments[0], &actions, nil, &strings, environ)
@@ -90,36 +101,24 @@ final class SecureFront: Sendable {
     }
 
     private static func write(_ text: String, to path: String) {
-        let descriptor = open(path, O_WRONLY | O_CREAT | O_EXCL, 0o600)
+        let descriptor = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0o600)
         _ = Glibc.write(descriptor, text, text.utf8.count)
         close(descriptor)
     }
 
-    private static func withSocket(
-        _ port: UInt16, _ body: (Int32, UnsafePointer<sockaddr>) -> Int32
-    ) -> (Int32, UInt16) {
-        let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
+    private static func freePort() -> UInt16 {
+        let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue | SOCK_CLOEXEC.rawValue), 0)
         defer { close(descriptor) }
         var address = sockaddr_in()
         address.sin_family = sa_family_t(AF_INET)
-        address.sin_port = port.bigEndian
         address.sin_addr.s_addr = inet_addr("127.0.0.1")
         var length = socklen_t(MemoryLayout<sockaddr_in>.size)
-        let result = withUnsafeMutablePointer(to: &address) { pointer in
+        withUnsafeMutablePointer(to: &address) { pointer in
             pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
-                let result = body(descriptor, $0)
-                getsockname(descriptor, $0, &length)
-                return result
+                _ = bind(descriptor, $0, length)
+                _ = getsockname(descriptor, $0, &length)
             }
         }
-        return (result, UInt16(bigEndian: address.sin_port))
-    }
-
-    private static func freePort() -> UInt16 {
-        withSocket(0) { bind($0, $1, socklen_t(MemoryLayout<sockaddr_in>.size)) }.1
-    }
-
-    private static func isListening(_ port: UInt16) -> Bool {
-        withSocket(port) { connect($0, $1, socklen_t(MemoryLayout<sockaddr_in>.size)) }.0 == 0
+        return UInt16(bigEndian: address.sin_port)
     }
 }

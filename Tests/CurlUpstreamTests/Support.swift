@@ -139,5 +139,8 @@ final class Counter: Sendable {
 
     var value: Int { count.load(ordering: .sequentiallyConsistent) }
 
-    func add(_ more: Int) { count.add(more, ordering: .sequentiallyConsistent) }
+    @discardableResult
+    func add(_ more: Int) -> Int {
+        count.add(more, ordering: .sequentiallyConsistent).newValue
+    }
 }

@@ -5,6 +5,7 @@ Everything here looks at the product from outside. Standard library only.
 
 import base64
 import contextlib
+import fcntl
 import http.client
 import json as json_module
 import os
@@ -14,6 +15,8 @@ import subprocess
 import threading
 import time
 import urllib.parse
+
+from stack import wait_for
 
 JSON = "application/json"
 FORM = "application/x-www-form-urlencoded"
@@ -177,18 +180,29 @@ def curl(*arguments, timeout=30):
     return done.returncode, done.stdout, done.stderr.decode()
 
 
+@contextlib.contextmanager
 def without(stack, process):
-    """A context in which one worker stands still, so that another one must answer."""
+    """A context in which one worker stands still, so that another one must answer.
 
-    class Stopped:
-        def __enter__(self):
-            os.kill(process.pid, signal.SIGSTOP)
-
-        def __exit__(self, *_):
-            os.kill(process.pid, signal.SIGCONT)
-
+    It is stopped while this process has the turn to write to the database: a worker that stood
+    still in the middle of a commit would keep all others from theirs, as SQLite has one writer.
+    """
     assert process in stack.workers
-    return Stopped()
+    with open(stack.database + ".gate.lock") as gate, open(stack.database + ".wal.lock") as turn:
+        fcntl.flock(gate, fcntl.LOCK_EX)
+        fcntl.flock(turn, fcntl.LOCK_EX)
+        os.kill(process.pid, signal.SIGSTOP)
+        # The signal has been taken in when the state says so.
+        wait_for(lambda: _state(process) == "T", "the worker to stand still")
+    try:
+        yield
+    finally:
+        os.kill(process.pid, signal.SIGCONT)
+
+
+def _state(process):
+    with open(f"/proc/{process.pid}/stat") as file:
+        return file.read().rpartition(")")[2].split()[0]
 
 
 def open_files(process):
