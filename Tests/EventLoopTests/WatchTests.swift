@@ -5,7 +5,8 @@ import Testing
 /// Two connected sockets that do not block.
 private func pair() throws -> (Int32, Int32) {
     var sockets: [Int32] = [0, 0]
-    let type = Int32(SOCK_STREAM.rawValue | SOCK_NONBLOCK.rawValue)
+    // Other tests start processes, which must not hold an end open.
+    let type = Int32(SOCK_STREAM.rawValue | SOCK_NONBLOCK.rawValue | SOCK_CLOEXEC.rawValue)
     try #require(socketpair(AF_UNIX, type, 0, &sockets) == 0)
     return (sockets[0], sockets[1])
 }
@@ -95,7 +96,7 @@ private func take(_ descriptor: Int32, _ count: Int = 1) -> Int {
     func tellsOfTheEnd() async throws {
         try await onLoop {
             let (near, far) = try pair()
-            defer { close(near) }
+            defer { close(near); close(far) }
             var seen: Readiness = []
             let watch = try EventLoop.watch(near, for: [.readable, .peerClosed, .edgeTriggered]) {
                 seen.formUnion($0)
@@ -103,7 +104,7 @@ private func take(_ descriptor: Int32, _ count: Int = 1) -> Int {
             shutdown(far, Int32(SHUT_WR))
             await turn()
             #expect(seen.contains(.peerClosed) && seen.isDisjoint(with: .hungUp))
-            close(far)
+            shutdown(far, Int32(SHUT_RDWR))
             await turn()
             #expect(!seen.isDisjoint(with: .hungUp))
             watch.cancel()
