@@ -125,7 +125,7 @@ extension UpstreamFailure {
 
 /// Milliseconds within which the upstream must see what takes less than one: far below every limit,
 /// and enough for a loop that all tests share.
-let promptly: Int64 = 3_000
+let promptly: Int64 = 15_000
 
 /// Yields until a condition holds that other code on the loop brings about.
 @EventLoop func until(_ condition: () -> Bool) async {

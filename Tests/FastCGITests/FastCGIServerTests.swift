@@ -34,14 +34,12 @@ import Testing
             }
             #expect(answer == .cut([], garbage: []))
         }
-        let start = monotonicMilliseconds()
         let client = try pool.connect()
         for _ in 0..<100 {
             #expect(try await client.call(body: [1, 2, 3]) == .whole([1, 2, 3]))
         }
-        // libfcgi would wait two seconds for each of them.
-        #expect(monotonicMilliseconds() - start < 2000)
-        // A silent one that goes on after all is served.
+        // A silent one that goes on after all is served: libfcgi, had it been asked to wait for it,
+        // would have given it up.
         let last = silent[6]
         last.send(Array(head.dropFirst(20)) + Record.body([7]))
         #expect(try await FastCGIClient.onThread { last.answer() } == .whole([7]))
