@@ -1,7 +1,7 @@
 /// A JSON value (RFC 8259) as it was written: numbers as their text, members in order, duplicates kept.
 ///
 /// Not Foundation's, because requests are refused for a name that comes twice and for nesting that
-/// is too deep, which its decoder does not tell, and because Foundation doubles a worker's memory.
+/// is too deep, which its decoder does not tell.
 package enum JSONValue: Sendable {
     case null
     case boolean(Bool)

@@ -1,5 +1,5 @@
 // `_nfc` is how the standard library offers Unicode's normalization form C without Foundation,
-// which would cost every process some ten megabytes.
+// which nothing else here needs.
 @_spi(_Unicode) internal import Swift
 
 /// A user name that keeps the rules, with the form in which names are compared.
