@@ -7,6 +7,8 @@ package struct Event: Sendable {
         case request
         /// A call below `/v1/` that was passed on.
         case forward
+        /// The upstream call behind a prompt whose own request was answered before.
+        case reply
         /// A login with a wrong name or password.
         case loginFailure = "login_failure"
         /// Requests without a valid credential beyond what is recorded one by one, counted.

@@ -104,4 +104,4 @@ package struct UserChange: Sendable {
 }
 
 /// Everything the endpoints need of the database.
-package protocol Store: UserStore, LoginFailureStore {}
+package protocol Store: UserStore, LoginFailureStore, ChatStore, GroupStore, MessageStore {}

@@ -67,9 +67,12 @@ package struct Login: Sendable {
     package let user: User
     /// As `PasswordHasher` encoded it.
     package let passwordHash: String
+    /// The operator has shut the account: it has no sessions and gets none.
+    package let isDisabled: Bool
 
-    package init(user: User, passwordHash: String) {
+    package init(user: User, passwordHash: String, isDisabled: Bool = false) {
         self.user = user
         self.passwordHash = passwordHash
+        self.isDisabled = isDisabled
     }
 }

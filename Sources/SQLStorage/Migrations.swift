@@ -50,6 +50,7 @@ enum Migrations {
         Migration(version: 1, name: "users and sessions", statements: users),
         Migration(version: 2, name: "groups and chats", statements: chats),
         Migration(version: 3, name: "events and processes", statements: events),
+        Migration(version: 4, name: "conversations", statements: conversations),
     ]
 
     /// Where the steps that were done are recorded.
@@ -250,6 +251,88 @@ enum Migrations {
 }
 
 extension Migrations {
+    // MARK: - 4
+
+    // Messages refer to their chat no longer: a chat goes at once, its messages bit by bit, by way of
+    // `deleted_chats`. Whoever reads messages asks for the live chat first.
+    @Sendable private static func conversations(_ dialect: Dialect) -> [String] {
+        [
+            "ALTER TABLE users ADD COLUMN disabled_at \(dialect.integer)",
+            "ALTER TABLE messages RENAME TO messages_before",
+            """
+            CREATE TABLE messages (
+                id TEXT NOT NULL PRIMARY KEY,
+                chat_id TEXT NOT NULL,
+                seq \(dialect.integer) NOT NULL,
+                user_id TEXT NOT NULL,
+                group_id TEXT,
+                prompt TEXT NOT NULL,
+                reply TEXT NOT NULL,
+                model TEXT NOT NULL,
+                otr \(dialect.integer) NOT NULL DEFAULT 0,
+                state TEXT NOT NULL,
+                error TEXT,
+                prompt_tokens \(dialect.integer),
+                completion_tokens \(dialect.integer),
+                stop_requested \(dialect.integer) NOT NULL DEFAULT 0,
+                idempotency_key TEXT,
+                process TEXT,
+                created_at \(dialect.integer) NOT NULL,
+                updated_at \(dialect.integer) NOT NULL,
+                UNIQUE (chat_id, seq)
+            )\(dialect.large)
+            """,
+            """
+            INSERT INTO messages (id, chat_id, seq, user_id, group_id, prompt, reply, model, otr,
+                state, error, prompt_tokens, completion_tokens, stop_requested, idempotency_key,
+                process, created_at, updated_at)
+            SELECT id, chat_id, seq, user_id, group_id, prompt, reply, model, otr,
+                state, error, prompt_tokens, completion_tokens, stop_requested, idempotency_key,
+                process, created_at, updated_at
+            FROM messages_before
+            """,
+            "DROP TABLE messages_before",
+            """
+            CREATE UNIQUE INDEX messages_by_idempotency_key ON messages (user_id, idempotency_key)
+                WHERE idempotency_key IS NOT NULL
+            """,
+            """
+            CREATE INDEX messages_running ON messages (process)
+                WHERE state IN ('pending', 'streaming')
+            """,
+            """
+            CREATE INDEX messages_running_of_user ON messages (user_id)
+                WHERE state IN ('pending', 'streaming')
+            """,
+            """
+            CREATE INDEX messages_of_context ON messages (chat_id, seq)
+                WHERE otr = 0 AND state IN ('done', 'stopped') AND reply <> ''
+            """,
+            "CREATE TABLE deleted_chats (id TEXT NOT NULL PRIMARY KEY)\(dialect.small)",
+            """
+            CREATE TABLE counters (
+                name TEXT NOT NULL PRIMARY KEY,
+                value \(dialect.integer) NOT NULL
+            )\(dialect.small)
+            """,
+            "INSERT INTO counters SELECT 'chats', COALESCE(MAX(seq), 0) FROM chats",
+            "INSERT INTO counters SELECT 'groups', COALESCE(MAX(seq), 0) FROM groups",
+            "INSERT INTO counters VALUES ('revocations', 0)",
+            """
+            CREATE TABLE revocations (
+                seq \(dialect.integer) NOT NULL PRIMARY KEY,
+                session_id TEXT,
+                user_id TEXT,
+                chat_id TEXT,
+                group_id TEXT,
+                created_at \(dialect.integer) NOT NULL
+            )\(dialect.large)
+            """,
+        ]
+    }
+
+    // MARK: - Running them
+
     /// Brings a SQLite file to the newest schema. Called inside the gate.
     static func run(
         on connection: SQLiteConnection, _ migrations: [Migration] = all

@@ -1,6 +1,6 @@
 package import EventLoop
 internal import Logging
-internal import ProxyGPT
+package import ProxyGPT
 
 /// Shows that this process lives, and clears up after those that do not.
 ///
@@ -17,6 +17,8 @@ internal import ProxyGPT
     private let clock: any Clock
     private let eventDays: Int64
     private let logger: Logger
+    /// Told of replies that were closed in the place of a dead process; set before `start`.
+    package var replyWasClosed: (@EventLoop (Message) -> Void)?
     private var lastBeat: Timestamp?
     private var beats: Task<Void, Never>?
     private var isStarted = false
@@ -83,29 +85,31 @@ internal import ProxyGPT
         let isLate = lastBeat.map { now.milliseconds - $0.milliseconds > Self.lifetime } ?? false
         let process = process
         let oldest = Timestamp(milliseconds: now.milliseconds &- Self.lifetime)
-        let closed = try await database.transaction { transaction in
+        let closed: (events: Int, messages: [Message])
+        closed = try await database.transaction { transaction in
             try await transaction.execute(
                 """
                 INSERT INTO processes (id, host, boot_id, heartbeat)
                 VALUES (\(process.id), \(process.host), \(process.bootID), \(now))
                 ON CONFLICT (id) DO UPDATE SET heartbeat = excluded.heartbeat
                 """)
-            if isLate { return 0 }
-            try await transaction.execute("DELETE FROM processes WHERE heartbeat < \(oldest)")
-            return try await transaction.execute(
-                """
-                UPDATE events SET "end" = \(Event.End.error.rawValue)
-                WHERE "end" IS NULL AND process NOT IN (SELECT id FROM processes)
-                """)
+            if isLate { return (events: 0, messages: []) }
+            return try await transaction.buryDeadProcesses(oldest: oldest, now: now)
         }
         lastBeat = now
-        if closed > 0 {
+        for message in closed.messages { replyWasClosed?(message) }
+        if closed.events > 0 || !closed.messages.isEmpty {
             logger.notice(
-                "events of dead processes closed", metadata: ["events.count": "\(closed)"])
+                "rows of dead processes closed",
+                metadata: [
+                    "events.count": "\(closed.events)",
+                    "messages.count": "\(closed.messages.count)",
+                ])
         }
     }
 
-    /// Deletes old bodies and expired sessions in small transactions, for a second at most.
+    /// Deletes old bodies, expired sessions, revocations that all have read, and messages of
+    /// deleted chats in small transactions, for a second at most each.
     func expire() async throws {
         let now = clock.now()
         let oldest = UUIDText.version7(
@@ -121,6 +125,23 @@ internal import ProxyGPT
             DELETE FROM sessions WHERE id IN (
                 SELECT id FROM sessions WHERE expires_at <= \(now) LIMIT 100)
             """)
+        let read = now.adding(seconds: -3600)
+        try await deleteInBatches(
+            """
+            DELETE FROM revocations WHERE seq IN (
+                SELECT seq FROM revocations WHERE created_at < \(read) ORDER BY seq LIMIT 100)
+            """)
+        try await sweepDeletedChats()
+    }
+
+    private func sweepDeletedChats() async throws {
+        let start = clock.monotonicMicroseconds()
+        // A look first: most of the time there is nothing, and a transaction costs a commit.
+        while !Task.isCancelled, clock.monotonicMicroseconds() - start < 1_000_000,
+            try await !database.query("SELECT id FROM deleted_chats LIMIT 1").isEmpty
+        {
+            _ = try await database.transaction { try await $0.sweepDeletedChats() }
+        }
     }
 
     private func deleteInBatches(_ sql: SQL) async throws {
@@ -133,5 +154,31 @@ internal import ProxyGPT
             }
             if count < 100 || clock.monotonicMicroseconds() - start > 1_000_000 { return }
         }
+    }
+}
+
+extension Transaction {
+    /// Takes processes without a beat since `oldest` off the table, and closes what they left open.
+    fileprivate func buryDeadProcesses(
+        oldest: Timestamp, now: Timestamp
+    ) async throws -> (events: Int, messages: [Message]) {
+        try await execute("DELETE FROM processes WHERE heartbeat < \(oldest)")
+        let events = try await execute(
+            """
+            UPDATE events SET "end" = \(Event.End.error.rawValue)
+            WHERE "end" IS NULL AND process NOT IN (SELECT id FROM processes)
+            """)
+        let failure = ReplyFailure(.unavailable, "The process that ran the reply has died.")
+        let messages = try await query(
+            """
+            UPDATE messages SET state = \(Message.State.failed.rawValue),
+                error = \(failure.text), updated_at = \(now)
+            WHERE state IN ('pending', 'streaming')
+                AND process NOT IN (SELECT id FROM processes)
+            RETURNING \(unsafe: Message.columns)
+            """
+        ).map(Message.init(row:))
+        for chat in Set(messages.map(\.chatID)) { _ = try await countContextVersion(of: chat) }
+        return (events, messages)
     }
 }

@@ -45,6 +45,10 @@ package struct Row: Sendable {
         Identifier(try text(column))
     }
 
+    package func optionalID<Entity>(_ column: String) throws(RowError) -> Identifier<Entity>? {
+        try optionalText(column).map { Identifier($0) }
+    }
+
     package func timestamp(_ column: String) throws(RowError) -> Timestamp {
         Timestamp(milliseconds: try integer(column))
     }

@@ -49,6 +49,18 @@ package struct SQL: Sendable, ExpressibleByStringInterpolation {
             text += String(values.count)
         }
 
+        /// Takes over a piece of SQL with its values, which get new numbers.
+        package mutating func appendInterpolation(_ piece: SQL) {
+            var rest = piece.text[...]
+            for value in piece.values {
+                let dollar = rest.firstIndex(of: "$") ?? rest.endIndex
+                text += rest[..<dollar]
+                rest = rest[dollar...].dropFirst().drop { $0.isNumber }
+                appendInterpolation(value)
+            }
+            text += rest
+        }
+
         /// Binds each element, separated by commas, for `IN (…)`. An empty list matches nothing.
         package mutating func appendInterpolation(list: [some SQLBindable]) {
             guard !list.isEmpty else {

@@ -48,7 +48,8 @@ package struct SQLStorage: Sendable {
         Writer.start(writer)
         let database = SQLiteDatabase(reader: reader, queue: queue)
         return SQLStorage(
-            store: SQLStore(database), events: EventWriter(queue, logger: logger),
+            store: SQLStore(database, process: process.id),
+            events: EventWriter(queue, logger: logger),
             lease: ProcessLease(
                 process, database: database, clock: clock, eventDays: eventDays, logger: logger),
             database: database)

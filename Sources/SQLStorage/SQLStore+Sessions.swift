@@ -10,6 +10,7 @@ extension SQLStore {
                 sessions.created_at AS session_created_at, last_used_at, expires_at
             FROM sessions JOIN users ON users.id = sessions.user_id
             WHERE sessions.token_digest = \(tokenDigest) AND sessions.expires_at > \(now)
+                AND users.disabled_at IS NULL
             """)
         guard let row = rows.first else { return nil }
         let user = try User(row: row)
@@ -29,6 +30,7 @@ extension SQLStore {
                 """
                 SELECT id FROM users
                 WHERE id = \(session.session.userID) AND password_hash = \(hash)
+                    AND disabled_at IS NULL
                 """)
             if users.isEmpty { return false }
             try await transaction.insert(session)
@@ -51,8 +53,10 @@ extension SQLStore {
     package func endSession(tokenDigest: [UInt8], now: Timestamp) async throws -> Bool {
         try await database.transaction { transaction in
             let rows = try await transaction.query(
-                "DELETE FROM sessions WHERE token_digest = \(tokenDigest) RETURNING expires_at")
-            return try rows.contains { try $0.timestamp("expires_at") > now }
+                "DELETE FROM sessions WHERE token_digest = \(tokenDigest) RETURNING id, expires_at")
+            guard let row = rows.first else { return false }
+            try await transaction.revoke(Revocation(session: try row.id("id")), now: now)
+            return try row.timestamp("expires_at") > now
         }
     }
 }

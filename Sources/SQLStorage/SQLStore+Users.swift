@@ -22,19 +22,24 @@ extension SQLStore {
     package func login(foldedName: String) async throws -> Login? {
         try await login(
             """
-            SELECT \(unsafe: User.columns), password_hash FROM users
+            SELECT \(unsafe: User.columns), password_hash, disabled_at FROM users
             WHERE folded_name = \(foldedName)
             """)
     }
 
     package func login(id: User.ID) async throws -> Login? {
         try await login(
-            "SELECT \(unsafe: User.columns), password_hash FROM users WHERE id = \(id)")
+            """
+            SELECT \(unsafe: User.columns), password_hash, disabled_at FROM users
+            WHERE id = \(id)
+            """)
     }
 
     private func login(_ sql: SQL) async throws -> Login? {
         guard let row = try await database.query(sql).first else { return nil }
-        return Login(user: try User(row: row), passwordHash: try row.text("password_hash"))
+        return Login(
+            user: try User(row: row), passwordHash: try row.text("password_hash"),
+            isDisabled: try row.optionalInteger("disabled_at") != nil)
     }
 
     package func update(
@@ -73,6 +78,7 @@ extension SQLStore {
             guard count > 0 else { return false }
             try await transaction.execute(
                 "DELETE FROM sessions WHERE user_id = \(id) AND id <> \(keeping)")
+            try await transaction.revoke(Revocation(user: id), now: now)
             return true
         }
     }

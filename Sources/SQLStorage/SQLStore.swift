@@ -3,9 +3,12 @@ internal import ProxyGPT
 /// The store over a SQL database: each rule once, for SQLite and PostgreSQL.
 package struct SQLStore: Store {
     let database: any Database
+    /// Whose replies this process runs: its own id.
+    let process: String
 
-    package init(_ database: any Database) {
+    package init(_ database: any Database, process: String) {
         self.database = database
+        self.process = process
     }
 }
 

@@ -1,0 +1,103 @@
+/// What happens to a message while its chat's subscribers watch.
+package struct StreamFrame: Sendable, Equatable {
+    package enum Content: Sendable, Equatable {
+        /// New words of the reply, none at the very beginning. The first frame of a message brings
+        /// its prompt too.
+        case words(String, prompt: String?)
+        /// The message has its final form, which stands in the store.
+        case ended
+    }
+
+    package let chatID: Chat.ID
+    package let messageID: Message.ID
+    /// Who wrote the prompt.
+    package let userID: User.ID
+    package let content: Content
+
+    package init(
+        chatID: Chat.ID, messageID: Message.ID, userID: User.ID, _ content: Content
+    ) {
+        self.chatID = chatID
+        self.messageID = messageID
+        self.userID = userID
+        self.content = content
+    }
+}
+
+/// Carries frames from whoever runs a reply to whoever holds its subscribers.
+package protocol Bus: Sendable {
+    /// Queues a frame and returns at once. Frames of one message keep their order. A frame that
+    /// cannot be carried is dropped and logged; the end of a message is then still in the store.
+    func publish(_ frame: StreamFrame)
+}
+
+/// The bus of a process whose frames nobody waits for.
+package struct NoBus: Bus {
+    package init() {}
+    package func publish(_ frame: StreamFrame) {}
+}
+
+/// Names a frame: its place in one log. What clients resume from, written `epoch-sequence`.
+package struct FrameID: Sendable, Hashable, CustomStringConvertible {
+    /// Names the log: another one after every boot and for every new file. Letters and digits.
+    package let epoch: String
+    /// Grows by the order of commits, from 1 on; 0 stands before the first frame.
+    package let sequence: Int64
+
+    package init(epoch: String, sequence: Int64) {
+        self.epoch = epoch
+        self.sequence = sequence
+    }
+
+    /// Reads `description`; nil for anything else.
+    package init?(_ text: String) {
+        let parts = text.split(separator: "-", omittingEmptySubsequences: false)
+        guard parts.count == 2, (1...64).contains(parts[0].utf8.count),
+            parts[0].utf8.allSatisfy({ isDigitOrLetter($0) }),
+            parts[1].utf8.allSatisfy({ (0x30...0x39).contains($0) }),
+            let sequence = Int64(parts[1])
+        else { return nil }
+        self.init(epoch: String(parts[0]), sequence: sequence)
+    }
+
+    package var description: String { "\(epoch)-\(sequence)" }
+}
+
+private func isDigitOrLetter(_ byte: UInt8) -> Bool {
+    (0x30...0x39).contains(byte) || (0x61...0x7A).contains(lowerCase(byte))
+}
+
+/// A frame with its place in the log.
+package struct LoggedFrame: Sendable, Equatable {
+    package let id: FrameID
+    package let frame: StreamFrame
+
+    package init(id: FrameID, frame: StreamFrame) {
+        self.id = id
+        self.frame = frame
+    }
+}
+
+/// The log of frames as the streamer reads it: live for all chats at once, and back in time for one.
+///
+/// A subscriber is registered for live frames first, then history is read, then live frames are let
+/// through that history did not have: so there is neither a hole nor a repetition.
+package protocol BusLog: Sendable {
+    /// Begins to deliver all frames that are committed from now on, in order, in batches. A batch
+    /// whose `epoch` is another than the one before means that the log began anew.
+    func start(_ deliver: @escaping @Sendable (_ batch: [LoggedFrame]) -> Void) async throws
+
+    /// Ends the delivery.
+    func stop() async
+
+    /// The id of the newest frame.
+    func head() async throws -> FrameID
+
+    /// The frames of a chat after `id`, in order; nil when they cannot be told any more: another
+    /// epoch, an id above the head, or one whose successors may have been trimmed.
+    func frames(of chat: Chat.ID, after id: FrameID) async throws -> [LoggedFrame]?
+
+    /// The frames of the chat's messages that have not ended, from the beginning of each, in order,
+    /// and the head at that moment.
+    func runningFrames(of chat: Chat.ID) async throws -> (frames: [LoggedFrame], head: FrameID)
+}

@@ -1,0 +1,143 @@
+/// One prompt and its reply.
+package struct Message: Sendable, Equatable {
+    package typealias ID = Identifier<Message>
+
+    package enum State: String, Sendable {
+        /// The reply is awaited as a whole.
+        case pending
+        /// The reply is awaited, and its words are streamed as they come.
+        case streaming
+        case done
+        /// Somebody stopped the reply; what had come is kept.
+        case stopped
+        case failed
+
+        /// Whether the reply is still to come.
+        package var isRunning: Bool { self == .pending || self == .streaming }
+    }
+
+    package let id: ID
+    package let chatID: Chat.ID
+    package let userID: User.ID
+    package let groupID: Group.ID?
+    /// The place in the chat, by the order of insertion.
+    package let seq: Int64
+    package let prompt: String
+    package var reply: String
+    /// As it was asked of the upstream.
+    package let model: String
+    /// Off the record: kept for the chat's users, never sent upstream.
+    package let isOffRecord: Bool
+    package var state: State
+    package var failure: ReplyFailure?
+    package var usage: Usage?
+    package let createdAt: Timestamp
+    package var updatedAt: Timestamp
+
+    package init(
+        id: ID, chatID: Chat.ID, userID: User.ID, groupID: Group.ID?, seq: Int64, prompt: String,
+        reply: String = "", model: String, isOffRecord: Bool = false, state: State,
+        failure: ReplyFailure? = nil, usage: Usage? = nil, createdAt: Timestamp,
+        updatedAt: Timestamp
+    ) {
+        self.id = id
+        self.chatID = chatID
+        self.userID = userID
+        self.groupID = groupID
+        self.seq = seq
+        self.prompt = prompt
+        self.reply = reply
+        self.model = model
+        self.isOffRecord = isOffRecord
+        self.state = state
+        self.failure = failure
+        self.usage = usage
+        self.createdAt = createdAt
+        self.updatedAt = updatedAt
+    }
+
+    /// The longest prompt, in bytes.
+    package static let promptLimit = 128 * 1024
+    /// The longest reply that is kept, in bytes; a model that says more is stopped.
+    package static let replyLimit = 4 * 1024 * 1024
+}
+
+/// Why a reply did not come, as its message keeps it: a code of ours and a sentence.
+package struct ReplyFailure: Error, Sendable, Equatable {
+    package let code: Failure.Code
+    package let message: String
+
+    package init(_ code: Failure.Code, _ message: String) {
+        self.code = code
+        self.message = message
+    }
+
+    /// The failure as one text, for the store: the code, a space, the sentence.
+    package var text: String { code.rawValue + " " + message }
+
+    /// Reads `text`; what is none of ours becomes an `internal` failure of these words.
+    package init(text: String) {
+        let word = text.prefix { $0 != " " }
+        if let code = Failure.Code(rawValue: String(word)) {
+            self.init(code, String(text.dropFirst(word.count + 1)))
+        } else {
+            self.init(.internal, text)
+        }
+    }
+
+    /// The failure as an answer.
+    package var failure: Failure { Failure(code, message) }
+}
+
+/// A prompt that is to be stored, before anything is known of its chat.
+package struct NewMessage: Sendable {
+    package let id: Message.ID
+    package let chatID: Chat.ID
+    package let userID: User.ID
+    package let prompt: String
+    package let isOffRecord: Bool
+    /// `pending` or `streaming`; `done` off the record.
+    package let state: Message.State
+    /// A key under which the same user's same prompt is stored once only.
+    package let idempotencyKey: String?
+    package let createdAt: Timestamp
+
+    package init(
+        id: Message.ID, chatID: Chat.ID, userID: User.ID, prompt: String, isOffRecord: Bool,
+        state: Message.State, idempotencyKey: String?, createdAt: Timestamp
+    ) {
+        self.id = id
+        self.chatID = chatID
+        self.userID = userID
+        self.prompt = prompt
+        self.isOffRecord = isOffRecord
+        self.state = state
+        self.idempotencyKey = idempotencyKey
+        self.createdAt = createdAt
+    }
+}
+
+/// What became of a prompt that was to be stored.
+package enum StoredPrompt: Sendable {
+    /// Stored. The context version is the chat's at that moment.
+    case new(Message, contextVersion: Int64)
+    /// The idempotency key had been used already, for this message.
+    case known(Message)
+}
+
+/// How a reply ended.
+package struct ReplyEnd: Sendable {
+    package let state: Message.State
+    package let reply: String
+    package let failure: ReplyFailure?
+    package let usage: Usage?
+
+    package init(
+        _ state: Message.State, reply: String, failure: ReplyFailure? = nil, usage: Usage? = nil
+    ) {
+        self.state = state
+        self.reply = reply
+        self.failure = failure
+        self.usage = usage
+    }
+}

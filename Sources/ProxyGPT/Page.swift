@@ -1,0 +1,58 @@
+/// Which part of a list is wanted. Lists are in the order in which their elements came to be.
+package struct Page: Sendable, Equatable {
+    package enum Place: Sendable, Equatable {
+        /// The last elements there are.
+        case newest
+        /// The last elements before the one with this id.
+        case before(String)
+        /// The first elements after the one with this id.
+        case after(String)
+    }
+
+    package let limit: Int
+    package let place: Place
+
+    package init(limit: Int = Page.defaultLimit, place: Place = .newest) {
+        self.limit = limit
+        self.place = place
+    }
+
+    package static let defaultLimit = 100
+    package static let greatestLimit = 1000
+
+    /// The id that the place names.
+    package var anchor: String? {
+        switch place {
+        case .newest: nil
+        case .before(let id), .after(let id): id
+        }
+    }
+
+    /// Whether elements are read from the front on.
+    package var isForward: Bool {
+        if case .after = place { true } else { false }
+    }
+
+    /// The name of the parameter that named the anchor.
+    package var parameter: String { isForward ? "after" : "before" }
+}
+
+/// Part of a list, in order.
+package struct Listing<Element: Sendable>: Sendable {
+    package let elements: [Element]
+    /// Whether the list goes on, in the direction in which the page was read.
+    package let hasMore: Bool
+
+    package init(elements: [Element], hasMore: Bool) {
+        self.elements = elements
+        self.hasMore = hasMore
+    }
+
+    /// Makes a listing of what was read for `page`: one element more than its limit where there are
+    /// more, and the newest first unless the page is read forward.
+    package init(read: [Element], for page: Page) {
+        hasMore = read.count > page.limit
+        let kept = read.prefix(page.limit)
+        elements = page.isForward ? Array(kept) : kept.reversed()
+    }
+}

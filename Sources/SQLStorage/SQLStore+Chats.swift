@@ -1,0 +1,280 @@
+package import ProxyGPT
+
+// Who may do what is part of each statement, so that nothing can change between question and deed.
+
+extension SQLStore {
+    package func create(_ chat: Chat) async throws {
+        try await database.transaction { transaction in
+            if let group = chat.groupID {
+                let rows = try await transaction.query(
+                    """
+                    SELECT 1 AS found FROM group_members
+                    WHERE group_id = \(group) AND user_id = \(chat.userID)
+                    """)
+                guard !rows.isEmpty else { throw Failure.notFound("group") }
+            }
+            let seq = try await transaction.next("chats")
+            try await transaction.execute(
+                """
+                INSERT INTO chats (id, seq, name, model, user_id, group_id, created_at, updated_at)
+                VALUES (\(chat.id), \(seq), \(chat.name), \(chat.model), \(chat.userID),
+                    \(chat.groupID), \(chat.createdAt), \(chat.updatedAt))
+                """)
+        }
+    }
+
+    package func access(to id: Chat.ID, of viewer: User.ID) async throws -> ChatAccess? {
+        let rows = try await database.query(Chat.accessQuery(id, viewer))
+        return try rows.first.flatMap(ChatAccess.init(row:))
+    }
+
+    /// Three sources, each by an index of its own and none read further than the page.
+    package func chats(
+        of user: User.ID, in group: Group.ID?, _ page: Page
+    ) async throws -> Listing<Chat> {
+        let range = try await range(of: page, in: "chats", where: Chat.isOpen(to: user))
+        let order: SQL = page.isForward ? "ASC" : "DESC"
+        let count = page.limit + 1
+        let ofGroup: SQL = group.map { "AND chats.group_id = \($0)" } ?? ""
+        let own: SQL = group == nil
+            ? """
+            UNION SELECT id FROM (
+                SELECT id, seq FROM chats
+                WHERE user_id = \(user) AND group_id IS NULL AND \(range)
+                ORDER BY seq \(order) LIMIT \(count)) AS own
+            """ : ""
+        let rows = try await database.query(
+            """
+            SELECT \(unsafe: Chat.columns) FROM chats WHERE id IN (
+            SELECT id FROM (
+                SELECT chats.id, chats.seq FROM chat_users
+                JOIN chats ON chats.id = chat_users.chat_id
+                WHERE chat_users.user_id = \(user) AND \(range) \(ofGroup)
+                ORDER BY chats.seq \(order) LIMIT \(count)) AS joined
+            UNION SELECT id FROM (
+                SELECT chats.id, chats.seq FROM group_members
+                JOIN chats ON chats.group_id = group_members.group_id
+                WHERE group_members.user_id = \(user) AND \(range) \(ofGroup)
+                ORDER BY chats.seq \(order) LIMIT \(count)) AS of_groups
+            \(own))
+            ORDER BY seq \(order) LIMIT \(count)
+            """)
+        return Listing(read: try rows.map(Chat.init(row:)), for: page)
+    }
+
+    package func update(
+        _ id: Chat.ID, _ change: ChatChange, by user: User.ID, now: Timestamp
+    ) async throws -> Chat {
+        try await database.transaction { transaction in
+            let rows = try await transaction.query(
+                """
+                UPDATE chats SET name = COALESCE(\(change.name), name),
+                    model = COALESCE(\(change.model), model), updated_at = \(now)
+                WHERE id = \(id) AND \(Chat.isOwned(by: user))
+                RETURNING \(unsafe: Chat.columns)
+                """)
+            guard let row = rows.first else {
+                throw try await transaction.refusal(of: id, to: user)
+            }
+            return try Chat(row: row)
+        }
+    }
+
+    package func deleteChat(_ id: Chat.ID, by user: User.ID, now: Timestamp) async throws {
+        try await database.transaction { transaction in
+            let count = try await transaction.execute(
+                "DELETE FROM chats WHERE id = \(id) AND \(Chat.isOwned(by: user))")
+            guard count > 0 else { throw try await transaction.refusal(of: id, to: user) }
+            try await transaction.execute("INSERT INTO deleted_chats (id) VALUES (\(id))")
+            try await transaction.revoke(Revocation(chat: id), now: now)
+            try await transaction.sweepDeletedChats()
+        }
+    }
+
+    package func users(of id: Chat.ID) async throws -> [User] {
+        let rows = try await database.query(
+            """
+            SELECT \(unsafe: User.columns) FROM users WHERE id IN (
+                SELECT user_id FROM chat_users WHERE chat_id = \(id)
+                UNION SELECT user_id FROM chats WHERE id = \(id) AND (group_id IS NULL
+                    OR EXISTS (SELECT 1 FROM group_members
+                        WHERE group_members.group_id = chats.group_id
+                            AND group_members.user_id = chats.user_id)))
+            ORDER BY id
+            """)
+        return try rows.map(User.init(row:))
+    }
+
+    package func addUser(
+        _ added: UserReference, to id: Chat.ID, by user: User.ID, now: Timestamp
+    ) async throws {
+        try await database.transaction { transaction in
+            try await transaction.demandOwner(user, of: id)
+            guard let added = try await transaction.user(added) else {
+                throw Failure(
+                    .notFound, "There is no such user.", parameter: "user_id")
+            }
+            let counts = try await transaction.query(
+                "SELECT COUNT(*) AS count FROM chat_users WHERE chat_id = \(id)")
+            guard try counts.first?.integer("count") ?? 0 < Int64(Chat.userLimit) else {
+                throw Failure.invalid("user_id", "A chat has at most \(Chat.userLimit) users.")
+            }
+            // Its owner is in a chat already, in a group's by being a member.
+            try await transaction.execute(
+                """
+                INSERT INTO chat_users (chat_id, user_id, created_at)
+                SELECT id, \(added), \(now) FROM chats
+                WHERE id = \(id) AND (user_id <> \(added) OR group_id IS NOT NULL)
+                ON CONFLICT (chat_id, user_id) DO NOTHING
+                """)
+        }
+    }
+
+    package func removeUser(
+        _ removed: UserReference, from id: Chat.ID, by user: User.ID, now: Timestamp
+    ) async throws {
+        try await database.transaction { transaction in
+            let access = try await transaction.query(Chat.accessQuery(id, user))
+            guard let access = try access.first.flatMap(ChatAccess.init(row:)) else {
+                throw Failure.notFound("chat")
+            }
+            let found = try await transaction.user(removed)
+            guard access.standing == .owner || found == user else { throw Failure.notOwner("chat") }
+            guard let found else {
+                throw Failure(.notFound, "There is no such user.", parameter: "user_id")
+            }
+            let count = try await transaction.execute(
+                "DELETE FROM chat_users WHERE chat_id = \(id) AND user_id = \(found)")
+            if count > 0 {
+                try await transaction.revoke(Revocation(user: found, chat: id), now: now)
+            }
+            let left = try await transaction.query(Chat.accessQuery(id, found))
+            guard left.isEmpty else {
+                throw Failure.invalid(
+                    "user_id",
+                    access.chat.groupID == nil
+                        ? "The owner stays in the chat. Delete it instead."
+                        : "The user is in the chat as a member of its group. Remove it there.")
+            }
+        }
+    }
+
+    /// What a page of a table asks of its `seq`. Throws `invalidRequest` when the anchor names no
+    /// row for which `condition` holds.
+    func range(of page: Page, in table: String, where condition: SQL) async throws -> SQL {
+        guard let anchor = page.anchor else { return "seq > 0" }
+        let rows = try await database.query(
+            "SELECT seq FROM \(unsafe: table) WHERE id = \(anchor) AND \(condition)")
+        guard let seq = try rows.first?.integer("seq") else { throw page.unknownAnchor }
+        return page.isForward ? "seq > \(seq)" : "seq < \(seq)"
+    }
+}
+
+extension Page {
+    /// What is said of an anchor that names nothing.
+    var unknownAnchor: Failure {
+        .invalid(parameter, "There is nothing with this id in the list.")
+    }
+}
+
+extension Chat {
+    /// The columns that `init(row:)` reads.
+    static let columns = """
+        chats.id, chats.name, chats.model, chats.user_id, chats.group_id, chats.created_at,
+        chats.updated_at
+        """
+
+    init(row: Row) throws {
+        self.init(
+            id: try row.id("id"), name: try row.text("name"), model: try row.text("model"),
+            userID: try row.id("user_id"), groupID: try row.optionalID("group_id"),
+            createdAt: try row.timestamp("created_at"), updatedAt: try row.timestamp("updated_at"))
+    }
+
+    /// Holds for chats that `user` owns: those of its own, those of its groups, and those it made in
+    /// a group that it is still a member of.
+    static func isOwned(by user: User.ID) -> SQL {
+        """
+        (CASE WHEN chats.group_id IS NULL THEN chats.user_id = \(user)
+        ELSE EXISTS (SELECT 1 FROM groups
+            WHERE groups.id = chats.group_id AND groups.owner_id = \(user))
+            OR (chats.user_id = \(user) AND \(isOpenToMember(user))) END)
+        """
+    }
+
+    /// Holds for chats that `user` has a part in.
+    static func isOpen(to user: User.ID) -> SQL {
+        """
+        ((chats.group_id IS NULL AND chats.user_id = \(user))
+        OR EXISTS (SELECT 1 FROM chat_users
+            WHERE chat_users.chat_id = chats.id AND chat_users.user_id = \(user))
+        OR \(isOpenToMember(user)))
+        """
+    }
+
+    private static func isOpenToMember(_ user: User.ID) -> SQL {
+        """
+        EXISTS (SELECT 1 FROM group_members
+            WHERE group_members.group_id = chats.group_id AND group_members.user_id = \(user))
+        """
+    }
+
+    /// Reads a chat with what `user` is to it, if it is anything.
+    static func accessQuery(_ id: Chat.ID, _ user: User.ID) -> SQL {
+        """
+        SELECT \(unsafe: columns), CASE WHEN \(isOwned(by: user)) THEN 2 ELSE 1 END AS standing
+        FROM chats WHERE id = \(id) AND \(isOpen(to: user))
+        """
+    }
+}
+
+extension ChatAccess {
+    init?(row: Row) throws {
+        guard let standing = Standing(rawValue: try row.integer("standing")) else { return nil }
+        self.init(chat: try Chat(row: row), standing: standing)
+    }
+}
+
+extension Failure {
+    static func notOwner(_ noun: String) -> Failure {
+        Failure(.forbidden, "Only the owner of the \(noun) may do this.")
+    }
+}
+
+extension Transaction {
+    /// Why a chat could not be changed by `user`.
+    fileprivate func refusal(of id: Chat.ID, to user: User.ID) async throws -> Failure {
+        let rows = try await query(Chat.accessQuery(id, user))
+        return rows.isEmpty ? .notFound("chat") : .notOwner("chat")
+    }
+
+    fileprivate func demandOwner(_ user: User.ID, of id: Chat.ID) async throws {
+        let rows = try await query(
+            "SELECT id FROM chats WHERE id = \(id) AND \(Chat.isOwned(by: user))")
+        if rows.isEmpty { throw try await refusal(of: id, to: user) }
+    }
+
+    /// The id of the user that a reference names.
+    func user(_ reference: UserReference) async throws -> User.ID? {
+        let rows = try await query(
+            """
+            SELECT id FROM users
+            WHERE id = \(reference.text) OR folded_name = \(reference.foldedName)
+            """)
+        return try rows.first?.id("id")
+    }
+
+    /// Removes some of the messages whose chats are gone, and says whether any may be left.
+    @discardableResult
+    func sweepDeletedChats(limit: Int = 500) async throws -> Bool {
+        let rows = try await query("SELECT id FROM deleted_chats ORDER BY id LIMIT 1")
+        guard let id = try rows.first?.text("id") else { return false }
+        let count = try await execute(
+            """
+            DELETE FROM messages WHERE id IN (
+                SELECT id FROM messages WHERE chat_id = \(id) LIMIT \(limit))
+            """)
+        if count < limit { try await execute("DELETE FROM deleted_chats WHERE id = \(id)") }
+        return true
+    }
+}

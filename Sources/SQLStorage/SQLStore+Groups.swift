@@ -1,0 +1,213 @@
+package import ProxyGPT
+
+extension SQLStore {
+    package func create(_ group: Group) async throws {
+        try await database.transaction { transaction in
+            let seq = try await transaction.next("groups")
+            try await transaction.execute(
+                """
+                INSERT INTO groups (id, seq, name, description, owner_id, created_at, updated_at)
+                VALUES (\(group.id), \(seq), \(group.name), \(group.description),
+                    \(group.ownerID), \(group.createdAt), \(group.updatedAt))
+                """)
+            try await transaction.addMember(group.ownerID, to: group.id, now: group.createdAt)
+        }
+    }
+
+    package func group(_ id: Group.ID, for viewer: User.ID) async throws -> Group? {
+        let rows = try await database.query(
+            """
+            SELECT \(unsafe: Group.columns) FROM groups
+            WHERE id = \(id) AND \(Group.isOpen(to: viewer))
+            """)
+        return try rows.first.map(Group.init(row:))
+    }
+
+    package func groups(of user: User.ID, _ page: Page) async throws -> Listing<Group> {
+        let range = try await range(of: page, in: "groups", where: Group.isOpen(to: user))
+        let order: SQL = page.isForward ? "ASC" : "DESC"
+        let rows = try await database.query(
+            """
+            SELECT \(unsafe: Group.columns) FROM group_members
+            JOIN groups ON groups.id = group_members.group_id
+            WHERE group_members.user_id = \(user) AND \(range)
+            ORDER BY groups.seq \(order) LIMIT \(page.limit + 1)
+            """)
+        return Listing(read: try rows.map(Group.init(row:)), for: page)
+    }
+
+    package func update(
+        _ id: Group.ID, _ change: GroupChange, by user: User.ID, now: Timestamp
+    ) async throws -> Group {
+        try await database.transaction { transaction in
+            try await transaction.demandOwner(user, of: id)
+            var owner: User.ID?
+            if let reference = change.owner {
+                guard let found = try await transaction.user(reference),
+                    try await transaction.isMember(found, of: id)
+                else {
+                    throw Failure(
+                        .notFound, "The group has no such member.", parameter: "owner_id")
+                }
+                owner = found
+            }
+            let rows = try await transaction.query(
+                """
+                UPDATE groups SET name = COALESCE(\(change.name), name),
+                    description = COALESCE(\(change.description), description),
+                    owner_id = COALESCE(\(owner), owner_id), updated_at = \(now)
+                WHERE id = \(id)
+                RETURNING \(unsafe: Group.columns)
+                """)
+            guard let row = rows.first else { throw Failure.notFound("group") }
+            return try Group(row: row)
+        }
+    }
+
+    package func deleteGroup(_ id: Group.ID, by user: User.ID, now: Timestamp) async throws {
+        try await database.transaction { transaction in
+            try await transaction.demandOwner(user, of: id)
+            try await transaction.deleteGroup(id, now: now)
+        }
+    }
+
+    package func members(of id: Group.ID, _ page: Page) async throws -> Listing<User> {
+        let anchor: SQL
+        switch page.place {
+        case .newest: anchor = "1 = 1"
+        case .before(let user): anchor = "group_members.user_id < \(user)"
+        case .after(let user): anchor = "group_members.user_id > \(user)"
+        }
+        let order: SQL = page.isForward ? "ASC" : "DESC"
+        let rows = try await database.query(
+            """
+            SELECT \(unsafe: User.columns) FROM group_members
+            JOIN users ON users.id = group_members.user_id
+            WHERE group_members.group_id = \(id) AND \(anchor)
+            ORDER BY group_members.user_id \(order) LIMIT \(page.limit + 1)
+            """)
+        return Listing(read: try rows.map(User.init(row:)), for: page)
+    }
+
+    package func addMembers(
+        _ added: [UserReference], to id: Group.ID, by user: User.ID, now: Timestamp
+    ) async throws {
+        try await database.transaction { transaction in
+            try await transaction.demandOwner(user, of: id)
+            for reference in added {
+                let member = try await transaction.existingUser(reference)
+                try await transaction.addMember(member, to: id, now: now)
+            }
+        }
+    }
+
+    package func removeMembers(
+        _ removed: [UserReference], from id: Group.ID, by user: User.ID, now: Timestamp
+    ) async throws {
+        try await database.transaction { transaction in
+            guard let group = try await transaction.group(id, for: user) else {
+                throw Failure.notFound("group")
+            }
+            for reference in removed {
+                let found = try await transaction.user(reference)
+                guard group.ownerID == user || found == user else {
+                    throw Failure.notOwner("group")
+                }
+                let member = try await transaction.existingUser(reference)
+                guard member != group.ownerID else {
+                    throw Failure.invalid(
+                        "user_ids", "The owner stays in the group. Hand it on first.")
+                }
+                try await transaction.removeMember(member, from: id, now: now)
+            }
+        }
+    }
+}
+
+extension Group {
+    /// The columns that `init(row:)` reads.
+    static let columns = """
+        groups.id, groups.name, groups.description, groups.owner_id, groups.created_at,
+        groups.updated_at
+        """
+
+    init(row: Row) throws {
+        self.init(
+            id: try row.id("id"), name: try row.text("name"),
+            description: try row.text("description"), ownerID: try row.id("owner_id"),
+            createdAt: try row.timestamp("created_at"), updatedAt: try row.timestamp("updated_at"))
+    }
+
+    /// Holds for groups that `user` is a member of.
+    static func isOpen(to user: User.ID) -> SQL {
+        """
+        EXISTS (SELECT 1 FROM group_members
+            WHERE group_members.group_id = groups.id AND group_members.user_id = \(user))
+        """
+    }
+}
+
+extension Transaction {
+    /// The group, when `user` is a member of it.
+    fileprivate func group(_ id: Group.ID, for user: User.ID) async throws -> Group? {
+        let rows = try await query(
+            """
+            SELECT \(unsafe: Group.columns) FROM groups
+            WHERE id = \(id) AND \(Group.isOpen(to: user))
+            """)
+        return try rows.first.map(Group.init(row:))
+    }
+
+    fileprivate func demandOwner(_ user: User.ID, of id: Group.ID) async throws {
+        guard let group = try await group(id, for: user) else { throw Failure.notFound("group") }
+        guard group.ownerID == user else { throw Failure.notOwner("group") }
+    }
+
+    fileprivate func isMember(_ user: User.ID, of id: Group.ID) async throws -> Bool {
+        let rows = try await query(
+            """
+            SELECT 1 AS found FROM group_members WHERE group_id = \(id) AND user_id = \(user)
+            """)
+        return !rows.isEmpty
+    }
+
+    fileprivate func existingUser(_ reference: UserReference) async throws -> User.ID {
+        if let user = try await user(reference) { return user }
+        throw Failure(
+            .notFound, "There is no user \(reference.text.prefix(64)).", parameter: "user_ids")
+    }
+
+    /// Adds a member; no effect when it is one already.
+    func addMember(_ user: User.ID, to id: Group.ID, now: Timestamp) async throws {
+        try await execute(
+            """
+            INSERT INTO group_members (group_id, user_id, created_at)
+            VALUES (\(id), \(user), \(now))
+            ON CONFLICT (group_id, user_id) DO NOTHING
+            """)
+    }
+
+    /// Takes a member out of the group and of its chats.
+    func removeMember(_ user: User.ID, from id: Group.ID, now: Timestamp) async throws {
+        let memberships = try await execute(
+            "DELETE FROM group_members WHERE group_id = \(id) AND user_id = \(user)")
+        let places = try await execute(
+            """
+            DELETE FROM chat_users WHERE user_id = \(user) AND chat_id IN (
+                SELECT id FROM chats WHERE group_id = \(id))
+            """)
+        guard memberships + places > 0 else { return }
+        try await revoke(Revocation(user: user, group: id), now: now)
+    }
+
+    /// Removes a group with its members and chats.
+    func deleteGroup(_ id: Group.ID, now: Timestamp) async throws {
+        try await execute(
+            """
+            INSERT INTO deleted_chats (id) SELECT id FROM chats WHERE group_id = \(id)
+            """)
+        try await execute("DELETE FROM groups WHERE id = \(id)")
+        try await revoke(Revocation(group: id), now: now)
+        try await sweepDeletedChats()
+    }
+}

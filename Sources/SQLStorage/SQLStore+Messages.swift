@@ -1,0 +1,219 @@
+package import ProxyGPT
+
+extension SQLStore {
+    package func begin(
+        _ new: NewMessage, limit: Int, model: @escaping @Sendable (String) -> String
+    ) async throws -> StoredPrompt {
+        let process = process
+        return try await database.transaction { transaction in
+            let chats = try await transaction.query(
+                """
+                UPDATE chats SET last_message_seq = last_message_seq + 1,
+                    updated_at = \(new.createdAt)
+                WHERE id = \(new.chatID) AND \(Chat.isOpen(to: new.userID))
+                RETURNING model, group_id, last_message_seq, context_version
+                """)
+            guard let chat = chats.first else { throw Failure.notFound("chat") }
+            if let key = new.idempotencyKey,
+                let known = try await transaction.message(of: new.userID, key: key)
+            {
+                guard known.chatID == new.chatID, known.prompt == new.prompt,
+                    known.isOffRecord == new.isOffRecord
+                else { throw Failure.keyUsedOtherwise }
+                return .known(known)
+            }
+            if new.state.isRunning { try await transaction.demandRoom(for: new, limit: limit) }
+            let message = Message(
+                id: new.id, chatID: new.chatID, userID: new.userID,
+                groupID: try chat.optionalID("group_id"),
+                seq: try chat.integer("last_message_seq"), prompt: new.prompt,
+                model: model(try chat.text("model")), isOffRecord: new.isOffRecord,
+                state: new.state, createdAt: new.createdAt, updatedAt: new.createdAt)
+            try await transaction.execute(
+                """
+                INSERT INTO messages (id, chat_id, seq, user_id, group_id, prompt, reply, model,
+                    otr, state, idempotency_key, process, created_at, updated_at)
+                VALUES (\(message.id), \(message.chatID), \(message.seq), \(message.userID),
+                    \(message.groupID), \(message.prompt), \(message.reply), \(message.model),
+                    \(message.isOffRecord ? 1 : 0), \(message.state.rawValue),
+                    \(new.idempotencyKey), \(process), \(message.createdAt),
+                    \(message.updatedAt))
+                """)
+            return .new(message, contextVersion: try chat.integer("context_version"))
+        }
+    }
+
+    package func finish(
+        _ id: Message.ID, _ end: ReplyEnd, now: Timestamp
+    ) async throws -> (message: Message, contextVersion: Int64)? {
+        let process = process
+        return try await database.transaction { transaction in
+            let rows = try await transaction.query(
+                """
+                UPDATE messages SET state = \(end.state.rawValue), reply = \(end.reply),
+                    error = \(end.failure?.text), prompt_tokens = \(end.usage?.promptTokens),
+                    completion_tokens = \(end.usage?.completionTokens), updated_at = \(now)
+                WHERE id = \(id) AND process = \(process)
+                    AND state IN ('pending', 'streaming')
+                    AND EXISTS (SELECT 1 FROM chats WHERE chats.id = messages.chat_id)
+                RETURNING \(unsafe: Message.columns)
+                """)
+            guard let message = try rows.first.map(Message.init(row:)) else { return nil }
+            let version = try await transaction.countContextVersion(of: message.chatID)
+            return (message, version)
+        }
+    }
+
+    package func messages(of chat: Chat.ID, _ page: Page) async throws -> Listing<Message> {
+        let range = try await range(of: page, in: "messages", where: "chat_id = \(chat)")
+        let order: SQL = page.isForward ? "ASC" : "DESC"
+        let rows = try await database.query(
+            """
+            SELECT \(unsafe: Message.columns) FROM messages
+            WHERE chat_id = \(chat) AND \(range)
+            ORDER BY seq \(order) LIMIT \(page.limit + 1)
+            """)
+        return Listing(read: try rows.map(Message.init(row:)), for: page)
+    }
+
+    package func message(_ id: Message.ID, in chat: Chat.ID) async throws -> Message? {
+        let rows = try await database.query(
+            """
+            SELECT \(unsafe: Message.columns) FROM messages WHERE id = \(id) AND chat_id = \(chat)
+            """)
+        return try rows.first.map(Message.init(row:))
+    }
+
+    // One statement, so that messages and version are of one moment. The left join brings the
+    // version where there are no messages.
+    package func context(
+        of chat: Chat.ID, below seq: Int64, limit: Int
+    ) async throws -> (messages: [Message], version: Int64) {
+        let rows = try await database.query(
+            """
+            SELECT chats.context_version, \(unsafe: Message.columns)
+            FROM chats LEFT JOIN (
+                SELECT * FROM messages
+                WHERE chat_id = \(chat) AND seq < \(seq)
+                    AND otr = 0 AND state IN ('done', 'stopped') AND reply <> ''
+                ORDER BY seq DESC LIMIT \(limit)
+            ) AS messages ON messages.chat_id = chats.id
+            WHERE chats.id = \(chat)
+            ORDER BY messages.seq DESC
+            """)
+        guard let version = try rows.first?.integer("context_version") else {
+            throw Failure.notFound("chat")
+        }
+        let messages = try rows.filter { try $0.value("id") != .null }.map(Message.init(row:))
+        return (messages, version)
+    }
+
+    package func requestStop(
+        of id: Message.ID, in chat: Chat.ID, by user: User.ID
+    ) async throws -> Message {
+        try await database.transaction { transaction in
+            let access = try await transaction.query(Chat.accessQuery(chat, user))
+            guard let access = try access.first.flatMap(ChatAccess.init(row:)) else {
+                throw Failure.notFound("chat")
+            }
+            let rows = try await transaction.query(
+                """
+                SELECT \(unsafe: Message.columns) FROM messages
+                WHERE id = \(id) AND chat_id = \(chat)
+                """)
+            guard let message = try rows.first.map(Message.init(row:)) else {
+                throw Failure(.notFound, "There is no such message.", parameter: "message_id")
+            }
+            guard access.standing == .owner || message.userID == user else {
+                throw Failure(
+                    .forbidden, "Only who wrote the prompt and the chat's owner may stop a reply.")
+            }
+            if message.state.isRunning {
+                try await transaction.execute(
+                    "UPDATE messages SET stop_requested = 1 WHERE id = \(id)")
+            }
+            return message
+        }
+    }
+
+    package func runningReplies() async throws -> [Message.ID: Bool] {
+        let rows = try await database.query(
+            """
+            SELECT messages.id, stop_requested FROM messages
+            JOIN chats ON chats.id = messages.chat_id
+            WHERE process = \(process) AND state IN ('pending', 'streaming')
+            """)
+        var replies: [Message.ID: Bool] = [:]
+        for row in rows { replies[try row.id("id")] = try row.integer("stop_requested") != 0 }
+        return replies
+    }
+}
+
+extension Message {
+    /// The columns that `init(row:)` reads.
+    static let columns = """
+        messages.id, messages.chat_id, messages.seq, messages.user_id, messages.group_id,
+        messages.prompt, messages.reply, messages.model, messages.otr, messages.state,
+        messages.error, messages.prompt_tokens, messages.completion_tokens,
+        messages.created_at, messages.updated_at
+        """
+
+    init(row: Row) throws {
+        guard let state = State(rawValue: try row.text("state")) else {
+            throw RowError(column: "state", expected: "a state", found: "another word")
+        }
+        let promptTokens = try row.optionalInteger("prompt_tokens")
+        let completionTokens = try row.optionalInteger("completion_tokens")
+        let usage =
+            promptTokens == nil && completionTokens == nil
+            ? nil : Usage(promptTokens: promptTokens, completionTokens: completionTokens)
+        self.init(
+            id: try row.id("id"), chatID: try row.id("chat_id"), userID: try row.id("user_id"),
+            groupID: try row.optionalID("group_id"), seq: try row.integer("seq"),
+            prompt: try row.text("prompt"), reply: try row.text("reply"),
+            model: try row.text("model"), isOffRecord: try row.integer("otr") != 0, state: state,
+            failure: try row.optionalText("error").map { ReplyFailure(text: $0) }, usage: usage,
+            createdAt: try row.timestamp("created_at"), updatedAt: try row.timestamp("updated_at"))
+    }
+}
+
+extension Failure {
+    fileprivate static let keyUsedOtherwise = Failure(
+        .conflict, "This Idempotency-Key was used for another prompt.",
+        parameter: "Idempotency-Key")
+}
+
+extension Transaction {
+    fileprivate func message(of user: User.ID, key: String) async throws -> Message? {
+        let rows = try await query(
+            """
+            SELECT \(unsafe: Message.columns) FROM messages
+            WHERE user_id = \(user) AND idempotency_key = \(key)
+            """)
+        return try rows.first.map(Message.init(row:))
+    }
+
+    /// Throws `rateLimited` when as many replies to the user run as may.
+    fileprivate func demandRoom(for new: NewMessage, limit: Int) async throws {
+        let rows = try await query(
+            """
+            SELECT COUNT(*) AS count FROM messages
+            WHERE user_id = \(new.userID) AND state IN ('pending', 'streaming')
+            """)
+        guard try rows.first?.integer("count") ?? 0 < Int64(limit) else {
+            throw Failure(
+                .rateLimited, "\(limit) replies to you are running. Wait for one to end.",
+                retryAfter: 1)
+        }
+    }
+
+    /// Says that the messages which count as context are others from now on.
+    func countContextVersion(of chat: Chat.ID) async throws -> Int64 {
+        let rows = try await query(
+            """
+            UPDATE chats SET context_version = context_version + 1 WHERE id = \(chat)
+            RETURNING context_version
+            """)
+        return try rows.first?.integer("context_version") ?? 0
+    }
+}

@@ -1,0 +1,57 @@
+package import ProxyGPT
+
+// Rows that say whose rights may have shrunk, for whoever holds open streams. Numbered by a counter
+// row, which every writer of one waits for: so a number is never seen before the ones below it.
+
+extension SQLStore {
+    /// The number of the last revocation; 0 before the first.
+    package func lastRevocation() async throws -> Int64 {
+        let rows = try await database.query(
+            "SELECT value FROM counters WHERE name = 'revocations'")
+        return try rows.first?.integer("value") ?? 0
+    }
+
+    /// The revocations after `number`, at most `limit`, each with its number.
+    package func revocations(
+        after number: Int64, limit: Int = 1000
+    ) async throws -> [(number: Int64, revocation: Revocation)] {
+        let rows = try await database.query(
+            """
+            SELECT seq, session_id, user_id, chat_id, group_id FROM revocations
+            WHERE seq > \(number) ORDER BY seq LIMIT \(limit)
+            """)
+        return try rows.map { row in
+            (
+                try row.integer("seq"),
+                Revocation(
+                    session: try row.optionalID("session_id"),
+                    user: try row.optionalID("user_id"), chat: try row.optionalID("chat_id"),
+                    group: try row.optionalID("group_id"))
+            )
+        }
+    }
+}
+
+extension Transaction {
+    /// Leaves word that rights have shrunk.
+    func revoke(_ revocation: Revocation, now: Timestamp) async throws {
+        let number = try await next("revocations")
+        try await execute(
+            """
+            INSERT INTO revocations (seq, session_id, user_id, chat_id, group_id, created_at)
+            VALUES (\(number), \(revocation.session), \(revocation.user), \(revocation.chat),
+                \(revocation.group), \(now))
+            """)
+    }
+
+    /// Takes the next number of a counter. Whoever else wants one waits for this transaction, so
+    /// numbers are committed in order.
+    func next(_ counter: String) async throws -> Int64 {
+        let rows = try await query(
+            "UPDATE counters SET value = value + 1 WHERE name = \(counter) RETURNING value")
+        guard let row = rows.first else {
+            throw DatabaseError(.other, "there is no counter \(counter)", during: "next")
+        }
+        return try row.integer("value")
+    }
+}
