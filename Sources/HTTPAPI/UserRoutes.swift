@@ -62,6 +62,9 @@ extension API {
             recordLoginFailure(call, login?.user.id)
             throw Failure(.unauthorized, "The user name or the password is wrong.")
         }
+        guard !login.isDisabled else {
+            throw Failure(.forbidden, "This account is disabled. Ask the operator.")
+        }
         try await store.clearLoginFailures(throttle.keysOfSuccess)
         guard case .rightButWeak(let stronger) = verdict else { return login }
         try await store.strengthenPassword(
@@ -104,13 +107,8 @@ extension API {
     /// `/user/session`.
     func session(_ call: Call) async throws -> Response {
         let caller = try call.authenticated()
-        let session = caller.session
         return Response(json: [
-            "user": try await ownView(of: caller.user),
-            "session": [
-                "id": .string(session.id.text), "created_at": .time(session.createdAt),
-                "last_used_at": .time(session.lastUsedAt), "expires_at": .time(session.expiresAt),
-            ],
+            "user": try await ownView(of: caller.user), "session": caller.session.view,
         ])
     }
 
@@ -223,32 +221,5 @@ extension API {
 
     private func ownView(of user: User) async throws -> JSONValue {
         user.fullView(groups: try await store.groups(of: user.id))
-    }
-}
-
-extension JSONValue {
-    static func time(_ moment: Timestamp) -> JSONValue {
-        .string(moment.description)
-    }
-}
-
-extension User {
-    /// What others may know.
-    var publicView: JSONValue {
-        [
-            "id": .string(id.text), "username": .string(username),
-            "first_name": .string(firstName), "last_name": .string(lastName),
-        ]
-    }
-
-    /// What the user itself may know.
-    func fullView(groups: [String]?) -> JSONValue {
-        let groups = groups ?? []
-        return [
-            "id": .string(id.text), "username": .string(username),
-            "first_name": .string(firstName), "last_name": .string(lastName),
-            "role": .string(role.rawValue), "created_at": .time(createdAt),
-            "updated_at": .time(updatedAt), "groups": .array(groups.map { .string($0) }),
-        ]
     }
 }
