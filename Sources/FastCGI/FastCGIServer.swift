@@ -35,13 +35,16 @@ internal import Glibc
     private var listenerWatch: Watch?
     private var handoverWatch: Watch?
     private var connections: [ObjectIdentifier: FastCGIConnection] = [:]
+    /// What outlives its request, by number.
+    private var background: [Int: Task<Void, Never>] = [:]
+    private var backgroundCount = 0
     private var fullTimer: Timer?
     /// Somebody waited for a place when this full worker looked last.
     private var somebodyWaited = false
     private var isDraining = false
     private var drained: UnsafeContinuation<Void, Never>?
 
-    /// Requests that are being served, refused ones included.
+    /// Requests that are being served, refused ones included, and what of them goes on behind.
     package private(set) var inFlight = 0
 
     /// - Parameter serve: called as a task for every request; must end it by `finish` or `abort`.
@@ -101,6 +104,25 @@ internal import Glibc
 
     private func stopAll() {
         for connection in connections.values { connection.stop() }
+        for task in background.values { task.cancel() }
+    }
+
+    /// Runs `body` as a task that the drain waits for and, out of patience, cancels.
+    /// - Parameter counts: whether it takes a place among the requests in flight.
+    package func startBackground(
+        counts: Bool, _ body: @escaping @Sendable () async -> Void
+    ) -> Task<Void, Never> {
+        backgroundCount += 1
+        let number = backgroundCount
+        if counts { inFlight += 1 }
+        let task = EventLoop.spawn {
+            await body()
+            self.background[number] = nil
+            if counts { self.requestEnded() } else { self.endDrainIfDone() }
+        }
+        background[number] = task
+        if isFull { becomeFull() }
+        return task
     }
 
     // MARK: - New connections
@@ -193,7 +215,9 @@ internal import Glibc
         drained = nil
     }
 
-    private var isDrained: Bool { isDraining && connections.isEmpty && inFlight == 0 }
+    private var isDrained: Bool {
+        isDraining && connections.isEmpty && inFlight == 0 && background.isEmpty
+    }
 
     /// Gives away the connections without a request. Where the socket takes no more, the connection
     /// goes on being served, and another try follows.

@@ -17,11 +17,14 @@ package struct API: Sendable {
     let crossSite: CrossSite
     let refusals: RefusalRecorder
     let keyMasks: KeyMasks
+    let prompts: PromptRunner
+    let background: any Background
     let eventHealth = EventHealth()
     let unclosed = UnclosedEvents()
 
     package init(
         settings: Settings, store: any Store, events: any EventLog, upstream: any Upstream,
+        bus: any Bus, cache: any ContextCache, background: any Background,
         hasher: PasswordHasher, clock: any Clock, identifiers: any IdentifierSource, logger: Logger
     ) {
         self.settings = settings
@@ -36,10 +39,25 @@ package struct API: Sendable {
         crossSite = CrossSite(settings)
         keyMasks = KeyMasks(key: settings.apiKey)
         refusals = RefusalRecorder(events: events, clock: clock, identifiers: identifiers)
+        self.background = background
+        prompts = PromptRunner(
+            settings: settings, store: store, upstream: upstream, bus: bus, cache: cache,
+            clock: clock, keyMasks: keyMasks, logger: logger)
+    }
+
+    /// Looks for replies that were stopped or whose end is waited for. Called four times a second.
+    package func lookAtReplies() async {
+        await prompts.replies.look()
+    }
+
+    /// Tells subscribers of a message that was closed in the place of a dead process.
+    package func replyWasClosed(_ message: Message) {
+        prompts.announceEnd(of: message)
     }
 
     /// Does what falls due with time. Called once a second.
-    package func tick() {
+    package func tick() async {
+        await prompts.storeUnwritten()
         refusals.writeCount()
         if eventHealth.isWell {
             for event in unclosed.takeAll() { events.record(event) }

@@ -71,27 +71,12 @@ extension API {
         if tap.count > settings.maxBody {
             throw Failure(.tooLarge, "The body is larger than \(settings.maxBody) bytes.")
         }
-        switch error {
-        case .cancelled: return
-        case .connectTimeout, .firstByteTimeout, .idleTimeout, .callTimeout:
-            call.event.end = .timeout
-        case .cut: call.event.end = .upstreamCut
-        case .unreachable: call.event.end = .error
-        }
+        guard let told = error.told else { return }
+        call.event.end = error.eventEnd
         logger.warning(
             "upstream failed",
             metadata: ["request.id": "\(call.request.id)", "upstream.failure": "\(error)"])
-        switch error {
-        case .cancelled: return
-        case .connectTimeout:
-            throw Failure(.upstreamTimeout, "The upstream could not be reached in time.")
-        case .firstByteTimeout, .callTimeout:
-            throw Failure(.upstreamTimeout, "The upstream did not answer in time.")
-        case .idleTimeout:
-            throw Failure(.upstreamTimeout, "The upstream fell silent in the middle of its answer.")
-        case .cut: throw Failure(.upstreamError, "The upstream broke off its answer.")
-        case .unreachable: throw Failure(.upstreamError, "The upstream cannot be reached.")
-        }
+        throw told
     }
 
     /// Takes over into the row what is known of the request body.

@@ -95,6 +95,48 @@ struct Parameters: Sendable {
         throw .invalid(name, "The parameter \(name) is missing.")
     }
 
+    /// The id that the first given of `names` holds.
+    func id<Entity>(_ names: String...) throws(Failure) -> Identifier<Entity>? {
+        try text(anyOf: names).map { Identifier($0) }
+    }
+
+    /// As `id`, but its absence is a failure.
+    func requiredID<Entity>(_ names: String...) throws(Failure) -> Identifier<Entity> {
+        if let text = try text(anyOf: names), !text.isEmpty { return Identifier(text) }
+        let name = names.first ?? ""
+        throw .invalid(name, "The parameter \(name) is missing.")
+    }
+
+    /// A text of one line, up to `limit` characters, that is not empty; without the space around it.
+    func line(_ name: String, limit: Int) throws(Failure) -> String? {
+        guard let given = try text(name) else { return nil }
+        var line = given[...].drop(while: \.isWhitespace)
+        while line.last?.isWhitespace == true { line.removeLast() }
+        guard !line.isEmpty else { throw .invalid(name, "The parameter must not be empty.") }
+        guard line.unicodeScalars.count <= limit else {
+            throw .invalid(name, "The parameter has at most \(limit) characters.")
+        }
+        guard line.unicodeScalars.allSatisfy({ $0.properties.generalCategory != .control }) else {
+            throw .invalid(name, "The parameter must not contain control characters.")
+        }
+        return String(line)
+    }
+
+    /// Which part of a list is wanted.
+    func page() throws(Failure) -> Page {
+        let limit = try integer("limit") ?? Int64(Page.defaultLimit)
+        guard (1...Int64(Page.greatestLimit)).contains(limit) else {
+            throw .invalid("limit", "The parameter is from 1 to \(Page.greatestLimit).")
+        }
+        let (before, after) = (try text("before"), try text("after"))
+        switch (before, after) {
+        case (nil, nil): return Page(limit: Int(limit))
+        case (let id?, nil): return Page(limit: Int(limit), place: .before(id))
+        case (nil, let id?): return Page(limit: Int(limit), place: .after(id))
+        default: throw .invalid("before", "Give before or after, not both.")
+        }
+    }
+
     private func text(anyOf names: [String]) throws(Failure) -> String? {
         guard let (name, value) = first(of: names) else { return nil }
         switch value {

@@ -34,6 +34,23 @@ enum Router {
     private static let read = ["GET", "HEAD", "POST"]
 
     static let routes: [Route] = [
+        Route("/chat/create", post) { try await $0.createChat($1) },
+        Route("/chat/read", read) { try await $0.readChat($1) },
+        Route("/chat/update", post) { try await $0.updateChat($1) },
+        Route("/chat/delete", post) { try await $0.deleteChat($1) },
+        Route("/chat/prompt", post) { try await $0.prompt($1) },
+        Route("/chat/stop", post) { try await $0.stopReply($1) },
+        Route("/chat/index", read) { try await $0.indexChats($1) },
+        Route("/chat/user/add", post) { try await $0.addChatUser($1) },
+        Route("/chat/user/remove", post) { try await $0.removeChatUser($1) },
+        Route("/group/create", post) { try await $0.createGroup($1) },
+        Route("/group/delete", post) { try await $0.deleteGroup($1) },
+        Route("/group/read", read) { try await $0.readGroup($1) },
+        Route("/group/update", post) { try await $0.updateGroup($1) },
+        Route("/group/index", read) { try await $0.indexGroups($1) },
+        Route("/group/members", read) { try await $0.indexMembers($1) },
+        Route("/group/members/add", post) { try await $0.addMembers($1) },
+        Route("/group/members/remove", post) { try await $0.removeMembers($1) },
         Route("/user/signup", post, .open) { try await $0.signup($1) },
         Route("/user/login", post, .open) { try await $0.login($1) },
         Route("/user/logout", read, .logout) { try await $0.logout($1) },
@@ -45,6 +62,9 @@ enum Router {
 
     /// Everything below this is passed on to the upstream.
     private static let forwarded = "/v1/"
+
+    /// Where prompts are answered, by the upstream's paths.
+    static let chatCompletions = "/v1/chat/completions"
 
     /// Names below this may hold a slash, which must then be escaped.
     static let models = "/v1/models/"

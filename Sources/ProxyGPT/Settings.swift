@@ -34,6 +34,9 @@ package struct Settings: Sendable {
 
     package typealias Milliseconds = Int64
 
+    /// The model's name for the upstream.
+    package func resolved(model: String) -> String { modelAliases[model] ?? model }
+
     /// The SQLite database.
     package var databaseFile: String { stateDirectory + "/proxy.db" }
 

@@ -36,7 +36,8 @@ extension SQLStore {
         let order: SQL = page.isForward ? "ASC" : "DESC"
         let count = page.limit + 1
         let ofGroup: SQL = group.map { "AND chats.group_id = \($0)" } ?? ""
-        let own: SQL = group == nil
+        let own: SQL =
+            group == nil
             ? """
             UNION SELECT id FROM (
                 SELECT id, seq FROM chats

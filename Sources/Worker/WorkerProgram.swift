@@ -68,17 +68,23 @@ struct WorkerProgram {
         let storage = try SQLStorage.open(
             file: settings.databaseFile, process: ProcessIdentity.current(id: identifiers.next()),
             clock: clock, eventDays: settings.eventDays, logger: logger)
-        try await storage.lease.start()
+        let background = ServerBackground()
         let api = API(
             settings: settings, store: storage.store, events: storage.events,
-            upstream: CurlUpstream(upstreamConfiguration()), hasher: try PasswordHasher(),
+            upstream: CurlUpstream(upstreamConfiguration()), bus: NoBus(),
+            cache: MemoryContextCache(), background: background, hasher: try PasswordHasher(),
             clock: clock, identifiers: identifiers, logger: logger)
+        storage.lease.replyWasClosed = { api.replyWasClosed($0) }
+        try await storage.lease.start()
         let server = try FastCGIServer(sockets()) { request in
             let exchange = FastCGIExchange(request)
             await api.serve(exchange.takeRequest(), to: exchange)
         }
+        background.server = server
         let signals = try Signals([SIGTERM, SIGINT]) { self.received($0) }
-        let ticker = tick(api)
+        let tickers = [
+            tick(every: 1000) { await api.tick() }, tick(every: 250) { await api.lookAtReplies() },
+        ]
         try server.start()
         logger.info("worker ready", metadata: ["process.id": "\(getpid())"])
         notify("READY=1")
@@ -86,8 +92,8 @@ struct WorkerProgram {
         notify("STOPPING=1")
         logger.info("worker draining", metadata: ["requests.in_flight": "\(server.inFlight)"])
         await server.drain(milliseconds: settings.drainTimeout)
-        ticker.cancel()
-        api.tick()
+        for ticker in tickers { ticker.cancel() }
+        await api.tick()
         await storage.close()
         withExtendedLifetime(signals) {}
         logger.info("worker stopped")
@@ -101,11 +107,13 @@ struct WorkerProgram {
         stopping = nil
     }
 
-    private func tick(_ api: API) -> Task<Void, Never> {
+    private func tick(
+        every milliseconds: Int64, _ action: @escaping @EventLoop () async -> Void
+    ) -> Task<Void, Never> {
         EventLoop.spawn {
             while !Task.isCancelled {
-                await EventLoop.sleep(milliseconds: 1000)
-                api.tick()
+                await EventLoop.sleep(milliseconds: milliseconds)
+                await action()
             }
         }
     }
@@ -135,6 +143,21 @@ struct WorkerProgram {
             try Sockets.sendDatagram(Array(state.utf8), toPath: path)
         } catch {
             logger.warning("service manager not notified", metadata: ["error": "\(error)"])
+        }
+    }
+}
+
+/// What outlives its request runs beside the server's requests. The API is there before its server.
+@EventLoop private final class ServerBackground: Background {
+    weak var server: FastCGIServer?
+
+    nonisolated init() {}
+
+    nonisolated func start(
+        counts: Bool, _ body: @escaping @Sendable () async -> Void
+    ) -> Task<Void, Never> {
+        EventLoop.assumeIsolated {
+            server?.startBackground(counts: counts, body) ?? EventLoop.spawn { await body() }
         }
     }
 }

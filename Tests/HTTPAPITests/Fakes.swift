@@ -1,3 +1,4 @@
+import EventLoop
 import HTTPAPI
 import ProxyGPT
 import Synchronization
@@ -240,5 +241,25 @@ final class ScriptedUpstream: Upstream {
         }
 
         func cancel() async { journal.note("cancel") }
+    }
+}
+
+/// A bus that keeps what it is given.
+final class RecordingBus: Bus {
+    private let state = Mutex<[StreamFrame]>([])
+
+    var frames: [StreamFrame] { state.withLock { $0 } }
+
+    func publish(_ frame: StreamFrame) {
+        state.withLock { $0.append(frame) }
+    }
+}
+
+/// Runs what outlives its request on the loop, as the worker does.
+struct TaskBackground: Background {
+    func start(
+        counts: Bool, _ body: @escaping @Sendable () async -> Void
+    ) -> Task<Void, Never> {
+        EventLoop.spawn { await body() }
     }
 }

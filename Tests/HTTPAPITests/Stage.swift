@@ -15,9 +15,11 @@ final class Stage: Sendable {
     let clock = ManualClock()
     let events: ControlledEvents
     let upstream: ScriptedUpstream
+    let bus = RecordingBus()
+    let cache = MemoryContextCache()
     let log = LogLines()
     let api: API
-    private let storage: SQLStorage
+    let storage: SQLStorage
     private let directory: String
 
     init(_ settings: [String: String] = [:]) throws {
@@ -37,7 +39,8 @@ final class Stage: Sendable {
         api = API(
             settings: try Settings(
                 values: settings.merging(["API_KEY": Self.key]) { given, _ in given }),
-            store: storage.store, events: events, upstream: upstream,
+            store: storage.store, events: events, upstream: upstream, bus: bus,
+            cache: cache, background: TaskBackground(),
             hasher: try PasswordHasher(cost: .init(logarithm: 4, blockSize: 1, parallelism: 1)),
             clock: clock, identifiers: identifiers, logger: logger)
     }

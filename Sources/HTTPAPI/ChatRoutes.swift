@@ -1,0 +1,108 @@
+internal import ProxyGPT
+
+extension API {
+    /// `/chat/create`.
+    func createChat(_ call: Call) async throws -> Response {
+        let caller = try call.authenticated()
+        let parameters = try call.given()
+        let now = clock.now()
+        let chat = Chat(
+            id: Chat.ID(identifiers.next()),
+            name: try chatName(parameters) ?? Chat.defaultName,
+            model: try model(parameters) ?? settings.defaultModel, userID: caller.user.id,
+            groupID: try parameters.id("group_id"), createdAt: now, updatedAt: now)
+        call.event.chatID = chat.id.text
+        call.event.groupID = chat.groupID?.text
+        try await store.create(chat)
+        return Response(json: chat.view)
+    }
+
+    /// `/chat/read`: the chat, who is in it, and a page of its messages.
+    func readChat(_ call: Call) async throws -> Response {
+        let parameters = try call.given()
+        let chat = try await openChat(call).chat
+        let page = try parameters.page()
+        let users = try await store.users(of: chat.id)
+        let messages = try await store.messages(of: chat.id, page)
+        return Response(json: [
+            "chat": chat.view, "users": .array(users.map(\.publicView)),
+            "messages": .array(messages.elements.map(\.view)),
+            "has_more": .boolean(messages.hasMore),
+        ])
+    }
+
+    /// `/chat/index`: the chats of one's own, those one was added to, and those of one's groups.
+    func indexChats(_ call: Call) async throws -> Response {
+        let caller = try call.authenticated()
+        let parameters = try call.given()
+        let chats = try await store.chats(
+            of: caller.user.id, in: try parameters.id("group_id"), try parameters.page())
+        return Response(json: chats.view("chats", \.view))
+    }
+
+    /// `/chat/update`: what is absent stays.
+    func updateChat(_ call: Call) async throws -> Response {
+        let caller = try call.authenticated()
+        let parameters = try call.given()
+        let id = try chatID(call)
+        let change = ChatChange(name: try chatName(parameters), model: try model(parameters))
+        let chat = try await store.update(id, change, by: caller.user.id, now: clock.now())
+        return Response(json: chat.view)
+    }
+
+    /// `/chat/delete`.
+    func deleteChat(_ call: Call) async throws -> Response {
+        let caller = try call.authenticated()
+        try await store.deleteChat(try chatID(call), by: caller.user.id, now: clock.now())
+        return Response(json: [:])
+    }
+
+    /// `/chat/user/add`.
+    func addChatUser(_ call: Call) async throws -> Response {
+        let caller = try call.authenticated()
+        try await store.addUser(
+            try userReference(call), to: try chatID(call), by: caller.user.id, now: clock.now())
+        return Response(json: [:])
+    }
+
+    /// `/chat/user/remove`.
+    func removeChatUser(_ call: Call) async throws -> Response {
+        let caller = try call.authenticated()
+        try await store.removeUser(
+            try userReference(call), from: try chatID(call), by: caller.user.id,
+            now: clock.now())
+        return Response(json: [:])
+    }
+
+    // MARK: - Parameters
+
+    /// The chat that the request names, noted in its event.
+    func chatID(_ call: Call) throws(Failure) -> Chat.ID {
+        let id: Chat.ID = try call.given().requiredID("id", "chat_id")
+        call.event.chatID = id.text
+        return id
+    }
+
+    /// The chat that the request names, if the caller may see it.
+    func openChat(_ call: Call) async throws -> ChatAccess {
+        let caller = try call.authenticated()
+        let id = try chatID(call)
+        guard let access = try await store.access(to: id, of: caller.user.id) else {
+            throw Failure.notFound("chat")
+        }
+        call.event.groupID = access.chat.groupID?.text
+        return access
+    }
+
+    private func userReference(_ call: Call) throws(Failure) -> UserReference {
+        UserReference(try call.given().requiredText("user_id", "username"))
+    }
+
+    private func chatName(_ parameters: Parameters) throws(Failure) -> String? {
+        try parameters.line("name", limit: Group.nameLimit)
+    }
+
+    private func model(_ parameters: Parameters) throws(Failure) -> String? {
+        try parameters.line("model", limit: 200)
+    }
+}

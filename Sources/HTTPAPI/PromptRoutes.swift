@@ -1,0 +1,205 @@
+internal import ProxyGPT
+
+extension API {
+    /// `/chat/prompt`: stores the prompt and answers with the reply, or at once with `stream`.
+    func prompt(_ call: Call) async throws -> Response {
+        let caller = try call.authenticated()
+        let parameters = try call.given()
+        let isStreamed = try parameters.boolean("stream") ?? false
+        let isOffRecord = try parameters.boolean("otr") ?? false
+        let contextLimit = try contextLimit(parameters)
+        let new = NewMessage(
+            id: Message.ID(identifiers.next()), chatID: try chatID(call), userID: caller.user.id,
+            prompt: try promptText(parameters), isOffRecord: isOffRecord,
+            state: isOffRecord ? .done : isStreamed ? .streaming : .pending,
+            idempotencyKey: try idempotencyKey(call.request), createdAt: clock.now())
+        let stored = try await store.begin(
+            new, limit: settings.maxRepliesPerUser, model: { settings.resolved(model: $0) })
+        switch stored {
+        case .known(let message):
+            note(message, in: call)
+            return try await answer(known: message, isStreamed: isStreamed, call)
+        case .new(let message, let contextVersion):
+            note(message, in: call)
+            if isOffRecord {
+                prompts.announceEnd(of: message)
+                return Response(message)
+            }
+            let reply = PendingReply(
+                message: message, contextVersion: contextVersion, contextLimit: contextLimit)
+            return isStreamed
+                ? try await start(reply, call) : try await awaitReply(reply, call)
+        }
+    }
+
+    /// `/chat/stop`: ends a running reply, and answers with the message when it has ended.
+    func stopReply(_ call: Call) async throws -> Response {
+        let caller = try call.authenticated()
+        let id: Message.ID = try call.given().requiredID("message_id")
+        let chat = try chatID(call)
+        let message = try await store.requestStop(of: id, in: chat, by: caller.user.id)
+        if message.state.isRunning {
+            // Two looks reach any worker that lives; then the message is shown as it stands.
+            await prompts.replies.awaitEnd(of: id, in: chat, looks: 12)
+        }
+        guard let message = try await store.message(id, in: chat) else {
+            throw Failure.notFound("chat")
+        }
+        return Response(message)
+    }
+
+    // MARK: - Replies
+
+    /// A stored prompt whose reply is to be run.
+    private struct PendingReply: Sendable {
+        let message: Message
+        let contextVersion: Int64
+        let contextLimit: Int
+    }
+
+    private func run(_ reply: PendingReply) async -> ReplyOutcome {
+        await prompts.run(
+            reply.message, contextVersion: reply.contextVersion,
+            contextLimit: reply.contextLimit)
+    }
+
+    /// Runs a reply to its end, whether the client stays for it or not.
+    private func awaitReply(_ reply: PendingReply, _ call: Call) async throws -> Response {
+        events.open(call.event)
+        let outcome = await withUnsafeContinuation { continuation in
+            let task = background.start(counts: false) {
+                continuation.resume(returning: await run(reply))
+            }
+            prompts.replies.began(reply.message.id, task)
+        }
+        note(outcome, in: &call.event)
+        if Task.isCancelled { throw ClientGone() }
+        switch outcome.end {
+        case .gone: throw Failure.notFound("chat")
+        case .unstored:
+            throw Failure(.unavailable, "Nothing can be stored just now.", retryAfter: 5)
+        case .stored(let message):
+            if message.state == .failed {
+                throw message.failure?.failure ?? Failure.hidden
+            }
+            return Response(message)
+        }
+    }
+
+    /// Answers at once and runs the reply as a task of its own, with an event row of its own.
+    private func start(_ reply: PendingReply, _ call: Call) async throws -> Response {
+        var event = call.event
+        event = Event(
+            id: Event.ID(identifiers.next()), timestamp: clock.now(), kind: .reply,
+            requestID: event.requestID, clientAddress: event.clientAddress, method: event.method,
+            path: event.path)
+        event.userID = call.event.userID
+        event.chatID = call.event.chatID
+        event.groupID = call.event.groupID
+        event.model = call.event.model
+        events.open(event)
+        let startedAt = clock.monotonicMicroseconds()
+        let task = background.start(counts: true) { [event] in
+            let outcome = await run(reply)
+            await close(event, with: outcome, startedAt: startedAt)
+        }
+        prompts.replies.began(reply.message.id, task)
+        // What costs money is recorded before anybody is told of it.
+        do {
+            try await events.opened(event.id)
+        } catch {
+            eventHealth.note(isWell: false)
+        }
+        return Response(reply.message)
+    }
+
+    private func close(_ event: Event, with outcome: ReplyOutcome, startedAt: Int64) async {
+        var event = event
+        note(outcome, in: &event)
+        event.end = outcome.eventEnd
+        event.durationMicroseconds = clock.monotonicMicroseconds() - startedAt
+        do {
+            try await events.close(event)
+        } catch {
+            eventHealth.note(isWell: false)
+            unclosed.keep(event)
+        }
+    }
+
+    /// Answers a prompt that came before, with the reply that it got or is getting.
+    private func answer(
+        known message: Message, isStreamed: Bool, _ call: Call
+    ) async throws -> Response {
+        var message = message
+        if message.state.isRunning && !isStreamed {
+            await prompts.replies.awaitEnd(of: message.id, in: message.chatID, looks: .max)
+            if Task.isCancelled { throw ClientGone() }
+            guard let ended = try await store.message(message.id, in: message.chatID) else {
+                throw Failure.notFound("chat")
+            }
+            message = ended
+        }
+        if message.state == .failed { throw message.failure?.failure ?? Failure.hidden }
+        return Response(message)
+    }
+
+    private func note(_ message: Message, in call: Call) {
+        call.event.chatID = message.chatID.text
+        call.event.groupID = message.groupID?.text
+        if !message.isOffRecord { call.event.model = message.model }
+    }
+
+    private func note(_ outcome: ReplyOutcome, in event: inout Event) {
+        event.upstreamStatus = outcome.upstreamStatus
+        event.upstreamMicroseconds = outcome.upstreamMicroseconds
+        event.upstreamRequestID = outcome.upstreamRequestID
+        event.promptTokens = outcome.usage?.promptTokens
+        event.completionTokens = outcome.usage?.completionTokens
+        if event.kind == .reply { event.bytesOut = outcome.bytesOut }
+        if outcome.eventEnd != .done { event.end = outcome.eventEnd }
+    }
+
+    // MARK: - Parameters
+
+    private func promptText(_ parameters: Parameters) throws(Failure) -> String {
+        let prompt = try parameters.requiredText("prompt")
+        guard !prompt.isEmpty else { throw .invalid("prompt", "A prompt must not be empty.") }
+        guard prompt.utf8.count <= Message.promptLimit else {
+            throw Failure(
+                .tooLarge, "A prompt has at most \(Message.promptLimit) bytes.",
+                parameter: "prompt")
+        }
+        guard !prompt.utf8.contains(0) else {
+            throw .invalid("prompt", "A prompt must not contain null characters.")
+        }
+        return prompt
+    }
+
+    private func contextLimit(_ parameters: Parameters) throws(Failure) -> Int {
+        guard let limit = try parameters.integer("context") else { return settings.contextMessages }
+        guard (0...Int64(ContextWindow.greatestLimit)).contains(limit) else {
+            throw .invalid(
+                "context", "The parameter is from 0 to \(ContextWindow.greatestLimit).")
+        }
+        return Int(limit)
+    }
+
+    private func idempotencyKey(_ request: Request) throws(Failure) -> String? {
+        let keys = request.values(of: "Idempotency-Key")
+        guard let key = keys.first else { return nil }
+        guard keys.count == 1, (1...255).contains(key.utf8.count),
+            key.utf8.allSatisfy({ $0 > 0x20 && $0 < 0x7F })
+        else {
+            throw .invalid(
+                "Idempotency-Key", "The key has 1 to 255 printing ASCII characters.")
+        }
+        return key
+    }
+}
+
+extension Response {
+    /// The answer to a prompt.
+    fileprivate init(_ message: Message) {
+        self.init(json: ["message": message.view, "reply": .string(message.reply)])
+    }
+}

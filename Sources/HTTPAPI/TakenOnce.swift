@@ -1,0 +1,17 @@
+internal import Synchronization
+
+/// Holds a value until somebody takes it.
+final class TakenOnce<Value: Sendable>: Sendable {
+    private let value: Mutex<Value?>
+
+    init(_ value: Value) {
+        self.value = Mutex(value)
+    }
+
+    func take() -> Value? {
+        value.withLock { value in
+            defer { value = nil }
+            return value
+        }
+    }
+}

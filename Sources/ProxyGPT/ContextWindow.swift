@@ -1,0 +1,132 @@
+/// One entry of what is sent to a model.
+package struct Turn: Sendable, Equatable {
+    package enum Role: String, Sendable {
+        case user
+        case assistant
+    }
+
+    package let role: Role
+    package let content: String
+
+    package init(_ role: Role, _ content: String) {
+        self.role = role
+        self.content = content
+    }
+}
+
+/// The newest messages of a chat that a model is told of, as of one version of the chat's context.
+///
+/// Messages are in order; a gap is never between them, only before the first. Off the record,
+/// failed, running and empty ones are left out by whoever makes the window.
+package struct ContextWindow: Sendable, Equatable {
+    /// What a message contributes.
+    package struct Entry: Sendable, Equatable {
+        package let seq: Int64
+        package let prompt: String
+        package let reply: String
+        package let tokens: Int
+
+        package init(_ message: Message) {
+            seq = message.seq
+            prompt = message.prompt
+            reply = message.reply
+            tokens =
+                TokenEstimate.tokens(in: prompt) + TokenEstimate.tokens(in: reply)
+                + 2 * TokenEstimate.perTurn
+        }
+
+        /// Bytes in memory, roughly.
+        package var size: Int { prompt.utf8.count + reply.utf8.count + 96 }
+    }
+
+    /// `chats.context_version` when the window was what the store says.
+    package private(set) var version: Int64
+    /// Oldest first.
+    package private(set) var entries: [Entry]
+    /// No older message fits, or there is none: a greater number of messages brings no more.
+    package private(set) var isExhausted: Bool
+    private let budget: Int
+    private var tokens: Int
+
+    /// - Parameters:
+    ///   - messages: the newest ones that count, newest first.
+    ///   - limit: how many of them were asked for.
+    ///   - budget: how many tokens there may be.
+    package init(version: Int64, newestFirst messages: [Message], limit: Int, budget: Int) {
+        self.version = version
+        self.budget = budget
+        entries = []
+        tokens = 0
+        isExhausted = messages.count < limit
+        for message in messages {
+            let entry = Entry(message)
+            guard tokens + entry.tokens <= budget else {
+                isExhausted = true
+                break
+            }
+            entries.append(entry)
+            tokens += entry.tokens
+        }
+        entries.reverse()
+    }
+
+    /// Whether the newest `limit` messages can be told from this window.
+    package func covers(_ limit: Int) -> Bool {
+        isExhausted || entries.count >= limit
+    }
+
+    /// The newest `limit` messages as turns, oldest first.
+    package func turns(_ limit: Int) -> [Turn] {
+        entries.suffix(max(0, limit)).flatMap { entry in
+            [Turn(.user, entry.prompt), Turn(.assistant, entry.reply)]
+        }
+    }
+
+    /// The window after the end of one more message, which made the context `version`; nil when other
+    /// changes lie between, so that the store must be asked.
+    package func adding(_ message: Message, version: Int64) -> ContextWindow? {
+        guard version == self.version + 1 else { return nil }
+        var window = self
+        window.version = version
+        guard message.countsAsContext else { return window }
+        let entry = Entry(message)
+        // Replies end in any order; their places are those of their prompts.
+        let place = entries.lastIndex { $0.seq <= entry.seq }.map { $0 + 1 } ?? 0
+        // Before the first there may be others, unless the window reaches back to the beginning.
+        guard place > 0 || entries.isEmpty else { return nil }
+        guard place == 0 || entries[place - 1].seq != entry.seq else { return window }
+        window.entries.insert(entry, at: place)
+        window.tokens += entry.tokens
+        window.trim()
+        return window
+    }
+
+    /// Drops the oldest until the rest fits the budget and the greatest window that anybody may ask for.
+    private mutating func trim() {
+        var dropped = 0
+        while tokens > budget, dropped < entries.count {
+            tokens -= entries[dropped].tokens
+            dropped += 1
+            isExhausted = true
+        }
+        while entries.count - dropped > Self.greatestLimit {
+            tokens -= entries[dropped].tokens
+            dropped += 1
+            isExhausted = false
+        }
+        entries.removeFirst(dropped)
+    }
+
+    /// How many messages a request may ask for.
+    package static let greatestLimit = 1000
+
+    /// Bytes in memory, roughly.
+    package var size: Int { entries.reduce(128) { $0 + $1.size } }
+}
+
+extension Message {
+    /// Whether models are told of the message in later prompts.
+    package var countsAsContext: Bool {
+        !isOffRecord && (state == .done || state == .stopped) && !reply.isEmpty
+    }
+}
