@@ -128,6 +128,14 @@ final class SQLiteConnection {
         return (pages, copied)
     }
 
+    /// The sum of `SQLiteStatement.takeCost` over all statements.
+    func takeCost() -> (steps: Int, scanned: Int) {
+        statements.values.reduce((0, 0)) { sum, statement in
+            let cost = statement.takeCost()
+            return (sum.0 + cost.steps, sum.1 + cost.scanned)
+        }
+    }
+
     private func statement(_ text: String) throws(DatabaseError) -> SQLiteStatement {
         if let statement = statements[text] { return statement }
         // Statements are written in the code; lists of different lengths alone make them many.

@@ -72,6 +72,15 @@ final class SQLiteStatement {
         }
     }
 
+    /// What the statement has cost since the last time this was asked (sqlite3_stmt_status):
+    /// instructions of SQLite's machine, and steps of scans that no index helped.
+    func takeCost() -> (steps: Int, scanned: Int) {
+        (
+            Int(sqlite3_stmt_status(handle, SQLITE_STMTSTATUS_VM_STEP, 1)),
+            Int(sqlite3_stmt_status(handle, SQLITE_STMTSTATUS_FULLSCAN_STEP, 1))
+        )
+    }
+
     /// Lets go of the snapshot and of what was bound.
     func reset() {
         // The code is that of the last step, which has been thrown already.
