@@ -14,6 +14,14 @@ final class SQLiteConnection {
         case reader, writer
     }
 
+    /// What a power failure may take.
+    enum Durability: String {
+        /// Nothing that is committed.
+        case full = "FULL"
+        /// The newest commits; what is left is whole.
+        case normal = "NORMAL"
+    }
+
     /// Where the WAL hook leaves its number; the hook holds its address.
     private final class Gauge {
         var pages: Int32 = 0
@@ -23,7 +31,9 @@ final class SQLiteConnection {
     private let gauge = Gauge()
     private var statements: [String: SQLiteStatement] = [:]
 
-    init(file: String, role: Role) throws(DatabaseError) {
+    init(
+        file: String, role: Role, durability: Durability = .full
+    ) throws(DatabaseError) {
         var handle: OpaquePointer?
         // Without SQLITE_OPEN_CREATE: the file is there already, with the mode it should have.
         let flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX
@@ -53,7 +63,7 @@ final class SQLiteConnection {
             guard mode == .text("wal") else {
                 throw DatabaseError(.inputOutput, "the file system allows no WAL", during: file)
             }
-            try run("PRAGMA synchronous = FULL")
+            try run("PRAGMA synchronous = \(durability.rawValue)")
         case .reader:
             try run("PRAGMA query_only = ON")
         }
