@@ -62,7 +62,9 @@ package import ProxyGPT
 
     // MARK: - Live
 
-    @EventLoop package func start(_ deliver: @escaping @Sendable ([LoggedFrame]) -> Void) async throws {
+    @EventLoop package func start(_ deliver: @escaping @Sendable ([LoggedFrame]) -> Void)
+        async throws
+    {
         guard self.deliver == nil else { return }
         let state = try reading { try $0.readState() }
         epoch = state.epoch
@@ -136,7 +138,9 @@ package import ProxyGPT
         return FrameID(epoch: state.epoch, sequence: state.head)
     }
 
-    @EventLoop package func frames(of chat: Chat.ID, after id: FrameID) async throws -> [LoggedFrame]? {
+    @EventLoop package func frames(of chat: Chat.ID, after id: FrameID) async throws
+        -> [LoggedFrame]?
+    {
         try reading { try $0.frames(of: chat, after: id, limit: Self.historyLimit) }
     }
 

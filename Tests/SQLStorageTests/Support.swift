@@ -99,8 +99,12 @@ final class Obstacle {
     private let descriptor: Int32
     private let inode: UInt64
 
-    init(_ place: Place) throws {
-        descriptor = Glibc.open(place.file + ".wal.lock", O_RDWR | O_CLOEXEC)
+    convenience init(_ place: Place) throws {
+        try self.init(lock: place.file + ".wal.lock")
+    }
+
+    init(lock: String) throws {
+        descriptor = Glibc.open(lock, O_RDWR | O_CLOEXEC)
         guard descriptor >= 0, flock(descriptor, LOCK_EX) == 0 else { throw SystemError("flock") }
         var status = stat()
         fstat(descriptor, &status)
