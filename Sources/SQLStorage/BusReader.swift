@@ -46,7 +46,10 @@ final class BusReader {
         trimmedChat = try connection.prepare("SELECT seq FROM trimmed_chats WHERE chat_id = ?1")
         running = try connection.prepare(
             """
-            SELECT \(columns) FROM frames WHERE message_id IN (
+            SELECT \(columns) FROM frames
+            WHERE chat_id = ?1 AND seq >= (
+                SELECT MIN(first_seq) FROM messages WHERE chat_id = ?1 AND ended_at IS NULL)
+            AND message_id IN (
                 SELECT id FROM messages WHERE chat_id = ?1 AND ended_at IS NULL)
             ORDER BY seq
             """)

@@ -58,8 +58,12 @@ final class BusStatements {
         self.connection = connection
         lookUp = try connection.prepare("SELECT ended_at FROM messages WHERE id = ?1")
         beginning = try connection.prepare(
-            "INSERT INTO messages (id, chat_id, begun_at, ended_at) VALUES (?1, ?2, ?3, ?4)")
-        ending = try connection.prepare("UPDATE messages SET ended_at = ?2 WHERE id = ?1")
+            """
+            INSERT INTO messages (id, chat_id, first_seq, begun_at, ended_at, last_seq)
+            VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+            """)
+        ending = try connection.prepare(
+            "UPDATE messages SET ended_at = ?2, last_seq = ?3 WHERE id = ?1")
         insertion = try connection.prepare(
             """
             INSERT INTO frames (chat_id, message_id, user_id, kind, text, prompt, created_at)
@@ -67,51 +71,67 @@ final class BusStatements {
             """)
     }
 
+    private enum Stage {
+        case unknown, running, ended
+    }
+
     /// Appends rows to the log. What comes after a message's end is passed over: a process that was
     /// only paused goes on with a reply that others have ended.
     func insert(_ rows: [BusRow], at time: Int64) throws(DatabaseError) {
         for row in rows {
-            guard try note(row.frame, at: time) else { continue }
             let frame = row.frame
-            defer { insertion.reset() }
-            insertion.bind(frame.chatID.text, at: 1)
-            insertion.bind(frame.messageID.text, at: 2)
-            insertion.bind(frame.userID.text, at: 3)
-            switch frame.content {
-            case .words(let text, let prompt):
-                insertion.bind(BusKind.words, at: 4)
-                insertion.bind(text, at: 5)
-                if let prompt { insertion.bind(prompt, at: 6) }
-            case .ended:
-                insertion.bind(BusKind.ended, at: 4)
-                insertion.bind("", at: 5)
+            let stage = try stage(of: frame.messageID)
+            if stage == .ended { continue }
+            try insert(frame, at: time)
+            let seq = connection.lastInsertedRow
+            if stage == .unknown {
+                try begin(frame, seq, at: time)
+            } else if frame.isEnd {
+                defer { ending.reset() }
+                ending.bind(frame.messageID.text, at: 1)
+                ending.bind(time, at: 2)
+                ending.bind(seq, at: 3)
+                _ = try ending.step()
             }
-            insertion.bind(time, at: 7)
-            _ = try insertion.step()
         }
     }
 
-    /// Notes that the message begins or ends; false when it has ended before.
-    private func note(_ frame: StreamFrame, at time: Int64) throws(DatabaseError) -> Bool {
+    private func stage(of message: Message.ID) throws(DatabaseError) -> Stage {
         defer { lookUp.reset() }
-        lookUp.bind(frame.messageID.text, at: 1)
-        guard try lookUp.step() else {
-            defer { beginning.reset() }
-            beginning.bind(frame.messageID.text, at: 1)
-            beginning.bind(frame.chatID.text, at: 2)
-            beginning.bind(time, at: 3)
-            if frame.isEnd { beginning.bind(time, at: 4) }
-            _ = try beginning.step()
-            return true
-        }
-        guard lookUp.isNull(at: 0) else { return false }
+        lookUp.bind(message.text, at: 1)
+        guard try lookUp.step() else { return .unknown }
+        return lookUp.isNull(at: 0) ? .running : .ended
+    }
+
+    private func begin(_ frame: StreamFrame, _ seq: Int64, at time: Int64) throws(DatabaseError) {
+        defer { beginning.reset() }
+        beginning.bind(frame.messageID.text, at: 1)
+        beginning.bind(frame.chatID.text, at: 2)
+        beginning.bind(seq, at: 3)
+        beginning.bind(time, at: 4)
         if frame.isEnd {
-            defer { ending.reset() }
-            ending.bind(frame.messageID.text, at: 1)
-            ending.bind(time, at: 2)
-            _ = try ending.step()
+            beginning.bind(time, at: 5)
+            beginning.bind(seq, at: 6)
         }
-        return true
+        _ = try beginning.step()
+    }
+
+    private func insert(_ frame: StreamFrame, at time: Int64) throws(DatabaseError) {
+        defer { insertion.reset() }
+        insertion.bind(frame.chatID.text, at: 1)
+        insertion.bind(frame.messageID.text, at: 2)
+        insertion.bind(frame.userID.text, at: 3)
+        switch frame.content {
+        case .words(let text, let prompt):
+            insertion.bind(BusKind.words, at: 4)
+            insertion.bind(text, at: 5)
+            if let prompt { insertion.bind(prompt, at: 6) }
+        case .ended:
+            insertion.bind(BusKind.ended, at: 4)
+            insertion.bind("", at: 5)
+        }
+        insertion.bind(time, at: 7)
+        _ = try insertion.step()
     }
 
     // MARK: - Trimming
@@ -130,7 +150,7 @@ final class BusStatements {
     func trim(at now: Int64, limit: Int64) throws -> Bool {
         var left = limit
         for row in try oldMessages(at: now, limit: limit) {
-            left -= try trim(row.id("id"), of: row.id("chat_id"), at: now, limit: left)
+            left -= try trim(row, at: now, limit: left)
             if left <= 0 { return false }
         }
         try forgetChats(before: now - Self.memory, limit: limit)
@@ -138,32 +158,37 @@ final class BusStatements {
     }
 
     private func oldMessages(at now: Int64, limit: Int64) throws -> [Row] {
-        try connection.query(
+        let largest = Int64.max
+        return try connection.query(
             """
             SELECT * FROM (
-                SELECT id, chat_id FROM messages WHERE ended_at <= \(now - Self.lifetime)
-                ORDER BY ended_at LIMIT \(limit))
+                SELECT id, chat_id, first_seq, last_seq FROM messages
+                WHERE ended_at <= \(now - Self.lifetime) ORDER BY ended_at LIMIT \(limit))
             UNION ALL
-            SELECT id, chat_id FROM messages
+            SELECT id, chat_id, first_seq, \(largest) FROM messages
             WHERE ended_at IS NULL AND begun_at <= \(now - Self.patience) AND COALESCE((
-                SELECT created_at FROM frames WHERE message_id = messages.id
+                SELECT created_at FROM frames
+                WHERE chat_id = messages.chat_id AND seq >= first_seq AND message_id = messages.id
                 ORDER BY seq DESC LIMIT 1), 0) <= \(now - Self.patience)
             """)
     }
 
     /// Deletes the oldest frames of a message, and its row when none are left. Returns how many.
-    private func trim(
-        _ message: Message.ID, of chat: Chat.ID, at now: Int64, limit: Int64
-    ) throws -> Int64 {
+    private func trim(_ row: Row, at now: Int64, limit: Int64) throws -> Int64 {
+        let message = try row.text("id")
+        let chat = try row.text("chat_id")
+        let ofMessage: SQL = """
+            chat_id = \(chat) AND message_id = \(message)
+            AND seq BETWEEN \(try row.integer("first_seq")) AND \(try row.integer("last_seq"))
+            """
         let rows = try connection.query(
             """
             SELECT COUNT(*) AS count, COALESCE(MAX(seq), 0) AS seq FROM (
-                SELECT seq FROM frames WHERE message_id = \(message) ORDER BY seq LIMIT \(limit))
+                SELECT seq FROM frames WHERE \(ofMessage) ORDER BY seq LIMIT \(limit))
             """)
         let count = try rows.first?.integer("count") ?? 0
         let newest = try rows.first?.integer("seq") ?? 0
-        _ = try connection.execute(
-            "DELETE FROM frames WHERE message_id = \(message) AND seq <= \(newest)")
+        _ = try connection.execute("DELETE FROM frames WHERE \(ofMessage) AND seq <= \(newest)")
         if count < limit {
             _ = try connection.execute("DELETE FROM messages WHERE id = \(message)")
         }

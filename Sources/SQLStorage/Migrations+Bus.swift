@@ -35,12 +35,14 @@ enum BusMigrations {
             )\(dialect.large)
             """,
             "CREATE INDEX frames_of_chat ON frames (chat_id)",
-            "CREATE INDEX frames_of_message ON frames (message_id)",
-            // The messages that have frames.
+            // The messages that have frames, and where those stand: an index would cost every frame
+            // what this costs a message.
             """
             CREATE TABLE messages (
                 id TEXT NOT NULL PRIMARY KEY,
                 chat_id TEXT NOT NULL,
+                first_seq \(dialect.integer) NOT NULL,
+                last_seq \(dialect.integer),
                 begun_at \(dialect.integer) NOT NULL,
                 ended_at \(dialect.integer)
             )\(dialect.small)

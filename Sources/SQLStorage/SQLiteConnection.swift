@@ -125,6 +125,9 @@ final class SQLiteConnection {
     /// Rows that the last INSERT, UPDATE or DELETE changed.
     var changes: Int { Int(sqlite3_changes64(handle)) }
 
+    /// The key of the row that was inserted last into a table that has such keys.
+    var lastInsertedRow: Int64 { sqlite3_last_insert_rowid(handle) }
+
     /// Copies what no reader needs any more from the WAL into the database. Only inside the gate.
     @discardableResult
     func checkpoint() throws(DatabaseError) -> (pages: Int32, copied: Int32) {
