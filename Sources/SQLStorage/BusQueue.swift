@@ -29,7 +29,6 @@ final class BusQueue: Sendable {
 
     fileprivate struct State: Sendable {
         var frames: [StreamFrame] = []
-        var start = 0
         var bytes = 0
         /// Messages that have lost words, until their end: at most as many as replies are under way.
         var silenced: Set<Message.ID> = []
@@ -45,8 +44,7 @@ final class BusQueue: Sendable {
         var hasEnded = false
         var closers: [UnsafeContinuation<Void, Never>] = []
 
-        var count: Int { frames.count - start }
-        var isGroup: Bool { count >= BusQueue.groupFrames || bytes >= BusQueue.groupBytes }
+        var isGroup: Bool { frames.count >= BusQueue.groupFrames || bytes >= BusQueue.groupBytes }
     }
 
     /// What wakes the writer while it waits.
@@ -118,7 +116,7 @@ final class BusQueue: Sendable {
             var deadline = alarm
             let work: Work? = state.withLock { state in
                 state.sleep = nil
-                if state.count > 0 {
+                if !state.frames.isEmpty {
                     if state.isClosed || !state.flushers.isEmpty { return .group }
                     let time = state.isGroup ? earliest : max(due, earliest)
                     if now >= time { return .group }
@@ -140,20 +138,17 @@ final class BusQueue: Sendable {
         state.withLock { state in
             var taken: [StreamFrame] = []
             var size = 0
-            while state.count > 0, taken.count < Self.groupFrames, size < Self.groupBytes {
-                let frame = state.frames[state.start]
-                state.start += 1
+            for frame in state.frames.prefix(Self.groupFrames) {
+                if size >= Self.groupBytes { break }
                 size += frame.size
                 if frame.isEnd { state.silenced.remove(frame.messageID) }
                 taken.append(frame)
             }
             state.bytes -= size
-            if state.count == 0 {
+            if taken.count == state.frames.count {
                 state.frames.removeAll(keepingCapacity: state.frames.capacity <= 1024)
-                state.start = 0
-            } else if state.start > 1024 {
-                state.frames.removeFirst(state.start)
-                state.start = 0
+            } else {
+                state.frames.removeFirst(taken.count)
             }
             return taken
         }
@@ -169,7 +164,7 @@ final class BusQueue: Sendable {
     /// words are lost, and so are all other words of those messages. Returns as `add`.
     func giveUp(_ group: [StreamFrame]) -> Int? {
         let (flushers, report) = state.withLock { state in
-            var rest = Array(state.frames[state.start...])
+            var rest = state.frames
             let before = rest.count + group.count
             for frame in group where !frame.isEnd { state.silenced.insert(frame.messageID) }
             rest.removeAll { !$0.isEnd && state.silenced.contains($0.messageID) }
@@ -180,7 +175,6 @@ final class BusQueue: Sendable {
                 ends = []
             }
             state.frames = ends + rest
-            state.start = 0
             state.bytes = state.frames.reduce(0) { $0 + $1.size }
             // Ends that came back count a second time: whoever flushes waits for one attempt.
             state.added += UInt64(ends.count)
@@ -211,13 +205,15 @@ extension BusQueue.State {
     ) -> Bool {
         if isClosed { return false }
         if frame.isEnd {
-            if count < 2 * bounds.frames { return true }
+            if frames.count < 2 * bounds.frames { return true }
             silenced.remove(frame.messageID)
             return false
         }
         if !silenced.isEmpty, silenced.contains(frame.messageID) { return false }
         // A single frame may be larger than the bound: alone it is let in.
-        if count == 0 || count < bounds.frames && bytes + size <= bounds.bytes { return true }
+        if frames.isEmpty || frames.count < bounds.frames && bytes + size <= bounds.bytes {
+            return true
+        }
         silenced.insert(frame.messageID)
         return false
     }

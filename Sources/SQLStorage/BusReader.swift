@@ -17,6 +17,11 @@ final class BusReader {
         let floor: Int64
     }
 
+    /// What one batch weighs at most, roughly.
+    private static let batchBytes = 2 * 1024 * 1024
+    /// What one chat's history weighs at most; a reader that lacks more starts over.
+    private static let historyBytes = 16 * 1024 * 1024
+
     let identity: BusFile.Identity
     private let connection: SQLiteConnection
     private let state: SQLiteStatement
@@ -79,8 +84,9 @@ final class BusReader {
             defer { news.reset() }
             news.bind(sequence, at: 1)
             news.bind(Int64(limit), at: 2)
-            let (frames, count, last) = try read(news, state.epoch)
-            return (frames, max(last, sequence), count < limit, state)
+            let news = try read(news, state.epoch, bytes: Self.batchBytes)
+            let isAll = news.isWhole && news.count < limit
+            return (news.frames, max(news.last, sequence), isAll, state)
         }
     }
 
@@ -95,8 +101,8 @@ final class BusReader {
             history.bind(id.sequence, at: 1)
             history.bind(Int64(limit) + 1, at: 2)
             history.bind(chat.text, at: 3)
-            let (frames, count, _) = try read(history, state.epoch)
-            return count > limit ? nil : frames
+            let past = try read(history, state.epoch, bytes: Self.historyBytes)
+            return past.isWhole && past.count <= limit ? past.frames : nil
         }
     }
 
@@ -105,7 +111,7 @@ final class BusReader {
             let state = try readState()
             defer { running.reset() }
             running.bind(chat.text, at: 1)
-            let frames = try read(running, state.epoch).frames
+            let frames = try read(running, state.epoch, bytes: .max).frames
             return (frames, FrameID(epoch: state.epoch, sequence: state.head))
         }
     }
@@ -116,15 +122,29 @@ final class BusReader {
         return try trimmedChat.step() ? trimmedChat.integer(at: 0) : 0
     }
 
-    private func read(
-        _ statement: SQLiteStatement, _ epoch: String
-    ) throws(DatabaseError) -> (frames: [LoggedFrame], count: Int, last: Int64) {
+    /// What a statement gave.
+    private struct Reading {
         var frames: [LoggedFrame] = []
+        /// Rows, those of unknown kinds included.
         var count = 0
         var last: Int64 = 0
+        /// False when there was more than it may weigh.
+        var isWhole = true
+    }
+
+    /// Reads to the statement's end, or until the frames weigh more than `limit`.
+    private func read(
+        _ statement: SQLiteStatement, _ epoch: String, bytes limit: Int
+    ) throws(DatabaseError) -> Reading {
+        var reading = Reading()
+        var bytes = 0
         while try statement.step() {
-            count += 1
-            last = statement.integer(at: 0)
+            if bytes >= limit {
+                reading.isWhole = false
+                break
+            }
+            reading.count += 1
+            reading.last = statement.integer(at: 0)
             let content: StreamFrame.Content
             switch statement.text(at: 4) {
             case BusKind.words:
@@ -134,15 +154,15 @@ final class BusReader {
             case BusKind.ended: content = .ended
             default: continue
             }
-            frames.append(
-                LoggedFrame(
-                    id: FrameID(epoch: epoch, sequence: last),
-                    frame: StreamFrame(
-                        chatID: Chat.ID(statement.text(at: 1)),
-                        messageID: Message.ID(statement.text(at: 2)),
-                        userID: User.ID(statement.text(at: 3)), content)))
+            let frame = StreamFrame(
+                chatID: Chat.ID(statement.text(at: 1)),
+                messageID: Message.ID(statement.text(at: 2)),
+                userID: User.ID(statement.text(at: 3)), content)
+            bytes += frame.size
+            reading.frames.append(
+                LoggedFrame(id: FrameID(epoch: epoch, sequence: reading.last), frame: frame))
         }
-        return (frames, count, last)
+        return reading
     }
 
     private func snapshot<T>(_ body: () throws -> T) throws -> T {

@@ -95,6 +95,37 @@ internal import Testing
         await bus.close()
     }
 
+    @Test func `words behind a group that was lost are lost with it`() async throws {
+        let place = try BusPlace()
+        let isFailing = Atomic(false)
+        var tuning = BusWriter.Tuning()
+        tuning.observe = { _ in
+            if isFailing.exchange(false, ordering: .relaxed) {
+                throw DatabaseError(.full, "full", during: "test")
+            }
+        }
+        let bus = try place.bus(tuning: tuning)
+        bus.publish(words("one ", of: "m"))
+        await bus.flush()
+        let obstacle = try place.obstacle()
+        bus.publish(words("two ", of: "m"))
+        try await obstacle.isMet()
+        bus.publish(words("three ", of: "m"))
+        bus.publish(words("other", of: "n"))
+        bus.publish(end(of: "m"))
+        isFailing.store(true, ordering: .relaxed)
+        obstacle.remove()
+        await bus.flush()
+        bus.publish(words("four", of: "n"))
+        await bus.flush()
+        #expect(
+            try await all(place).map(\.frame) == [
+                words("one ", of: "m"), words("other", of: "n"), end(of: "m"),
+                words("four", of: "n"),
+            ])
+        await bus.close()
+    }
+
     @Test func `a bus that cannot be written closes all the same`() async throws {
         let place = try BusPlace()
         var tuning = BusWriter.Tuning()

@@ -178,6 +178,30 @@ internal import Testing
         await log.stop()
     }
 
+    @Test func `frames come in batches of bounded weight, and a heavy history is refused`()
+        async throws
+    {
+        let place = try BusPlace()
+        let log = try place.log()
+        let delivery = try await Delivery(log)
+        let first = try await log.head()
+        let bus = try place.bus()
+        let text = String(repeating: "w", count: 100_000)
+        for index in 0..<200 {
+            bus.publish(words(text, of: "m\(index)"))
+            if index % 50 == 0 { await bus.flush() }
+        }
+        bus.publish(end(of: "m"))
+        try await delivery.ends(["m"])
+        #expect(delivery.frames.count == 201)
+        #expect(delivery.frames.areInOrder)
+        #expect(try await log.frames(of: chat, after: first) == nil)
+        let recent = FrameID(epoch: first.epoch, sequence: 150)
+        #expect(try await log.frames(of: chat, after: recent)?.count == 51)
+        await bus.close()
+        await log.stop()
+    }
+
     // MARK: - Another log
 
     @Test func `a file keeps its epoch within a boot and begins a new one after it`() async throws {
