@@ -43,6 +43,8 @@ final class BusWriter {
     private var session: Session?
     private var damaged: BusFile.Identity?
     private var failures = RareReport()
+    /// Frames that were lost since the last report.
+    private var lost = 0
 
     init(
         _ file: BusFile, _ opened: sending BusFile.Opened, queue: BusQueue, bell: String,
@@ -115,12 +117,7 @@ final class BusWriter {
                 self.session = nil
             } catch {
                 session.file.connection.rollBack()
-                if error.isDamage {
-                    damaged = session.file.identity
-                    self.session = nil
-                } else if (error as? DatabaseError)?.kind == .inputOutput {
-                    self.session = nil
-                }
+                giveUpFile(after: error)
                 throw error
             }
         }
@@ -139,6 +136,17 @@ final class BusWriter {
         try connection.run("COMMIT")
         if connection.walPages >= tuning.checkpointPages { checkpoint(connection) }
         return true
+    }
+
+    /// Lets go of a file that is not to be trusted after this error.
+    private func giveUpFile(after error: any Error) {
+        guard let session else { return }
+        if error.isDamage {
+            damaged = session.file.identity
+            self.session = nil
+        } else if (error as? DatabaseError)?.kind == .inputOutput {
+            self.session = nil
+        }
     }
 
     /// Called inside the gate: neither this process nor another one commits meanwhile.
@@ -179,6 +187,7 @@ final class BusWriter {
             }
             return isDone
         } catch {
+            giveUpFile(after: error)
             report(error, dropped: nil)
             return true
         }
@@ -186,12 +195,14 @@ final class BusWriter {
 
     /// Once a second at most.
     private func report(_ error: any Error, dropped: Int?) {
+        lost += dropped ?? 0
         guard let count = failures.note() else { return }
+        defer { lost = 0 }
         logger.error(
             "bus not written",
             metadata: [
                 "storage.error": "\(error)", "bus.failures": "\(count)",
-                "bus.dropped_frames": "\(dropped ?? 0)",
+                "bus.dropped_frames": "\(lost)",
             ])
     }
 }

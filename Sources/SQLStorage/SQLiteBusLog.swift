@@ -111,7 +111,6 @@ package import ProxyGPT
     private func deliverBatch(
         _ reader: BusReader, to deliver: @Sendable ([LoggedFrame]) -> Void
     ) throws -> Bool {
-        // What follows an empty batch is for those who start over after it: from the head on.
         var news = try reader.frames(after: last, limit: Self.batch)
         if news.state.epoch != epoch {
             logger.notice("bus log begins anew", metadata: ["bus.epoch": "\(news.state.epoch)"])
@@ -120,7 +119,8 @@ package import ProxyGPT
             deliver([])
             news = try reader.frames(after: 0, limit: Self.batch)
         } else if news.state.trimmed > last {
-            // This process stood still for so long that frames are gone that it never saw.
+            // This process stood still for so long that frames are gone that it never saw. Everybody
+            // starts over now, and reads the rest as history.
             logger.warning("frames missed")
             deliver([])
             last = news.state.head
