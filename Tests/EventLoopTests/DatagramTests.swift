@@ -28,6 +28,19 @@ internal import Testing
         }
     }
 
+    @Test func `a name that begins with @ is no file`() throws {
+        let name = "@datagrams-\(getpid())"
+        let receiver = try DatagramSocket(at: name)
+        try Sockets.sendDatagram(Array("READY=1".utf8), toPath: name)
+        var buffer = [UInt8](repeating: 0, count: 64)
+        let count = recv(receiver.descriptor, &buffer, 64, Int32(MSG_DONTWAIT))
+        #expect(String(decoding: buffer.prefix(max(0, count)), as: UTF8.self) == "READY=1")
+        #expect(access(name, F_OK) != 0)
+        #expect(throws: SystemError.self) {
+            try Sockets.sendDatagram([1], toPath: "@nobody-\(getpid())")
+        }
+    }
+
     @Test func `sending to nobody, or into a full queue, fails at once`() throws {
         try withPath { path in
             let sender = try DatagramSocket()
