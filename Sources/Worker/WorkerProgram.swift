@@ -8,6 +8,7 @@ internal import FastCGI
 internal import Glibc
 internal import HTTPAPI
 internal import Logging
+internal import Logs
 internal import ProxyGPT
 internal import SQLStorage
 
