@@ -6,6 +6,27 @@ package enum Sockets {
     /// The address of a unix socket.
     package struct UnixAddress: Sendable {
         fileprivate var raw = sockaddr_un()
+        fileprivate var length = socklen_t(MemoryLayout<sockaddr_un>.size)
+
+        fileprivate init() {}
+
+        /// The address of a path; one that begins with `@` is abstract. Throws when it is too long.
+        package init(path: String) throws(SystemError) {
+            var name = Array(path.utf8)
+            guard name.count < MemoryLayout.size(ofValue: raw.sun_path) else {
+                throw SystemError("address \(path)", code: ENAMETOOLONG)
+            }
+            if name.first == UInt8(ascii: "@") { name[0] = 0 }
+            raw.sun_family = sa_family_t(AF_UNIX)
+            withUnsafeMutableBytes(of: &raw.sun_path) { $0.copyBytes(from: name) }
+            length = socklen_t(MemoryLayout<sa_family_t>.size + name.count)
+        }
+
+        func withPointer<T>(_ body: (UnsafePointer<sockaddr>, socklen_t) -> T) -> T {
+            withUnsafePointer(to: raw) { raw in
+                raw.withMemoryRebound(to: sockaddr.self, capacity: 1) { body($0, length) }
+            }
+        }
     }
 
     /// Accepts a connection; -1 with errno set when there is none.
@@ -82,24 +103,8 @@ package enum Sockets {
 
     /// Sends one datagram to a unix socket; a path that begins with `@` is an abstract address.
     package static func sendDatagram(_ bytes: [UInt8], toPath path: String) throws(SystemError) {
-        var address = sockaddr_un()
-        address.sun_family = sa_family_t(AF_UNIX)
-        var name = Array(path.utf8)
-        guard name.count < MemoryLayout.size(ofValue: address.sun_path) else {
-            throw SystemError("sendto", code: ENAMETOOLONG)
-        }
-        if name.first == UInt8(ascii: "@") { name[0] = 0 }
-        withUnsafeMutableBytes(of: &address.sun_path) { $0.copyBytes(from: name) }
-        let socket = Glibc.socket(
-            AF_UNIX, Int32(SOCK_DGRAM.rawValue | SOCK_CLOEXEC.rawValue), 0)
-        guard socket >= 0 else { throw SystemError("socket") }
-        defer { close(socket) }
-        let length = socklen_t(MemoryLayout<sa_family_t>.size + name.count)
-        let sent = withUnsafePointer(to: &address) { address in
-            address.withMemoryRebound(to: sockaddr.self, capacity: 1) {
-                sendto(socket, bytes, bytes.count, Int32(MSG_NOSIGNAL), $0, length)
-            }
-        }
-        guard sent == bytes.count else { throw SystemError("sendto") }
+        let address = try UnixAddress(path: path)
+        let socket = try DatagramSocket()
+        guard socket.send(bytes, to: address, mayWait: true) else { throw SystemError("sendto") }
     }
 }

@@ -3,7 +3,7 @@ internal import ProxyGPT
 /// Finds out what a model is told of a chat's past: from the cache where it is up to date, else from
 /// the store.
 struct ContextSource: Sendable {
-    let store: any Store
+    let store: any MessageStore
     let cache: any ContextCache
     /// Tokens that all turns together may take.
     let budget: Int

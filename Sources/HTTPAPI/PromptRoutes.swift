@@ -39,7 +39,9 @@ extension API {
         let chat = try chatID(call)
         let message = try await store.requestStop(of: id, in: chat, by: caller.user.id)
         if message.state.isRunning {
-            // Two looks reach any worker that lives; then the message is shown as it stands.
+            // At once here, within two looks at any worker that lives; after three seconds the
+            // message is shown as it stands.
+            await prompts.replies.look()
             await prompts.replies.awaitEnd(of: id, in: chat, looks: 12)
         }
         guard let message = try await store.message(id, in: chat) else {

@@ -31,7 +31,7 @@ struct ReplyOutcome: Sendable {
 /// Runs prompts.
 final class PromptRunner: Sendable {
     private let settings: Settings
-    private let store: any Store
+    private let store: any MessageStore
     private let upstream: any Upstream
     private let bus: any Bus
     private let context: ContextSource
@@ -43,7 +43,7 @@ final class PromptRunner: Sendable {
     private let takesStreamOptions = Atomic(true)
 
     init(
-        settings: Settings, store: any Store, upstream: any Upstream, bus: any Bus,
+        settings: Settings, store: any MessageStore, upstream: any Upstream, bus: any Bus,
         cache: any ContextCache, clock: any Clock, keyMasks: KeyMasks, logger: Logger
     ) {
         self.settings = settings

@@ -34,11 +34,11 @@ final class RunningReplies: Sendable {
         var isLooking = false
     }
 
-    private let store: any Store
+    private let store: any MessageStore
     private let logger: Logger
     private let state = Mutex(State())
 
-    init(store: any Store, logger: Logger) {
+    init(store: any MessageStore, logger: Logger) {
         self.store = store
         self.logger = logger
     }

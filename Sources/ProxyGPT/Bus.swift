@@ -26,8 +26,11 @@ package struct StreamFrame: Sendable, Equatable {
 
 /// Carries frames from whoever runs a reply to whoever holds its subscribers.
 package protocol Bus: Sendable {
-    /// Queues a frame and returns at once. Frames of one message keep their order. A frame that
-    /// cannot be carried is dropped and logged; the end of a message is then still in the store.
+    /// Queues a frame and returns at once. Frames of one message keep their order; words of one
+    /// message that follow each other may arrive as one frame. A frame that cannot be carried is
+    /// dropped and logged, and with it all later words of its message, so that those that arrive
+    /// are a prefix of the reply. The end of a message is in the store before it is published, and
+    /// nothing of the message is carried after its end.
     func publish(_ frame: StreamFrame)
 }
 
@@ -83,18 +86,20 @@ package struct LoggedFrame: Sendable, Equatable {
 /// A subscriber is registered for live frames first, then history is read, then live frames are let
 /// through that history did not have: so there is neither a hole nor a repetition.
 package protocol BusLog: Sendable {
-    /// Begins to deliver all frames that are committed from now on, in order, in batches. A batch
-    /// whose `epoch` is another than the one before means that the log began anew.
+    /// Begins to deliver all frames that are committed from now on, in order, in batches. An empty
+    /// batch means that what follows does not join what was delivered before, because the log began
+    /// anew or frames were missed: every subscriber has to start over. `deliver` is called on a
+    /// thread of the log's own and must not block it.
     func start(_ deliver: @escaping @Sendable (_ batch: [LoggedFrame]) -> Void) async throws
 
-    /// Ends the delivery.
+    /// Ends the delivery; `deliver` is not called again.
     func stop() async
 
     /// The id of the newest frame.
     func head() async throws -> FrameID
 
     /// The frames of a chat after `id`, in order; nil when they cannot be told any more: another
-    /// epoch, an id above the head, or one whose successors may have been trimmed.
+    /// epoch, an id above the head, one whose successors may have been trimmed, or too many of them.
     func frames(of chat: Chat.ID, after id: FrameID) async throws -> [LoggedFrame]?
 
     /// The frames of the chat's messages that have not ended, from the beginning of each, in order,

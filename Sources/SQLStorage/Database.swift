@@ -32,6 +32,8 @@ package struct DatabaseError: Error, CustomStringConvertible {
         case full
         /// The disk failed, or the file cannot be opened or written.
         case inputOutput
+        /// The file's content is none of SQLite's, or broken.
+        case damaged
         /// Somebody else kept the write lock for too long.
         case busy
         /// The transaction's body waited for something that was not the transaction.

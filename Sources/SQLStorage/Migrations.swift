@@ -2,8 +2,8 @@
 // and every step leaves the previous release's statements working, because workers are replaced
 // one after another.
 //
-// The one file with CREATE. Times are milliseconds since 1970. Statements keep to what SQLite and
-// PostgreSQL share; what they do not share is a word of `Dialect`.
+// Beside that of the bus the one file with CREATE. Times are milliseconds since 1970. Statements
+// keep to what SQLite and PostgreSQL share; what they do not share is a word of `Dialect`.
 
 /// What differs between the databases in a table's definition.
 struct Dialect: Sendable {

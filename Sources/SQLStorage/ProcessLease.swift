@@ -4,11 +4,14 @@ package import ProxyGPT
 
 /// Shows that this process lives, and clears up after those that do not.
 ///
-/// A process beats every 5 s and counts as dead after 15 s without. Started before the first event
-/// is written: open rows of a process without a row of its own are closed by others.
+/// A process beats every 5 s and counts as dead after 15 s without, which others see within a
+/// second. Started before the first event is written: open rows of a process without a row of its
+/// own are closed by others.
 @EventLoop package final class ProcessLease {
     /// From one beat to the next.
     package nonisolated static let interval: Int64 = 5000
+    /// From one look for dead processes to the next.
+    private nonisolated static let lookInterval: Int64 = 1000
     /// Milliseconds without a beat after which a process is taken for dead.
     package nonisolated static let lifetime: Int64 = 15_000
 
@@ -66,16 +69,30 @@ package import ProxyGPT
     }
 
     private func goOnBeating() async {
+        var looks: Int64 = 0
         while true {
-            await EventLoop.sleep(milliseconds: Self.interval)
+            await EventLoop.sleep(milliseconds: Self.lookInterval)
             guard isStarted else { return }
+            looks += 1
             do {
-                try await beat()
-                try await expire()
+                if looks % (Self.interval / Self.lookInterval) == 0 {
+                    try await beat()
+                    try await expire()
+                } else if try await somebodyIsDead() {
+                    try await beat()
+                }
             } catch {
                 logger.error("heartbeat failed", metadata: ["storage.error": "\(error)"])
             }
         }
+    }
+
+    /// Whether a process has not beaten for so long that what it left is to be closed.
+    private func somebodyIsDead() async throws -> Bool {
+        let oldest = clock.now().milliseconds &- Self.lifetime
+        return try await !database.query(
+            "SELECT id FROM processes WHERE heartbeat < \(oldest) LIMIT 1"
+        ).isEmpty
     }
 
     /// Writes one heartbeat and, unless this process itself was late, buries the dead.

@@ -77,7 +77,7 @@ package struct SQLStorage: Sendable {
     ///
     /// Only a new file is ever opened here: closing a descriptor of a database that is in use
     /// would drop SQLite's own locks (fcntl(2), "record locks").
-    private static func existing(_ file: String, mayCreate: Bool) throws -> String {
+    static func existing(_ file: String, mayCreate: Bool) throws -> String {
         if mayCreate {
             let flags = O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC
             let descriptor = Glibc.open(file, flags, 0o600)

@@ -14,6 +14,14 @@ final class SQLiteConnection {
         case reader, writer
     }
 
+    /// What a power failure may take.
+    enum Durability: String {
+        /// Nothing that is committed.
+        case full = "FULL"
+        /// The newest commits; what is left is whole.
+        case normal = "NORMAL"
+    }
+
     /// Where the WAL hook leaves its number; the hook holds its address.
     private final class Gauge {
         var pages: Int32 = 0
@@ -23,7 +31,9 @@ final class SQLiteConnection {
     private let gauge = Gauge()
     private var statements: [String: SQLiteStatement] = [:]
 
-    init(file: String, role: Role) throws(DatabaseError) {
+    init(
+        file: String, role: Role, durability: Durability = .full
+    ) throws(DatabaseError) {
         var handle: OpaquePointer?
         // Without SQLITE_OPEN_CREATE: the file is there already, with the mode it should have.
         let flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX
@@ -53,7 +63,7 @@ final class SQLiteConnection {
             guard mode == .text("wal") else {
                 throw DatabaseError(.inputOutput, "the file system allows no WAL", during: file)
             }
-            try run("PRAGMA synchronous = FULL")
+            try run("PRAGMA synchronous = \(durability.rawValue)")
         case .reader:
             try run("PRAGMA query_only = ON")
         }
@@ -115,6 +125,9 @@ final class SQLiteConnection {
     /// Rows that the last INSERT, UPDATE or DELETE changed.
     var changes: Int { Int(sqlite3_changes64(handle)) }
 
+    /// The key of the row that was inserted last into a table that has such keys.
+    var lastInsertedRow: Int64 { sqlite3_last_insert_rowid(handle) }
+
     /// Copies what no reader needs any more from the WAL into the database. Only inside the gate.
     @discardableResult
     func checkpoint() throws(DatabaseError) -> (pages: Int32, copied: Int32) {
@@ -126,6 +139,14 @@ final class SQLiteConnection {
             throw DatabaseError(sqlite: handle, code: code, during: "checkpoint")
         }
         return (pages, copied)
+    }
+
+    /// The sum of `SQLiteStatement.takeCost` over all statements.
+    func takeCost() -> (steps: Int, scanned: Int) {
+        statements.values.reduce((0, 0)) { sum, statement in
+            let cost = statement.takeCost()
+            return (sum.0 + cost.steps, sum.1 + cost.scanned)
+        }
     }
 
     private func statement(_ text: String) throws(DatabaseError) -> SQLiteStatement {

@@ -2,7 +2,7 @@ internal import EventLoop
 
 /// The SQLite file as a database: reads on the loop, transactions on the writer's thread.
 final class SQLiteDatabase: Database {
-    private let reader: SQLiteReader
+    let reader: SQLiteReader
     private let queue: WriteQueue
 
     init(reader: SQLiteReader, queue: WriteQueue) {
@@ -56,6 +56,9 @@ final class SQLiteDatabase: Database {
         }
         return try connection.query(sql)
     }
+
+    /// What the reads since the last time have cost.
+    func takeCost() -> (steps: Int, scanned: Int) { connection?.takeCost() ?? (0, 0) }
 
     /// Lets go of the snapshot; the next read sees what is committed by then.
     func endSnapshot() {

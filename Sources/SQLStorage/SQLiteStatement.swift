@@ -72,6 +72,15 @@ final class SQLiteStatement {
         }
     }
 
+    /// What the statement has cost since the last time this was asked (sqlite3_stmt_status):
+    /// instructions of SQLite's machine, and steps of scans that no index helped.
+    func takeCost() -> (steps: Int, scanned: Int) {
+        (
+            Int(sqlite3_stmt_status(handle, SQLITE_STMTSTATUS_VM_STEP, 1)),
+            Int(sqlite3_stmt_status(handle, SQLITE_STMTSTATUS_FULLSCAN_STEP, 1))
+        )
+    }
+
     /// Lets go of the snapshot and of what was bound.
     func reset() {
         // The code is that of the last step, which has been thrown already.
@@ -102,6 +111,11 @@ final class SQLiteStatement {
     }
 
     @discardableResult
+    func bind(_ integer: Int64, at position: Int32) -> Int32 {
+        sqlite3_bind_int64(handle, position, integer)
+    }
+
+    @discardableResult
     func bind(_ text: String, at position: Int32) -> Int32 {
         var text = text
         return text.withUTF8 { bytes in
@@ -127,6 +141,22 @@ final class SQLiteStatement {
 
     // MARK: - Reading
 
+    func integer(at index: Int32) -> Int64 {
+        sqlite3_column_int64(handle, index)
+    }
+
+    /// The text of a column; empty for NULL.
+    func text(at index: Int32) -> String {
+        String(
+            decoding: UnsafeBufferPointer(
+                start: sqlite3_column_text(handle, index),
+                count: Int(sqlite3_column_bytes(handle, index))), as: UTF8.self)
+    }
+
+    func isNull(at index: Int32) -> Bool {
+        sqlite3_column_type(handle, index) == SQLITE_NULL
+    }
+
     private func columnNames() -> [String] {
         (0..<sqlite3_column_count(handle)).map { index in
             sqlite3_column_name(handle, index).map { String(cString: $0) } ?? ""
@@ -138,11 +168,7 @@ final class SQLiteStatement {
         case SQLITE_INTEGER: .integer(sqlite3_column_int64(handle, index))
         case SQLITE_FLOAT: .real(sqlite3_column_double(handle, index))
         case SQLITE_TEXT:
-            .text(
-                String(
-                    decoding: UnsafeBufferPointer(
-                        start: sqlite3_column_text(handle, index),
-                        count: Int(sqlite3_column_bytes(handle, index))), as: UTF8.self))
+            .text(text(at: index))
         case SQLITE_BLOB:
             .blob(
                 Array(
@@ -167,8 +193,8 @@ extension DatabaseError {
                 // arithmetic.
                 extended == 2067 || extended == 1555 ? .uniqueViolation : .constraint
             case SQLITE_FULL: .full
-            case SQLITE_IOERR, SQLITE_CANTOPEN, SQLITE_READONLY, SQLITE_CORRUPT, SQLITE_NOTADB:
-                .inputOutput
+            case SQLITE_IOERR, SQLITE_CANTOPEN, SQLITE_READONLY: .inputOutput
+            case SQLITE_CORRUPT, SQLITE_NOTADB: .damaged
             case SQLITE_BUSY, SQLITE_LOCKED: .busy
             default: .other
             }

@@ -141,7 +141,7 @@ extension DatabaseError {
     /// fault. The writer has logged the error itself.
     fileprivate var told: any Error {
         switch kind {
-        case .full, .inputOutput, .busy:
+        case .full, .inputOutput, .damaged, .busy:
             Failure(.unavailable, "Nothing can be stored just now.", retryAfter: 5)
         case .uniqueViolation, .constraint, .suspended, .closed, .other: self
         }

@@ -259,7 +259,7 @@ extension DatabaseError {
     /// Whether a statement's failure is that of the disk, and so of everybody in the group.
     fileprivate var endsGroup: Bool {
         switch kind {
-        case .full, .inputOutput, .busy: true
+        case .full, .inputOutput, .damaged, .busy: true
         case .uniqueViolation, .constraint, .suspended, .closed, .other: false
         }
     }

@@ -9,17 +9,23 @@ import Testing
         stage = try Stage()
     }
 
-    @Test("The table holds the paths of the specification's user endpoints")
+    @Test("The table holds the paths of the specification's endpoints")
     func holdsTheTable() {
         #expect(
             Router.routes.map(\.path) == [
+                "/chat/create", "/chat/read", "/chat/update", "/chat/delete", "/chat/prompt",
+                "/chat/stop", "/chat/index", "/chat/user/add", "/chat/user/remove",
+                "/group/create", "/group/delete", "/group/read", "/group/update", "/group/index",
+                "/group/members", "/group/members/add", "/group/members/remove",
                 "/user/signup", "/user/login", "/user/logout", "/user/read", "/user/update",
-                "/user/session",
-                "/user/password/update",
+                "/user/session", "/user/password/update",
             ])
         for route in Router.routes {
             #expect(route.methods.contains("POST"))
-            let reads = ["/user/logout", "/user/read", "/user/session"].contains(route.path)
+            let reads = [
+                "/user/logout", "/user/read", "/user/session", "/chat/read", "/chat/index",
+                "/group/read", "/group/index", "/group/members",
+            ].contains(route.path)
             #expect(route.methods.contains("GET") == reads)
             #expect(route.methods.contains("HEAD") == reads)
             guard case .own(let found) = Router.destination(of: route.path) else {
@@ -97,7 +103,7 @@ import Testing
     @Test("With a credential a path that is none is 404")
     func knowsNoOtherPaths() async throws {
         let token = try await stage.user()
-        for path in ["/", "/v1", "/chat/read", "/user", "/user/login/"] {
+        for path in ["/", "/v1", "/chat", "/user", "/user/login/"] {
             let writer = await stage.get(path, token: token)
             #expect(writer.status == 404, "\(path)")
             #expect(writer.errorCode == "not_found")

@@ -6,7 +6,9 @@ internal import Testing
 @testable internal import SQLStorage
 
 @Suite struct MigrationTests {
-    private let later = Migration(version: 4, name: "later") { _ in
+    private static let known = Migrations.all.last?.version ?? 0
+
+    private let later = Migration(version: known + 1, name: "later") { _ in
         ["CREATE TABLE later (id TEXT PRIMARY KEY)"]
     }
 
@@ -24,9 +26,9 @@ internal import Testing
             let names = try rows.map { try $0.text("name") }
             #expect(
                 names == [
-                    "chat_users", "chats", "event_bodies", "events", "group_members", "groups",
-                    "login_failures", "messages", "processes", "schema_migrations", "sessions",
-                    "users",
+                    "chat_users", "chats", "counters", "deleted_chats", "event_bodies", "events",
+                    "group_members", "groups", "login_failures", "messages", "processes",
+                    "revocations", "schema_migrations", "sessions", "users",
                 ])
             let versions = try await storage.database.query(
                 "SELECT version FROM schema_migrations ORDER BY version")
@@ -57,24 +59,26 @@ internal import Testing
         let place = try Place()
         await (try open(place, Migrations.all + [later])).close()
         let error = #expect(throws: MigrationError.self) { try open(place, Migrations.all) }
-        guard case .schemaIsNewer(4, 3) = error else {
+        guard case .schemaIsNewer(Self.known + 1, Self.known) = error else {
             Issue.record("\(String(describing: error))")
             return
         }
         let again = try open(place, Migrations.all + [later])
-        #expect(try await again.number("SELECT MAX(version) AS number FROM schema_migrations") == 4)
+        #expect(
+            try await again.number("SELECT MAX(version) AS number FROM schema_migrations")
+                == Self.known + 1)
         await again.close()
     }
 
     @Test func `a step that fails stops the start and leaves nothing of itself`() async throws {
         let place = try Place()
-        let broken = Migration(version: 4, name: "broken") { _ in
+        let broken = Migration(version: Self.known + 1, name: "broken") { _ in
             ["CREATE TABLE half (id TEXT PRIMARY KEY)", "CREATE TABLE half (id TEXT PRIMARY KEY)"]
         }
         let error = #expect(throws: MigrationError.self) {
             try open(place, Migrations.all + [broken])
         }
-        #expect(error?.description.contains("migration 4 (broken) failed") == true)
+        #expect(error?.description.contains("migration \(Self.known + 1) (broken) failed") == true)
         let storage = try open(place, Migrations.all)
         #expect(
             try await storage.number(

@@ -99,8 +99,12 @@ final class Obstacle {
     private let descriptor: Int32
     private let inode: UInt64
 
-    init(_ place: Place) throws {
-        descriptor = Glibc.open(place.file + ".wal.lock", O_RDWR | O_CLOEXEC)
+    convenience init(_ place: Place) throws {
+        try self.init(lock: place.file + ".wal.lock")
+    }
+
+    init(lock: String) throws {
+        descriptor = Glibc.open(lock, O_RDWR | O_CLOEXEC)
         guard descriptor >= 0, flock(descriptor, LOCK_EX) == 0 else { throw SystemError("flock") }
         var status = stat()
         fstat(descriptor, &status)
@@ -179,7 +183,36 @@ func makeSession(of user: User.ID, digest: [UInt8]? = nil, days: Int64 = 30) -> 
         tokenDigest: digest ?? Array(ids.next().utf8))
 }
 
+func makeChat(of user: User.ID, in group: Group.ID? = nil) -> Chat {
+    Chat(
+        id: Chat.ID(ids.next()), name: "chat", model: "gpt-3", userID: user, groupID: group,
+        createdAt: now, updatedAt: now)
+}
+
+func makeGroup(of user: User.ID) -> Group {
+    Group(
+        id: Group.ID(ids.next()), name: "group", description: "", ownerID: user, createdAt: now,
+        updatedAt: now)
+}
+
 extension SQLStorage {
+    /// Adds ended messages to a chat.
+    func addMessages(_ count: Int, to chat: Chat, of user: User.ID) async throws {
+        _ = try await database.transaction { transaction in
+            for seq in 1...count {
+                try await transaction.execute(
+                    """
+                    INSERT INTO messages (id, chat_id, seq, user_id, prompt, reply, model, state,
+                        created_at, updated_at)
+                    VALUES (\(ids.next()), \(chat.id), \(seq), \(user), 'prompt', 'reply', 'm',
+                        'done', \(now), \(now))
+                    """)
+            }
+            try await transaction.execute(
+                "UPDATE chats SET last_message_seq = \(count) WHERE id = \(chat.id)")
+        }
+    }
+
     /// Signs somebody up.
     func addUser(_ name: String) async throws -> (user: User, session: NewSession) {
         let new = try makeUser(name)

@@ -1,0 +1,52 @@
+// Unix datagram sockets: one message, no connection, nobody need be there (unix(7)).
+
+internal import CLinux
+internal import Glibc
+
+/// A unix datagram socket that stays open, to send from or to receive at.
+package final class DatagramSocket: Sendable {
+    package let descriptor: Int32
+
+    /// A socket without an address, to send from.
+    package init() throws(SystemError) {
+        descriptor = Glibc.socket(
+            AF_UNIX, Int32(SOCK_DGRAM.rawValue | SOCK_CLOEXEC.rawValue), 0)
+        guard descriptor >= 0 else { throw SystemError("socket") }
+    }
+
+    /// A socket that receives at `path`, in the place of whichever socket stood there before.
+    package convenience init(at path: String) throws(SystemError) {
+        let address = try Sockets.UnixAddress(path: path)
+        var status = stat()
+        if lstat(path, &status) == 0, status.st_mode & S_IFMT == S_IFSOCK { unlink(path) }
+        try self.init()
+        let result = address.withPointer { bind(descriptor, $0, $1) }
+        guard result == 0 else { throw SystemError("bind \(path)") }
+    }
+
+    /// Takes over a socket that somebody else has bound.
+    package init(adopting descriptor: Int32) {
+        self.descriptor = descriptor
+    }
+
+    deinit {
+        close(descriptor)
+    }
+
+    /// Sends a datagram; false when nobody is there or, unless it may wait, when the other side's
+    /// queue is full.
+    @discardableResult
+    package func send(
+        _ bytes: [UInt8], to address: Sockets.UnixAddress, mayWait: Bool = false
+    ) -> Bool {
+        let flags = Int32(mayWait ? MSG_NOSIGNAL : MSG_DONTWAIT | MSG_NOSIGNAL)
+        return address.withPointer { sendto(descriptor, bytes, bytes.count, flags, $0, $1) }
+            == bytes.count
+    }
+
+    /// Takes all datagrams that wait, whatever they say.
+    package func drain() {
+        var byte: UInt8 = 0
+        while recv(descriptor, &byte, 1, Int32(MSG_DONTWAIT)) >= 0 {}
+    }
+}

@@ -1,0 +1,155 @@
+// A reading connection to the bus's file, with the statements prepared on it.
+//
+// Confined to the loop's thread. Every method is one snapshot, which ends with the method: an open
+// one holds the WAL.
+
+internal import ProxyGPT
+
+/// Reads the log of frames.
+final class BusReader {
+    /// Where the log stands.
+    struct State {
+        let epoch: String
+        /// The newest frame that was ever written, 0 before the first.
+        let head: Int64
+        /// The newest frame that is gone, 0 when all are there.
+        let trimmed: Int64
+        let floor: Int64
+    }
+
+    let identity: BusFile.Identity
+    private let connection: SQLiteConnection
+    private let state: SQLiteStatement
+    private let news: SQLiteStatement
+    private let history: SQLiteStatement
+    private let trimmedChat: SQLiteStatement
+    private let running: SQLiteStatement
+
+    /// Opens the file, which somebody who writes has made.
+    init(_ file: BusFile) throws {
+        guard let identity = file.identity else {
+            throw DatabaseError(.inputOutput, "there is no such file", during: "open \(file.path)")
+        }
+        self.identity = identity
+        connection = try SQLiteConnection(file: file.path, role: .reader)
+        let columns = "seq, chat_id, message_id, user_id, kind, text, prompt"
+        state = try connection.prepare(
+            """
+            SELECT epoch, trimmed, floor,
+                COALESCE((SELECT seq FROM sqlite_sequence WHERE name = 'frames'), 0)
+            FROM log
+            """)
+        news = try connection.prepare(
+            "SELECT \(columns) FROM frames WHERE seq > ?1 ORDER BY seq LIMIT ?2")
+        history = try connection.prepare(
+            "SELECT \(columns) FROM frames WHERE chat_id = ?3 AND seq > ?1 ORDER BY seq LIMIT ?2")
+        trimmedChat = try connection.prepare("SELECT seq FROM trimmed_chats WHERE chat_id = ?1")
+        running = try connection.prepare(
+            """
+            SELECT \(columns) FROM frames
+            WHERE chat_id = ?1 AND seq >= (
+                SELECT MIN(first_seq) FROM messages WHERE chat_id = ?1 AND ended_at IS NULL)
+            AND message_id IN (
+                SELECT id FROM messages WHERE chat_id = ?1 AND ended_at IS NULL)
+            ORDER BY seq
+            """)
+        // Replaced between the look and the opening: the next attempt finds the new one.
+        guard file.identity == identity else {
+            throw DatabaseError(.inputOutput, "the file was replaced", during: "open \(file.path)")
+        }
+    }
+
+    func readState() throws(DatabaseError) -> State {
+        defer { state.reset() }
+        guard try state.step() else {
+            throw DatabaseError(.inputOutput, "the log has no epoch yet", during: "read state")
+        }
+        return State(
+            epoch: state.text(at: 0), head: state.integer(at: 3), trimmed: state.integer(at: 1),
+            floor: state.integer(at: 2))
+    }
+
+    /// The frames after `sequence`, the oldest `limit` of them, and where they end: further than
+    /// the last of them where frames of a kind were passed over that this program does not know.
+    func frames(
+        after sequence: Int64, limit: Int
+    ) throws -> (frames: [LoggedFrame], end: Int64, isAll: Bool, state: State) {
+        try snapshot {
+            let state = try readState()
+            defer { news.reset() }
+            news.bind(sequence, at: 1)
+            news.bind(Int64(limit), at: 2)
+            let (frames, count, last) = try read(news, state.epoch)
+            return (frames, max(last, sequence), count < limit, state)
+        }
+    }
+
+    /// The frames of a chat, or nil, see `BusLog`.
+    func frames(of chat: Chat.ID, after id: FrameID, limit: Int) throws -> [LoggedFrame]? {
+        try snapshot {
+            let state = try readState()
+            guard id.epoch == state.epoch, id.sequence <= state.head, id.sequence >= state.floor,
+                try id.sequence >= trimmed(chat)
+            else { return nil }
+            defer { history.reset() }
+            history.bind(id.sequence, at: 1)
+            history.bind(Int64(limit) + 1, at: 2)
+            history.bind(chat.text, at: 3)
+            let (frames, count, _) = try read(history, state.epoch)
+            return count > limit ? nil : frames
+        }
+    }
+
+    func runningFrames(of chat: Chat.ID) throws -> (frames: [LoggedFrame], head: FrameID) {
+        try snapshot {
+            let state = try readState()
+            defer { running.reset() }
+            running.bind(chat.text, at: 1)
+            let frames = try read(running, state.epoch).frames
+            return (frames, FrameID(epoch: state.epoch, sequence: state.head))
+        }
+    }
+
+    private func trimmed(_ chat: Chat.ID) throws(DatabaseError) -> Int64 {
+        defer { trimmedChat.reset() }
+        trimmedChat.bind(chat.text, at: 1)
+        return try trimmedChat.step() ? trimmedChat.integer(at: 0) : 0
+    }
+
+    private func read(
+        _ statement: SQLiteStatement, _ epoch: String
+    ) throws(DatabaseError) -> (frames: [LoggedFrame], count: Int, last: Int64) {
+        var frames: [LoggedFrame] = []
+        var count = 0
+        var last: Int64 = 0
+        while try statement.step() {
+            count += 1
+            last = statement.integer(at: 0)
+            let content: StreamFrame.Content
+            switch statement.text(at: 4) {
+            case BusKind.words:
+                content = .words(
+                    statement.text(at: 5),
+                    prompt: statement.isNull(at: 6) ? nil : statement.text(at: 6))
+            case BusKind.ended: content = .ended
+            default: continue
+            }
+            frames.append(
+                LoggedFrame(
+                    id: FrameID(epoch: epoch, sequence: last),
+                    frame: StreamFrame(
+                        chatID: Chat.ID(statement.text(at: 1)),
+                        messageID: Message.ID(statement.text(at: 2)),
+                        userID: User.ID(statement.text(at: 3)), content)))
+        }
+        return (frames, count, last)
+    }
+
+    private func snapshot<T>(_ body: () throws -> T) throws -> T {
+        try connection.run("BEGIN")
+        defer { connection.rollBack() }
+        return try body()
+    }
+}
+
+@available(*, unavailable) extension BusReader: Sendable {}

@@ -1,0 +1,215 @@
+// The one thread of a process that writes to the bus.
+//
+// Owns the writing connection and the bell's socket. Commits in groups: the first frame after a
+// pause at once, then what gathers in 20 ms. After each commit it rings the bell. Checkpoints by
+// itself when the WAL has grown, and every half minute it trims. A file that was replaced or is
+// damaged is opened anew; while it cannot be written, frames are dropped. Everybody else reaches
+// the writer through the queue.
+
+internal import EventLoop
+internal import Glibc
+internal import Logging
+internal import ProxyGPT
+
+/// Commits frames, group by group.
+final class BusWriter {
+    /// What tests change.
+    struct Tuning: Sendable {
+        /// Pages of 4 KiB in the WAL from which a checkpoint follows the group: 8 MiB.
+        var checkpointPages: Int32 = 2000
+        /// Milliseconds from one look for old frames to the next.
+        var sweeping: Int64 = 30_000
+        var bounds = BusQueue.Bounds()
+        /// Called on the writer's thread with the connection, before each group.
+        var observe: (@Sendable (SQLiteConnection) throws -> Void)?
+    }
+
+    /// Milliseconds before the next attempt after a failed one.
+    private static let retrying: Int64 = 250
+
+    /// The open file with the statements prepared on it.
+    private struct Session {
+        let file: BusFile.Opened
+        let statements: BusStatements
+    }
+
+    private let file: BusFile
+    private let queue: BusQueue
+    private let bell: DatagramSocket
+    private let bellAddress: Sockets.UnixAddress
+    private let clock: any Clock
+    private let tuning: Tuning
+    private let logger: Logger
+    private var session: Session?
+    private var damaged: BusFile.Identity?
+    private var failures = RareReport()
+
+    init(
+        _ file: BusFile, _ opened: sending BusFile.Opened, queue: BusQueue, bell: String,
+        clock: any Clock, tuning: Tuning, logger: Logger
+    ) throws {
+        self.file = file
+        self.queue = queue
+        self.bell = try DatagramSocket()
+        bellAddress = try Sockets.UnixAddress(path: bell)
+        self.clock = clock
+        self.tuning = tuning
+        self.logger = logger
+        session = Session(file: opened, statements: try BusStatements(opened.connection))
+    }
+
+    /// Hands the writer to a thread of its own, where it stays until the queue is closed.
+    static func start(_ writer: consuming sending BusWriter) {
+        nonisolated(unsafe) var handedOver: BusWriter? = writer
+        startThread(name: "bus-writer") {
+            handedOver?.serve()
+            let queue = handedOver?.queue
+            // The connection is closed before anybody learns that the bus is.
+            handedOver = nil
+            queue?.end()
+        }
+    }
+
+    private func serve() {
+        var due: Int64 = 0
+        var earliest: Int64 = 0
+        var alarm = monotonicMilliseconds() &+ tuning.sweeping
+        while true {
+            switch queue.waitForWork(due: due, earliest: earliest, alarm: alarm) {
+            case .end: return
+            case .group:
+                due = monotonicMilliseconds() &+ BusQueue.gathering
+                let group = queue.take()
+                do {
+                    try write(group)
+                    queue.settle(group.count)
+                } catch {
+                    report(error, dropped: queue.giveUp(group))
+                    earliest = monotonicMilliseconds() &+ Self.retrying
+                }
+            case .alarm: break
+            }
+            if monotonicMilliseconds() >= alarm {
+                let isDone = sweep()
+                alarm = monotonicMilliseconds() &+ (isDone ? tuning.sweeping : 0)
+            }
+        }
+    }
+
+    // MARK: - Groups
+
+    private func write(_ group: [StreamFrame]) throws {
+        let rows = BusRow.merge(group)
+        try inGate { session in
+            try session.statements.insert(rows, at: uptime)
+        }
+        bell.send([1], to: bellAddress)
+    }
+
+    /// Runs `body` as one transaction on the file that stands under the path now.
+    private func inGate(_ body: (Session) throws -> Void) throws {
+        for _ in 0..<2 {
+            let session = try opened()
+            do {
+                if try run(body, on: session) { return }
+                self.session = nil
+            } catch {
+                session.file.connection.rollBack()
+                if error.isDamage {
+                    damaged = session.file.identity
+                    self.session = nil
+                } else if (error as? DatabaseError)?.kind == .inputOutput {
+                    self.session = nil
+                }
+                throw error
+            }
+        }
+        throw DatabaseError(.inputOutput, "the file is replaced again and again", during: "group")
+    }
+
+    /// False when the file under the path is another one.
+    private func run(_ body: (Session) throws -> Void, on session: Session) throws -> Bool {
+        let connection = session.file.connection
+        try session.file.gate.enter()
+        defer { session.file.gate.leave() }
+        guard file.identity == session.file.identity else { return false }
+        try tuning.observe?(connection)
+        try connection.run("BEGIN IMMEDIATE")
+        try body(session)
+        try connection.run("COMMIT")
+        if connection.walPages >= tuning.checkpointPages { checkpoint(connection) }
+        return true
+    }
+
+    /// Called inside the gate: neither this process nor another one commits meanwhile.
+    private func checkpoint(_ connection: SQLiteConnection) {
+        do {
+            try connection.checkpoint()
+        } catch {
+            report(error, dropped: nil)
+        }
+    }
+
+    private func opened() throws -> Session {
+        if let session { return session }
+        let opened = try file.open(insteadOf: damaged)
+        damaged = nil
+        let session = Session(file: opened, statements: try BusStatements(opened.connection))
+        self.session = session
+        logger.notice("bus file opened anew")
+        return session
+    }
+
+    /// Milliseconds of the kernel's monotonic clock.
+    private var uptime: Int64 { clock.monotonicMicroseconds() / 1000 }
+
+    // MARK: - Trimming
+
+    /// Trims one batch; true when there is nothing more to trim. The writers do it, since they make
+    /// the log grow: it stays small also where no streamer runs. Whoever looks first in a half
+    /// minute does the work.
+    private func sweep() -> Bool {
+        do {
+            let statements = try opened().statements
+            let now = uptime
+            guard try statements.hasOldFrames(at: now) else { return true }
+            var isDone = true
+            try inGate { session in
+                isDone = try session.statements.trim(at: now, limit: 500)
+            }
+            return isDone
+        } catch {
+            report(error, dropped: nil)
+            return true
+        }
+    }
+
+    /// Once a second at most.
+    private func report(_ error: any Error, dropped: Int?) {
+        guard let count = failures.note() else { return }
+        logger.error(
+            "bus not written",
+            metadata: [
+                "storage.error": "\(error)", "bus.failures": "\(count)",
+                "bus.dropped_frames": "\(dropped ?? 0)",
+            ])
+    }
+}
+
+@available(*, unavailable) extension BusWriter: Sendable {}
+
+/// Counts what is told once a second at most.
+struct RareReport {
+    private var untold = 0
+    private var last: Int64?
+
+    /// Counts one more; returns how many since the last report when it is time for another.
+    mutating func note() -> Int? {
+        untold += 1
+        let now = monotonicMilliseconds()
+        if let last, now - last < 1000 { return nil }
+        last = now
+        defer { untold = 0 }
+        return untold
+    }
+}

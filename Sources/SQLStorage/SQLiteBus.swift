@@ -1,0 +1,59 @@
+package import Logging
+package import ProxyGPT
+
+/// The bus of one host: a log of frames in a SQLite file that all processes share.
+///
+/// For whoever runs replies. Frames are committed by a thread of its own, at most some 20 ms after
+/// they were published, and durable as far as a crash of the process goes.
+package final class SQLiteBus: Bus {
+    private let queue: BusQueue
+    private let logger: Logger
+
+    private init(_ queue: BusQueue, logger: Logger) {
+        self.queue = queue
+        self.logger = logger
+    }
+
+    /// Opens the bus and starts its thread. A file that is damaged or of another boot begins anew.
+    ///
+    /// - Parameters:
+    ///   - file: `bus.db` in the state directory; made where it is absent.
+    ///   - bell: the socket to ring after commits; nobody need be there.
+    /// - Throws: as `SQLStorage.open`.
+    package static func open(
+        file: String, bell: String, process: ProcessIdentity, identifiers: any IdentifierSource,
+        clock: any Clock, logger: Logger
+    ) throws -> SQLiteBus {
+        try open(
+            file: file, bell: bell, process: process, identifiers: identifiers, clock: clock,
+            logger: logger, tuning: BusWriter.Tuning())
+    }
+
+    static func open(
+        file: String, bell: String, process: ProcessIdentity, identifiers: any IdentifierSource,
+        clock: any Clock, logger: Logger, tuning: BusWriter.Tuning
+    ) throws -> SQLiteBus {
+        let file = BusFile(path: file, bootID: process.bootID, identifiers: identifiers)
+        let queue = BusQueue(bounds: tuning.bounds)
+        let writer = try BusWriter(
+            file, file.open(), queue: queue, bell: bell, clock: clock, tuning: tuning,
+            logger: logger)
+        BusWriter.start(writer)
+        return SQLiteBus(queue, logger: logger)
+    }
+
+    package func publish(_ frame: StreamFrame) {
+        guard let dropped = queue.add(frame) else { return }
+        logger.warning("frames dropped", metadata: ["bus.dropped_frames": "\(dropped)"])
+    }
+
+    /// Returns once everything published before is committed, or given up after one attempt.
+    package func flush() async {
+        await withUnsafeContinuation { queue.flush($0) }
+    }
+
+    /// Commits what was published and ends the thread. What is published afterwards is dropped.
+    package func close() async {
+        await withUnsafeContinuation { queue.close($0) }
+    }
+}

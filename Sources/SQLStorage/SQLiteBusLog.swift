@@ -1,0 +1,209 @@
+// The log of frames as the streamer reads it: one query for all chats whenever a writer rings, and
+// every 250 ms in case that nobody could.
+//
+// Owns the reading connection and the bell's socket, both confined to the loop. Neither creates
+// nor changes the file, but for the moment of opening and for a file that turns out to be damaged.
+
+package import EventLoop
+package import Logging
+package import ProxyGPT
+
+/// Reads the frames that all processes of the host publish.
+@EventLoop package final class SQLiteBusLog: BusLog {
+    /// Milliseconds without a ring after which the log is read all the same.
+    package nonisolated static let interval: Int64 = 250
+    /// Frames in one batch.
+    nonisolated static let batch = 512
+    /// Frames of one chat that are told of the past; a reader that lacks more starts over.
+    nonisolated static let historyLimit = 20_000
+
+    /// Where writers ring.
+    package enum Bell: Sendable {
+        /// A path, in the place of whichever socket stands there.
+        case path(String)
+        /// A datagram socket that is bound already.
+        case descriptor(Int32)
+    }
+
+    private let file: BusFile
+    private let bell: DatagramSocket
+    private let logger: Logger
+    private var reader: BusReader?
+    private var deliver: (@Sendable ([LoggedFrame]) -> Void)?
+    private var watch: Watch?
+    private var timer: Timer?
+    private var failures = RareReport()
+    private var isRepairing = false
+
+    // Where the delivery stands.
+    private var epoch = ""
+    private var last: Int64 = 0
+
+    private nonisolated init(_ file: BusFile, bell: DatagramSocket, logger: Logger) {
+        self.file = file
+        self.bell = bell
+        self.logger = logger
+    }
+
+    /// Opens the log, which is made where it is absent, and the bell. Blocks for a moment.
+    package nonisolated static func open(
+        file: String, bell: Bell, process: ProcessIdentity, identifiers: any IdentifierSource,
+        logger: Logger
+    ) throws -> SQLiteBusLog {
+        let file = BusFile(path: file, bootID: process.bootID, identifiers: identifiers)
+        let socket =
+            switch bell {
+            case .path(let path): try DatagramSocket(at: path)
+            case .descriptor(let descriptor): DatagramSocket(adopting: descriptor)
+            }
+        _ = try file.open()
+        return SQLiteBusLog(file, bell: socket, logger: logger)
+    }
+
+    // MARK: - Live
+
+    @EventLoop package func start(_ deliver: @escaping @Sendable ([LoggedFrame]) -> Void)
+        async throws
+    {
+        guard self.deliver == nil else { return }
+        let state = try reading { try $0.readState() }
+        epoch = state.epoch
+        last = state.head
+        watch = try EventLoop.watch(bell.descriptor, for: .readable) { [weak self] _ in
+            self?.bell.drain()
+            self?.deliverNews()
+        }
+        self.deliver = deliver
+        setTimer()
+    }
+
+    @EventLoop package func stop() async {
+        deliver = nil
+        watch?.cancel()
+        watch = nil
+        timer?.cancel()
+        timer = nil
+        reader = nil
+    }
+
+    private func setTimer() {
+        timer = EventLoop.schedule(afterMilliseconds: Self.interval) { [weak self] in
+            guard let self, deliver != nil else { return }
+            deliverNews()
+            setTimer()
+        }
+    }
+
+    private func deliverNews() {
+        guard let deliver else { return }
+        do {
+            let isAll = try reading { try deliverBatch($0, to: deliver) }
+            // The rest in the next turn: sockets come in between.
+            if !isAll {
+                EventLoop.schedule(afterMilliseconds: 0) { [weak self] in self?.deliverNews() }
+            }
+        } catch {
+            report(error)
+        }
+    }
+
+    /// Delivers the next frames; true when there are no more.
+    private func deliverBatch(
+        _ reader: BusReader, to deliver: @Sendable ([LoggedFrame]) -> Void
+    ) throws -> Bool {
+        // What follows an empty batch is for those who start over after it: from the head on.
+        var news = try reader.frames(after: last, limit: Self.batch)
+        if news.state.epoch != epoch {
+            logger.notice("bus log begins anew", metadata: ["bus.epoch": "\(news.state.epoch)"])
+            epoch = news.state.epoch
+            last = 0
+            deliver([])
+            news = try reader.frames(after: 0, limit: Self.batch)
+        } else if news.state.trimmed > last {
+            // This process stood still for so long that frames are gone that it never saw.
+            logger.warning("frames missed")
+            deliver([])
+            last = news.state.head
+            return true
+        }
+        if !news.frames.isEmpty { deliver(news.frames) }
+        last = max(last, news.end)
+        return news.isAll
+    }
+
+    // MARK: - The past
+
+    @EventLoop package func head() async throws -> FrameID {
+        let state = try reading { try $0.readState() }
+        return FrameID(epoch: state.epoch, sequence: state.head)
+    }
+
+    @EventLoop package func frames(of chat: Chat.ID, after id: FrameID) async throws
+        -> [LoggedFrame]?
+    {
+        try reading { try $0.frames(of: chat, after: id, limit: Self.historyLimit) }
+    }
+
+    @EventLoop package func runningFrames(
+        of chat: Chat.ID
+    ) async throws -> (frames: [LoggedFrame], head: FrameID) {
+        try reading { try $0.runningFrames(of: chat) }
+    }
+
+    // MARK: - The file
+
+    /// Calls `body` with a reader of the file that stands under the path now.
+    private func reading<T>(_ body: (BusReader) throws -> T) throws -> T {
+        let reader = try current()
+        do {
+            return try body(reader)
+        } catch {
+            if let error = error as? DatabaseError, error.kind != .busy { self.reader = nil }
+            if error.isDamage { repair(reader.identity) }
+            throw error
+        }
+    }
+
+    private func current() throws -> BusReader {
+        if let reader {
+            if file.identity == reader.identity { return reader }
+            deliverRest(of: reader)
+            self.reader = nil
+        }
+        let reader = try BusReader(file)
+        self.reader = reader
+        return reader
+    }
+
+    /// Delivers what was committed to a file before it was replaced.
+    private func deliverRest(of reader: BusReader) {
+        guard let deliver else { return }
+        do {
+            while try !deliverBatch(reader, to: deliver) {}
+        } catch {
+            report(error)
+        }
+    }
+
+    /// Has a damaged file replaced, on a thread that may wait for the gate.
+    private func repair(_ identity: BusFile.Identity) {
+        if isRepairing { return }
+        isRepairing = true
+        let file = file
+        startThread(name: "bus-repair") {
+            let result = Result { _ = try file.open(insteadOf: identity) }
+            EventLoop.spawn {
+                self.isRepairing = false
+                if case .failure(let error) = result { self.report(error) }
+            }
+        }
+    }
+
+    /// Once a second at most.
+    private func report(_ error: any Error) {
+        guard let count = failures.note() else { return }
+        logger.error(
+            "bus not read",
+            metadata: ["storage.error": "\(error)", "bus.failures": "\(count)"])
+    }
+}

@@ -1,0 +1,41 @@
+import ProxyGPT
+import Testing
+
+@Suite struct PageTests {
+    @Test func `what was read backward is shown in order, without the one beyond the limit`() {
+        let newest = Listing(read: [5, 4, 3], for: Page(limit: 2))
+        #expect(newest.elements == [4, 5] && newest.hasMore)
+        let all = Listing(read: [5, 4], for: Page(limit: 2, place: .before("x")))
+        #expect(all.elements == [4, 5] && !all.hasMore)
+    }
+
+    @Test func `what was read forward stays as it is`() {
+        let page = Listing(read: [3, 4, 5], for: Page(limit: 2, place: .after("x")))
+        #expect(page.elements == [3, 4] && page.hasMore)
+    }
+}
+
+@Suite struct ReplyFailureTests {
+    @Test func `a failure survives being text`() {
+        let failure = ReplyFailure(.upstreamTimeout, "It did not answer.")
+        #expect(ReplyFailure(text: failure.text) == failure)
+        #expect(failure.failure == Failure(.upstreamTimeout, "It did not answer."))
+        #expect(ReplyFailure(text: "other words") == ReplyFailure(.internal, "other words"))
+    }
+}
+
+@Suite struct FrameIDTests {
+    @Test func `an id survives being text`() {
+        let id = FrameID(epoch: "0ab9", sequence: 42)
+        #expect(FrameID(id.description) == id)
+    }
+
+    @Test func `anything else is no id`() {
+        for text in [
+            "", "-", "a-", "-1", "a-1-2", "a--1", "a-+1", "a-1 ", "ä-1", "a-99999999999999999999",
+            String(repeating: "a", count: 65) + "-1", "a_b-1",
+        ] {
+            #expect(FrameID(text) == nil, "\(text)")
+        }
+    }
+}

@@ -1,0 +1,247 @@
+internal import EventLoop
+internal import Glibc
+internal import ProxyGPT
+internal import Synchronization
+internal import Testing
+
+@testable internal import SQLStorage
+
+/// What a reader learns: live, of the past, and when the log is another one.
+@Suite struct BusLogTests {
+    private let chat = Chat.ID("chat")
+
+    // MARK: - Live
+
+    @Test func `who starts in the middle gets exactly what is committed afterwards`() async throws {
+        let place = try BusPlace()
+        let bus = try place.bus()
+        bus.publish(words("before", of: "m"))
+        await bus.flush()
+        let log = try place.log()
+        let delivery = try await Delivery(log)
+        bus.publish(words("after", of: "m"))
+        bus.publish(end(of: "m"))
+        try await delivery.ends(["m"])
+        #expect(delivery.frames.map(\.frame) == [words("after", of: "m"), end(of: "m")])
+        await log.stop()
+        await bus.close()
+    }
+
+    @Test func `frames arrive also when nobody rings`() async throws {
+        let place = try BusPlace()
+        let log = try place.log()
+        let delivery = try await Delivery(log)
+        let bus = try place.bus(bell: place.directory + "/nobody.sock")
+        bus.publish(end(of: "m"))
+        try await delivery.ends(["m"])
+        await log.stop()
+        await bus.close()
+    }
+
+    @Test func `a bell that was bound by somebody else is answered`() async throws {
+        let place = try BusPlace()
+        let path = place.directory + "/other.sock"
+        let socket = try DatagramSocket(at: path)
+        defer { unlink(path) }
+        let log = try SQLiteBusLog.open(
+            file: place.file, bell: .descriptor(dup(socket.descriptor)),
+            process: ProcessIdentity(id: "p", host: "host", bootID: "boot"), identifiers: ids,
+            logger: silent)
+        let delivery = try await Delivery(log)
+        let bus = try place.bus(bell: path)
+        bus.publish(end(of: "m"))
+        try await delivery.ends(["m"])
+        await log.stop()
+        await bus.close()
+    }
+
+    @Test func `a bell of which nobody takes the rings stops no writer`() async throws {
+        let place = try BusPlace()
+        let socket = try DatagramSocket(at: place.bell)
+        let bus = try place.bus()
+        for index in 0..<200 {
+            bus.publish(end(of: "m\(index)"))
+            await bus.flush()
+        }
+        #expect(try place.number("SELECT COUNT(*) AS number FROM frames") == 200)
+        #expect(Sockets.isReady(socket.descriptor, for: .readable))
+        await bus.close()
+    }
+
+    @Test func `nothing is delivered after the stop`() async throws {
+        let place = try BusPlace()
+        let log = try place.log()
+        let delivery = try await Delivery(log)
+        let bus = try place.bus()
+        await log.stop()
+        bus.publish(end(of: "m"))
+        await bus.flush()
+        let second = try await Delivery(log)
+        bus.publish(end(of: "n"))
+        try await second.ends(["n"])
+        #expect(delivery.frames.isEmpty)
+        #expect(second.frames.map(\.frame) == [end(of: "n")])
+        await log.stop()
+        await bus.close()
+    }
+
+    // MARK: - The past
+
+    @Test func `history is that of one chat, after one frame, and of one epoch`() async throws {
+        let place = try BusPlace()
+        let bus = try place.bus()
+        for index in 0..<6 {
+            bus.publish(words("\(index)", of: "m\(index)", in: index % 2 == 0 ? "chat" : "other"))
+            await bus.flush()
+        }
+        let log = try place.log()
+        let head = try await log.head()
+        func history(_ sequence: Int64, epoch: String? = nil) async throws -> [Int64]? {
+            let id = FrameID(epoch: epoch ?? head.epoch, sequence: sequence)
+            return try await log.frames(of: chat, after: id)?.map(\.id.sequence)
+        }
+        #expect(try await history(0) == [1, 3, 5])
+        #expect(try await history(1) == [3, 5])
+        #expect(try await history(2) == [3, 5])
+        #expect(try await history(6) == [])
+        #expect(try await history(7) == nil, "above the head")
+        #expect(try await history(Int64.max) == nil)
+        #expect(try await history(3, epoch: "other") == nil)
+        await bus.close()
+    }
+
+    @Test func `running frames are those of messages without an end, from their beginning`()
+        async throws
+    {
+        let place = try BusPlace()
+        let bus = try place.bus()
+        for text in ["a", "b"] {
+            for message in ["done", "one", "two"] {
+                bus.publish(words(text, of: message, prompt: text == "a" ? message : nil))
+            }
+            bus.publish(words(text, of: "elsewhere", in: "other"))
+            await bus.flush()
+        }
+        bus.publish(end(of: "done"))
+        await bus.flush()
+        let log = try place.log()
+        let running = try await log.runningFrames(of: chat)
+        #expect(
+            running.frames.map(\.frame) == [
+                words("a", of: "one", prompt: "one"), words("a", of: "two", prompt: "two"),
+                words("b", of: "one"), words("b", of: "two"),
+            ])
+        #expect(running.frames.areInOrder)
+        #expect(try await running.head == log.head())
+        await bus.close()
+    }
+
+    @Test func `registering first and reading history then leaves neither hole nor repetition`()
+        async throws
+    {
+        let place = try BusPlace()
+        let log = try place.log()
+        let buses = [try place.bus(), try place.bus()]
+        let hasStarted = Atomic(false)
+        async let published: Void = {
+            for index in 0..<400 {
+                buses[index % 2].publish(words("\(index) ", of: "m\(index % 2)"))
+                await EventLoop.sleep(milliseconds: 1)
+                if index == 50 { hasStarted.store(true, ordering: .relaxed) }
+            }
+            for (index, bus) in buses.enumerated() { bus.publish(end(of: "m\(index)")) }
+        }()
+        let delivery = try await Delivery(log)
+        try await eventually { hasStarted.load(ordering: .relaxed) }
+
+        // Subscribers that come and resume one after another while frames are written.
+        var seen: [LoggedFrame] = try await log.runningFrames(of: chat).frames
+        for _ in 0..<50 {
+            await EventLoop.sleep(milliseconds: 3)
+            let id = try #require(seen.last?.id)
+            let registered = delivery.frames.count
+            let history = try #require(try await log.frames(of: chat, after: id))
+            seen += history
+            let newest = try #require(seen.last?.id.sequence)
+            seen += delivery.frames[registered...].filter { $0.id.sequence > newest }
+        }
+        _ = await published
+        try await delivery.ends(["m0", "m1"])
+        let newest = try #require(seen.last?.id.sequence)
+        seen += delivery.frames.filter { $0.id.sequence > newest }
+        #expect(seen.areInOrder)
+        for parity in 0..<2 {
+            let whole = stride(from: parity, to: 400, by: 2).map { "\($0) " }.joined()
+            #expect(joinedWords(seen, of: "m\(parity)") == whole)
+        }
+        for bus in buses { await bus.close() }
+        await log.stop()
+    }
+
+    // MARK: - Another log
+
+    @Test func `a file keeps its epoch within a boot and begins a new one after it`() async throws {
+        let place = try BusPlace()
+        let bus = try place.bus(boot: "first")
+        bus.publish(words("old", of: "m"))
+        await bus.close()
+        let old = try await place.log(boot: "first").head()
+        #expect(old.sequence == 1)
+        #expect(old.epoch.utf8.count == 16)
+        #expect(FrameID(old.description) == old)
+
+        let log = try place.log(boot: "second")
+        let head = try await log.head()
+        #expect(head.sequence == 0)
+        #expect(head.epoch != old.epoch)
+        #expect(try await log.runningFrames(of: chat).frames.isEmpty)
+        #expect(try await log.frames(of: chat, after: old) == nil)
+        let next = try place.bus(boot: "second")
+        next.publish(words("new", of: "m"))
+        await next.flush()
+        #expect(try await log.head() == FrameID(epoch: head.epoch, sequence: 1))
+        await next.close()
+    }
+
+    @Test func `a file that is replaced begins anew for everybody who has it open`() async throws {
+        let place = try BusPlace()
+        let log = try place.log()
+        let delivery = try await Delivery(log)
+        let bus = try place.bus()
+        bus.publish(words("one", of: "m"))
+        bus.publish(end(of: "m"))
+        try await delivery.ends(["m"])
+        let old = try await log.head()
+        for name in ["", "-wal", "-shm"] { unlink(place.file + name) }
+        bus.publish(words("two", of: "n"))
+        bus.publish(end(of: "n"))
+        try await delivery.ends(["n"])
+        #expect(delivery.starts == 1)
+        #expect(delivery.text(of: "n") == "two")
+        let head = try await log.head()
+        #expect(head.epoch != old.epoch)
+        #expect(try await log.frames(of: chat, after: old) == nil)
+        let first = FrameID(epoch: head.epoch, sequence: 0)
+        #expect(try await log.frames(of: chat, after: first)?.last?.frame == end(of: "n"))
+        await bus.close()
+        await log.stop()
+    }
+
+    @Test func `frames of a kind that is not known are passed over`() async throws {
+        let place = try BusPlace()
+        let log = try place.log()
+        let delivery = try await Delivery(log)
+        let bus = try place.bus()
+        let connection = try SQLiteConnection(file: place.file, role: .writer, durability: .normal)
+        _ = try connection.execute(
+            """
+            INSERT INTO frames (chat_id, message_id, user_id, kind, text, created_at)
+            VALUES ('chat', 'm', 'user', 'new', '', 0)
+            """)
+        bus.publish(end(of: "m"))
+        try await delivery.ends(["m"])
+        #expect(delivery.frames.map(\.id.sequence) == [2])
+        await bus.close()
+        await log.stop()
+    }
+}

@@ -1,0 +1,146 @@
+internal import EventLoop
+internal import Glibc
+internal import ProxyGPT
+internal import Testing
+
+@testable internal import SQLStorage
+
+/// Old frames go, and nobody is told a history with a hole.
+@Suite struct BusTrimmingTests {
+    private let chat = Chat.ID("chat")
+    private let clock = TestClock()
+
+    /// A writer that looks for old frames every 20 ms.
+    private func bus(_ place: BusPlace) throws -> SQLiteBus {
+        var tuning = BusWriter.Tuning()
+        tuning.sweeping = 20
+        return try place.bus(clock: clock, tuning: tuning)
+    }
+
+    private func frames(_ place: BusPlace) throws -> Int64 {
+        try place.number("SELECT COUNT(*) AS number FROM frames")
+    }
+
+    @Test func `frames go ten minutes after their message's end, however many they are`()
+        async throws
+    {
+        let place = try BusPlace()
+        let bus = try bus(place)
+        let log = try place.log()
+        for index in 0..<1200 {
+            bus.publish(words("\(index) ", of: "long"))
+            if index % 60 == 0 { await bus.flush() }
+        }
+        bus.publishReply("short", words: 3)
+        bus.publish(words("still running", of: "running"))
+        bus.publish(end(of: "long"))
+        await bus.flush()
+        let before = try frames(place)
+        clock.advance(seconds: 599)
+        bus.publish(end(of: "later"))
+        await bus.flush()
+        #expect(try frames(place) == before + 1)
+
+        clock.advance(seconds: 2)
+        try await eventually { try self.frames(place) == 2 }
+        let running = try await log.runningFrames(of: chat)
+        #expect(running.frames.map(\.frame) == [words("still running", of: "running")])
+        #expect(try place.number("SELECT COUNT(*) AS number FROM messages") == 2)
+        await bus.close()
+    }
+
+    @Test func `ids are not used again when all frames are gone`() async throws {
+        let place = try BusPlace()
+        let bus = try bus(place)
+        bus.publishReply("m", words: 1)
+        await bus.flush()
+        let log = try place.log()
+        let head = try await log.head()
+        clock.advance(seconds: 601)
+        try await eventually { try self.frames(place) == 0 }
+        #expect(try await log.head() == head)
+        bus.publish(end(of: "n"))
+        await bus.flush()
+        #expect(try await log.head().sequence == head.sequence + 1)
+        await bus.close()
+    }
+
+    @Test func `history is refused where frames of that chat are gone, and only there`()
+        async throws
+    {
+        let place = try BusPlace()
+        let bus = try bus(place)
+        let log = try place.log()
+        bus.publish(words("quiet", of: "q", in: "quiet"))
+        await bus.flush()
+        let quiet = try await log.head()
+        bus.publish(words("one", of: "m"))
+        await bus.flush()
+        let middle = try await log.head()
+        bus.publish(end(of: "m"))
+        await bus.flush()
+        let end = try await log.head()
+        clock.advance(seconds: 601)
+        try await eventually { try self.frames(place) == 1 }
+        #expect(try await log.frames(of: chat, after: middle) == nil)
+        #expect(try await log.frames(of: chat, after: end) == [])
+        #expect(try await log.frames(of: Chat.ID("quiet"), after: quiet) == [])
+
+        // A day later nobody knows whose the frames were.
+        clock.advance(seconds: 86_400)
+        try await eventually { try place.number("SELECT floor AS number FROM log") > 0 }
+        #expect(try await log.frames(of: Chat.ID("quiet"), after: quiet) == nil)
+        #expect(try await log.frames(of: chat, after: log.head()) == [])
+        await bus.close()
+    }
+
+    @Test func `a message without an end stays while words come and goes an hour after the last`()
+        async throws
+    {
+        let place = try BusPlace()
+        let bus = try bus(place)
+        bus.publish(words("one", of: "slow"))
+        bus.publish(words("one", of: "dead"))
+        await bus.flush()
+        clock.advance(seconds: 3500)
+        bus.publish(words("two", of: "slow"))
+        await bus.flush()
+        clock.advance(seconds: 200)
+        try await eventually { try self.frames(place) == 2 }
+        let running = try await place.log().runningFrames(of: chat)
+        #expect(joinedWords(running.frames, of: "slow") == "onetwo")
+        await bus.close()
+    }
+
+    @Test func `a log that slept through a trimming says so`() async throws {
+        let place = try BusPlace()
+        let bus = try bus(place)
+        let log = try place.log()
+        let delivery = try await Delivery(log)
+        bus.publish(end(of: "seen"))
+        try await delivery.ends(["seen"])
+        // The loop's thread stands, as in a process that was stopped.
+        let asleep = Semaphore()
+        let morning = Semaphore()
+        EventLoop.spawn {
+            asleep.signal()
+            morning.wait()
+        }
+        asleep.wait()
+        defer { morning.signal() }
+        bus.publish(words("missed", of: "m"))
+        bus.publish(end(of: "m"))
+        await bus.flush()
+        #expect(try frames(place) == 3)
+        clock.advance(seconds: 601)
+        for _ in 0..<3000 where try frames(place) > 0 { usleep(5000) }
+        #expect(try frames(place) == 0)
+        morning.signal()
+        try await eventually { delivery.starts == 1 }
+        bus.publish(end(of: "n"))
+        try await delivery.ends(["n"])
+        #expect(delivery.frames.map(\.frame) == [end(of: "seen"), end(of: "n")])
+        await bus.close()
+        await log.stop()
+    }
+}
