@@ -19,8 +19,7 @@ final class ConnectionHandler: ChannelInboundHandler, RemovableChannelHandler {
         let fanOut: FanOut
         let connections: Connections
         /// Decides about a request; the answer comes on another loop.
-        let decide:
-            @Sendable (Request, @escaping @Sendable (StreamEndpoint.Answer) -> Void) -> Void
+        let decide: @Sendable (Request, @escaping @Sendable (StreamEndpoint.Answer) -> Void) -> Void
     }
 
     private enum Phase {
@@ -81,7 +80,8 @@ final class ConnectionHandler: ChannelInboundHandler, RemovableChannelHandler {
         }
     }
 
-    private func submit(_ head: HTTPRequestHead, _ body: [UInt8], _ context: ChannelHandlerContext) {
+    private func submit(_ head: HTTPRequestHead, _ body: [UInt8], _ context: ChannelHandlerContext)
+    {
         timeout?.cancel()
         let request = Self.request(head, body)
         let services = services

@@ -5,7 +5,7 @@ final class Connections {
     /// Requests that are being decided about; more are turned away at once.
     static let waitingLimit = 1024
 
-    private let loop: any EventLoop
+    let loop: any EventLoop
     private var open = 0
     private var none: [EventLoopPromise<Void>] = []
     var waiting = 0

@@ -1,3 +1,4 @@
+internal import HTTPAPI
 internal import ProxyGPT
 
 /// A frame as a subscriber is to see it, before it is encoded: complete, and of one chat.
@@ -85,7 +86,8 @@ extension [Frame] {
                 size = 0
                 continue
             }
-            if size > 0, size + text.utf8.count <= limit, let merged = gathered.last?.merged(with: frame)
+            if size > 0, size + text.utf8.count <= limit,
+                let merged = gathered.last?.merged(with: frame)
             {
                 gathered[gathered.count - 1] = merged
                 size += text.utf8.count

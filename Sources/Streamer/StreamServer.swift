@@ -17,6 +17,9 @@ struct StreamServer: Sendable {
     typealias Decide =
         @Sendable (Request, @escaping @Sendable (StreamEndpoint.Answer) -> Void) -> Void
 
+    /// How long the last ones may take: twice what a peer is given to close.
+    private let drainLimit = TimeAmount.seconds(4)
+
     let fanOut: FanOutDoor
     private let group: MultiThreadedEventLoopGroup
     private let connections: NIOLoopBound<Connections>
@@ -38,7 +41,7 @@ struct StreamServer: Sendable {
         }.get()
     }
 
-    /// Begins to accept connections; the channel ends that when it is closed.
+    /// Begins to accept connections; the channel is what `drain` takes.
     func listen(on listener: Listener, decide: @escaping Decide) async throws -> any Channel {
         let (door, connections) = (fanOut, connections)
         let bootstrap = ServerBootstrap(group: group)
@@ -70,12 +73,17 @@ struct StreamServer: Sendable {
         }
     }
 
-    /// Ends all streams and returns when the connections are closed.
-    func drain() async throws {
-        let (door, connections) = (fanOut, connections)
+    /// Accepts nobody any more, ends all streams and returns when the connections are closed.
+    func drain(closing listener: any Channel) async throws {
+        let (door, connections, drainLimit) = (fanOut, connections, drainLimit)
+        try await listener.close()
         try await group.next().flatSubmit {
             door.fanOutOnLoop.drain()
-            return connections.value.whenNone()
+            let loop = connections.value.loop
+            let none = connections.value.whenNone()
+            let patience = loop.scheduleTask(in: drainLimit) {}
+            none.whenComplete { _ in patience.cancel() }
+            return patience.futureResult.recover { _ in }
         }.get()
         ticks.cancel()
         try await group.shutdownGracefully()

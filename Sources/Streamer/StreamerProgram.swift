@@ -118,8 +118,7 @@ struct StreamerProgram {
         await withUnsafeContinuation { stopping = $0 }
         notify("STOPPING=1")
         logger.info("streamer draining")
-        try await channel.close()
-        try await server.drain()
+        try await server.drain(closing: channel)
         ticker.cancel()
         revocations.stop()
         await live.stop()

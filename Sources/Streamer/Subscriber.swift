@@ -195,7 +195,8 @@ final class Subscriber: ChannelInboundHandler {
         guard !isBlocked else { return }
         switch wire {
         case .serverSentEvents:
-            enqueue(.bytes(isCaughtUp(with: keepAlive.id) ? keepAlive.marked : keepAlive.plain), now)
+            enqueue(
+                .bytes(isCaughtUp(with: keepAlive.id) ? keepAlive.marked : keepAlive.plain), now)
         case .webSocket:
             if awaitsPong {
                 finish(.dead)
