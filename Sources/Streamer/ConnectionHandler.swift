@@ -160,8 +160,8 @@ final class ConnectionHandler: ChannelInboundHandler, RemovableChannelHandler {
             let subscriber = fanOut.add(subscription, on: context.channel)
             do {
                 try pipeline.addHandler(subscriber)
-                pipeline.removeHandler(self, promise: nil)
                 context.flush()
+                pipeline.removeHandler(self, promise: nil)
             } catch {
                 subscriber.finish(.failed)
             }
