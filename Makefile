@@ -95,15 +95,18 @@ endef
 install:
 	@[ -x .build/release/proxy-gpt-worker ] || { echo "run make build first" >&2; exit 1; }
 	install -D -m 0755 .build/release/proxy-gpt-worker $(DESTDIR)$(LIBEXECDIR)/proxy-gpt-worker
+	install -D -m 0755 .build/release/proxy-gpt-streamer $(DESTDIR)$(LIBEXECDIR)/proxy-gpt-streamer
 	install -d $(DESTDIR)$(UNITDIR)
 	install -m 0644 systemd/*.target systemd/*.socket $(DESTDIR)$(UNITDIR)
-	sed 's|/usr/libexec/proxy-gpt|$(LIBEXECDIR)|' systemd/proxy-gpt-worker@.service \
-		> $(DESTDIR)$(UNITDIR)/proxy-gpt-worker@.service
-	chmod 0644 $(DESTDIR)$(UNITDIR)/proxy-gpt-worker@.service
+	for unit in proxy-gpt-worker@.service proxy-gpt-streamer.service; do \
+		sed 's|/usr/libexec/proxy-gpt|$(LIBEXECDIR)|' systemd/$$unit > $(DESTDIR)$(UNITDIR)/$$unit; \
+		chmod 0644 $(DESTDIR)$(UNITDIR)/$$unit; \
+	done
 	install -D -m 0644 systemd/proxy-gpt.sysusers $(DESTDIR)$(PREFIX)/lib/sysusers.d/proxy-gpt.conf
 	install -D -m 0644 systemd/proxy-gpt.tmpfiles $(DESTDIR)$(PREFIX)/lib/tmpfiles.d/proxy-gpt.conf
 	install -d $(DESTDIR)$(SYSCONFDIR)/nginx/snippets
 	install -m 0644 nginx/proxy-gpt-locations.conf nginx/proxy-gpt-fastcgi.conf \
+		nginx/proxy-gpt-streamer.conf \
 		$(DESTDIR)$(SYSCONFDIR)/nginx/snippets
 	install -d -m 0750 $(DESTDIR)$(SYSCONFDIR)/proxy-gpt
 	$(call install_configuration,nginx/proxy-gpt.conf,$(DESTDIR)$(SYSCONFDIR)/nginx/sites-available/proxy-gpt.conf,0644)
@@ -112,5 +115,5 @@ install:
 	@echo "Installed. As root, once:"
 	@echo "  systemd-sysusers && systemd-tmpfiles --create && systemctl daemon-reload"
 	@echo "  install -m 0600 /dev/stdin $(SYSCONFDIR)/proxy-gpt/api_key     # paste the key, Ctrl-D"
-	@echo "  systemctl enable --now proxy-gpt-worker@1 proxy-gpt-worker@2 proxy-gpt.target"
+	@echo "  systemctl enable --now proxy-gpt-worker@1 proxy-gpt-worker@2 proxy-gpt-streamer proxy-gpt.target"
 	@echo "  ln -s ../sites-available/proxy-gpt.conf $(SYSCONFDIR)/nginx/sites-enabled/ && systemctl reload nginx"

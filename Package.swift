@@ -36,6 +36,7 @@ let package = Package(
     name: "proxy-gpt",
     products: [
         .executable(name: "proxy-gpt-worker", targets: ["Worker"]),
+        .executable(name: "proxy-gpt-streamer", targets: ["Streamer"]),
         .executable(name: "mock-upstream", targets: ["MockUpstream"]),
         .executable(name: "load-generator", targets: ["LoadGenerator"]),
     ],
@@ -57,13 +58,19 @@ let package = Package(
         module("SQLStorage", ["CSQLite", "ProxyGPT", "EventLoop", logging]),
         module("CurlUpstream", ["CCurl", "ProxyGPT", "EventLoop", logging]),
         module("HTTPAPI", ["ProxyGPT", "Credentials", logging]),
+        module("Logs", [logging]),
 
         program(
             "Worker",
             [
                 "ProxyGPT", "EventLoop", "FastCGI", "Credentials", "SQLStorage", "CurlUpstream",
-                "HTTPAPI", logging,
+                "HTTPAPI", "Logs", logging,
             ]),
+        program(
+            "Streamer",
+            [
+                "ProxyGPT", "EventLoop", "Credentials", "SQLStorage", "HTTPAPI", "Logs", logging,
+            ] + nio),
         program("MockUpstream", nio),
         program("LoadGenerator", nio, path: "Benchmarks/Load"),
 
@@ -76,6 +83,12 @@ let package = Package(
         tests(
             "HTTPAPITests",
             ["HTTPAPI", "ProxyGPT", "Credentials", "SQLStorage", "EventLoop", logging]),
+        tests(
+            "StreamerTests",
+            [
+                "Streamer", "ProxyGPT", "EventLoop", "Credentials", "SQLStorage", "HTTPAPI", logging,
+                .product(name: "NIOEmbedded", package: "swift-nio"),
+            ] + nio),
         tests("MockUpstreamTests", ["MockUpstream"]),
         tests("ArchitectureTests", []),
     ],

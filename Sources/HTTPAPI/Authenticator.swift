@@ -20,11 +20,24 @@ struct Authenticator: Sendable {
         {
             throw Failure.wrongCredential
         }
-        if caller.session.lastUsedAt.adding(seconds: Self.touchInterval) <= now {
-            try await store.touch(
-                caller.session.id, lastUsedAt: now, expiresAt: expiry(after: now))
-        }
+        try await touch(caller.session, now)
         return caller
+    }
+
+    /// Whether the session of a digest that was a caller's still is one, for what lasts longer than
+    /// a request. It counts as a use.
+    func isStillValid(tokenDigest: [UInt8]) async throws -> Bool {
+        let now = clock.now()
+        guard let caller = try await store.caller(tokenDigest: tokenDigest, now: now) else {
+            return false
+        }
+        try await touch(caller.session, now)
+        return true
+    }
+
+    private func touch(_ session: Session, _ now: Timestamp) async throws {
+        guard session.lastUsedAt.adding(seconds: Self.touchInterval) <= now else { return }
+        try await store.touch(session.id, lastUsedAt: now, expiresAt: expiry(after: now))
     }
 
     func expiry(after now: Timestamp) -> Timestamp {

@@ -20,6 +20,18 @@ struct CrossSite: Sendable {
         }
     }
 
+    /// As `checkOrigin`, for a WebSocket: a page of any origin may open one, and reads what comes. One
+    /// that may call (CORS) may open it, though not with a cookie.
+    func checkUpgrade(
+        of request: Request, with credential: PresentedCredential
+    ) throws(Failure) {
+        if case .cookie = credential {
+            try checkOrigin(of: request)
+        } else if allowedOrigin(of: request) == nil {
+            try checkOrigin(of: request)
+        }
+    }
+
     private func isOwn(_ origin: String, _ request: Request) -> Bool {
         let origin = Self.withoutDefaultPort(origin.lowercased())
         if !publicOrigins.isEmpty {

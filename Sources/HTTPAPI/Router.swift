@@ -60,6 +60,9 @@ enum Router {
         Route("/user/password/update", post) { try await $0.updatePassword($1) },
     ]
 
+    /// Where the streamer serves subscribers, see `StreamEndpoint`.
+    static let stream = "/chat/stream"
+
     /// Everything below this is passed on to the upstream.
     private static let forwarded = "/v1/"
 

@@ -7,6 +7,8 @@ package struct Event: Sendable {
         case request
         /// A call below `/v1/` that was passed on.
         case forward
+        /// An open stream of a chat's frames: from its beginning to its end.
+        case stream
         /// The upstream call behind a prompt whose own request was answered before.
         case reply
         /// A login with a wrong name or password.

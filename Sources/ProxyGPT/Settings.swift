@@ -40,6 +40,15 @@ package struct Settings: Sendable {
     /// The SQLite database.
     package var databaseFile: String { stateDirectory + "/proxy.db" }
 
+    /// The bus of this host.
+    package var busFile: String { stateDirectory + "/bus.db" }
+
+    /// Where the streamer hears that frames were published.
+    package var bellSocket: String { stateDirectory + "/bell.sock" }
+
+    /// Where the streamer listens when no service manager gives it a socket.
+    package var streamerSocket: String { stateDirectory + "/streamer.sock" }
+
     /// One line of the table of settings.
     package struct Entry: Sendable {
         package let name: String

@@ -8,6 +8,7 @@ internal import FastCGI
 internal import Glibc
 internal import HTTPAPI
 internal import Logging
+internal import Logs
 internal import ProxyGPT
 internal import SQLStorage
 
@@ -65,13 +66,17 @@ struct WorkerProgram {
     func run() async throws {
         let clock = SystemClock()
         let identifiers = RandomIdentifiers(clock: clock)
+        let process = try ProcessIdentity.current(id: identifiers.next())
         let storage = try SQLStorage.open(
-            file: settings.databaseFile, process: ProcessIdentity.current(id: identifiers.next()),
-            clock: clock, eventDays: settings.eventDays, logger: logger)
+            file: settings.databaseFile, process: process, clock: clock,
+            eventDays: settings.eventDays, logger: logger)
+        let bus = try SQLiteBus.open(
+            file: settings.busFile, bell: settings.bellSocket, process: process,
+            identifiers: identifiers, clock: clock, logger: logger)
         let background = ServerBackground()
         let api = API(
             settings: settings, store: storage.store, events: storage.events,
-            upstream: CurlUpstream(upstreamConfiguration()), bus: NoBus(),
+            upstream: CurlUpstream(upstreamConfiguration()), bus: bus,
             cache: MemoryContextCache(), background: background, hasher: try PasswordHasher(),
             clock: clock, identifiers: identifiers, logger: logger)
         storage.lease.replyWasClosed = { api.replyWasClosed($0) }
@@ -94,6 +99,7 @@ struct WorkerProgram {
         await server.drain(milliseconds: settings.drainTimeout)
         for ticker in tickers { ticker.cancel() }
         await api.tick()
+        await bus.close()
         await storage.close()
         withExtendedLifetime(signals) {}
         logger.info("worker stopped")

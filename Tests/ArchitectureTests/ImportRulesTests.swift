@@ -38,6 +38,7 @@ import Testing
             ("Sources/SQLStorage/A.swift", "internal import CurlUpstream"),
             ("Sources/FastCGI/A.swift", "@preconcurrency internal import ProxyGPT"),
             ("Sources/Worker/A.swift", "import NIOCore"),
+            ("Sources/Streamer/A.swift", "import FastCGI"),
             ("Sources/CurlUpstream/A.swift", "import struct HTTPAPI.Request"),
             ("Sources/Credentials/A.swift", "import Logging"),
             ("Benchmarks/Load/A.swift", "import ProxyGPT"),

@@ -9,9 +9,14 @@ enum Rules {
         "SQLStorage": ["CSQLite", "ProxyGPT", "EventLoop", "Logging"],
         "CurlUpstream": ["CCurl", "ProxyGPT", "EventLoop", "Logging"],
         "HTTPAPI": ["ProxyGPT", "Credentials", "Logging"],
+        "Logs": ["Logging"],
         "Worker": [
             "ProxyGPT", "EventLoop", "FastCGI", "Credentials", "SQLStorage", "CurlUpstream",
-            "HTTPAPI", "Logging",
+            "HTTPAPI", "Logs", "Logging",
+        ],
+        "Streamer": [
+            "ProxyGPT", "EventLoop", "Credentials", "SQLStorage", "HTTPAPI", "Logs", "Logging",
+            "NIOCore", "NIOPosix", "NIOHTTP1",
         ],
         "MockUpstream": ["NIOCore", "NIOPosix", "NIOHTTP1"],
         "LoadGenerator": ["NIOCore", "NIOPosix", "NIOHTTP1"],

@@ -1,6 +1,6 @@
-"""Reads, and where a test needs it changes, the database of workers that have all stopped.
+"""Reads, and where a test needs it changes, the database when all processes have stopped.
 
-Python's own SQLite may be one that must not share a live file with the workers.
+Python's own SQLite may be one that must not share a live file with them.
 """
 
 import contextlib
@@ -10,6 +10,9 @@ import sqlite3
 def _check_stopped(stack):
     running = [process.name for process in stack.workers if process.poll() is None]
     assert not running, f"stop them first: {running}"
+    # Few tests know of the streamer; it has the database open all the same.
+    if stack.streamer:
+        assert stack.stop_streamer() == 0
 
 
 def stop_workers(stack):

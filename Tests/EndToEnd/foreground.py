@@ -1,7 +1,7 @@
 """`make run`: the stack in the foreground, until Ctrl-C.
 
 Takes all settings from the environment, starts the mock upstream when they name no real one,
-and starts a new worker where one has died.
+and starts a new worker or streamer where one has died.
 """
 
 import os
@@ -100,13 +100,13 @@ Proxy GPT answers at {address}, its state is in {stack.state_directory}. Ctrl-C 
 
 
 def keep_up(stack):
-    """Starts a worker for each that has ended; an error when nginx or the mock has."""
+    """Starts workers and streamer again that have ended; an error when nginx or the mock has."""
     delay, last = 0.5, 0.0
     missing = 0
     while True:
         others = [process for process in (stack.nginx, stack.mock_process) if process]
-        if not missing:
-            await_end(others + stack.workers)
+        if not missing and stack.streamer:
+            await_end(others + stack.workers + [stack.streamer])
         for process in others:
             if process.poll() is not None:
                 raise StackError(f"{process.name} has ended with {ending(process.returncode)}")
@@ -115,14 +115,21 @@ def keep_up(stack):
                 stack.forget_worker(process)
                 missing += 1
                 say(f"{process.name} has ended with {ending(process.returncode)}")
+        if stack.streamer and stack.streamer.poll() is not None:
+            stack.forget_worker(stack.streamer)
+            say(f"{stack.streamer.name} has ended with {ending(stack.streamer.returncode)}")
+            stack.streamer = None
         # Half a second after a first death, up to ten when they go on dying.
         delay = 0.5 if time.monotonic() - last > 30 else min(delay * 2, 10)
-        say(f"starting a worker in {delay:g} s")
+        say(f"starting it again in {delay:g} s")
         time.sleep(delay)
         last = time.monotonic()
         try:
-            stack.start_worker()
-            missing -= 1
+            if not stack.streamer:
+                stack.start_streamer()
+            if missing:
+                stack.start_worker()
+                missing -= 1
         except StackError as error:
             if error.exit_code == INVALID_SETTINGS:
                 raise

@@ -13,8 +13,9 @@ from processes import StackError, has_ipv6_loopback, open_files
 
 CHECKOUT = pathlib.Path(__file__).resolve().parents[2]
 
-# What nginx/ says for production. Each stands there exactly once.
+# What nginx/ says for production.
 WORKER_SOCKET = "unix:/run/proxy-gpt/worker.sock"
+STREAMER_SOCKET = "unix:/run/proxy-gpt/streamer.sock"
 ACCESS_LOG = "/var/log/nginx/proxy-gpt.access.log"
 ERROR_LOG = "/var/log/nginx/error.log"
 LISTEN_IPV4 = "listen 8080;"
@@ -28,16 +29,23 @@ def nginx_binary():
     return path
 
 
-def replaced(text, old, new):
+def replaced(text, old, new, times=1):
     """The text with `old` replaced; an error when nginx/ no longer says what we expect."""
     found = text.count(old)
-    if found != 1:
-        raise StackError(f"nginx/ says `{old}` {found} times, not once: front.py must follow")
+    if found != times:
+        raise StackError(f"nginx/ says `{old}` {found} times, not {times}: front.py must follow")
     return text.replace(old, new)
 
 
 def write_nginx_files(
-    directory, port, socket_path, access_log, error_log, tls_port=None, tls_upstream=None
+    directory,
+    port,
+    worker_socket,
+    streamer_socket,
+    access_log,
+    error_log,
+    tls_port=None,
+    tls_upstream=None,
 ):
     """Writes below `directory`/nginx. `tls_upstream` is (port, address of the mock)."""
     root = pathlib.Path(directory, "nginx")
@@ -46,8 +54,9 @@ def write_nginx_files(
 
     source = CHECKOUT / "nginx"
     site = replaced(
-        (source / "proxy-gpt.conf").read_text(), WORKER_SOCKET, "unix:" + socket_path
+        (source / "proxy-gpt.conf").read_text(), WORKER_SOCKET, "unix:" + worker_socket
     )
+    site = replaced(site, STREAMER_SOCKET, "unix:" + streamer_socket, 2)
     listen = [f"listen 127.0.0.1:{port};"]
     if tls_port:
         listen += tls_lines(directory, tls_port)
@@ -58,9 +67,10 @@ def write_nginx_files(
 
     locations = (source / "proxy-gpt-locations.conf").read_text()
     locations = replaced(locations, ACCESS_LOG, access_log)
-    locations = replaced(locations, ERROR_LOG, error_log)
+    locations = replaced(locations, ERROR_LOG, error_log, 3)
     root.joinpath("snippets/proxy-gpt-locations.conf").write_text(locations)
-    shutil.copy(source / "proxy-gpt-fastcgi.conf", root / "snippets")
+    for name in ("proxy-gpt-fastcgi.conf", "proxy-gpt-streamer.conf"):
+        shutil.copy(source / name, root / "snippets")
 
     kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
     temporary = "\n    ".join(f"{kind}_temp_path {root}/temporary/{kind};" for kind in kinds)

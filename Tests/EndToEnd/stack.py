@@ -1,7 +1,7 @@
-"""The whole product on this machine: nginx in front, a pool of workers, a mock upstream.
+"""The whole product on this machine: nginx in front, workers, streamer, a mock upstream.
 
 Owns every process it starts and one temporary directory with sockets, logs and nginx's files.
-The pool's two sockets stay open here while workers come and go, as systemd keeps them.
+All sockets stay open here while workers and streamer come and go, as systemd keeps them.
 
 Tests use `Stack`; `python3 Tests/EndToEnd/stack.py run` serves in the foreground until Ctrl-C.
 Standard library only.
@@ -59,12 +59,12 @@ def binary(name):
 
 
 class Stack:
-    """nginx, workers and mock, up when the `with` block begins and gone when it ends.
+    """nginx, workers, streamer and mock, up when the `with` block begins and gone when it ends.
 
-    `settings` become the workers' environment; a value of None removes a default. With
+    `settings` become the processes' environment; a value of None removes a default. With
     `tls=True` there are two more legs: `tls_url` is nginx over TLS with HTTP/1.1 and HTTP/2, and
     the workers reach the mock over TLS and HTTP/2 at https://localhost. `ca_file` signs both.
-    With `port` the address is given; with `environment` the workers' whole environment is, and
+    With `port` the address is given; with `environment` the processes' whole environment is, and
     what they log goes to the terminal.
     """
 
@@ -80,8 +80,10 @@ class Stack:
         tls=False,
         port=None,
         environment=None,
+        streamer=True,
     ):
         self.workers = []
+        self.streamer = None
         self.key = key
         self.url = self.tls_url = self.mock_url = self.upstream_url = self.ca_file = None
         self.directory = self.nginx = self.mock_process = None
@@ -91,7 +93,9 @@ class Stack:
         self._state_directory = state_directory
         self._environment = environment
         self._port, self._tls_port, self._upstream_port = port, None, None
-        self._processes = self._listener = self._handover = None
+        self._with_streamer = streamer
+        self._processes = None
+        self._sockets = {}
         self._logs_of_workers, self._started = {}, 0
         self._lock, self._stopped = threading.Lock(), False
 
@@ -126,6 +130,8 @@ class Stack:
         self.database = os.path.join(self.state_directory, "proxy.db")
         self.fastcgi_socket = self._path("worker.sock")
         self.handover_socket = self._path("handover.sock")
+        self.streamer_socket = self._path("streamer.sock")
+        self.bell_socket = os.path.join(self.state_directory, "bell.sock")
         self.nginx_access_log = self._path("nginx-access.log")
         self.nginx_error_log = self._log("nginx-error.log") or "stderr"
 
@@ -136,6 +142,8 @@ class Stack:
             self._start_mock()
         for _ in range(self._count):
             self.start_worker()
+        if self._with_streamer:
+            self.start_streamer()
         if self._with_nginx:
             self.start_nginx()
 
@@ -151,9 +159,10 @@ class Stack:
         # nginx first: without its connections the workers have nothing left to finish.
         if self.nginx:
             self._processes.end(self.nginx)
-        for process in self.workers:
+        ours = self.workers + ([self.streamer] if self.streamer else [])
+        for process in ours:
             process.send_signal(signal.SIGTERM)
-        for process in self.workers:
+        for process in ours:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(5)
             self._processes.end(process)
@@ -172,24 +181,26 @@ class Stack:
     # The pool's sockets
 
     def open_sockets(self):
-        """Opens the listening socket and the handover socket, as systemd would."""
-        self._listener = above_stdio(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
-        self._listener.bind(self.fastcgi_socket)
-        self._listener.listen(4096)
-        os.chmod(self.fastcgi_socket, 0o660)
-        self._handover = above_stdio(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM))
-        self._handover.bind(self.handover_socket)
-        os.chmod(self.handover_socket, 0o600)
-
-    def close_sockets(self):
-        """Closes and removes them: once no worker is left, nginx gets no connection."""
-        for held in (self._listener, self._handover):
-            if held:
-                held.close()
-        self._listener = self._handover = None
-        for path in (self.fastcgi_socket, self.handover_socket):
+        """Opens the sockets of workers and streamer, as systemd would."""
+        listeners = {"worker": self.fastcgi_socket, "streamer": self.streamer_socket}
+        bells = {"handover": self.handover_socket, "bell": self.bell_socket}
+        for name, path in {**listeners, **bells}.items():
+            kind = socket.SOCK_STREAM if name in listeners else socket.SOCK_DGRAM
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(path)
+            held = self._sockets[name] = above_stdio(socket.socket(socket.AF_UNIX, kind))
+            held.bind(path)
+            if name in listeners:
+                held.listen(4096)
+            os.chmod(path, 0o660 if name in listeners else 0o600)
+
+    def close_sockets(self):
+        """Closes and removes them: once no process is left, nginx gets no connection."""
+        for held in self._sockets.values():
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(held.getsockname())
+            held.close()
+        self._sockets = {}
 
     # Workers
 
@@ -248,21 +259,27 @@ class Stack:
         with self._lock:
             self._started += 1
             number = self._started
-        path, log = self._path(f"notify-{number}.sock"), self._log(f"worker-{number}.log")
-        listener, handover = self._listener.fileno(), self._handover.fileno()
+        return self._launch("proxy-gpt-worker", f"worker-{number}", ("worker", "handover"))
+
+    def _launch(self, program, name, sockets):
+        """Starts one of our processes with two of the sockets; returns when it is ready."""
+        path, log = self._path(f"notify-{name}.sock"), self._log(f"{name}.log")
+        first, second = (self._sockets[given].fileno() for given in sockets)
         # exec keeps the process id; Popen alone cannot give a child descriptors 3 and 4.
-        script = f'exec 3<&{listener} 4<&{handover} {listener}<&- {handover}<&-; exec "$0"'
+        script = f'exec 3<&{first} 4<&{second} {first}<&- {second}<&-; exec "$0"'
         environment = self._worker_environment()
-        environment.update(LISTEN_FDS="2", LISTEN_FDNAMES="worker:handover", NOTIFY_SOCKET=path)
+        environment.update(
+            LISTEN_FDS="2", LISTEN_FDNAMES=":".join(sockets), NOTIFY_SOCKET=path
+        )
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notified:
             notified.bind(path)
             process = self._processes.start(
-                ["/bin/bash", "-c", script, binary("proxy-gpt-worker")],
-                f"worker {number}",
+                ["/bin/bash", "-c", script, binary(program)],
+                name.replace("-", " "),
                 log=log,
                 env=environment,
                 cwd=self.state_directory,
-                pass_fds=(listener, handover),
+                pass_fds=(first, second),
             )
             self._logs_of_workers[process] = log
             try:
@@ -273,6 +290,28 @@ class Stack:
             finally:
                 os.unlink(path)
         return process
+
+    # The streamer
+
+    def start_streamer(self):
+        """Starts the streamer and returns when it says that it is ready."""
+        with self._lock:
+            self._started += 1
+            name = f"streamer-{self._started}"
+        self.streamer = self._launch("proxy-gpt-streamer", name, ("streamer", "bell"))
+        return self.streamer
+
+    def stop_streamer(self, timeout=15):
+        """SIGTERM; the exit code once all streams have ended."""
+        process, self.streamer = self.streamer, None
+        process.send_signal(signal.SIGTERM)
+        return self._reap(process, timeout)
+
+    def kill_streamer(self):
+        """SIGKILL, as a crash would end it."""
+        process, self.streamer = self.streamer, None
+        process.kill()
+        return self._reap(process, 15)
 
     def _worker_environment(self):
         if self._environment is not None:
@@ -326,6 +365,7 @@ class Stack:
             self.directory,
             self._port,
             self.fastcgi_socket,
+            self.streamer_socket,
             self.nginx_access_log,
             self.nginx_error_log,
             tls_port=self._tls_port,

@@ -1,15 +1,15 @@
 internal import Glibc
-internal import Logging
+package import Logging
 
 /// Writes one line for each entry to standard error: level, message, metadata. The journal adds the
 /// time; on a terminal it is in front.
-struct LineLogHandler: LogHandler {
-    var logLevel: Logger.Level
-    var metadata: Logger.Metadata = [:]
+package struct LineLogHandler: LogHandler {
+    package var logLevel: Logger.Level
+    package var metadata: Logger.Metadata = [:]
     private let showsTime: Bool
 
     /// - Parameter level: one of swift-log's level names.
-    static func logger(_ label: String, level: String) -> Logger {
+    package static func logger(_ label: String, level: String) -> Logger {
         Logger(label: label) { _ in
             LineLogHandler(
                 logLevel: Logger.Level(rawValue: level) ?? .info, showsTime: isatty(2) == 1)
@@ -21,12 +21,12 @@ struct LineLogHandler: LogHandler {
         self.showsTime = showsTime
     }
 
-    subscript(metadataKey key: String) -> Logger.Metadata.Value? {
+    package subscript(metadataKey key: String) -> Logger.Metadata.Value? {
         get { metadata[key] }
         set { metadata[key] = newValue }
     }
 
-    func log(event: LogEvent) {
+    package func log(event: LogEvent) {
         var line = showsTime ? Self.time() + " " : ""
         line += "\(event.level) \(event.message)"
         let all = metadata.merging(event.metadata ?? [:]) { $1 }
@@ -39,7 +39,7 @@ struct LineLogHandler: LogHandler {
 
     /// Writes to standard error at once and as a whole, so that the lines of several processes do
     /// not mix.
-    static func write(_ text: String) {
+    package static func write(_ text: String) {
         let bytes = Array(text.utf8)
         _ = Glibc.write(2, bytes, bytes.count)
     }

@@ -1,0 +1,28 @@
+internal import COpenSSL
+
+/// The handshake's question and answer of RFC 6455, section 4.2.2.
+package enum WebSocketKey {
+    private static let suffix = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+
+    /// The value of `Sec-WebSocket-Accept` that answers a key; nil when it is none.
+    package static func answer(to key: String) -> String? {
+        guard key.utf8.count == 24, decodeBase64(key)?.count == 16 else { return nil }
+        return base64(sha1(Array((key + suffix).utf8)))
+    }
+
+    // A check against confused intermediaries, not a secret: that is what SHA-1 still does.
+    private static func sha1(_ bytes: [UInt8]) -> [UInt8] {
+        var digest = [UInt8](repeating: 0, count: Int(SHA_DIGEST_LENGTH))
+        let result = EVP_Digest(bytes, bytes.count, &digest, nil, sha1Algorithm, nil)
+        precondition(result == 1, "libcrypto found no memory for a digest")
+        return digest
+    }
+
+    private static func base64(_ bytes: [UInt8]) -> String {
+        let text = base64URL(bytes).map { $0 == "-" ? "+" : $0 == "_" ? "/" : $0 }
+        return String(text) + String(repeating: "=", count: (4 - text.count % 4) % 4)
+    }
+}
+
+// Fetched once, see `sha256Algorithm`.
+private nonisolated(unsafe) let sha1Algorithm = EVP_MD_fetch(nil, "SHA1", nil)

@@ -1,0 +1,226 @@
+package import Credentials
+package import Logging
+package import ProxyGPT
+
+/// `/chat/stream`: decides who may subscribe to a chat, and records connects and disconnects. How
+/// frames travel is the streamer's.
+package struct StreamEndpoint: Sendable {
+    /// What becomes of a request.
+    package enum Answer: Sendable {
+        /// A whole answer; the request is recorded.
+        case response(Response)
+        case subscription(Subscription)
+    }
+
+    private let store: any Store
+    private let events: any EventLog
+    private let clock: any Clock
+    private let identifiers: any IdentifierSource
+    private let logger: Logger
+    private let authenticator: Authenticator
+    private let crossSite: CrossSite
+    private let refusals: RefusalRecorder
+
+    package init(
+        settings: Settings, store: any Store, events: any EventLog, clock: any Clock,
+        identifiers: any IdentifierSource, logger: Logger
+    ) {
+        self.store = store
+        self.events = events
+        self.clock = clock
+        self.identifiers = identifiers
+        self.logger = logger
+        authenticator = Authenticator(store: store, clock: clock, sessionDays: settings.sessionDays)
+        crossSite = CrossSite(settings)
+        refusals = RefusalRecorder(events: events, clock: clock, identifiers: identifiers)
+    }
+
+    /// Does what falls due with time. Called once a second.
+    package func tick() {
+        refusals.writeCount()
+    }
+
+    // MARK: - Beginning
+
+    /// Decides about one request, whatever it is.
+    package func answer(_ request: Request) async -> Answer {
+        let startedAt = clock.monotonicMicroseconds()
+        var event = Event(
+            id: Event.ID(identifiers.next()), timestamp: clock.now(), kind: .request,
+            requestID: request.id, clientAddress: request.clientAddress, method: request.method,
+            path: String(request.target.prefix { $0 != "?" }.prefix(1024)))
+        do {
+            if let response = crossSite.preflight(request) {
+                return .response(await finish(request, event, startedAt, response))
+            }
+            return .subscription(try await subscription(for: request, &event, startedAt))
+        } catch {
+            var response = Response(failure(for: error, request))
+            if response.status == Failure.Code.invalidRequest.status, request.asksForWebSocket {
+                response.headers.append(Header("Sec-WebSocket-Version", "13"))
+            }
+            return .response(await finish(request, event, startedAt, response))
+        }
+    }
+
+    private func subscription(
+        for request: Request, _ event: inout Event, _ startedAt: Int64
+    ) async throws -> Subscription {
+        let target = try RequestTarget(request.target)
+        let body = try await read(request, &event)
+        let parameters = Result { () throws(Failure) in
+            try Parameters(
+                query: target.query, body: body, contentType: request.value(of: "Content-Type"))
+        }
+        let credential = try presented(request, parameters)
+        // A browser adds the cookie by itself, also for a page that is not ours.
+        if request.asksForWebSocket {
+            try crossSite.checkUpgrade(of: request, with: credential)
+        } else if case .cookie = credential, request.method == "POST" {
+            try crossSite.checkOrigin(of: request)
+        }
+        let caller = try await authenticator.caller(credential)
+        event.userID = caller.user.id
+        guard target.path == Router.stream else {
+            throw Failure(.notFound, "There is nothing at \(target.path).")
+        }
+        let methods = ["GET", "HEAD", "POST"]
+        guard methods.contains(request.method) else {
+            throw Failure(
+                .methodNotAllowed, "\(target.path) does not take \(request.method).",
+                allow: methods.joined(separator: ", "))
+        }
+        let given = try parameters.get()
+        let chatID: Chat.ID = try given.requiredID("id", "chat_id")
+        let resumption = try resumption(request, given)
+        let transport = try request.transport()
+        guard let access = try await store.access(to: chatID, of: caller.user.id) else {
+            throw Failure(.notFound, "There is no such chat.", parameter: "id")
+        }
+        event.chatID = chatID.text
+        event.groupID = access.chat.groupID?.text
+        event.kind = .stream
+        event.status = transport.status
+        events.open(event)
+        return Subscription(
+            caller: caller, tokenDigest: Token.digest(of: credential.token ?? ""),
+            chat: access.chat, transport: transport, resumption: resumption,
+            isHeadOnly: request.method == "HEAD", headers: commonHeaders(request), event: event,
+            startedAt: startedAt)
+    }
+
+    /// The body of a request that may have one.
+    private func read(_ request: Request, _ event: inout Event) async throws -> [UInt8] {
+        guard request.method == "POST" else { return [] }
+        let limit = Settings.maxBodyOfOwnEndpoints
+        let tooLarge = Failure(.tooLarge, "The body is larger than \(limit) bytes.")
+        guard request.contentLength ?? 0 <= limit else { throw tooLarge }
+        var body: [UInt8] = []
+        while let piece = try await request.body.next() {
+            body.append(contentsOf: piece)
+            guard body.count <= limit else { throw tooLarge }
+        }
+        event.bytesIn = Int64(body.count)
+        return body
+    }
+
+    /// The first credential present. What is wrong with the parameters matters only to a caller.
+    private func presented(
+        _ request: Request, _ parameters: Result<Parameters, Failure>
+    ) throws(Failure) -> PresentedCredential {
+        let token: String?
+        switch parameters {
+        case .success(let parameters): token = try parameters.text("token")
+        case .failure: token = nil
+        }
+        let credential = PresentedCredential.find(
+            authorization: request.values(of: "Authorization"),
+            cookies: request.values(of: "Cookie"), parameter: token)
+        guard let credential else { throw .missingCredential }
+        return credential
+    }
+
+    /// The header is what a browser's EventSource sends when it comes back, with the same URL.
+    private func resumption(
+        _ request: Request, _ parameters: Parameters
+    ) throws(Failure) -> Resumption {
+        let given = try parameters.text("last_event_id")
+        guard let text = request.value(of: "Last-Event-ID") ?? given, !text.isEmpty else {
+            return .none
+        }
+        return FrameID(text).map { .after($0) } ?? .impossible
+    }
+
+    // MARK: - While it lasts
+
+    /// Whether the session still is one and the user still may read the chat.
+    package func isStillAllowed(_ subscription: Subscription) async throws -> Bool {
+        guard try await authenticator.isStillValid(tokenDigest: subscription.tokenDigest) else {
+            return false
+        }
+        return try await store.access(to: subscription.chatID, of: subscription.userID) != nil
+    }
+
+    // MARK: - The end
+
+    /// Records how a stream ended; `bytesOut` counts what left after the head.
+    package func ended(
+        _ subscription: Subscription, _ end: Event.End, bytesOut: Int64, detail: String?
+    ) async {
+        var event = subscription.event
+        event.end = end
+        event.bytesOut = bytesOut
+        event.detail = detail
+        event.durationMicroseconds = clock.monotonicMicroseconds() - subscription.startedAt
+        await close(event)
+    }
+
+    private func finish(
+        _ request: Request, _ begun: Event, _ startedAt: Int64, _ answer: Response
+    ) async -> Response {
+        var (event, response) = (begun, answer)
+        event.status = response.status
+        event.bytesOut = Int64(response.body.count)
+        event.end = response.status < 500 ? .done : .error
+        event.durationMicroseconds = clock.monotonicMicroseconds() - startedAt
+        if event.userID == nil {
+            // Strangers must not be able to fill the disk, nor wait for it.
+            refusals.record(event)
+        } else if await !close(event) {
+            response = Response(
+                Failure(.unavailable, "Nothing can be recorded just now.", retryAfter: 5))
+        }
+        if response.status != 204 {
+            response.headers.append(Header("Content-Length", String(response.body.count)))
+        }
+        if request.method == "HEAD" { response.body = [] }
+        response.headers += commonHeaders(request)
+        return response
+    }
+
+    @discardableResult
+    private func close(_ event: Event) async -> Bool {
+        do {
+            try await events.close(event)
+            return true
+        } catch {
+            log("event not recorded", error, event.requestID)
+            return false
+        }
+    }
+
+    private func commonHeaders(_ request: Request) -> [Header] {
+        [Header("X-Request-Id", request.id)] + crossSite.headers(for: request)
+    }
+
+    private func failure(for error: any Error, _ request: Request) -> Failure {
+        if let failure = error as? Failure { return failure }
+        log("request failed", error, request.id)
+        return .hidden
+    }
+
+    private func log(_ message: Logger.Message, _ error: any Error, _ id: String) {
+        logger.error(
+            message, metadata: ["request.id": "\(id)", "error": "\(String(describing: error))"])
+    }
+}

@@ -1,0 +1,94 @@
+internal import Credentials
+package import ProxyGPT
+
+/// How frames reach a subscriber.
+package enum Transport: Sendable, Equatable {
+    case serverSentEvents
+    /// With the value of `Sec-WebSocket-Accept`.
+    case webSocket(accept: String)
+
+    /// The status with which the stream begins.
+    package var status: Int { self == .serverSentEvents ? 200 : 101 }
+}
+
+/// Where a subscriber wants to go on.
+package enum Resumption: Sendable, Equatable {
+    /// It begins: with the replies that are running.
+    case none
+    case after(FrameID)
+    /// It names a place that there is not.
+    case impossible
+}
+
+/// A stream that somebody may have: who, of what, and how.
+package final class Subscription: Sendable {
+    package let userID: User.ID
+    package let sessionID: Session.ID
+    let tokenDigest: [UInt8]
+    package let chatID: Chat.ID
+    package let groupID: Group.ID?
+    package let transport: Transport
+    package let resumption: Resumption
+    /// The answer has a head and no frames.
+    package let isHeadOnly: Bool
+    /// What the answer's head has beside the transport's own headers.
+    package let headers: [Header]
+    let event: Event
+    let startedAt: Int64
+
+    package var clientAddress: String { event.clientAddress }
+    package var requestID: String { event.requestID }
+
+    init(
+        caller: Caller, tokenDigest: [UInt8], chat: Chat, transport: Transport,
+        resumption: Resumption, isHeadOnly: Bool, headers: [Header], event: Event, startedAt: Int64
+    ) {
+        userID = caller.user.id
+        sessionID = caller.session.id
+        self.tokenDigest = tokenDigest
+        chatID = chat.id
+        groupID = chat.groupID
+        self.transport = transport
+        self.resumption = resumption
+        self.isHeadOnly = isHeadOnly
+        self.headers = headers
+        self.event = event
+        self.startedAt = startedAt
+    }
+
+    /// Whether rights that shrank may be this stream's: all that is named fits.
+    package func isAffected(by revocation: Revocation) -> Bool {
+        (revocation.session ?? sessionID) == sessionID && (revocation.user ?? userID) == userID
+            && (revocation.chat ?? chatID) == chatID
+            && (revocation.group == nil || revocation.group == groupID)
+    }
+}
+
+extension Request {
+    /// Whether the client wants to change to the WebSocket protocol (RFC 6455, section 4.1).
+    var asksForWebSocket: Bool {
+        method == "GET" && names("websocket", in: "Upgrade") && names("upgrade", in: "Connection")
+    }
+
+    /// How the client wants its frames. Throws `invalidRequest` for a handshake that is none.
+    func transport() throws(Failure) -> Transport {
+        guard asksForWebSocket else { return .serverSentEvents }
+        guard values(of: "Sec-WebSocket-Version") == ["13"] else {
+            throw Failure(.invalidRequest, "The WebSocket version must be 13.")
+        }
+        let keys = values(of: "Sec-WebSocket-Key")
+        guard keys.count == 1, let key = keys.first, let answer = WebSocketKey.answer(to: key)
+        else { throw Failure(.invalidRequest, "The Sec-WebSocket-Key is not valid.") }
+        return .webSocket(accept: answer)
+    }
+
+    private func names(_ word: String, in header: String) -> Bool {
+        values(of: header).contains { value in
+            value.split(separator: ",").contains { part in
+                var part = part.drop { $0 == " " || $0 == "\t" }
+                while part.last == " " || part.last == "\t" { part.removeLast() }
+                return equalIgnoringCase(String(part), word)
+            }
+        }
+    }
+}

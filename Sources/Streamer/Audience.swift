@@ -1,0 +1,78 @@
+internal import ProxyGPT
+
+/// The subscribers of one chat, and which of its messages they see running.
+final class Audience {
+    private struct Running {
+        var lastHeard: Int64
+        /// The store had its end at the last look.
+        var hasEnded = false
+    }
+
+    private(set) var subscribers: [Subscriber] = []
+    private var running: [Message.ID: Running] = [:]
+    /// Messages whose end was delivered out of the store, by time.
+    private var settled: [Message.ID: Int64] = [:]
+
+    func add(_ subscriber: Subscriber) {
+        subscriber.index = subscribers.count
+        subscribers.append(subscriber)
+    }
+
+    /// Takes one out; the last one takes its place.
+    func remove(_ subscriber: Subscriber) {
+        let index = subscriber.index
+        guard index < subscribers.count, subscribers[index] === subscriber,
+            let last = subscribers.popLast()
+        else { return }
+        if last !== subscriber {
+            last.index = index
+            subscribers[index] = last
+        }
+    }
+
+    /// Takes note of a live frame; false when its message's end was delivered before.
+    func admits(_ frame: Frame, now: Int64) -> Bool {
+        if settled[frame.messageID] != nil { return false }
+        switch frame.content {
+        case .words: running[frame.messageID] = Running(lastHeard: now)
+        case .last: running[frame.messageID] = nil
+        case .reset: break
+        }
+        return true
+    }
+
+    /// Takes note of messages that somebody's history has as running.
+    func note(running ids: Set<Message.ID>, now: Int64) {
+        for id in ids where running[id] == nil && settled[id] == nil {
+            running[id] = Running(lastHeard: now)
+        }
+    }
+
+    /// Running messages of which nothing was heard since then.
+    func silent(since then: Int64) -> [Message.ID] {
+        running.isEmpty ? [] : running.filter { $0.value.lastHeard <= then }.map(\.key)
+    }
+
+    /// Whether the end of a message, which the store has, is to be delivered now.
+    func settles(_ id: Message.ID, now: Int64) -> Bool {
+        guard let message = running[id] else { return false }
+        if !message.hasEnded {
+            running[id]?.hasEnded = true
+            return false
+        }
+        running[id] = nil
+        settled[id] = now
+        return true
+    }
+
+    /// Forgets ends that are so old that no frame of theirs can come any more.
+    func forget(now: Int64) {
+        if settled.isEmpty { return }
+        settled = settled.filter { $0.value + FanOut.settledTime >= now }
+    }
+
+    func startOver() {
+        running = [:]
+        settled = [:]
+    }
+}

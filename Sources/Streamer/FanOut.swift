@@ -1,0 +1,323 @@
+// Who watches which chat, and the one place where frames become many.
+//
+// Confined to one NIO loop, with everything it owns. Asks the storage loop for what is in the
+// database and goes on when the answer comes. Knows nothing of HTTP.
+
+internal import HTTPAPI
+internal import NIOCore
+internal import ProxyGPT
+
+/// Passes frames to the subscribers of their chats.
+final class FanOut {
+    struct Limits: Sendable {
+        let perUser: Int
+        let perAddress: Int
+        let total: Int
+    }
+
+    /// What the fan-out has from outside.
+    struct Surroundings: Sendable {
+        let storage: any StorageRequests
+        let watched: WatchedChats
+        let limits: Limits
+        /// Milliseconds that only ever grow.
+        let now: @Sendable () -> Int64
+        /// A random number from a range.
+        let spread: @Sendable (ClosedRange<Int64>) -> Int64
+    }
+
+    /// How long the late last frame of a message is kept from those who have its end already.
+    static let settledTime: Int64 = 60_000
+    /// Milliseconds from one look at session and membership to the next.
+    private static let checkInterval: ClosedRange<Int64> = 480_000...720_000
+    /// Milliseconds after which a running message counts as silent.
+    private static let silence: Int64 = 900
+    /// Silent messages that are looked for at once; the others' turn comes in the next second.
+    private static let lookLimit = 1000
+
+    private let loop: any EventLoop
+    private let surroundings: Surroundings
+    private var door: FanOutDoor { FanOutDoor(self, loop) }
+    private var subscribers: [Int: Subscriber] = [:]
+    private var audiences: [Chat.ID: Audience] = [:]
+    private var ofUser: [User.ID: Int] = [:]
+    private var ofAddress: [String: Int] = [:]
+    private var nextNumber = 0
+    /// The newest frame that has been passed on; nil after a gap, until the next comes.
+    private var last: FrameID?
+    private var touched: [Subscriber] = []
+    private var isLooking = false
+    /// How often the log began anew; histories that were asked for before count no longer.
+    private var generation = 0
+    private(set) var isDraining = false
+
+    init(on loop: any EventLoop, _ surroundings: Surroundings) {
+        self.loop = loop
+        self.surroundings = surroundings
+    }
+
+    var now: Int64 { surroundings.now() }
+    var count: Int { subscribers.count }
+
+    private func spread(_ range: ClosedRange<Int64>) -> Int64 { surroundings.spread(range) }
+
+    // MARK: - Coming and going
+
+    /// Whether there is room for one more stream.
+    func hasRoom(for subscription: Subscription) -> Bool {
+        !isDraining && subscribers.count < surroundings.limits.total
+            && ofUser[subscription.userID, default: 0] < surroundings.limits.perUser
+            && ofAddress[subscription.clientAddress, default: 0] < surroundings.limits.perAddress
+    }
+
+    /// Registers a subscriber for live frames and begins to read its history.
+    func add(_ subscription: Subscription, on channel: any Channel) -> Subscriber {
+        nextNumber += 1
+        let now = now
+        let subscriber = Subscriber(
+            nextNumber, subscription, on: channel, of: self, now: now,
+            checkAt: now + spread(Self.checkInterval))
+        let chat = subscription.chatID
+        let audience = audiences[chat] ?? Audience()
+        audiences[chat] = audience
+        if audience.subscribers.isEmpty { surroundings.watched.insert(chat) }
+        audience.add(subscriber)
+        subscribers[subscriber.number] = subscriber
+        ofUser[subscription.userID, default: 0] += 1
+        ofAddress[subscription.clientAddress, default: 0] += 1
+        readHistory(of: chat, subscription.resumption, [subscriber.number], for: subscription)
+        return subscriber
+    }
+
+    /// Takes a subscriber out that has ended.
+    func remove(_ subscriber: Subscriber, _ ending: Ending) {
+        guard subscribers.removeValue(forKey: subscriber.number) != nil else { return }
+        let subscription = subscriber.subscription
+        if let audience = audiences[subscription.chatID] {
+            audience.remove(subscriber)
+            if audience.subscribers.isEmpty {
+                audiences[subscription.chatID] = nil
+                surroundings.watched.remove(subscription.chatID)
+            }
+        }
+        ofUser.countDown(subscription.userID)
+        ofAddress.countDown(subscription.clientAddress)
+        surroundings.storage.record(subscription, ending, bytesOut: subscriber.bytesOut)
+    }
+
+    /// Records a stream that ends as it begins.
+    func record(_ subscription: Subscription, _ ending: Ending) {
+        surroundings.storage.record(subscription, ending, bytesOut: 0)
+    }
+
+    /// What a client is told at the end of its stream.
+    func farewell(_ ending: Ending, _ transport: Transport) -> ByteBuffer {
+        switch transport {
+        case .serverSentEvents:
+            ending.retry.map { ServerSentEvents.retry(after: spread($0)) } ?? ByteBuffer()
+        case .webSocket: WebSocketWriter.close(ending.close)
+        }
+    }
+
+    /// Closes a channel whose peer was told and need not be waited for long.
+    func closeLater(_ channel: any Channel) {
+        loop.scheduleTask(in: .seconds(2)) { channel.close(promise: nil) }
+    }
+
+    // MARK: - Frames
+
+    /// Passes live frames on: to each subscriber what concerns it, with one flush.
+    func receive(_ batch: LiveBatch) {
+        let now = now
+        if batch.startsOver { startOver() }
+        for frame in batch.frames {
+            guard let audience = audiences[frame.chatID], audience.admits(frame, now: now) else {
+                continue
+            }
+            pass(EncodedFrame(frame), to: audience, isFromStore: false, now)
+        }
+        if let newest = batch.last { last = newest }
+        pumpTouched()
+    }
+
+    private func pass(
+        _ frame: EncodedFrame, to audience: Audience, isFromStore: Bool, _ now: Int64
+    ) {
+        for subscriber in audience.subscribers {
+            subscriber.offer(frame, isFromStore: isFromStore, now: now)
+            touch(subscriber)
+        }
+    }
+
+    private func touch(_ subscriber: Subscriber) {
+        if subscriber.isTouched { return }
+        subscriber.isTouched = true
+        touched.append(subscriber)
+    }
+
+    private func pumpTouched() {
+        let touched = touched
+        self.touched.removeAll(keepingCapacity: touched.count < 10_000)
+        for subscriber in touched {
+            subscriber.isTouched = false
+            subscriber.pump()
+        }
+    }
+
+    private func readHistory(
+        of chat: Chat.ID, _ resumption: Resumption, _ numbers: [Int], for viewer: Subscription?
+    ) {
+        let (door, generation) = (door, generation)
+        surroundings.storage.readHistory(of: chat, resumption, for: viewer) { reply in
+            door.enter { $0.release(reply, to: numbers, generation) }
+        }
+    }
+
+    /// Lets those go on who waited for a history.
+    private func release(_ reply: HistoryReply, to numbers: [Int], _ generation: Int) {
+        let waiting = numbers.compactMap { subscribers[$0] }
+        switch reply {
+        case .notAllowed: for subscriber in waiting { subscriber.finish(.notAllowed) }
+        case .failed: for subscriber in waiting { subscriber.finish(.failed) }
+        case .history(let history):
+            guard generation == self.generation else { return }
+            let now = now
+            let frames = history.frames.map(EncodedFrame.init)
+            for subscriber in waiting {
+                audiences[subscriber.subscription.chatID]?.note(
+                    running: history.running, now: now)
+                subscriber.release(history, frames, now: now)
+                touch(subscriber)
+            }
+            pumpTouched()
+        }
+    }
+
+    /// The log began anew: everybody hears how the chat stands now. One reading serves all of a chat.
+    private func startOver() {
+        last = nil
+        generation += 1
+        for (chat, audience) in audiences {
+            audience.startOver()
+            for subscriber in audience.subscribers { subscriber.startOver() }
+            readHistory(
+                of: chat, .impossible, audience.subscribers.map(\.number), for: nil)
+        }
+    }
+
+    // MARK: - Rights
+
+    /// Has everybody checked whom shrunken rights may concern.
+    func receive(_ revocations: [Revocation]) {
+        let index = RevocationIndex(revocations)
+        check(subscribers.values.filter { index.concerns($0.subscription) })
+    }
+
+    private func check(_ subscribers: [Subscriber]) {
+        if subscribers.isEmpty { return }
+        let door = door
+        surroundings.storage.check(
+            subscribers.map { (number: $0.number, subscription: $0.subscription) }
+        ) { verdicts in
+            door.enter { fanOut in
+                for (number, isAllowed) in verdicts { fanOut.take(isAllowed, of: number) }
+            }
+        }
+    }
+
+    private func take(_ isAllowed: Bool?, of number: Int) {
+        guard let subscriber = subscribers[number] else { return }
+        switch isAllowed {
+        case true?: subscriber.checkAt = now + spread(Self.checkInterval)
+        case false?: subscriber.finish(.notAllowed)
+        // Nobody knows: asked again with the next tick.
+        case nil: subscriber.checkAt = now
+        }
+    }
+
+    // MARK: - Time
+
+    /// Does what is due for everybody. Called once a second.
+    func tick() {
+        let now = now
+        let keepAlive = KeepAlive(at: last)
+        var due: [Subscriber] = []
+        for subscriber in Array(subscribers.values) {
+            subscriber.tick(now: now, keepAlive: keepAlive)
+            if now >= subscriber.checkAt {
+                subscriber.checkAt = .max
+                due.append(subscriber)
+            }
+        }
+        check(due)
+        lookForEnds(now)
+    }
+
+    /// Asks the store for messages that were running and have become silent: their last frame may
+    /// have got lost.
+    private func lookForEnds(_ now: Int64) {
+        for audience in audiences.values { audience.forget(now: now) }
+        guard !isLooking else { return }
+        var silent: [(chat: Chat.ID, message: Message.ID)] = []
+        for (chat, audience) in audiences where silent.count < Self.lookLimit {
+            for id in audience.silent(since: now - Self.silence) {
+                silent.append((chat: chat, message: id))
+            }
+        }
+        if silent.isEmpty { return }
+        isLooking = true
+        let door = door
+        surroundings.storage.findEnded(silent) { ended in
+            door.enter { $0.settle(ended) }
+        }
+    }
+
+    /// Delivers the ends of messages whose last frame did not come, at the second sight of them: it
+    /// may be on its way at the first.
+    private func settle(_ ended: [Message]) {
+        isLooking = false
+        let now = now
+        for message in ended {
+            guard let audience = audiences[message.chatID],
+                audience.settles(message.id, now: now)
+            else { continue }
+            let frame = EncodedFrame(.last(message, id: last ?? .nowhere))
+            pass(frame, to: audience, isFromStore: true, now)
+        }
+        pumpTouched()
+    }
+
+    /// Takes nobody any more and ends everybody's stream.
+    func drain() {
+        isDraining = true
+        for subscriber in Array(subscribers.values) { subscriber.finish(.restart) }
+    }
+}
+
+/// The way to the fan-out from other threads.
+struct FanOutDoor: Sendable {
+    private let fanOut: NIOLoopBound<FanOut>
+    private let loop: any EventLoop
+
+    /// Called on the loop.
+    init(_ fanOut: FanOut, _ loop: any EventLoop) {
+        self.fanOut = NIOLoopBound(fanOut, eventLoop: loop)
+        self.loop = loop
+    }
+
+    /// The fan-out itself, for those who are on its loop.
+    var fanOutOnLoop: FanOut { fanOut.value }
+
+    /// Runs `body` on the fan-out's loop.
+    func enter(_ body: @escaping @Sendable (FanOut) -> Void) {
+        loop.execute { body(fanOut.value) }
+    }
+}
+
+extension Dictionary where Value == Int {
+    /// Takes one off a count; what counts nothing is not kept.
+    fileprivate mutating func countDown(_ key: Key) {
+        let count = self[key, default: 1] - 1
+        self[key] = count > 0 ? count : nil
+    }
+}

@@ -1,0 +1,174 @@
+// The half of the streamer that waits for the database: on the storage loop, never on the loop of the
+// connections. Everything is asked with a closure for the answer, which is called on the storage loop.
+
+internal import EventLoop
+internal import HTTPAPI
+internal import Logging
+internal import ProxyGPT
+
+/// What the fan-out asks of the storage loop.
+protocol StorageRequests: Sendable {
+    /// Reads a history, for `viewer` only if it still may.
+    func readHistory(
+        of chat: Chat.ID, _ resumption: Resumption, for viewer: Subscription?,
+        reply: @escaping @Sendable (HistoryReply) -> Void)
+
+    /// Finds out of each whether it still may read; nil where that could not be found out.
+    func check(
+        _ subscriptions: [(number: Int, subscription: Subscription)],
+        reply: @escaping @Sendable ([(number: Int, isAllowed: Bool?)]) -> Void)
+
+    /// Reads those of the messages that have ended.
+    func findEnded(
+        _ messages: [(chat: Chat.ID, message: Message.ID)],
+        reply: @escaping @Sendable (_ ended: [Message]) -> Void)
+
+    /// Records the end of a stream.
+    func record(_ subscription: Subscription, _ ending: Ending, bytesOut: Int64)
+}
+
+/// Answers the fan-out out of store and bus.
+@EventLoop final class StorageSide: StorageRequests {
+    private struct Reading: Sendable {
+        let chat: Chat.ID
+        let resumption: Resumption
+        let viewer: Subscription?
+        let reply: @Sendable (HistoryReply) -> Void
+    }
+
+    private nonisolated let endpoint: StreamEndpoint
+    private nonisolated let store: any MessageStore
+    private nonisolated let histories: HistoryReader
+    private nonisolated let logger: Logger
+    /// One is read after the other; there are at most as many as there are subscribers.
+    private var waiting: [Reading] = []
+    private var isReading = false
+    private var recording = 0
+    private var idle: [UnsafeContinuation<Void, Never>] = []
+
+    nonisolated init(
+        endpoint: StreamEndpoint, store: any MessageStore, histories: HistoryReader, logger: Logger
+    ) {
+        self.endpoint = endpoint
+        self.store = store
+        self.histories = histories
+        self.logger = logger
+    }
+
+    /// Decides about a request.
+    nonisolated func answer(
+        _ request: Request, reply: @escaping @Sendable (StreamEndpoint.Answer) -> Void
+    ) {
+        EventLoop.spawn { reply(await self.endpoint.answer(request)) }
+    }
+
+    // MARK: - Histories
+
+    nonisolated func readHistory(
+        of chat: Chat.ID, _ resumption: Resumption, for viewer: Subscription?,
+        reply: @escaping @Sendable (HistoryReply) -> Void
+    ) {
+        let reading = Reading(chat: chat, resumption: resumption, viewer: viewer, reply: reply)
+        EventLoop.spawn {
+            self.waiting.append(reading)
+            await self.readWaiting()
+        }
+    }
+
+    private func readWaiting() async {
+        guard !isReading else { return }
+        isReading = true
+        defer { isReading = false }
+        while !waiting.isEmpty {
+            // All that wait at once, so that taking one costs nothing however many there are.
+            let readings = waiting
+            waiting = []
+            for reading in readings { reading.reply(await read(reading)) }
+        }
+    }
+
+    private func read(_ reading: Reading) async -> HistoryReply {
+        do {
+            // Once more, now that the subscriber is registered: rights that shrink from here on
+            // are seen, and those that shrank before are seen here.
+            if let viewer = reading.viewer, try await !endpoint.isStillAllowed(viewer) {
+                return .notAllowed
+            }
+            return .history(
+                try await histories.history(of: reading.chat, reading.resumption))
+        } catch {
+            report("history not read", error, ["chat.id": "\(reading.chat)"])
+            return .failed
+        }
+    }
+
+    // MARK: - The rest
+
+    nonisolated func check(
+        _ subscriptions: [(number: Int, subscription: Subscription)],
+        reply: @escaping @Sendable ([(number: Int, isAllowed: Bool?)]) -> Void
+    ) {
+        EventLoop.spawn {
+            var verdicts: [(number: Int, isAllowed: Bool?)] = []
+            for (number, subscription) in subscriptions {
+                do {
+                    let isAllowed = try await self.endpoint.isStillAllowed(subscription)
+                    verdicts.append((number: number, isAllowed: isAllowed))
+                } catch {
+                    verdicts.append((number: number, isAllowed: nil))
+                    self.report(
+                        "stream not checked", error,
+                        ["request.id": "\(subscription.requestID)"])
+                }
+            }
+            reply(verdicts)
+        }
+    }
+
+    nonisolated func findEnded(
+        _ messages: [(chat: Chat.ID, message: Message.ID)],
+        reply: @escaping @Sendable (_ ended: [Message]) -> Void
+    ) {
+        EventLoop.spawn {
+            var ended: [Message] = []
+            for (chat, id) in messages {
+                do {
+                    if let message = try await self.store.message(id, in: chat),
+                        !message.state.isRunning
+                    {
+                        ended.append(message)
+                    }
+                } catch {
+                    self.report("message not read", error, ["message.id": "\(id)"])
+                }
+            }
+            reply(ended)
+        }
+    }
+
+    nonisolated func record(_ subscription: Subscription, _ ending: Ending, bytesOut: Int64) {
+        EventLoop.spawn {
+            self.recording += 1
+            await self.endpoint.ended(
+                subscription, ending.eventEnd, bytesOut: bytesOut, detail: ending.detail)
+            self.recording -= 1
+            if self.recording == 0 {
+                for waiter in self.idle { waiter.resume() }
+                self.idle = []
+            }
+        }
+    }
+
+    /// Returns once every end that was handed in before is recorded.
+    func finishRecording() async {
+        if recording > 0 { await withUnsafeContinuation { idle.append($0) } }
+    }
+
+    private func report(
+        _ message: Logger.Message, _ error: any Error, _ metadata: Logger.Metadata
+    ) {
+        var metadata = metadata
+        metadata["error"] = "\(String(describing: error))"
+        logger.error(message, metadata: metadata)
+    }
+}

@@ -1,0 +1,91 @@
+internal import HTTPAPI
+internal import NIOCore
+internal import NIOHTTP1
+internal import NIOPosix
+
+/// The connections and their fan-out, on a thread of their own.
+struct StreamServer: Sendable {
+    /// Where connections come from.
+    enum Listener: Sendable {
+        /// A socket that the service manager holds.
+        case descriptor(Int32)
+        /// A path, in the place of whichever socket stands there.
+        case path(String)
+    }
+
+    /// Decides about a request; the answer comes on any thread.
+    typealias Decide =
+        @Sendable (Request, @escaping @Sendable (StreamEndpoint.Answer) -> Void) -> Void
+
+    /// How long the last ones may take: twice what a peer is given to close.
+    private let drainLimit = TimeAmount.seconds(4)
+
+    let fanOut: FanOutDoor
+    private let group: MultiThreadedEventLoopGroup
+    private let connections: NIOLoopBound<Connections>
+    private let ticks: RepeatedTask
+
+    /// Starts the thread, which has nobody to serve yet.
+    static func start(_ surroundings: FanOut.Surroundings) async throws -> StreamServer {
+        let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
+        let loop = group.next()
+        return try await loop.submit {
+            let fanOut = FanOut(on: loop, surroundings)
+            let door = FanOutDoor(fanOut, loop)
+            let ticks = loop.scheduleRepeatedTask(
+                initialDelay: .seconds(1), delay: .seconds(1)
+            ) { _ in door.fanOutOnLoop.tick() }
+            return StreamServer(
+                fanOut: door, group: group,
+                connections: NIOLoopBound(Connections(on: loop), eventLoop: loop), ticks: ticks)
+        }.get()
+    }
+
+    /// Begins to accept connections; the channel is what `drain` takes.
+    func listen(on listener: Listener, decide: @escaping Decide) async throws -> any Channel {
+        let (door, connections) = (fanOut, connections)
+        let bootstrap = ServerBootstrap(group: group)
+            .serverChannelOption(.backlog, value: 4096)
+            // What a subscriber waits for is here and not in a buffer below.
+            .childChannelOption(.writeBufferWaterMark, value: .init(low: 1, high: 1))
+            .childChannelOption(
+                .recvAllocator, value: FixedSizeRecvByteBufferAllocator(capacity: 2048)
+            )
+            .childChannelInitializer { channel in
+                channel.eventLoop.makeCompletedFuture {
+                    let services = ConnectionHandler.Services(
+                        fanOut: door.fanOutOnLoop, connections: connections.value, decide: decide)
+                    services.connections.opened()
+                    channel.closeFuture.whenComplete { _ in connections.value.closed() }
+                    let pipeline = channel.pipeline.syncOperations
+                    let decoder = HTTPRequestDecoder(leftOverBytesStrategy: .dropBytes)
+                    try pipeline.addHandler(ByteToMessageHandler(decoder))
+                    try pipeline.addHandler(ConnectionHandler(services))
+                }
+            }
+        switch listener {
+        case .descriptor(let descriptor):
+            return try await bootstrap.withBoundSocket(descriptor).get()
+        case .path(let path):
+            return try await bootstrap.bind(
+                unixDomainSocketPath: path, cleanupExistingSocketFile: true
+            ).get()
+        }
+    }
+
+    /// Accepts nobody any more, ends all streams and returns when the connections are closed.
+    func drain(closing listener: any Channel) async throws {
+        let (door, connections, drainLimit) = (fanOut, connections, drainLimit)
+        try await listener.close()
+        try await group.next().flatSubmit {
+            door.fanOutOnLoop.drain()
+            let loop = connections.value.loop
+            let none = connections.value.whenNone()
+            let patience = loop.scheduleTask(in: drainLimit) {}
+            none.whenComplete { _ in patience.cancel() }
+            return patience.futureResult.recover { _ in }
+        }.get()
+        ticks.cancel()
+        try await group.shutdownGracefully()
+    }
+}

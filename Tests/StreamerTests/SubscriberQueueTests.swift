@@ -1,0 +1,96 @@
+import NIOCore
+import Testing
+
+@testable import Streamer
+
+@Suite struct SubscriberQueueTests {
+    private func frame(_ text: String, _ sequence: Int64, of message: String = "m1")
+        -> SubscriberQueue.Item
+    {
+        .frame(EncodedFrame(words(text, sequence, of: message)))
+    }
+
+    @Test("What was put in first comes out first")
+    func order() {
+        var queue = SubscriberQueue(.serverSentEvents)
+        for number in 1...200 {
+            do {
+                let isAdded = queue.append(.bytes(ByteBuffer(string: "\(number)")), now: 0)
+                #expect(isAdded)
+            }
+        }
+        for number in 1...200 {
+            let next = queue.next().map(text)
+            #expect(next == "\(number)")
+        }
+        let none = queue.next()
+        #expect(none == nil && queue.isEmpty && queue.bytes == 0)
+    }
+
+    @Test("Before anything is given up, words of one message become one frame")
+    func merges() {
+        var queue = SubscriberQueue(.serverSentEvents)
+        var sequence: Int64 = 0
+        var joined = ""
+        // Of each frame's bytes most are not words.
+        while sequence < 5000 {
+            sequence += 1
+            joined += "w\(sequence) "
+            do {
+                let isAdded = queue.append(frame("w\(sequence) ", sequence), now: 0)
+                #expect(isAdded)
+            }
+            #expect(queue.bytes <= SubscriberQueue.byteLimit)
+        }
+        #expect(queue.count < 5000)
+        var received = ""
+        var last = ""
+        while let bytes = queue.next() {
+            let event = text(bytes)
+            let reply = event.split(separator: "\"reply\":\"")[1].split(separator: "\"")[0]
+            received += reply
+            last = String(event.split(separator: "\n")[0])
+        }
+        #expect(received == joined)
+        #expect(last == "id: e1-5000")
+    }
+
+    @Test("What cannot be merged overflows")
+    func overflows() {
+        var queue = SubscriberQueue(.webSocket)
+        let text = String(repeating: "x", count: 60_000)
+        for number: Int64 in 1...4 {
+            do {
+                let isAdded = queue.append(frame(text, number, of: "m\(number)"), now: 0)
+                #expect(isAdded)
+            }
+        }
+        do {
+            let isAdded = queue.append(frame(text, 5, of: "m5"), now: 0)
+            #expect(!isAdded)
+        }
+        #expect(queue.count == 4)
+    }
+
+    @Test("One frame larger than all may wait has a place when nothing waits")
+    func largeFrame() {
+        var queue = SubscriberQueue(.serverSentEvents)
+        do {
+            let isAdded = queue.append(frame(String(repeating: "x", count: 400_000), 1), now: 0)
+            #expect(isAdded)
+        }
+        do {
+            let isAdded = queue.append(frame("y", 2, of: "m2"), now: 0)
+            #expect(!isAdded)
+        }
+    }
+
+    @Test("What waits for more than ten seconds is stale")
+    func age() {
+        var queue = SubscriberQueue(.serverSentEvents)
+        #expect(!queue.isStale(now: 1_000_000))
+        _ = queue.append(frame("a", 1), now: 1000)
+        #expect(!queue.isStale(now: 11_000))
+        #expect(queue.isStale(now: 11_001))
+    }
+}
