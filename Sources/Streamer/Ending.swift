@@ -47,7 +47,7 @@ enum Ending: Equatable, Sendable {
     /// nil where the standing interval does.
     var retry: ClosedRange<Int64>? {
         switch self {
-        case .restart: 500...5000
+        case .restart: 1000...5000
         case .overload: 10_000...30_000
         case .failed: 2000...10_000
         default: nil

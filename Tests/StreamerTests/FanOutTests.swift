@@ -288,7 +288,7 @@ import Testing
         _ = (try event.text(), try socket.text())
         hall.fanOut.drain()
         hall.loop.run()
-        #expect(try event.text() == "retry: 500\n\n")
+        #expect(try event.text() == "retry: 1000\n\n")
         #expect(!event.channel.isActive)
         #expect(Array(try socket.received().prefix(4)) == [0x88, 9, 0x03, 0xF4])
         #expect(socket.channel.isActive)
