@@ -102,13 +102,12 @@ def test_from_sign_up_to_a_group_chat(stack, users):
     assert stranger.paste(read)["error"]["code"] == "not_found"
 
     secret = asim.paste(
-        'curl http://localhost:8080/chat/prompt -d "id=chat-1&prompt=between+us&otr=true"'
+        'curl http://localhost:8080/chat/prompt -d "id=chat-1&prompt=' + "between+us+" * 50 + '&otr=true"'
     )
     assert secret["message"]["otr"] is True and secret["reply"] == ""
     again = mara.paste('curl http://localhost:8080/chat/prompt -d "id=chat-1&prompt=and+now"')
-    # The mock counts four tokens a turn and one a word: "hello all", its echo of eight words, and
-    # "and now"; what was said off the record would be more.
-    assert again["message"]["usage"]["prompt_tokens"] == 4 + 2 + 4 + 8 + 4 + 2
+    # What was said before is in the context, what was said off the record is not.
+    assert 15 < again["message"]["usage"]["prompt_tokens"] < 100
     assert [entry["id"] for entry in asim.paste(read)["messages"]] == [
         told["message"]["id"], secret["message"]["id"], again["message"]["id"],
     ]  # fmt: skip
