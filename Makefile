@@ -11,7 +11,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := build
-.PHONY: run test lint bench install build clean packages bench-packages
+.PHONY: run test lint bench install build clean packages test-packages bench-packages
 
 # The same flags wherever the release is built, or SwiftPM would build it twice. Swift's own
 # library is linked in: the binaries run where there is no toolchain.
@@ -35,7 +35,7 @@ run: build
 	@exec python3 Tests/EndToEnd/stack.py run
 
 # Ends with the runners' own counts; that no test ran at all is a failure too.
-test: packages $(VENV)/installed
+test: packages test-packages $(VENV)/installed
 	@mkdir -p .build
 	swift test 2>&1 | tee .build/unit-tests.log
 	@grep -qE 'Test run with [1-9][0-9]* tests?' .build/unit-tests.log
@@ -83,6 +83,11 @@ packages:
 	@$(call install_missing,$(PACKAGES) \
 		$(if $(shell PATH="$$PATH:/usr/sbin" command -v nginx),,nginx-light))
 
+# The page is tested in a browser, where there is one to be had; Debian's architectures have it.
+test-packages:
+	@( $(call install_missing,chromium) ) \
+		|| echo "Chromium cannot be installed: the tests of the page will be skipped" >&2
+
 bench-packages:
 	@$(call install_missing,wrk)
 
@@ -108,6 +113,11 @@ install:
 	install -m 0644 nginx/proxy-gpt-locations.conf nginx/proxy-gpt-fastcgi.conf \
 		nginx/proxy-gpt-streamer.conf \
 		$(DESTDIR)$(SYSCONFDIR)/nginx/snippets
+	install -d $(DESTDIR)$(PREFIX)/share/proxy-gpt/web
+	install -m 0644 web/* $(DESTDIR)$(PREFIX)/share/proxy-gpt/web
+	sed 's|/usr/share/proxy-gpt|$(PREFIX)/share/proxy-gpt|' nginx/proxy-gpt-page.conf \
+		> $(DESTDIR)$(SYSCONFDIR)/nginx/snippets/proxy-gpt-page.conf
+	chmod 0644 $(DESTDIR)$(SYSCONFDIR)/nginx/snippets/proxy-gpt-page.conf
 	install -d -m 0750 $(DESTDIR)$(SYSCONFDIR)/proxy-gpt
 	$(call install_configuration,nginx/proxy-gpt.conf,$(DESTDIR)$(SYSCONFDIR)/nginx/sites-available/proxy-gpt.conf,0644)
 	$(call install_configuration,systemd/environment,$(DESTDIR)$(SYSCONFDIR)/proxy-gpt/environment,0640)

@@ -91,6 +91,7 @@ def greet(stack, port):
         say("No API_KEY and no API_URL are set: a mock upstream answers in OpenAI's place.")
     say(f"""
 Proxy GPT answers at {address}, its state is in {stack.state_directory}. Ctrl-C stops it.
+There is a page for the browser at that address; or in the shell:
 
   curl {address}/user/signup -d {user}
 

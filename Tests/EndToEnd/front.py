@@ -18,6 +18,7 @@ WORKER_SOCKET = "unix:/run/proxy-gpt/worker.sock"
 STREAMER_SOCKET = "unix:/run/proxy-gpt/streamer.sock"
 ACCESS_LOG = "/var/log/nginx/proxy-gpt.access.log"
 ERROR_LOG = "/var/log/nginx/error.log"
+PAGE_ROOT = "/usr/share/proxy-gpt"
 LISTEN_IPV4 = "listen 8080;"
 LISTEN_IPV6 = "listen [::]:8080;"
 
@@ -53,6 +54,9 @@ def write_nginx_files(
         root.joinpath(name).mkdir(exist_ok=True)
 
     source = CHECKOUT / "nginx"
+    page = replaced((source / "proxy-gpt-page.conf").read_text(), PAGE_ROOT, str(CHECKOUT))
+    root.joinpath("snippets/proxy-gpt-page.conf").write_text(page)
+
     site = replaced(
         (source / "proxy-gpt.conf").read_text(), WORKER_SOCKET, "unix:" + worker_socket
     )

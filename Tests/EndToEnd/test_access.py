@@ -27,7 +27,7 @@ def log_in(stack, username, password="password-1", **options):
         ("DELETE", "/user/update", None),
         ("POST", "/user/read", '{"id": '),
         ("GET", "/nowhere", None),
-        ("GET", "/", None),
+        ("GET", "/web", None),
         ("GET", "/chat/stream?token=x", None),
         ("GET", "/v1/models", None),
         ("POST", "/v1/chat/completions", "{}"),

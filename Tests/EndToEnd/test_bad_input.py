@@ -282,7 +282,7 @@ def test_bytes_beyond_ascii_in_a_header_end_no_worker(stack, token, pool):
 def test_without_workers_nginx_answers_in_the_same_shape(stack, token):
     database.stop_workers(stack)
     stack.close_sockets()
-    for path in ("/v1/models", "/user/session", "/user/logout", "/v1", "/"):
+    for path in ("/v1/models", "/user/session", "/user/logout", "/v1", "/web"):
         headers = {"X-Request-Id": "mine"}
         answer = call(stack.url, "GET", path, token=token, headers=headers)
         check_error(answer, (502, 503))

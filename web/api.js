@@ -1,0 +1,44 @@
+// Calls of the API. The session is a cookie that scripts cannot read: nothing is kept here.
+
+/** What the server refused, in its own words; status 0 when it could not be reached. */
+export class Refusal extends Error {
+  constructor(status, message) {
+    super(message);
+    this.status = status;
+  }
+}
+
+/** Asks for something; the fields go into the query. */
+export function read(path, fields = {}) {
+  const query = new URLSearchParams(fields).toString();
+  return answer(query ? `${path}?${query}` : path, { method: "GET" });
+}
+
+/** Changes something; the fields go as JSON. */
+export function send(path, fields = {}, headers = {}) {
+  return answer(path, {
+    method: "POST",
+    headers: { "Content-Type": "application/json", ...headers },
+    body: JSON.stringify(fields),
+  });
+}
+
+async function answer(path, options) {
+  let response;
+  let body;
+  try {
+    response = await fetch(path, { cache: "no-store", ...options });
+    body = await response.text();
+  } catch {
+    throw new Refusal(0, "The server cannot be reached.");
+  }
+  let value = null;
+  try {
+    value = JSON.parse(body);
+  } catch {
+    // Whatever it is, it is not an answer of the API.
+  }
+  if (response.ok && value !== null) return value;
+  const message = value?.error?.message ?? "The server gave an answer that makes no sense.";
+  throw new Refusal(response.status, message);
+}

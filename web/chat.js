@@ -1,0 +1,228 @@
+// The chat that is open: its head, its people, and the form that prompts.
+
+import { read, send } from "/web/api.js";
+import { ask, attempt, byID, onSubmit } from "/web/elements.js";
+import { Conversation } from "/web/conversation.js";
+import { showPeople } from "/web/people.js";
+
+/** The section of one chat. `app` is the page around it. */
+export class ChatPage {
+  #app;
+  #conversation = null;
+  #chat = null;
+  #users = [];
+  #group = null;
+  #key = null;
+
+  constructor(app) {
+    this.#app = app;
+    this.names = app.names;
+    this.announcer = app.announcer;
+    byID("rename-chat").addEventListener("click", () => this.#rename());
+    byID("delete-chat").addEventListener("click", () => this.#delete());
+    byID("people").addEventListener("click", () => this.#showPeople());
+    byID("close-people").addEventListener("click", () => byID("people-dialog").close());
+    byID("earlier").addEventListener("click", () => {
+      this.attempt(() => this.#conversation.readEarlier());
+    });
+    byID("newest").addEventListener("click", () => {
+      this.#conversation.scrollToEnd();
+      byID("scroll").focus();
+    });
+    byID("scroll").addEventListener("scroll", () => this.scrolled());
+    this.#listenToForms();
+  }
+
+  get me() {
+    return this.#app.me;
+  }
+
+  attempt(action) {
+    return attempt(byID("notice"), action);
+  }
+
+  open(id) {
+    this.close();
+    byID("chat").hidden = false;
+    this.#showRights();
+    this.#conversation = new Conversation(id, this);
+    // On a phone a focused field would bring the keyboard up over the messages.
+    const field = matchMedia("(pointer: coarse)").matches ? "chat-title" : "prompt";
+    byID(field).focus();
+  }
+
+  close() {
+    this.#conversation?.close();
+    this.#conversation = this.#chat = this.#group = this.#key = null;
+    this.#users = [];
+    byID("people-dialog").close();
+    byID("chat").hidden = byID("newest").hidden = true;
+    // What one user saw is not there for the next, not even unseen.
+    for (const id of ["chat-title", "chat-about", "people-group"]) byID(id).textContent = "";
+    byID("people-list").replaceChildren();
+    byID("composer").reset();
+    byID("composer").querySelector(".error").textContent = "";
+  }
+
+  // What the conversation tells
+
+  chatRead({ chat, users }) {
+    this.#chat = chat;
+    this.#users = users;
+    this.#show();
+    if (chat.group_id && this.#group?.id !== chat.group_id) this.#readGroup(chat);
+  }
+
+  chatLost(refusal) {
+    if (refusal.status === 401) this.#app.signedOut("You have been logged out.");
+    else this.#app.leave("This chat is not there, or not yours to see any more.");
+  }
+
+  scrolled() {
+    byID("newest").hidden = !this.#conversation || this.#conversation.isAtEnd;
+  }
+
+  // The head
+
+  #show() {
+    const others = this.#users.filter(({ id }) => id !== this.me.id).map((user) => user.username);
+    const parts = [this.#chat.model];
+    if (this.#group) parts.push(`group ${this.#group.name}`);
+    if (others.length > 0) parts.push(`with ${others.join(", ")}`);
+    byID("chat-title").textContent = this.#chat.name;
+    byID("chat-about").textContent = parts.join(" · ");
+    document.title = `${this.#chat.name} – Proxy GPT`;
+    this.#showRights();
+  }
+
+  #showRights() {
+    byID("rename-chat").hidden = byID("delete-chat").hidden = !this.isOwner;
+    this.#conversation?.showRights();
+  }
+
+  /** A group's owner owns its chats as well, its former members none of them. */
+  get isOwner() {
+    if (!this.#chat) return false;
+    return this.#chat.user_id === this.me.id || this.#group?.owner_id === this.me.id;
+  }
+
+  /** Who is in the chat by the group has a name in the conversation too. */
+  async #readGroup(chat) {
+    try {
+      const group = await read("/group/read", { id: chat.group_id });
+      this.names.learn(group.members);
+      if (this.#chat?.id !== chat.id) return;
+      this.#group = group;
+      this.#show();
+    } catch {
+      // Who was added to the chat alone does not see its group.
+    }
+  }
+
+  #rename() {
+    ask({
+      title: "Rename the chat",
+      fields: [
+        { name: "name", label: "Name", value: this.#chat.name, required: true, maxLength: 120 },
+      ],
+      action: "Rename",
+      submit: async ({ name }) => {
+        this.#chat = await send("/chat/update", { id: this.#chat.id, name });
+        this.#show();
+        this.#app.refresh();
+      },
+    });
+  }
+
+  #delete() {
+    ask({
+      title: "Delete the chat?",
+      text: `“${this.#chat.name}” and its messages are gone then, for everybody in it.`,
+      action: "Delete",
+      submit: async () => {
+        await send("/chat/delete", { id: this.#chat.id });
+        this.#app.leave();
+      },
+    });
+  }
+
+  // The people
+
+  #showPeople() {
+    if (!this.#chat) return;
+    byID("people-group").hidden = !this.#chat.group_id;
+    byID("people-group").textContent = this.#group
+      ? `All members of ${this.#group.name} are in it, too.`
+      : "All members of its group are in it, too.";
+    byID("add-person").hidden = !this.isOwner;
+    byID("add-person").reset();
+    byID("add-person").querySelector(".error").textContent = "";
+    this.#listPeople();
+    byID("people-dialog").showModal();
+    // Somebody may have come or gone since the chat was read.
+    this.#peopleChanged();
+  }
+
+  #listPeople() {
+    const verb = ({ id }) => {
+      if (id === this.#chat.user_id) return "";
+      if (id === this.me.id) return "Leave";
+      return this.isOwner ? "Remove" : "";
+    };
+    showPeople(byID("people-list"), this.#users, verb, (user) => {
+      attempt(byID("add-person").querySelector(".error"), () => this.#remove(user));
+    });
+  }
+
+  async #remove(user) {
+    await send("/chat/user/remove", { id: this.#chat.id, user_id: user.id });
+    if (user.id === this.me.id) {
+      this.#app.leave("You have left the chat.");
+      return;
+    }
+    await this.#peopleChanged();
+    byID("close-people").focus();
+  }
+
+  async #peopleChanged() {
+    if (await this.#conversation.refresh()) this.#listPeople();
+  }
+
+  // The forms
+
+  #listenToForms() {
+    onSubmit(byID("add-person"), async ({ username }) => {
+      await send("/chat/user/add", { id: this.#chat.id, username: username.value.trim() });
+      username.value = "";
+      await this.#peopleChanged();
+    });
+
+    const composer = byID("composer");
+    const prompt = byID("prompt");
+    onSubmit(composer, async () => {
+      const conversation = this.#conversation;
+      const text = prompt.value;
+      if (!text.trim()) return;
+      this.#key ??= randomKey();
+      await conversation.prompt(text, byID("otr").checked, this.#key);
+      if (conversation !== this.#conversation) return;
+      this.#key = null;
+      // Unless somebody has gone on writing meanwhile.
+      if (prompt.value === text) prompt.value = "";
+      prompt.focus();
+    });
+    prompt.addEventListener("input", () => {
+      this.#key = null;
+    });
+    prompt.addEventListener("keydown", (event) => {
+      if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
+      event.preventDefault();
+      composer.requestSubmit();
+    });
+  }
+}
+
+function randomKey() {
+  const bytes = crypto.getRandomValues(new Uint8Array(16));
+  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
+}

@@ -1,0 +1,82 @@
+// The two lists beside the content: chats and groups, the newest first.
+
+import { read } from "/web/api.js";
+import { byID, element, fill } from "/web/elements.js";
+
+/** What one endpoint lists, page by page. */
+class List {
+  #path;
+  #name;
+  #kind;
+  items = [];
+
+  constructor(name, kind) {
+    this.#path = `/${kind}/index`;
+    this.#name = name;
+    this.#kind = kind;
+  }
+
+  /** Reads the newest again, and as many older pages as were asked for. */
+  async read() {
+    const answer = await read(this.#path);
+    // What the newest page does not reach down to stays as it was.
+    const oldest = answer[this.#name][0]?.id;
+    const joint = this.items.findIndex(({ id }) => id === oldest);
+    const older = answer.has_more && joint > 0 ? this.items.slice(0, joint) : [];
+    if (older.length === 0) this.hasMore = answer.has_more;
+    this.items = [...older, ...answer[this.#name]];
+  }
+
+  async readOlder() {
+    const answer = await read(this.#path, { before: this.items[0].id });
+    this.items = [...answer[this.#name], ...this.items];
+    this.hasMore = answer.has_more;
+  }
+
+  show(detail = () => "") {
+    const items = this.items.toReversed().map((item) => link(this.#kind, item, detail(item)));
+    fill(byID(this.#name), items);
+    byID(`no-${this.#name}`).hidden = items.length > 0;
+    byID(`more-${this.#name}`).hidden = !this.hasMore;
+  }
+}
+
+function mark(anchor) {
+  anchor.ariaCurrent = anchor.hash === location.hash ? "page" : null;
+}
+
+/** A list item that leads to a chat or a group. */
+export function link(kind, { id, name }, detail) {
+  const anchor = element("a", { href: `#/${kind}/${id}` });
+  anchor.append(element("span", { textContent: name, dir: "auto" }));
+  if (detail) {
+    anchor.append(" ", element("small", { className: "faint", textContent: detail, dir: "auto" }));
+  }
+  mark(anchor);
+  return element("li", {}, anchor);
+}
+
+/** Both lists, and which of their links is open. */
+export class Lists {
+  chats = new List("chats", "chat");
+  groups = new List("groups", "group");
+
+  async refresh() {
+    await Promise.all([this.chats.read(), this.groups.read()]);
+    this.show();
+  }
+
+  show() {
+    this.chats.show(({ group_id: id }) => this.group(id)?.name);
+    this.groups.show();
+  }
+
+  /** Says which link stands for what is open. */
+  mark() {
+    for (const anchor of byID("sidebar").querySelectorAll("li a")) mark(anchor);
+  }
+
+  group(id) {
+    return this.groups.items.find((group) => group.id === id);
+  }
+}
