@@ -120,8 +120,8 @@ final class FanOut {
     }
 
     /// Closes a channel whose peer was told and need not be waited for long.
-    func closeLater(_ channel: any Channel) {
-        loop.scheduleTask(in: .seconds(2)) { channel.close(promise: nil) }
+    func closeLater(_ channel: any Channel, in time: TimeAmount = .seconds(2)) {
+        loop.scheduleTask(in: time) { channel.close(promise: nil) }
     }
 
     // MARK: - Frames

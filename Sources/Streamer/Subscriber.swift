@@ -104,6 +104,8 @@ final class Subscriber: ChannelInboundHandler {
             phase = .awaitsHistory(held)
         case .live:
             if settled.contains(frame.frame.messageID) { return }
+            // History may have had frames that are still on their way here.
+            if !isFromStore && isInHistory(frame.frame) { return }
             enqueue(.frame(frame), now)
         case .closing, .ended: break
         }
@@ -120,13 +122,12 @@ final class Subscriber: ChannelInboundHandler {
         if frames.isEmpty && wire == .serverSentEvents {
             enqueue(.bytes(ServerSentEvents.beginning(at: history.position)), now)
         }
-        for held in held {
-            let frame = held.frame.frame
-            let isNew =
-                held.isFromStore || frame.id.epoch != history.position.epoch
-                || frame.id.sequence > history.position.sequence
-            if isNew { offer(held.frame, isFromStore: held.isFromStore, now: now) }
-        }
+        for held in held { offer(held.frame, isFromStore: held.isFromStore, now: now) }
+    }
+
+    private func isInHistory(_ frame: Frame) -> Bool {
+        guard let position else { return false }
+        return frame.id.epoch == position.epoch && frame.id.sequence <= position.sequence
     }
 
     /// Holds live frames back again, because what was sent so far may have a hole.
@@ -267,7 +268,12 @@ final class Subscriber: ChannelInboundHandler {
             return
         }
         let written = channel.writeAndFlush(farewell)
-        fanOut.closeLater(channel)
+        if case .protocolError = ending {
+            // Its answer would not be understood; time for what was said to arrive.
+            fanOut.closeLater(channel, in: .milliseconds(200))
+        } else {
+            fanOut.closeLater(channel)
+        }
         if wire == .webSocket, !ending.isAnswer {
             // The peer answers with a close of its own, in the time that is left.
             phase = .closing

@@ -13,9 +13,22 @@ CAP = 15
 
 
 class Stream:
-    """One subscription. `events` are (event, id, data) in the order in which they came."""
+    """One subscription. `events` are (event, id, data) in the order in which they came.
 
-    def __init__(self, url, chat=None, token=None, method="GET", headers=(), body=b"", **query):
+    `token` goes into a header, `parameter` into the query, as a browser has to send it.
+    """
+
+    def __init__(
+        self,
+        url,
+        chat=None,
+        token=None,
+        method="GET",
+        headers=(),
+        body=b"",
+        parameter=None,
+        **query,
+    ):
         self.last_id = None
         self.events, self.comments, self.retries = [], 0, []
         self.ended = False
@@ -23,6 +36,8 @@ class Stream:
         self._event, self._data, self._id = "message", [], None
         if chat:
             query["id"] = chat
+        if parameter:
+            query["token"] = parameter
         text = "?" + urllib.parse.urlencode(query) if query else ""
         lines = [f"{method} /chat/stream{text} HTTP/1.1", "Host: " + url.split("//")[1]]
         if token:
@@ -52,7 +67,8 @@ class Stream:
         status, *lines = head.decode().split("\r\n")
         self.status = int(status.split(" ")[1])
         self.headers = {name.lower(): value for name, value in (l.split(": ", 1) for l in lines)}
-        assert self.headers.get("transfer-encoding") == "chunked", self.headers
+        if self.headers.get("transfer-encoding") != "chunked":
+            raise AssertionError(f"no stream: {head} {self._raw}")
 
     def _unchunk(self):
         """Takes whole chunks off what was read; true at the last one."""

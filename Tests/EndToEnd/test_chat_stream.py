@@ -3,6 +3,7 @@
 import contextlib
 import json
 import signal
+import threading
 import time
 import urllib.parse
 
@@ -247,8 +248,6 @@ def test_a_streamer_that_is_killed_loses_nobody_anything(stack, token, chat):
     # It comes back at once, as a browser does, and waits in the socket for the next streamer.
     last_id = first.last_id
     with contextlib.ExitStack() as opened:
-        import threading
-
         found = []
         back = threading.Thread(
             target=lambda: found.append(Stream(stack.url, chat, token, last_event_id=last_id))
@@ -322,8 +321,7 @@ def test_credentials_count_in_their_order(stack, token, chat):
         ([("Authorization", f"Bearer {token}")], "wrong"),
     ]
     for headers, parameter in good:
-        query = {"token": parameter} if parameter else {}
-        with Stream(stack.url, chat, headers=headers, **query) as stream:
+        with Stream(stack.url, chat, headers=headers, parameter=parameter) as stream:
             assert stream.status == 200
             stream.begin()
     for headers, parameter in [
@@ -518,20 +516,20 @@ def test_every_stream_is_an_event_and_no_token_is_in_any_log():
     with Stack(workers=1) as stack:
         token, user = stack.signup()
         chat = new_chat(stack, token)
+        held = Stream(stack.url, chat, token, headers=[("X-Request-Id", "stream-4")]).begin()
         ids = {"X-Request-Id": "stream-1"}
-        with Stream(stack.url, chat, headers=ids.items(), **{"token": token}) as stream:
+        with Stream(stack.url, chat, headers=ids.items(), parameter=token) as stream:
             stream.begin()
             prompt(stack, token, chat)
             stream.finished()
         with websocket(stack, chat, token, headers={"X-Request-Id": "stream-2"}) as socket:
             socket.ping().wait(15)
-        call(stack.url, "GET", "/chat/stream?token=pgpt_secret-guess", headers={"X-Request-Id": "stream-3"})
-        held = Stream(stack.url, chat, headers=[("X-Request-Id", "stream-4")], **{"token": token})
         with held:
-            held.begin()
             stack.kill_streamer()
             held.end()
         stack.start_streamer()
+        guess = {"X-Request-Id": "stream-3"}
+        call(stack.url, "GET", "/chat/stream?token=pgpt_secret-guess", headers=guess)
         database.stop_workers(stack)
         assert stack.stop_streamer() == 0
         rows = database.events(stack)

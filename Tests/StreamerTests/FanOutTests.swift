@@ -50,6 +50,16 @@ import Testing
         #expect(try seat.ids() == ["e1-7"])
     }
 
+    @Test("Live frames that history has already are left out although they come after it")
+    func historyIsAhead() throws {
+        let hall = Hall()
+        let seat = try hall.join(resumption: .after(id(3)))
+        hall.tell(History(frames: [words("d", 4), words("e", 5)], position: id(5)))
+        hall.send(words("d", 4))
+        hall.send(words("e", 5), words("f", 6))
+        #expect(try seat.ids() == ["e1-4", "e1-5", "e1-6"])
+    }
+
     @Test("A message whose end came out of the store does not end twice")
     func settles() throws {
         let hall = Hall()
