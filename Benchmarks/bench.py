@@ -21,6 +21,7 @@ import urllib.parse
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "Tests" / "EndToEnd"))
 
+import chats  # noqa: E402
 from front import nginx_binary  # noqa: E402
 from processes import Processes, free_port  # noqa: E402
 from stack import Stack, binary, wait_for  # noqa: E402
@@ -314,7 +315,7 @@ def restarts(count=30, least=300_000):
     print(f"{totals['requests']} requests, failed: {len(failures)} {failures or ''}")
 
 
-PARTS = ("unary", "stream", "held", "cancellation", "restarts")
+PARTS = ("unary", "stream", "held", "cancellation", "restarts", "chats", "history")
 
 
 def main(names):
@@ -340,6 +341,10 @@ def main(names):
         cancellation()
     if "restarts" in names:
         restarts()
+    if "chats" in names:
+        chats.rates(load, heading)
+    if "history" in names:
+        chats.history(heading)
 
 
 if __name__ == "__main__":
