@@ -86,7 +86,8 @@ let package = Package(
         tests(
             "StreamerTests",
             [
-                "Streamer", "ProxyGPT", "EventLoop", "Credentials", "SQLStorage", "HTTPAPI", logging,
+                "Streamer", "ProxyGPT", "EventLoop", "Credentials", "SQLStorage", "HTTPAPI",
+                logging,
                 .product(name: "NIOEmbedded", package: "swift-nio"),
             ] + nio),
         tests("MockUpstreamTests", ["MockUpstream"]),
