@@ -140,8 +140,8 @@ struct Parameters: Sendable {
     private func text(anyOf names: [String]) throws(Failure) -> String? {
         guard let (name, value) = first(of: names) else { return nil }
         switch value {
-        case .texts(let texts): return try Self.single(texts, name)
-        case .json(.string(let text)): return text
+        case .texts(let texts): return try Self.storable(try Self.single(texts, name), name)
+        case .json(.string(let text)): return try Self.storable(text, name)
         case .json: throw .invalid(name, "The parameter must be a string.")
         }
     }
@@ -180,14 +180,15 @@ struct Parameters: Sendable {
         guard let (name, value) = first(of: [name]) else { return nil }
         var texts: [String] = []
         switch value {
-        case .texts(let fields): texts = fields
-        case .json(.string(let text)): texts = [text]
+        case .texts(let fields):
+            for field in fields { texts.append(try Self.storable(field, name)) }
+        case .json(.string(let text)): texts = [try Self.storable(text, name)]
         case .json(.array(let elements)):
             for element in elements {
                 guard case .string(let text) = element else {
                     throw .invalid(name, "The parameter must be a list of strings.")
                 }
-                texts.append(text)
+                texts.append(try Self.storable(text, name))
             }
             return texts
         case .json: throw .invalid(name, "The parameter must be a list of strings.")
@@ -203,6 +204,14 @@ struct Parameters: Sendable {
             return (name, value)
         }
         return nil
+    }
+
+    /// Not every database takes a null character in a text.
+    private static func storable(_ text: String, _ name: String) throws(Failure) -> String {
+        guard !text.utf8.contains(0) else {
+            throw .invalid(name, "The parameter must not contain null characters.")
+        }
+        return text
     }
 
     private static func single(_ texts: [String], _ name: String) throws(Failure) -> String {

@@ -171,9 +171,6 @@ extension API {
                 .tooLarge, "A prompt has at most \(Message.promptLimit) bytes.",
                 parameter: "prompt")
         }
-        guard !prompt.utf8.contains(0) else {
-            throw .invalid("prompt", "A prompt must not contain null characters.")
-        }
         return prompt
     }
 

@@ -62,7 +62,7 @@ package struct ReplyReader: Sendable {
         try checkError(json)
         note(usageIn: json)
         guard let choice = json["choices"]?.firstElement else { throw .malformed }
-        words = Self.text(in: choice["message"]) ?? choice["text"]?.stringValue ?? ""
+        words = Self.words(in: choice, "message")
         try add(words)
         return words
     }
@@ -80,15 +80,20 @@ package struct ReplyReader: Sendable {
         // Azure begins with an event that has no choices, and usage comes in one as well.
         guard let choice = json["choices"]?.firstElement else { return "" }
         if choice["finish_reason"]?.stringValue != nil { hasEnded = true }
-        let words = Self.text(in: choice["delta"]) ?? choice["text"]?.stringValue ?? ""
+        let words = Self.words(in: choice, "delta")
         try add(words)
         return words
     }
 
-    /// What a message or a part of one says; a refusal is said, too.
-    private static func text(in message: JSONValue?) -> String? {
-        guard let message else { return nil }
-        return message["content"]?.stringValue ?? message["refusal"]?.stringValue
+    /// What a message or a part of one says; a refusal is said, too. Without null characters, which
+    /// not every database takes.
+    private static func words(in choice: JSONValue, _ member: String) -> String {
+        let message = choice[member]
+        let words =
+            message?["content"]?.stringValue ?? message?["refusal"]?.stringValue
+            ?? choice["text"]?.stringValue ?? ""
+        guard words.utf8.contains(0) else { return words }
+        return String(String.UnicodeScalarView(words.unicodeScalars.filter { $0 != "\0" }))
     }
 
     private mutating func add(_ words: String) throws(Problem) {
