@@ -139,14 +139,6 @@ def test_what_is_wrong_is_named_and_nothing_is_stored(owner, path, fields, param
     assert owner.messages(chat) == []
 
 
-def test_a_prompt_has_at_most_128_kib(owner):
-    chat = owner.chat()
-    check_error(owner.post("/chat/prompt", id=chat, prompt="x" * (128 * 1024 + 1)), 413)
-    assert owner.messages(chat) == []
-    longest = "é" * (64 * 1024)
-    assert owner.prompt(chat, longest)["prompt"] == longest
-
-
 # Lists
 
 

@@ -1,4 +1,4 @@
-"""Prompts and their replies over two workers: context, stops, deletions, kills, drains, events."""
+"""Prompts and their replies over two workers: stops, deletions, kills, drains, load."""
 
 import collections
 import concurrent.futures
@@ -63,42 +63,6 @@ def running(stack, count):
 
 
 SLOW = "mock?chunks=1000&chunk-delay-ms=20"
-
-
-def test_no_prompt_misses_what_the_other_worker_stored(stack, token):
-    """Each worker in turn answers alone; the mock's token count tells what it was sent."""
-    chat = new_chat(stack, token)
-    sizes = []
-    for round_ in range(40):
-        worker = stack.workers[round_ % 2]
-        answer = post_to(stack, worker, token, "/chat/prompt", id=chat, prompt="hello", context=50)
-        assert answer.status == 200, answer
-        sizes.append(answer.json["message"]["usage"]["prompt_tokens"])
-    steps = {later - earlier for earlier, later in zip(sizes, sizes[1:])}
-    assert len(steps) == 1 and steps.pop() > 0, sizes
-
-
-def test_the_default_context_is_ten_messages(stack, token):
-    chat = new_chat(stack, token)
-    sizes = [
-        post(stack, token, "/chat/prompt", id=chat, prompt="hello").json["message"]["usage"]
-        for _ in range(14)
-    ]
-    tokens = [usage["prompt_tokens"] for usage in sizes]
-    assert tokens[9] < tokens[10] == tokens[11] == tokens[13]
-
-
-def test_a_token_budget_leaves_out_the_oldest():
-    with Stack(workers=1, settings={"CONTEXT_TOKENS": "100"}) as stack:
-        token, _ = stack.signup()
-        chat = new_chat(stack, token)
-        tokens = [
-            post(stack, token, "/chat/prompt", id=chat, prompt="hello", context=1000).json[
-                "message"
-            ]["usage"]["prompt_tokens"]
-            for _ in range(12)
-        ]
-        assert tokens[-1] == tokens[-2] <= 120, tokens
 
 
 def test_a_stop_reaches_the_other_worker_and_keeps_what_came(stack, token):

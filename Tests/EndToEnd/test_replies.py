@@ -1,0 +1,305 @@
+"""Replies: what is stored before and after the upstream's call, and what of it others learn."""
+
+import json
+import threading
+
+import database
+import pytest
+from client import check_error
+from person import Person, at_once
+from stack import CANARY_KEY, Stack, wait_for
+from upstream import Upstream, hold
+
+MESSAGE = {
+    "id", "chat_id", "user_id", "group_id", "prompt", "reply", "model", "otr", "state", "error",
+    "usage", "created_at", "updated_at",
+}  # fmt: skip
+
+
+def refuse(status, message):
+    def script(asked):
+        asked.begin(status, "application/json")
+        asked.send(json.dumps({"error": {"message": message, "type": "x", "code": None}}))
+
+    return script
+
+
+def tell_in_mid_stream(asked):
+    asked.begin()
+    asked.say("half of ")
+    asked.event({"error": {"message": f"out of memory, key {CANARY_KEY}"}})
+
+
+def cut(asked):
+    asked.begin()
+    asked.say("half of it")
+
+
+def speak_wrongly(asked):
+    asked.begin()
+    asked.say("well ")
+    asked.event("{no json")
+
+
+def answer_whole(asked):
+    asked.begin(200, "application/json")
+    choice = {"message": {"role": "assistant", "content": "as one text"}}
+    asked.send(json.dumps({"choices": [choice], "usage": {"prompt_tokens": 2}}))
+
+
+def answer_other(asked):
+    asked.begin(200, "text/html")
+    asked.send("<html>Log in here</html>")
+
+
+def say_null(asked):
+    asked.begin()
+    asked.say("a\0b\0")
+    asked.end()
+
+
+def is_silent(asked):
+    asked.wait()
+
+
+SCRIPTS = {
+    "hold": hold, "refuse": refuse(500, f"boom of {CANARY_KEY}"), "busy": refuse(429, "slow down"),
+    "key": refuse(401, f"Incorrect API key provided: {CANARY_KEY}"), "mid": tell_in_mid_stream,
+    "cut": cut, "wrong": speak_wrongly, "whole": answer_whole, "html": answer_other,
+    "null": say_null, "silent": is_silent,
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def upstream():
+    with Upstream(**SCRIPTS) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def stack(upstream):
+    settings = {"API_URL": upstream.url, "FIRST_BYTE_TIMEOUT": "1", "LOG_LEVEL": "debug"}
+    with Stack(mock=False, settings=settings) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def owner(stack):
+    return Person(stack)
+
+
+@pytest.fixture
+def chat(owner):
+    return owner.chat()
+
+
+def ended(owner, chat, message):
+    """The message once its reply has come to an end."""
+
+    def look():
+        found = owner.message(chat, message["id"])
+        return found if found["state"] not in ("pending", "streaming") else None
+
+    return wait_for(look, "the end of a reply")
+
+
+def test_a_reply_is_answered_as_it_is_stored(owner, chat, upstream):
+    message = owner.prompt(chat, "tell me about spain")
+    assert set(message) == MESSAGE
+    assert message["reply"] == "echo: tell me about spain"
+    assert (message["chat_id"], message["user_id"]) == (chat, owner.id)
+    assert (message["state"], message["otr"], message["error"]) == ("done", False, None)
+    assert message["usage"] == {"prompt_tokens": 7, "completion_tokens": 5}
+    assert owner.messages(chat) == [message]
+    [asked] = upstream.of("tell me about spain")
+    assert asked.key == CANARY_KEY
+    assert asked.body["model"] == message["model"] == "gpt-3.5-turbo"
+    assert asked.body["stream"] is True
+
+
+def test_models_that_are_no_alias_pass_as_they_are(owner, upstream):
+    chat = owner.chat(model="any/model:1")
+    assert owner.prompt(chat, "which model")["model"] == "any/model:1"
+    assert upstream.of("which model")[0].body["model"] == "any/model:1"
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_the_prompt_is_stored_before_the_upstream_is_called(owner, chat, upstream, streamed):
+    prompt = f"hold on, streamed {streamed}"
+    answers = []
+    waiting = threading.Thread(
+        target=lambda: answers.append(
+            owner.do("/chat/prompt", id=chat, prompt=prompt, stream=streamed)
+        )
+    )
+    waiting.start()
+    asked = upstream.arrived(prompt)
+    [running] = owner.messages(chat)
+    assert running["state"] == ("streaming" if streamed else "pending")
+    assert (running["prompt"], running["reply"], running["usage"]) == (prompt, "", None)
+    if streamed:
+        # Answered although the reply is still to come.
+        waiting.join(15)
+        assert answers == [{"message": running, "reply": ""}]
+    asked.go_on.set()
+    done = ended(owner, chat, running)
+    assert (done["state"], done["reply"]) == ("done", "first words and the rest")
+    assert done["usage"] == {"prompt_tokens": 3, "completion_tokens": 4}
+    waiting.join(15)
+    if not streamed:
+        assert answers == [{"message": done, "reply": done["reply"]}]
+
+
+@pytest.mark.parametrize(
+    "prompt, status, code, kept",
+    [
+        ("refuse", 502, "upstream_error", ""), ("busy", 502, "upstream_error", ""),
+        ("key", 502, "upstream_auth", ""), ("mid", 502, "upstream_error", "half of "),
+        ("cut", 502, "upstream_error", "half of it"), ("wrong", 502, "upstream_error", "well "),
+        ("html", 502, "upstream_error", ""), ("silent", 504, "upstream_timeout", ""),
+    ],
+)  # fmt: skip
+def test_a_failure_keeps_the_prompt_and_says_what_went_wrong(owner, chat, prompt, status, code, kept):
+    error = check_error(owner.post("/chat/prompt", id=chat, prompt=prompt), status, code)
+    [message] = owner.messages(chat)
+    assert (message["prompt"], message["state"], message["reply"]) == (prompt, "failed", kept)
+    assert message["error"] == {"code": code, "message": error["message"]}
+    streamed = owner.do("/chat/prompt", id=chat, prompt=prompt, stream=True)["message"]
+    again = ended(owner, chat, streamed)
+    assert (again["state"], again["error"], again["reply"]) == ("failed", message["error"], kept)
+
+
+def test_an_answer_as_one_text_is_a_reply_too(owner, chat):
+    message = owner.prompt(chat, "whole")
+    assert (message["reply"], message["state"]) == ("as one text", "done")
+    assert message["usage"] == {"prompt_tokens": 2, "completion_tokens": None}
+    assert owner.prompt(chat, "null")["reply"] == "ab"
+
+
+def test_off_the_record_is_for_the_chats_users_alone(stack, owner, chat, upstream):
+    member = Person(stack)
+    owner.do("/chat/user/add", id=chat, user_id=member.id)
+    secret = owner.prompt(chat, "the-otr-canary", otr=True)
+    assert (secret["state"], secret["reply"], secret["otr"]) == ("done", "", True)
+    streamed = owner.prompt(chat, "the-otr-canary", otr="1", stream="1")
+    assert streamed["state"] == "done"
+    assert member.messages(chat) == [secret, streamed]
+    owner.prompt(chat, "what was that", context=1000)
+    [asked] = upstream.of("what was that")
+    assert asked.turns == [("user", "what was that")]
+    assert not [asked for asked in upstream.asked if "the-otr-canary" in json.dumps(asked.body)]
+
+
+def test_an_idempotency_key_is_one_message_and_one_call(owner, chat, upstream):
+    key = {"Idempotency-Key": "key-1"}
+
+    def post(prompt="hold the key", **fields):
+        return owner.post("/chat/prompt", headers=key, id=chat, prompt=prompt, **fields)
+
+    answers = []
+    posting = threading.Thread(target=lambda: answers.extend(at_once([post] * 6)))
+    posting.start()
+    asked = upstream.arrived("hold the key")
+    streamed = post(stream=True).json["message"]
+    assert streamed["state"] == "pending" and streamed["reply"] == ""
+    asked.go_on.set()
+    posting.join(30)
+    assert [answer.status for answer in answers] == [200] * 6
+    assert len({answer.body for answer in answers}) == 1
+    assert post().body == answers[0].body
+    assert len(upstream.of("hold the key")) == 1 and len(owner.messages(chat)) == 1
+    check_error(post("another"), 409, "conflict")
+    check_error(post(otr=True), 409, "conflict")
+    other = owner.chat()
+    answer = owner.post("/chat/prompt", headers=key, id=other, prompt="hold the key")
+    check_error(answer, 409, "conflict")
+    assert owner.messages(other) == []
+
+
+def test_an_idempotency_key_is_its_users_own(stack, owner, chat):
+    member = Person(stack)
+    owner.do("/chat/user/add", id=chat, user_id=member.id)
+    key = {"Idempotency-Key": "shared"}
+    ids = set()
+    for who in (owner, member):
+        answer = who.post("/chat/prompt", headers=key, id=chat, prompt="mine")
+        ids.add(answer.json["message"]["id"])
+    assert len(ids) == 2
+    # Who was put out of the chat does not get the old answer either.
+    owner.do("/chat/user/remove", id=chat, user_id=member.id)
+    check_error(member.post("/chat/prompt", headers=key, id=chat, prompt="mine"), 404)
+
+
+@pytest.mark.parametrize("key", ["", "x" * 256, "a b", "é"])
+def test_a_key_that_breaks_the_rules_is_refused(owner, chat, key):
+    headers = [("Idempotency-Key", key.encode())]
+    answer = owner.post("/chat/prompt", headers=headers, id=chat, prompt="x")
+    check_error(answer, 400, "invalid_request", "Idempotency-Key")
+
+
+def test_a_failed_prompt_with_a_key_fails_again_without_a_call(owner, chat, upstream):
+    key = {"Idempotency-Key": "fails"}
+    before = len(upstream.of("refuse"))
+    answers = [owner.post("/chat/prompt", headers=key, id=chat, prompt="refuse") for _ in "12"]
+    assert [answer.status for answer in answers] == [502, 502]
+    assert answers[0].error == answers[1].error
+    assert len(upstream.of("refuse")) == before + 1 and len(owner.messages(chat)) == 1
+
+
+def test_the_events_tell_of_every_reply_and_not_what_was_said(upstream):
+    with Stack(mock=False, settings={"API_URL": upstream.url, "LOG_LEVEL": "debug"}) as stack:
+        owner = Person(stack)
+        group = owner.group()
+        chat = owner.chat(group_id=group)
+
+        def prompt(name, prompt, **fields):
+            headers = {"X-Request-Id": name}
+            return owner.post("/chat/prompt", headers=headers, id=chat, prompt=prompt, **fields)
+
+        prompt("plain", "canary of plain")
+        streamed = prompt("streamed", "canary of streamed", stream=True).json["message"]
+        ended(owner, chat, streamed)
+        prompt("secret", "canary of otr", otr=True)
+        for name in ("refuse", "key", "mid", "cut"):
+            prompt(name, name)
+        failed = prompt("late", "cut", stream=True).json["message"]
+        ended(owner, chat, failed)
+        logs = "".join(stack.logs().values())
+        database.stop_workers(stack)
+        rows = database.rows(stack, "SELECT * FROM events ORDER BY id")
+        bodies = database.rows(stack, "SELECT * FROM event_bodies")
+    everything = logs + json.dumps([rows, [str(body) for body in bodies]])
+    assert CANARY_KEY not in everything and "canary of" not in everything
+
+    def row(name, type="request"):
+        [found] = [row for row in rows if (row["request_id"], row["type"]) == (name, type)]
+        assert (found["user_id"], found["chat_id"], found["group_id"]) == (owner.id, chat, group)
+        assert found["end"] and found["path"] == "/chat/prompt"
+        return found
+
+    tokens = ("prompt_tokens", "completion_tokens")
+    plain, late = row("plain"), row("late", "reply")
+    assert (plain["status"], plain["end"], plain["upstream_status"]) == (200, "done", 200)
+    assert [plain[name] for name in tokens] == [7, 5] and plain["model"] == "gpt-3.5-turbo"
+    assert 0 < plain["upstream_us"] <= plain["duration_us"]
+    reply, request = row("streamed", "reply"), row("streamed")
+    assert (request["status"], request["end"]) == (200, "done")
+    assert [request[name] for name in tokens] == [None, None]
+    assert [reply[name] for name in tokens] == [7, 5] and reply["model"] == "gpt-3.5-turbo"
+    assert reply["end"] == "done" and reply["bytes_out"] > 0
+    assert (row("secret")["model"], row("secret")["upstream_status"]) == (None, None)
+    assert (row("refuse")["status"], row("refuse")["end"]) == (502, "error")
+    assert (row("key")["upstream_status"], row("key")["end"]) == (401, "error")
+    assert (row("mid")["upstream_status"], row("mid")["end"]) == (200, "error")
+    assert (row("cut")["status"], row("cut")["end"]) == (502, "upstream_cut")
+    assert (late["end"], row("late")["end"]) == ("upstream_cut", "done")
+
+
+def test_the_key_is_shown_nowhere(stack, owner):
+    """Last: the upstream has quoted it in all ways by now."""
+    shown = json.dumps([owner.messages(chat["id"]) for chat in owner.do("/chat/index")["chats"]])
+    assert "out of memory" in shown and "boom of" in shown
+    everything = shown + "".join(stack.logs().values())
+    assert CANARY_KEY not in everything
+    # Eight of its letters in a row would be too many as well.
+    assert not [CANARY_KEY[i : i + 8] for i in range(3, 18) if CANARY_KEY[i : i + 8] in everything]
