@@ -1,5 +1,6 @@
 """What was answered is recorded: workers that are killed, that stop in peace, and a full disk."""
 
+import concurrent.futures
 import ctypes
 import os
 import select
@@ -8,7 +9,9 @@ import subprocess
 import client
 import database
 import pytest
+import upstream
 from client import JSON, Load, call, chat, check_error, raw_request, raw_socket
+from person import Person
 from stack import Stack, wait_for
 
 
@@ -249,3 +252,44 @@ def test_on_a_full_disk_users_are_told_to_come_back(small_disk):
         form = {"first_name": "x" * 200}
         answer = call(stack.url, "POST", "/user/update", token=token, form=form)
         check_error(answer, 503, "unavailable")
+
+
+def test_a_reply_that_ends_on_a_full_disk_is_stored_when_there_is_room(small_disk):
+    def speak_long(asked):
+        asked.begin()
+        asked.wait()
+        asked.say("x" * 200_000)
+        asked.end()
+
+    with upstream.Upstream(long=speak_long) as model:
+        settings = {"API_URL": model.url}
+        with Stack(
+            workers=1, mock=False, streamer=False, settings=settings, state_directory=small_disk
+        ) as stack:
+            owner = Person(stack)
+            chat = owner.chat()
+            streamed = owner.prompt(chat, "long and streamed", stream=True)
+            with concurrent.futures.ThreadPoolExecutor() as pool:
+                plain = pool.submit(owner.post, "/chat/prompt", id=chat, prompt="long and plain")
+                asked = [model.arrived(f"long and {kind}") for kind in ("streamed", "plain")]
+                filler = fill(small_disk)
+                wait_for(lambda: owner.post("/user/session").status == 503, "it to be full")
+                check_error(owner.post("/chat/create"), 503, "unavailable")
+                check_error(owner.post("/chat/prompt", id=chat, prompt="more"), 503, "unavailable")
+                check_error(owner.post("/chat/delete", id=chat), 503, "unavailable")
+                assert model.of("more") == []
+                for each in asked:
+                    each.go_on.set()
+                check_error(plain.result(30), 503, "unavailable")
+            filler.unlink()
+
+            def stored():
+                answer = owner.post("/chat/read", id=chat)
+                found = answer.json["messages"] if answer.status == 200 else []
+                return found if [one["state"] for one in found] == ["done", "done"] else None
+
+            first, second = wait_for(stored, "the replies to be stored")
+            assert first["id"] == streamed["id"] and second["prompt"] == "long and plain"
+            assert first["reply"] == second["reply"] == "x" * 200_000
+            database.stop_workers(stack)
+            assert database.rows(stack, "PRAGMA integrity_check") == [{"integrity_check": "ok"}]
