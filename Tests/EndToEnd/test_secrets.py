@@ -42,7 +42,9 @@ def found():
         database.stop_workers(stack)
         found.logs = stack.logs()
         for path in pathlib.Path(stack.state_directory).rglob("*"):
-            found.files[path.name] = path.read_bytes()
+            # The streamer's sockets are there too.
+            if path.is_file():
+                found.files[path.name] = path.read_bytes()
             assert path.stat().st_mode & 0o077 == 0, f"{path} is open to others"
         yield found
 
