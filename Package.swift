@@ -36,10 +36,12 @@ let package = Package(
     name: "proxy-gpt",
     products: [
         .executable(name: "proxy-gpt-worker", targets: ["Worker"]),
+        .executable(name: "proxy-gpt-admin", targets: ["Admin"]),
         .executable(name: "mock-upstream", targets: ["MockUpstream"]),
         .executable(name: "load-generator", targets: ["LoadGenerator"]),
     ],
     dependencies: [
+        .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
         .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
         .package(url: "https://github.com/apple/swift-nio", from: "2.101.2"),
     ],
@@ -64,6 +66,12 @@ let package = Package(
                 "ProxyGPT", "EventLoop", "FastCGI", "Credentials", "SQLStorage", "CurlUpstream",
                 "HTTPAPI", logging,
             ]),
+        program(
+            "Admin",
+            [
+                "ProxyGPT", "EventLoop", "Credentials", "SQLStorage", "CurlUpstream", logging,
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+            ]),
         program("MockUpstream", nio),
         program("LoadGenerator", nio, path: "Benchmarks/Load"),
 
@@ -76,6 +84,9 @@ let package = Package(
         tests(
             "HTTPAPITests",
             ["HTTPAPI", "ProxyGPT", "Credentials", "SQLStorage", "EventLoop", logging]),
+        tests(
+            "AdminTests",
+            ["Admin", "ProxyGPT", "SQLStorage", "EventLoop", logging]),
         tests("MockUpstreamTests", ["MockUpstream"]),
         tests("ArchitectureTests", []),
     ],

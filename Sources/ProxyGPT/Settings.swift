@@ -92,6 +92,9 @@ package struct Settings: Sendable {
         Entry("LOG_LEVEL", "info", "trace, debug, info, notice, warning, error or critical."),
     ]
 
+    static let unsupportedDatabase =
+        "DB_ADDRESS is set, but this release stores in SQLite only: leave it empty."
+
     /// Everything that is wrong with the settings, each by variable name.
     package struct Problems: Error, CustomStringConvertible {
         package let all: [String]
@@ -114,8 +117,7 @@ package struct Settings: Sendable {
         let certificates = reader.text("SSL_CERT_FILE")
         certificateFile = certificates.isEmpty ? nil : certificates
         if !reader.text("DB_ADDRESS").isEmpty {
-            reader.report(
-                "DB_ADDRESS", "is set, but this release stores in SQLite only: leave it empty")
+            reader.report(Self.unsupportedDatabase)
         }
         if !reader.text("REDIS_ADDRESS").isEmpty {
             reader.report(
@@ -127,7 +129,7 @@ package struct Settings: Sendable {
         contextMessages = reader.integer("CONTEXT_MESSAGES", 0...1000)
         contextTokens = reader.integer("CONTEXT_TOKENS", 1...10_000_000)
         signupIsOpen = reader.choice("SIGNUP", ["open": true, "closed": false])
-        passwordMinimum = reader.integer("PASSWORD_MIN", 1...1024)
+        passwordMinimum = reader.passwordMinimum()
         sessionDays = Int64(reader.integer("SESSION_DAYS", 1...3650))
         recordsBodies = reader.choice("EVENT_BODIES", ["on": true, "off": false])
         eventDays = Int64(reader.integer("EVENT_DAYS", 1...3650))
