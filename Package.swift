@@ -26,6 +26,8 @@ func library(_ name: String, pkgConfig: String, apt: String) -> Target {
 }
 
 let logging: Target.Dependency = .product(name: "Logging", package: "swift-log")
+let parser: Target.Dependency = .product(
+    name: "ArgumentParser", package: "swift-argument-parser")
 let nio: [Target.Dependency] = [
     .product(name: "NIOCore", package: "swift-nio"),
     .product(name: "NIOPosix", package: "swift-nio"),
@@ -70,7 +72,7 @@ let package = Package(
             "Admin",
             [
                 "ProxyGPT", "EventLoop", "Credentials", "SQLStorage", "CurlUpstream", logging,
-                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+                parser,
             ]),
         program("MockUpstream", nio),
         program("LoadGenerator", nio, path: "Benchmarks/Load"),
@@ -86,7 +88,7 @@ let package = Package(
             ["HTTPAPI", "ProxyGPT", "Credentials", "SQLStorage", "EventLoop", logging]),
         tests(
             "AdminTests",
-            ["Admin", "ProxyGPT", "SQLStorage", "EventLoop", logging]),
+            ["Admin", "ProxyGPT", parser]),
         tests("MockUpstreamTests", ["MockUpstream"]),
         tests("ArchitectureTests", []),
     ],

@@ -45,6 +45,10 @@ internal import SQLStorage
                 settings.signupIsOpen
                     ? Finding("sign-up", .warning, "SIGNUP=open: anybody may sign up")
                     : Finding("sign-up", .ok, "closed"))
+            if settings.lacksKey {
+                findings.append(
+                    Finding("key", .warning, "API_KEY is not set here; the workers need it"))
+            }
         } catch {
             findings += error.all.map { Finding("settings", .broken, $0) }
         }

@@ -12,6 +12,11 @@ package struct OperatorSettings: Sendable {
         case file(String)
         case directory(String)
 
+        /// Whether the workers of an installation have the same settings.
+        fileprivate var isInstalled: Bool {
+            if case .file = self { true } else { false }
+        }
+
         package var description: String {
             switch self {
             case .environment: "the environment"
@@ -116,9 +121,10 @@ package struct OperatorSettings: Sendable {
         return minimum
     }
 
-    /// The settings as a worker reads them. Throws everything that is wrong.
+    /// The settings as a worker reads them. Throws everything that is wrong; that there is no key is
+    /// wrong only where the workers' own settings are read.
     package func whole() throws(Settings.Problems) -> Settings {
-        try Settings(values: source.values)
+        try Settings(values: source.values, demandsKey: place.isInstalled)
     }
 
     /// Who became root by sudo, for the record of what was done.

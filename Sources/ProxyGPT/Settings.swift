@@ -1,6 +1,8 @@
 /// What the operator decided: read and checked as a whole at start, constant afterwards.
 package struct Settings: Sendable {
     package let apiKey: Secret?
+    /// There is no key where the upstream needs one.
+    package let lacksKey: Bool
     package let upstream: UpstreamAddress
     /// A file of certificate authorities that takes the place of the system's, or nil.
     package let certificateFile: String?
@@ -102,12 +104,14 @@ package struct Settings: Sendable {
     }
 
     /// Checks `values` (by name; what is absent or empty takes its fallback) all at once.
-    package init(values: [String: String]) throws(Problems) {
+    /// - Parameter demandsKey: false for who calls no upstream.
+    package init(values: [String: String], demandsKey: Bool = true) throws(Problems) {
         var reader = SettingsReader(values)
         let apiKey = reader.text("API_KEY")
         let address = reader.text("API_URL")
         upstream = reader.upstream()
-        if apiKey.isEmpty && (address.isEmpty || upstream.keyHeader == .apiKey) {
+        lacksKey = apiKey.isEmpty && (address.isEmpty || upstream.keyHeader == .apiKey)
+        if lacksKey && demandsKey {
             reader.report("API_KEY", "is required for OpenAI and Azure")
         }
         if !apiKey.utf8.allSatisfy({ $0 > 0x20 && $0 < 0x7F }) {

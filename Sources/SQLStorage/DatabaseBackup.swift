@@ -127,7 +127,7 @@ package enum DatabaseBackup {
     static func check(_ file: String) throws -> Facts {
         do {
             return try facts(of: file)
-        } catch let error as DatabaseError where error.kind == .inputOutput {
+        } catch let error as DatabaseError where error.kind == .damaged {
             throw BackupError.damaged(file, error.message)
         }
     }

@@ -13,6 +13,10 @@ enum Rules {
             "ProxyGPT", "EventLoop", "FastCGI", "Credentials", "SQLStorage", "CurlUpstream",
             "HTTPAPI", "Logging",
         ],
+        "Admin": [
+            "ProxyGPT", "EventLoop", "Credentials", "SQLStorage", "CurlUpstream", "Logging",
+            "ArgumentParser",
+        ],
         "MockUpstream": ["NIOCore", "NIOPosix", "NIOHTTP1"],
         "LoadGenerator": ["NIOCore", "NIOPosix", "NIOHTTP1"],
     ]
