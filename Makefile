@@ -27,6 +27,7 @@ PREFIX ?= /usr
 SYSCONFDIR ?= /etc
 UNITDIR ?= /lib/systemd/system
 LIBEXECDIR = $(PREFIX)/libexec/proxy-gpt
+COMPLETIONDIR = $(PREFIX)/share/bash-completion/completions
 
 build: packages
 	swift build $(RELEASE)
@@ -98,9 +99,16 @@ define install_configuration
 endef
 
 install:
-	@[ -x .build/release/proxy-gpt-worker ] || { echo "run make build first" >&2; exit 1; }
+	@for program in worker streamer admin; do \
+		[ -x .build/release/proxy-gpt-$$program ] || { echo "run make build first" >&2; exit 1; }; \
+	done
 	install -D -m 0755 .build/release/proxy-gpt-worker $(DESTDIR)$(LIBEXECDIR)/proxy-gpt-worker
 	install -D -m 0755 .build/release/proxy-gpt-streamer $(DESTDIR)$(LIBEXECDIR)/proxy-gpt-streamer
+	install -D -m 0755 .build/release/proxy-gpt-admin $(DESTDIR)$(PREFIX)/bin/proxy-gpt-admin
+	install -d $(DESTDIR)$(COMPLETIONDIR)
+	.build/release/proxy-gpt-admin --generate-completion-script bash \
+		> $(DESTDIR)$(COMPLETIONDIR)/proxy-gpt-admin
+	chmod 0644 $(DESTDIR)$(COMPLETIONDIR)/proxy-gpt-admin
 	install -d $(DESTDIR)$(UNITDIR)
 	install -m 0644 systemd/*.target systemd/*.socket $(DESTDIR)$(UNITDIR)
 	for unit in proxy-gpt-worker@.service proxy-gpt-streamer.service; do \

@@ -26,6 +26,8 @@ func library(_ name: String, pkgConfig: String, apt: String) -> Target {
 }
 
 let logging: Target.Dependency = .product(name: "Logging", package: "swift-log")
+let parser: Target.Dependency = .product(
+    name: "ArgumentParser", package: "swift-argument-parser")
 let nio: [Target.Dependency] = [
     .product(name: "NIOCore", package: "swift-nio"),
     .product(name: "NIOPosix", package: "swift-nio"),
@@ -37,10 +39,12 @@ let package = Package(
     products: [
         .executable(name: "proxy-gpt-worker", targets: ["Worker"]),
         .executable(name: "proxy-gpt-streamer", targets: ["Streamer"]),
+        .executable(name: "proxy-gpt-admin", targets: ["Admin"]),
         .executable(name: "mock-upstream", targets: ["MockUpstream"]),
         .executable(name: "load-generator", targets: ["LoadGenerator"]),
     ],
     dependencies: [
+        .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
         .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
         .package(url: "https://github.com/apple/swift-nio", from: "2.101.2"),
     ],
@@ -71,6 +75,12 @@ let package = Package(
             [
                 "ProxyGPT", "EventLoop", "Credentials", "SQLStorage", "HTTPAPI", "Logs", logging,
             ] + nio),
+        program(
+            "Admin",
+            [
+                "ProxyGPT", "EventLoop", "Credentials", "SQLStorage", "CurlUpstream", logging,
+                parser,
+            ]),
         program("MockUpstream", nio),
         program("LoadGenerator", nio, path: "Benchmarks/Load"),
 
@@ -90,6 +100,9 @@ let package = Package(
                 logging,
                 .product(name: "NIOEmbedded", package: "swift-nio"),
             ] + nio),
+        tests(
+            "AdminTests",
+            ["Admin", "ProxyGPT", parser]),
         tests("MockUpstreamTests", ["MockUpstream"]),
         tests("ArchitectureTests", []),
     ],

@@ -162,9 +162,8 @@ extension API {
 
     private func newPassword(_ parameters: Parameters, _ name: String) throws(Failure) -> String {
         let password = try presentedPassword(parameters, name)
-        guard password.utf8.count >= settings.passwordMinimum else {
-            throw .invalid(name, "A password has at least \(settings.passwordMinimum) bytes.")
-        }
+        try User.checkNewPassword(
+            password, minimum: settings.passwordMinimum, parameter: name)
         return password
     }
 
@@ -172,8 +171,8 @@ extension API {
         _ parameters: Parameters, _ name: String
     ) throws(Failure) -> String {
         let password = try parameters.requiredText(name)
-        guard password.utf8.count <= 1024 else {
-            throw .invalid(name, "A password has at most 1024 bytes.")
+        guard password.utf8.count <= User.passwordLimit else {
+            throw .invalid(name, "A password has at most \(User.passwordLimit) bytes.")
         }
         return password
     }
@@ -182,10 +181,7 @@ extension API {
         _ parameters: Parameters, _ name: String
     ) throws(Failure) -> String? {
         guard let text = try parameters.text(name) else { return nil }
-        guard text.utf8.count <= 254 else { throw .invalid(name, "A name has at most 254 bytes.") }
-        guard text.unicodeScalars.allSatisfy({ $0.properties.generalCategory != .control }) else {
-            throw .invalid(name, "A name must not contain control characters.")
-        }
+        try User.checkPersonalName(text, parameter: name)
         return text
     }
 

@@ -9,25 +9,41 @@ extension Settings {
     package enum Origin: String, Sendable {
         case environment
         case credential
+        /// The installed environment file.
+        case file
         case fallback = "default"
     }
 
     /// The texts of all settings with their origins.
     package struct Source: Sendable {
-        package fileprivate(set) var values: [String: String] = [:]
-        package fileprivate(set) var origins: [String: Origin] = [:]
+        package private(set) var values: [String: String] = [:]
+        package private(set) var origins: [String: Origin] = [:]
+
+        package init() {
+            for entry in table { origins[entry.name] = .fallback }
+        }
+
+        package mutating func set(_ name: String, _ value: String, _ origin: Origin) {
+            values[name] = value
+            origins[name] = origin
+        }
     }
 
     /// Reads the settings of this process, then drops the secret ones from its environment, so that
     /// no child, core dump or /proc file shows them. Throws what is wrong, all at once.
     package static func fromEnvironment() throws(Problems) -> Settings {
         let source = readSource()
+        dropSecrets()
+        return try Settings(values: source.values)
+    }
+
+    /// Takes the secret settings out of this process's environment.
+    static func dropSecrets() {
         for entry in table where entry.isSecret {
             // unsetenv leaves the bytes where /proc/PID/environ shows them.
             if let value = getenv(entry.name) { memset(value, 0x2A, strlen(value)) }
             unsetenv(entry.name)
         }
-        return try Settings(values: source.values)
     }
 
     /// Reads the texts alone.
@@ -39,13 +55,9 @@ extension Settings {
                 let text = firstLine(ofFile: directory + "/" + entry.name.lowercased()),
                 !text.isEmpty
             {
-                source.values[entry.name] = text
-                source.origins[entry.name] = .credential
+                source.set(entry.name, text, .credential)
             } else if let text = variable(entry.name), !text.isEmpty {
-                source.values[entry.name] = text
-                source.origins[entry.name] = .environment
-            } else {
-                source.origins[entry.name] = .fallback
+                source.set(entry.name, text, .environment)
             }
         }
         return source
@@ -73,11 +85,11 @@ extension Settings {
         }
     }
 
-    private static func variable(_ name: String) -> String? {
+    static func variable(_ name: String) -> String? {
         getenv(name).map { String(cString: $0) }
     }
 
-    private static func firstLine(ofFile path: String) -> String? {
+    static func firstLine(ofFile path: String) -> String? {
         guard let file = fopen(path, "re") else { return nil }
         defer { fclose(file) }
         var bytes = [UInt8](repeating: 0, count: 64 * 1024)

@@ -1,6 +1,8 @@
 /// What the operator decided: read and checked as a whole at start, constant afterwards.
 package struct Settings: Sendable {
     package let apiKey: Secret?
+    /// There is no key where the upstream needs one.
+    package let lacksKey: Bool
     package let upstream: UpstreamAddress
     /// A file of certificate authorities that takes the place of the system's, or nil.
     package let certificateFile: String?
@@ -101,6 +103,9 @@ package struct Settings: Sendable {
         Entry("LOG_LEVEL", "info", "trace, debug, info, notice, warning, error or critical."),
     ]
 
+    static let unsupportedDatabase =
+        "DB_ADDRESS is set, but this release stores in SQLite only: leave it empty."
+
     /// Everything that is wrong with the settings, each by variable name.
     package struct Problems: Error, CustomStringConvertible {
         package let all: [String]
@@ -108,12 +113,14 @@ package struct Settings: Sendable {
     }
 
     /// Checks `values` (by name; what is absent or empty takes its fallback) all at once.
-    package init(values: [String: String]) throws(Problems) {
+    /// - Parameter demandsKey: false for who calls no upstream.
+    package init(values: [String: String], demandsKey: Bool = true) throws(Problems) {
         var reader = SettingsReader(values)
         let apiKey = reader.text("API_KEY")
         let address = reader.text("API_URL")
         upstream = reader.upstream()
-        if apiKey.isEmpty && (address.isEmpty || upstream.keyHeader == .apiKey) {
+        lacksKey = apiKey.isEmpty && (address.isEmpty || upstream.keyHeader == .apiKey)
+        if lacksKey && demandsKey {
             reader.report("API_KEY", "is required for OpenAI and Azure")
         }
         if !apiKey.utf8.allSatisfy({ $0 > 0x20 && $0 < 0x7F }) {
@@ -123,8 +130,7 @@ package struct Settings: Sendable {
         let certificates = reader.text("SSL_CERT_FILE")
         certificateFile = certificates.isEmpty ? nil : certificates
         if !reader.text("DB_ADDRESS").isEmpty {
-            reader.report(
-                "DB_ADDRESS", "is set, but this release stores in SQLite only: leave it empty")
+            reader.report(Self.unsupportedDatabase)
         }
         if !reader.text("REDIS_ADDRESS").isEmpty {
             reader.report(
@@ -136,7 +142,7 @@ package struct Settings: Sendable {
         contextMessages = reader.integer("CONTEXT_MESSAGES", 0...1000)
         contextTokens = reader.integer("CONTEXT_TOKENS", 1...10_000_000)
         signupIsOpen = reader.choice("SIGNUP", ["open": true, "closed": false])
-        passwordMinimum = reader.integer("PASSWORD_MIN", 1...1024)
+        passwordMinimum = reader.passwordMinimum()
         sessionDays = Int64(reader.integer("SESSION_DAYS", 1...3650))
         recordsBodies = reader.choice("EVENT_BODIES", ["on": true, "off": false])
         eventDays = Int64(reader.integer("EVENT_DAYS", 1...3650))

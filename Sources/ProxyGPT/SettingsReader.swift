@@ -15,6 +15,10 @@ struct SettingsReader {
         problems.append("\(name) \(problem).")
     }
 
+    mutating func report(_ problem: String) {
+        problems.append(problem)
+    }
+
     func text(_ name: String) -> String {
         let value = values[name] ?? ""
         return value.isEmpty ? fallback(name) : value
@@ -28,6 +32,10 @@ struct SettingsReader {
         if let value = Int(text(name)), range.contains(value) { return value }
         report(name, "must be a whole number from \(range.lowerBound) to \(range.upperBound)")
         return Int(fallback(name)) ?? range.lowerBound
+    }
+
+    mutating func passwordMinimum() -> Int {
+        integer("PASSWORD_MIN", 1...User.passwordLimit)
     }
 
     mutating func choice<T>(_ name: String, _ choices: [String: T]) -> T {

@@ -64,6 +64,9 @@ package struct UpstreamAddress: Sendable, Equatable {
         }
     }
 
+    /// The list of models: what every upstream answers, at no cost.
+    package static let modelsPath = "/v1/models"
+
     /// The address that answers a path of ours.
     /// - Parameters:
     ///   - path: the raw path, which begins with `/v1/`.

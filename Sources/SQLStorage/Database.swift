@@ -38,6 +38,8 @@ package struct DatabaseError: Error, CustomStringConvertible {
         case busy
         /// The transaction's body waited for something that was not the transaction.
         case suspended
+        /// It took longer than it may.
+        case interrupted
         /// The transaction or the storage had ended.
         case closed
         case other

@@ -9,6 +9,8 @@ package struct SQLStorage: Sendable {
     package let events: EventWriter
     package let lease: ProcessLease
     let database: SQLiteDatabase
+    /// Held shared as long as the storage is open.
+    private let life: LockFile
 
     /// Opens the SQLite database in `file`, brings its schema up to date and starts the writer.
     ///
@@ -39,6 +41,9 @@ package struct SQLStorage: Sendable {
             throw OpenError.libraryTooOld(SQLiteConnection.libraryVersion)
         }
         let file = try existing(file, mayCreate: mayCreate)
+        let life = try LockFile(lifeLock(of: file))
+        // Waits while a backup is being put in place of the database.
+        try life.lock(.shared)
         let queue = WriteQueue()
         let (connection, gate) = try migrated(file, tuning.migrations)
         let reader = SQLiteReader(try SQLiteConnection(file: file, role: .reader))
@@ -52,13 +57,17 @@ package struct SQLStorage: Sendable {
             events: EventWriter(queue, logger: logger),
             lease: ProcessLease(
                 process, database: database, clock: clock, eventDays: eventDays, logger: logger),
-            database: database)
+            database: database, life: life)
     }
+
+    /// Held by all processes that have the database open, each of them shared.
+    static func lifeLock(of file: String) -> String { file + ".lock" }
 
     /// Ends the lease, commits everything that is queued and closes the connections.
     package func close() async {
         await lease.stop()
         await database.close()
+        life.unlock()
     }
 
     /// Opens the writing connection and brings the schema up to date, as the only one to do so.

@@ -2,19 +2,8 @@ package import ProxyGPT
 
 extension SQLStore {
     package func create(_ new: NewUser, session: NewSession) async throws {
-        let user = new.user
         try await database.transaction { transaction in
-            let inserted = try await transaction.query(
-                """
-                INSERT INTO users (id, username, folded_name, first_name, last_name, role,
-                    password_hash, created_at, updated_at)
-                VALUES (\(user.id), \(user.username), \(new.foldedName), \(user.firstName),
-                    \(user.lastName), \(user.role.rawValue), \(new.passwordHash),
-                    \(user.createdAt), \(user.updatedAt))
-                ON CONFLICT (folded_name) DO NOTHING
-                RETURNING id
-                """)
-            guard !inserted.isEmpty else { throw Failure.nameTaken }
+            try await transaction.insert(new)
             try await transaction.insert(session)
         }
     }
@@ -146,4 +135,22 @@ extension SQLStore {
 extension Failure {
     fileprivate static let nameTaken = Failure(
         .conflict, "This user name is taken.", parameter: "username")
+}
+
+extension Transaction {
+    /// Adds a user. Throws `conflict` when another one has the folded name.
+    func insert(_ new: NewUser) async throws {
+        let user = new.user
+        let inserted = try await query(
+            """
+            INSERT INTO users (id, username, folded_name, first_name, last_name, role,
+                password_hash, created_at, updated_at)
+            VALUES (\(user.id), \(user.username), \(new.foldedName), \(user.firstName),
+                \(user.lastName), \(user.role.rawValue), \(new.passwordHash),
+                \(user.createdAt), \(user.updatedAt))
+            ON CONFLICT (folded_name) DO NOTHING
+            RETURNING id
+            """)
+        guard !inserted.isEmpty else { throw Failure.nameTaken }
+    }
 }

@@ -5,6 +5,7 @@
 // checkpoints by itself; see WriteGate.
 
 internal import CSQLite
+internal import EventLoop
 internal import Glibc
 
 /// Runs statements on the file, keeping each prepared.
@@ -12,6 +13,8 @@ final class SQLiteConnection {
     /// What the connection is for.
     enum Role {
         case reader, writer
+        /// The file's only user, whatever its journal mode is.
+        case alone
     }
 
     /// What a power failure may take.
@@ -51,7 +54,8 @@ final class SQLiteConnection {
         // A constant millisecond: SQLite's own handler backs off to 100 ms.
         switch role {
         case .writer: sqlite3_busy_handler(handle, { _, tries in waitBriefly(tries, 10_000) }, nil)
-        case .reader: sqlite3_busy_handler(handle, { _, tries in waitBriefly(tries, 500) }, nil)
+        case .reader, .alone:
+            sqlite3_busy_handler(handle, { _, tries in waitBriefly(tries, 500) }, nil)
         }
         try run("PRAGMA mmap_size = 0")
         try run("PRAGMA foreign_keys = ON")
@@ -66,6 +70,8 @@ final class SQLiteConnection {
             try run("PRAGMA synchronous = \(durability.rawValue)")
         case .reader:
             try run("PRAGMA query_only = ON")
+        case .alone:
+            try run("PRAGMA synchronous = FULL")
         }
         // "PRAGMA wal_autocheckpoint … uses sqlite3_wal_hook" (sqlite.org/c3ref/wal_hook.html):
         // the hook comes second.
@@ -115,6 +121,26 @@ final class SQLiteConnection {
         guard isInTransaction else { return }
         // Fails only where SQLite has rolled back by itself already.
         sqlite3_exec(handle, "ROLLBACK", nil, nil, nil)
+    }
+
+    /// Runs `body`, whose statements fail as `interrupted` when they take longer than this.
+    func interrupting<T>(
+        after milliseconds: Int64, _ body: () throws(DatabaseError) -> T
+    ) throws(DatabaseError) -> T {
+        let deadline = UnsafeMutablePointer<Int64>.allocate(capacity: 1)
+        deadline.initialize(to: monotonicMilliseconds() + milliseconds)
+        defer {
+            sqlite3_progress_handler(handle, 0, nil, nil)
+            deadline.deallocate()
+        }
+        sqlite3_progress_handler(
+            handle, 1000,
+            { deadline in
+                guard let deadline else { return 0 }
+                let moment = deadline.assumingMemoryBound(to: Int64.self).pointee
+                return monotonicMilliseconds() >= moment ? 1 : 0
+            }, deadline)
+        return try body()
     }
 
     /// Prepares a statement that the caller keeps and resets.

@@ -196,6 +196,7 @@ extension DatabaseError {
             case SQLITE_IOERR, SQLITE_CANTOPEN, SQLITE_READONLY: .inputOutput
             case SQLITE_CORRUPT, SQLITE_NOTADB: .damaged
             case SQLITE_BUSY, SQLITE_LOCKED: .busy
+            case SQLITE_INTERRUPT: .interrupted
             default: .other
             }
         let message =

@@ -143,7 +143,7 @@ extension DatabaseError {
         switch kind {
         case .full, .inputOutput, .damaged, .busy:
             Failure(.unavailable, "Nothing can be stored just now.", retryAfter: 5)
-        case .uniqueViolation, .constraint, .suspended, .closed, .other: self
+        case .uniqueViolation, .constraint, .suspended, .interrupted, .closed, .other: self
         }
     }
 }

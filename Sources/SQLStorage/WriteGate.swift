@@ -1,4 +1,4 @@
-// Two lock files beside the database that put the commits and checkpoints of all processes in a
+// Three lock files beside the database that put the commits and checkpoints of all processes in a
 // row.
 //
 // Up to SQLite 3.51.2 a checkpoint that overlaps a commit which resets the WAL can lose committed
@@ -6,55 +6,46 @@
 // each one goes through here alone, and checkpoints do the same.
 //
 // Whoever comes takes `gate`, then waits for `wal`, then lets `gate` go: so one process at most
-// waits for `wal`, and whoever has just left cannot overtake it. Owns both descriptors; flock(2)
-// belongs to the open file, so there is one gate for each storage. Called by the writer's thread.
+// waits for `wal`, and whoever has just left cannot overtake it. `checkpoint` is taken beside them
+// by checkpoints, which do without when a backup has it. flock(2) belongs to the open file, so
+// there is one gate for each storage. Called by the writer's thread.
 
 internal import EventLoop
-internal import Glibc
 
 /// Lets one process at a time commit or checkpoint.
 final class WriteGate {
-    private let gate: Int32
-    private let wal: Int32
+    private let gate: LockFile
+    private let wal: LockFile
+    private let checkpoint: LockFile
 
     /// Opens the lock files of a database, whose path must be the same for all processes.
     init(database file: String) throws(SystemError) {
-        gate = try Self.open(file + ".gate.lock")
-        do {
-            wal = try Self.open(file + ".wal.lock")
-        } catch {
-            close(gate)
-            throw error
-        }
+        gate = try LockFile(file + ".gate.lock")
+        wal = try LockFile(file + ".wal.lock")
+        checkpoint = try LockFile(Self.checkpointLock(of: file))
     }
 
-    deinit {
-        close(wal)
-        close(gate)
-    }
+    /// Held exclusively by a checkpoint, and shared by whoever needs that there is none: then the
+    /// database file does not change.
+    static func checkpointLock(of file: String) -> String { file + ".checkpoint.lock" }
 
     /// Waits until nobody else commits or checkpoints.
     func enter() throws(SystemError) {
-        try lock(gate, LOCK_EX)
-        defer { flock(gate, LOCK_UN) }
-        try lock(wal, LOCK_EX)
+        try gate.lock(.exclusive)
+        defer { gate.unlock() }
+        try wal.lock(.exclusive)
     }
 
     /// Lets the next one in.
     func leave() {
-        flock(wal, LOCK_UN)
+        wal.unlock()
     }
 
-    private func lock(_ descriptor: Int32, _ operation: Int32) throws(SystemError) {
-        while flock(descriptor, operation) != 0 {
-            guard errno == EINTR else { throw SystemError("flock") }
-        }
-    }
+    /// Asks, inside the gate, whether a checkpoint may be made now; ended with `endCheckpoint`.
+    func beginCheckpoint() -> Bool { checkpoint.tryLock(.exclusive) }
 
-    private static func open(_ path: String) throws(SystemError) -> Int32 {
-        let descriptor = Glibc.open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0o600)
-        guard descriptor >= 0 else { throw SystemError("open \(path)") }
-        return descriptor
+    func endCheckpoint() {
+        checkpoint.unlock()
     }
 }
 

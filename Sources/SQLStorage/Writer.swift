@@ -233,7 +233,8 @@ final class Writer {
 
     /// Called inside the gate, after the commit: neither this process nor another one commits.
     private func checkpointIfDue() {
-        guard connection.walPages >= checkpointPages else { return }
+        guard connection.walPages >= checkpointPages, gate.beginCheckpoint() else { return }
+        defer { gate.endCheckpoint() }
         observe?(.checkpointing)
         defer { observe?(.checkpointed) }
         do {
@@ -260,7 +261,7 @@ extension DatabaseError {
     fileprivate var endsGroup: Bool {
         switch kind {
         case .full, .inputOutput, .damaged, .busy: true
-        case .uniqueViolation, .constraint, .suspended, .closed, .other: false
+        case .uniqueViolation, .constraint, .suspended, .interrupted, .closed, .other: false
         }
     }
 }

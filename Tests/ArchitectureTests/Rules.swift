@@ -18,6 +18,10 @@ enum Rules {
             "ProxyGPT", "EventLoop", "Credentials", "SQLStorage", "HTTPAPI", "Logs", "Logging",
             "NIOCore", "NIOPosix", "NIOHTTP1",
         ],
+        "Admin": [
+            "ProxyGPT", "EventLoop", "Credentials", "SQLStorage", "CurlUpstream", "Logging",
+            "ArgumentParser",
+        ],
         "MockUpstream": ["NIOCore", "NIOPosix", "NIOHTTP1"],
         "LoadGenerator": ["NIOCore", "NIOPosix", "NIOHTTP1"],
     ]

@@ -334,6 +334,33 @@ class Stack:
                 values[name] = str(value)
         return values
 
+    # The operator's commands
+
+    def admin(self, *arguments, input="", settings=None, timeout=60):
+        """Runs proxy-gpt-admin on this stack's database: (exit code, output, errors)."""
+        process = self.start_admin(*arguments, settings=settings, stdin=subprocess.PIPE)
+        try:
+            out, err = process.communicate(input.encode(), timeout)
+        except BaseException:
+            process.kill()
+            process.wait()
+            raise
+        return process.returncode, out.decode(), err.decode()
+
+    def start_admin(self, *arguments, settings=None, stdin=subprocess.DEVNULL):
+        """A running proxy-gpt-admin, which the caller ends."""
+        environment = {name: os.environ[name] for name in INHERITED if name in os.environ}
+        environment["STATE_DIRECTORY"] = self.state_directory
+        environment.update({name: str(value) for name, value in (settings or {}).items()})
+        return subprocess.Popen(
+            [binary("proxy-gpt-admin"), *arguments],
+            stdin=stdin,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=environment,
+            cwd=self.directory,
+        )
+
     # nginx
 
     def start_nginx(self):

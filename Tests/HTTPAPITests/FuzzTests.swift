@@ -117,7 +117,12 @@ private enum Cases {
             #expect(PercentEncoding.decode(escaped.utf8) == body)
             let form =
                 "t=" + text.utf8.map { "%" + ($0 < 16 ? "0" : "") + String($0, radix: 16) }.joined()
-            #expect(try Parameters(query: form).text("t") == text)
+            let read = try Parameters(query: form)
+            if text.utf8.contains(0) {
+                #expect(throws: Failure.self) { try read.text("t") }
+            } else {
+                #expect(try read.text("t") == text)
+            }
         }
     }
 

@@ -27,7 +27,10 @@ final class Place: Sendable {
     }
 
     deinit {
-        for name in ["", "-wal", "-shm", ".gate.lock", ".wal.lock"] { unlink(file + name) }
+        for name in ["", "-wal", "-shm"] + ["", ".gate", ".wal", ".checkpoint"].map({ $0 + ".lock" })
+        {
+            unlink(file + name)
+        }
         unlink(directory + "/acknowledged")
         rmdir(directory)
     }

@@ -1,0 +1,88 @@
+internal import ArgumentParser
+internal import EventLoop
+internal import Glibc
+internal import ProxyGPT
+internal import SQLStorage
+
+/// `backup`: a copy of the database while it is in use.
+struct Backup: AdminCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Copies the database, in use or not, into one file, and checks the copy.")
+
+    @Argument(help: "The file to be made.", completion: .file()) var file: String
+    @Flag(help: "Replace the file if there is one.") var force = false
+    @OptionGroup var output: OutputOptions
+
+    @EventLoop func run(_ desk: Desk) async throws -> Int32 {
+        // Still as root, if it is root: the copy is the caller's, wherever the caller wants it. The
+        // event comes last, because the live files must not be open in this process before.
+        let database = try desk.settings.databaseFile()
+        try Owner(of: desk.settings.stateDirectory).demand()
+        let report = try DatabaseBackup.make(
+            of: try existing(database), to: file, replacing: force)
+        await desk.note("backup", "\(report.pages) pages")
+        desk.show(
+            [
+                "file": .string(file), "pages": .integer(report.pages),
+                "bytes": .integer(report.bytes), "wal_bytes": .integer(report.walBytes),
+                "schema_version": .integer(report.schemaVersion),
+                "milliseconds": .integer(report.milliseconds),
+            ],
+            [
+                TerminalText.line(
+                    "\(file): \(report.pages) pages, \(report.bytes) bytes, checked, in "
+                        + "\(report.milliseconds) ms.")
+            ])
+        return 0
+    }
+
+    /// The one path by which all processes know the database, for its locks are beside it.
+    private func existing(_ database: String) throws -> String {
+        guard let path = realpath(database, nil) else {
+            if errno == ENOENT { throw SQLStorage.OpenError.absent(database) }
+            throw SystemError("open \(database)")
+        }
+        defer { free(path) }
+        return String(cString: path)
+    }
+}
+
+/// `restore`: a backup becomes the database.
+struct Restore: AdminCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Puts a backup in the place of the database. The service must be stopped.",
+        discussion: "The database that was there before is kept beside it.")
+
+    @Argument(help: "A file that `backup` has made.", completion: .file()) var file: String
+    @Flag(help: "Do not ask.") var yes = false
+    @OptionGroup var output: OutputOptions
+
+    @EventLoop func run(_ desk: Desk) async throws -> Int32 {
+        // Opened before root becomes somebody who may not read it.
+        let source = try DatabaseRestore.Source(file)
+        let database = try desk.databaseFile()
+        if !yes { try desk.console.confirm("Replace \(database) by \(file)?") }
+        let directory = try resolved(desk.settings.stateDirectory)
+        let report = try DatabaseRestore.run(
+            from: source, to: directory + "/proxy.db", now: desk.now)
+        await desk.note("restore", "\(report.pages) pages")
+        desk.show(
+            [
+                "database": .string(database), "kept": .text(report.kept),
+                "pages": .integer(report.pages), "schema_version": .integer(report.schemaVersion),
+            ],
+            [
+                TerminalText.line("\(file) is the database now, \(report.pages) pages, checked."),
+                TerminalText.line(
+                    report.kept.map { "What was there before is \($0)." }
+                        ?? "There was none before."),
+            ])
+        return 0
+    }
+
+    private func resolved(_ directory: String) throws -> String {
+        guard let path = realpath(directory, nil) else { throw SystemError("open \(directory)") }
+        defer { free(path) }
+        return String(cString: path)
+    }
+}

@@ -1,0 +1,124 @@
+internal import ArgumentParser
+internal import EventLoop
+internal import ProxyGPT
+
+/// `chats`: the newest, or those of somebody.
+struct Chats: AdminCommand {
+    static let configuration = CommandConfiguration(abstract: "Lists chats, the newest first.")
+
+    @Option(help: "Only those that this user owns.") var user: String?
+    @Option(help: "Only those of the group with this id.") var group: String?
+    @Option(help: "Only those older than the chat with this id.") var before: String?
+    @Option(help: "How many at most, 1 to 10000.") var limit = 100
+    @OptionGroup var output: OutputOptions
+
+    func validate() throws {
+        try checkLimit(limit)
+    }
+
+    @EventLoop func run(_ desk: Desk) async throws -> Int32 {
+        let store = try desk.open()
+        var owner: User.ID?
+        if let user { owner = try await desk.account(user).user.id }
+        var chats: [ChatSummary] = []
+        var last = before.map { Chat.ID($0) }
+        if let last, try await store.chat(last) == nil { throw CommandError.noChat(last.text) }
+        while chats.count < limit {
+            let page = try await store.chats(
+                of: owner, in: group.map { Group.ID($0) }, before: last,
+                limit: min(500, limit - chats.count))
+            guard let end = page.last else { break }
+            chats += page
+            last = end.chat.id
+            await EventLoop.sleep(milliseconds: 0)
+        }
+        await desk.note("chats", user: owner)
+        var table = Table("ID", "NAME", "OWNER", "GROUP", "MODEL", ">MESSAGES", "UPDATED")
+        for summary in chats {
+            table.add([
+                summary.chat.id.text, summary.chat.name, summary.username, summary.groupName ?? "",
+                summary.chat.model, String(summary.messages), summary.chat.updatedAt.short,
+            ])
+        }
+        desk.show(
+            ["chats": .list(chats.map(\.json))],
+            table.isEmpty ? ["There are no chats."] : table.lines)
+        return 0
+    }
+}
+
+/// `messages`: what was said in a chat.
+struct Messages: AdminCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Shows the newest messages of a chat, the oldest of them first.")
+
+    @Argument(help: "The id of the chat.") var chat: String
+    @Option(help: "Only those before the message with this id.") var before: String?
+    @Option(help: "How many at most, 1 to 10000.") var limit = 100
+    @Flag(help: "Show what was said off the record, too.") var showOffRecord = false
+    @OptionGroup var output: OutputOptions
+
+    func validate() throws {
+        try checkLimit(limit)
+    }
+
+    @EventLoop func run(_ desk: Desk) async throws -> Int32 {
+        let store = try desk.open()
+        guard let chat = try await store.chat(Chat.ID(chat)) else {
+            throw CommandError.noChat(chat)
+        }
+        var messages: [Message] = []
+        var place = before.map { Page.Place.before($0) } ?? .newest
+        while messages.count < limit {
+            let listing = try await store.messages(
+                of: chat.id, Page(limit: min(200, limit - messages.count), place: place))
+            messages = listing.elements + messages
+            guard listing.hasMore, let first = messages.first else { break }
+            place = .before(first.id.text)
+            await EventLoop.sleep(milliseconds: 0)
+        }
+        var event = desk.event(
+            "messages", user: chat.userID, showOffRecord ? "off the record, too" : "")
+        event.chatID = chat.id.text
+        // Whoever reads what others wrote leaves a trace or does not read.
+        try await store.record(event)
+        let names = try await store.usernames(Array(Set(messages.map(\.userID))))
+        desk.show(
+            ["messages": .list(messages.map { $0.json(showsAll: showOffRecord) })],
+            lines(messages, names))
+        return 0
+    }
+
+    private func lines(_ messages: [Message], _ names: [User.ID: String]) -> [String] {
+        if messages.isEmpty { return ["There are no messages."] }
+        return messages.flatMap { message -> [String] in
+            let author = names[message.userID] ?? message.userID.text
+            let head = "\(message.seq)  \(message.createdAt.short)  \(message.id)  \(author)"
+            let state = message.isOffRecord ? "off the record" : "\(message.model), \(message.state)"
+            var lines = [TerminalText.line("\(head)  (\(state))")]
+            guard showOffRecord || !message.isOffRecord else { return lines + [""] }
+            lines += indented(message.prompt, mark: "> ")
+            if !message.reply.isEmpty { lines += indented(message.reply, mark: "  ") }
+            if let failure = message.failure { lines += indented(failure.message, mark: "! ") }
+            return lines + [""]
+        }
+    }
+
+    private func indented(_ text: String, mark: String) -> [String] {
+        TerminalText.block(text).split(separator: "\n", omittingEmptySubsequences: false)
+            .map { mark + $0 }
+    }
+}
+
+extension CommandError {
+    static func noChat(_ id: String) -> CommandError {
+        CommandError("there is no chat \(id)")
+    }
+}
+
+/// Throws where a list is asked for with a length that makes no sense.
+func checkLimit(_ limit: Int) throws {
+    guard (1...10_000).contains(limit) else {
+        throw ValidationError("The limit is a number from 1 to 10000.")
+    }
+}

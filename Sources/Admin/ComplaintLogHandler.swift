@@ -1,0 +1,19 @@
+internal import Logging
+
+/// Shows what goes wrong inside on standard error, as the command's own complaints.
+struct ComplaintLogHandler: LogHandler {
+    var logLevel = Logger.Level.error
+    var metadata: Logger.Metadata = [:]
+
+    subscript(metadataKey key: String) -> Logger.Metadata.Value? {
+        get { metadata[key] }
+        set { metadata[key] = newValue }
+    }
+
+    func log(event: LogEvent) {
+        let details = (event.metadata ?? [:]).sorted { $0.key < $1.key }
+            .map { "\($0.key)=\($0.value)" }
+        let line = (["\(event.message)"] + details).joined(separator: " ")
+        Console.complain(CommandError(line))
+    }
+}

@@ -1,0 +1,119 @@
+internal import EventLoop
+internal import Glibc
+internal import ProxyGPT
+
+/// Standard input, output and error of a command.
+@EventLoop final class Console {
+    /// What the program is called in its messages.
+    private nonisolated static let name = "proxy-gpt-admin"
+    private static let bufferSize = 64 * 1024
+
+    private var buffer: [UInt8] = []
+
+    /// Writes lines to standard output; they leave when there are enough, and with `flush`.
+    func print(_ lines: [String]) {
+        for line in lines { print(line) }
+    }
+
+    func print(_ line: String) {
+        buffer.append(contentsOf: line.utf8)
+        buffer.append(UInt8(ascii: "\n"))
+        if buffer.count >= Self.bufferSize { flush() }
+    }
+
+    func print(json: JSONValue) {
+        print(TerminalText.json(json.encoded))
+    }
+
+    /// Ends the program when nobody reads any more.
+    func flush() {
+        if !Self.write(buffer, to: 1) { exit(1) }
+        buffer.removeAll(keepingCapacity: true)
+    }
+
+    nonisolated static func complain(_ error: any Error) {
+        let text = (error as? Failure)?.message ?? "\(error)"
+        for line in text.split(separator: "\n") {
+            note("\(name): \(TerminalText.line(String(line)))")
+        }
+    }
+
+    /// Writes a line to standard error.
+    nonisolated static func note(_ line: String) {
+        ask(line + "\n")
+    }
+
+    /// Writes to standard error what is no whole line.
+    private nonisolated static func ask(_ text: String) {
+        _ = write(Array(text.utf8), to: 2)
+    }
+
+    private nonisolated static func write(_ bytes: [UInt8], to descriptor: Int32) -> Bool {
+        var rest = bytes[...]
+        while !rest.isEmpty {
+            let count = rest.withUnsafeBytes { Glibc.write(descriptor, $0.baseAddress, $0.count) }
+            if count > 0 {
+                rest = rest.dropFirst(count)
+            } else if errno != EINTR {
+                return false
+            }
+        }
+        return true
+    }
+
+    // MARK: - Questions
+
+    /// Asks for a yes on a terminal. Throws where there is none to ask at.
+    func confirm(_ question: String) throws {
+        guard isatty(0) == 1, isatty(2) == 1 else {
+            throw CommandError("\(question) Say it with --yes.")
+        }
+        Self.ask("\(TerminalText.line(question)) [y/N] ")
+        guard let answer = readLine(), ["y", "yes"].contains(answer.lowercased()) else {
+            throw CommandError("nothing was changed")
+        }
+    }
+
+    /// A new password: the argument, or a line of standard input where it is absent or `-`, which on
+    /// a terminal is asked for twice and not shown.
+    func password(_ argument: String?) throws -> String {
+        if let argument, argument != "-" { return argument }
+        guard isatty(0) == 1 else {
+            guard let line = readLine() else { throw CommandError("no password was given") }
+            return line
+        }
+        let first = try hiddenLine("New password: ")
+        guard try hiddenLine("Once more: ") == first else {
+            throw CommandError("the two are not the same")
+        }
+        return first
+    }
+
+    private func hiddenLine(_ prompt: String) throws -> String {
+        var settings = termios()
+        guard tcgetattr(0, &settings) == 0 else { throw CommandError("no password was given") }
+        var silent = settings
+        silent.c_lflag &= ~tcflag_t(ECHO)
+        // An interrupt must not leave the terminal silent: the signal waits until it is not.
+        var signals = sigset_t()
+        var before = sigset_t()
+        sigemptyset(&signals)
+        sigaddset(&signals, SIGINT)
+        sigaddset(&signals, SIGQUIT)
+        sigaddset(&signals, SIGTSTP)
+        silent.c_lflag &= ~tcflag_t(ISIG)
+        pthread_sigmask(SIG_BLOCK, &signals, &before)
+        tcsetattr(0, TCSAFLUSH, &silent)
+        defer {
+            tcsetattr(0, TCSAFLUSH, &settings)
+            pthread_sigmask(SIG_SETMASK, &before, nil)
+            Self.note("")
+        }
+        Self.ask(prompt)
+        // Without signals the interrupt key is a character.
+        guard let line = readLine(), !line.contains("\u{3}") else {
+            throw CommandError("no password was given")
+        }
+        return line
+    }
+}

@@ -1,0 +1,111 @@
+internal import Credentials
+internal import EventLoop
+internal import Glibc
+internal import Logging
+internal import ProxyGPT
+internal import SQLStorage
+
+/// What commands need of the store.
+typealias OperatorStore = AdminStore & GroupStore & MessageStore
+
+/// What a command works with: settings, console, and the database once it is opened.
+@EventLoop final class Desk {
+    let settings: OperatorSettings
+    let console = Console()
+    let showsJSON: Bool
+    let clock = SystemClock()
+    let identifiers: any IdentifierSource
+    /// Who gave the command, before it became somebody else.
+    private let operatorName: String
+    private var storage: SQLStorage?
+
+    init(showsJSON: Bool) throws {
+        // Before the settings are read, which may name a directory of somebody else's.
+        let user = Owner.name(of: getuid())
+        operatorName = OperatorSettings.sudoUser.map { "\(user) for \($0)" } ?? user
+        settings = try OperatorSettings.find()
+        self.showsJSON = showsJSON
+        identifiers = RandomIdentifiers(clock: clock)
+    }
+
+    var now: Timestamp { clock.now() }
+
+    /// The database's path; the process becomes its owner.
+    func databaseFile() throws -> String {
+        let file = try settings.databaseFile()
+        try Owner(of: settings.stateDirectory).become()
+        return file
+    }
+
+    /// Opens the database, which must be there.
+    func open() throws -> any OperatorStore {
+        if let storage { return storage.store }
+        let storage = try SQLStorage.open(
+            file: try databaseFile(), mayCreate: false,
+            process: ProcessIdentity.current(id: identifiers.next()), clock: clock,
+            logger: Logger(label: "admin") { _ in ComplaintLogHandler() })
+        self.storage = storage
+        return storage.store
+    }
+
+    func close() async {
+        await storage?.close()
+        storage = nil
+    }
+
+    // MARK: - The record of what was done
+
+    /// The event that tells of a command.
+    func event(_ command: String, user: User.ID? = nil, _ what: String = "") -> Event {
+        var event = Event(
+            id: Event.ID(identifiers.next()), timestamp: now, kind: .admin, path: command)
+        event.userID = user
+        event.end = .done
+        event.detail = what.isEmpty ? "by \(operatorName)" : "\(what) by \(operatorName)"
+        return event
+    }
+
+    /// Tells of a command that only reads: it is not refused because that fails.
+    func note(_ command: String, user: User.ID? = nil, _ what: String = "") async {
+        do {
+            try await open().record(event(command, user: user, what))
+        } catch {
+            Console.note("This was not recorded: \((error as? Failure)?.message ?? "\(error)")")
+        }
+    }
+
+    // MARK: - What commands share
+
+    /// The user of an id or a name.
+    func account(_ name: String) async throws -> Account {
+        guard let account = try await open().account(UserReference(name), now: now) else {
+            throw CommandError.noUser(name)
+        }
+        return account
+    }
+
+    /// The id of a user who may be gone: events outlive users.
+    func userID(_ name: String) async throws -> User.ID {
+        if let account = try await open().account(UserReference(name), now: now) {
+            return account.user.id
+        }
+        guard UUIDText.isShaped(name) else { throw CommandError.noUser(name) }
+        return User.ID(name.lowercased())
+    }
+
+    /// The hash of a password that keeps the rules.
+    func hash(_ password: String) async throws -> String {
+        guard !password.isEmpty else { throw CommandError("the password is empty") }
+        try User.checkNewPassword(password, minimum: try settings.passwordMinimum())
+        return try await PasswordHasher().hash(password)
+    }
+
+    /// Shows a JSON value to programs and lines to people.
+    func show(_ json: @autoclosure () -> JSONValue, _ lines: @autoclosure () -> [String]) {
+        if showsJSON {
+            console.print(json: json())
+        } else {
+            console.print(lines())
+        }
+    }
+}

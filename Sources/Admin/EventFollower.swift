@@ -1,0 +1,126 @@
+internal import EventLoop
+internal import ProxyGPT
+
+/// Shows events as they come.
+///
+/// A row is written when its call begins or ends, but its id tells when it began: so every look goes
+/// back some seconds, with a note of what was seen. Rows that are open then are looked at again until
+/// they close.
+@EventLoop final class EventFollower {
+    /// How far a look goes back, in seconds, and from one to the next, in milliseconds.
+    private static let lookBack: Int64 = 10
+    private static let interval: Int64 = 250
+    /// How many open calls are kept in mind; beyond that the oldest are forgotten.
+    private static let openLimit = 20_000
+    private static let batch = 500
+
+    private let store: any AdminStore
+    private let filter: EventScan.Filter
+    private let command: Events
+    private let desk: Desk
+    private var start: String
+    private var seen: Set<String> = []
+    private var open: Set<String> = []
+    private var names: [User.ID: String] = [:]
+
+    /// - Parameter since: whether what lies before this moment is shown as well.
+    init(
+        _ store: any AdminStore, _ scan: EventScan, since: Bool, _ command: Events, _ desk: Desk
+    ) {
+        self.store = store
+        filter = scan.filter
+        self.command = command
+        self.desk = desk
+        start = since ? scan.start : EventScan.bound(desk.now)
+    }
+
+    func run() async throws {
+        if command.format == .csv { desk.console.print(CSV.line(EventRecord.fields)) }
+        while true {
+            let began = monotonicMilliseconds()
+            try await look()
+            desk.console.flush()
+            // Under a load of thousands of calls a second a look takes time; most is left for others.
+            let pause = max(Self.interval, 4 * (monotonicMilliseconds() - began))
+            await EventLoop.sleep(milliseconds: pause)
+        }
+    }
+
+    private func look() async throws {
+        var ended: [String] = []
+        let next = max(
+            start, EventScan.bound(desk.now.adding(seconds: -Self.lookBack)))
+        var position = start
+        var fresh: Set<String> = []
+        while true {
+            let rows = try await store.eventIDs(from: position, limit: 2000)
+            for (id, hasEnded) in rows {
+                if id >= next { fresh.insert(id) }
+                guard !seen.contains(id) else { continue }
+                if hasEnded { ended.append(id) } else { open.insert(id) }
+            }
+            guard rows.count == 2000, let last = rows.last?.id else { break }
+            // The next id that there can be.
+            position = last + "0"
+            try await show(ended)
+            ended = []
+        }
+        start = next
+        seen = fresh
+        try await show(ended)
+        try await lookAgain()
+    }
+
+    /// Shows those that have ended of those that were open.
+    private func lookAgain() async throws {
+        if open.count > Self.openLimit {
+            open = Set(open.sorted().suffix(Self.openLimit))
+        }
+        for batch in batches(of: open.sorted()) {
+            let rows = try await store.events(ids: batch)
+            let closed = rows.filter { $0.end != nil }
+            // What is gone was removed by somebody.
+            let left = Set(rows.map(\.id)).subtracting(closed.map(\.id))
+            open.subtract(Set(batch).subtracting(left))
+            try await print(closed)
+        }
+    }
+
+    private func show(_ ids: [String]) async throws {
+        for batch in batches(of: ids) { try await print(try await store.events(ids: batch)) }
+    }
+
+    private func batches(of ids: [String]) -> [[String]] {
+        stride(from: 0, to: ids.count, by: Self.batch).map {
+            Array(ids[$0..<min($0 + Self.batch, ids.count)])
+        }
+    }
+
+    private func print(_ events: [EventRecord]) async throws {
+        let events = events.filter { filter.matches($0) }
+        let format = command.format ?? (desk.showsJSON ? .jsonl : nil)
+        if let format {
+            for event in events { desk.console.print(command.line(event, format)) }
+            return
+        }
+        if names.count > 10_000 { names.removeAll() }
+        let unknown = Set(events.compactMap { $0.userID.map { User.ID($0) } })
+            .filter { names[$0] == nil }
+        names.merge(try await store.usernames(Array(unknown))) { $1 }
+        for event in events {
+            let texts = Events.row(event, names).map { TerminalText.line($0) }
+            desk.console.print(texts.filter { !$0.isEmpty }.joined(separator: "  "))
+        }
+    }
+}
+
+extension EventScan.Filter {
+    /// Tells whether an event is wanted: what the store's own query asks.
+    func matches(_ event: EventRecord) -> Bool {
+        if let user, event.userID != user.text { return false }
+        if let kind, event.kind != kind { return false }
+        if let pathPrefix, !event.path.hasPrefix(pathPrefix) { return false }
+        guard let statuses else { return true }
+        return event.status.map { statuses.contains(Int(clamping: $0)) } ?? false
+    }
+}

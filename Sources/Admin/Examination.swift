@@ -1,0 +1,214 @@
+internal import CurlUpstream
+internal import EventLoop
+internal import Glibc
+internal import ProxyGPT
+internal import SQLStorage
+
+/// Checks one thing after the other; what fails does not keep the rest from being checked.
+@EventLoop struct Examination {
+    private let desk: Desk
+
+    /// Room on the disk below which there is a warning, and below which nothing works, in bytes.
+    private static let roomWarning: Int64 = 1 << 30
+    private static let roomLimit: Int64 = 64 << 20
+    /// The size of the WAL that checkpoints keep it below.
+    private static let walLimit: Int64 = 64 << 20
+
+    init(_ desk: Desk) {
+        self.desk = desk
+    }
+
+    func findings(asksUpstream: Bool) async -> [Finding] {
+        var findings = settings()
+        findings.append(library())
+        let directory = directory()
+        findings += directory
+        // As the owner of the directory from here on; without it there is nothing more to see.
+        if !directory.contains(where: { $0.result == .broken }) {
+            findings += files()
+            findings += room()
+            findings += await database()
+        }
+        if asksUpstream { findings.append(await upstream()) }
+        return findings
+    }
+
+    // MARK: - Settings
+
+    private func settings() -> [Finding] {
+        var findings: [Finding] = []
+        do {
+            let settings = try desk.settings.whole()
+            findings.append(
+                Finding("settings", .ok, "all valid, from \(desk.settings.place)"))
+            findings.append(
+                settings.signupIsOpen
+                    ? Finding("sign-up", .warning, "SIGNUP=open: anybody may sign up")
+                    : Finding("sign-up", .ok, "closed"))
+            if settings.lacksKey {
+                findings.append(
+                    Finding("key", .warning, "API_KEY is not set here; the workers need it"))
+            }
+        } catch {
+            findings += error.all.map { Finding("settings", .broken, $0) }
+        }
+        return findings
+    }
+
+    private func library() -> Finding {
+        let (version, needsGate) = DatabaseHealth.library
+        let text =
+            needsGate
+            ? "SQLite \(version), which has the WAL-reset bug; the write gate makes up for it"
+            : "SQLite \(version)"
+        return Finding("library", .ok, text)
+    }
+
+    // MARK: - Files
+
+    private func directory() -> [Finding] {
+        let path = desk.settings.stateDirectory
+        do {
+            try Owner(of: path).become()
+        } catch {
+            return [Finding("state directory", .broken, "\(error)")]
+        }
+        var status = stat()
+        guard stat(path, &status) == 0 else {
+            return [Finding("state directory", .broken, "\(SystemError("stat \(path)"))")]
+        }
+        guard status.st_mode & 0o077 == 0 else {
+            let mode = String(status.st_mode & 0o777, radix: 8)
+            return [
+                Finding("state directory", .warning, "\(path) has mode \(mode), it should be 700")
+            ]
+        }
+        return [Finding("state directory", .ok, path)]
+    }
+
+    private func files() -> [Finding] {
+        let path = desk.settings.stateDirectory
+        guard let directory = opendir(path) else {
+            return [Finding("files", .broken, "\(SystemError("opendir \(path)"))")]
+        }
+        defer { closedir(directory) }
+        var wrong: [Finding] = []
+        while let entry = readdir(directory) {
+            let name = withUnsafeBytes(of: entry.pointee.d_name) {
+                String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self)
+            }
+            guard name.hasPrefix("proxy.db") || name.hasPrefix("bus.db") else { continue }
+            var status = stat()
+            guard lstat(path + "/" + name, &status) == 0 else { continue }
+            if status.st_uid != geteuid() {
+                let owner = Owner.name(of: status.st_uid)
+                wrong.append(
+                    Finding("files", .broken, "\(name) belongs to \(owner), not to the directory's"))
+            } else if status.st_mode & 0o077 != 0 {
+                let mode = String(status.st_mode & 0o777, radix: 8)
+                wrong.append(
+                    Finding("files", .warning, "\(name) has mode \(mode), it should be 600"))
+            }
+        }
+        return wrong.isEmpty ? [Finding("files", .ok, "for their owner alone")] : wrong
+    }
+
+    private func room() -> [Finding] {
+        var system = statvfs()
+        let path = desk.settings.stateDirectory
+        guard statvfs(path, &system) == 0 else {
+            return [Finding("disk", .broken, "\(SystemError("statvfs \(path)"))")]
+        }
+        let free = Int64(clamping: system.f_bavail) &* Int64(clamping: system.f_frsize)
+        let result: Finding.Result =
+            free < Self.roomLimit ? .broken : free < Self.roomWarning ? .warning : .ok
+        return [Finding("disk", result, "\(free >> 20) MiB free")]
+    }
+
+    // MARK: - Database
+
+    private func database() async -> [Finding] {
+        var findings: [Finding] = []
+        do {
+            let health = try DatabaseHealth.examine(try desk.settings.databaseFile())
+            findings.append(schema(health))
+            findings.append(pages(health))
+            findings.append(
+                health.walBytes > Self.walLimit
+                    ? Finding(
+                        "WAL", .warning,
+                        "\(health.walBytes >> 20) MiB: was there a long backup, or no checkpoint?")
+                    : Finding("WAL", .ok, "\(health.walBytes >> 20) MiB"))
+            let processes = try await desk.open().processes(since: desk.now.adding(seconds: -15))
+            findings.append(Self.finding(of: processes))
+            await desk.note("doctor")
+        } catch {
+            let text = (error as? Failure)?.message ?? "\(error)"
+            findings.append(Finding("database", .broken, text))
+        }
+        return findings
+    }
+
+    private func schema(_ health: DatabaseHealth) -> Finding {
+        guard health.schemaVersion == health.knownSchemaVersion else {
+            return Finding(
+                "database", .warning,
+                "schema version \(health.schemaVersion), migrated to \(health.knownSchemaVersion) "
+                    + "by whoever opens it next")
+        }
+        return Finding(
+            "database", .ok, "schema version \(health.schemaVersion), \(health.bytes >> 20) MiB")
+    }
+
+    private func pages(_ health: DatabaseHealth) -> Finding {
+        switch health.pages {
+        case .sound: Finding("integrity", .ok, "every page is sound")
+        case .soundSoFar:
+            Finding("integrity", .ok, "sound as far as was looked; a backup looks at every page")
+        case .damaged(let how): Finding("integrity", .broken, how)
+        }
+    }
+
+    static nonisolated func finding(of processes: [ProcessRecord]) -> Finding {
+        let hosts = Set(processes.map { [$0.host, $0.bootID] })
+        if hosts.count > 1 {
+            let names = Set(processes.map(\.host)).sorted().joined(separator: ", ")
+            return Finding(
+                "processes", .broken,
+                "processes of \(hosts.count) hosts share this database without REDIS_ADDRESS: "
+                    + names)
+        }
+        return processes.isEmpty
+            ? Finding("processes", .warning, "none is alive: the service does not run")
+            : Finding("processes", .ok, "\(processes.count) alive")
+    }
+
+    // MARK: - Upstream
+
+    private func upstream() async -> Finding {
+        let check = "upstream"
+        do {
+            let settings = try desk.settings.whole()
+            let curl = CurlUpstream(
+                CurlUpstream.Configuration(
+                    key: settings.apiKey, keyHeader: settings.upstream.keyHeader,
+                    certificateFile: settings.certificateFile, connectLimit: 10_000,
+                    firstByteLimit: 20_000, idleLimit: 10_000, callLimit: 30_000, connections: 1))
+            let call = UpstreamCall(
+                method: "GET", url: try settings.upstream.url(path: UpstreamAddress.modelsPath, query: nil),
+                headers: [Header("Accept", "application/json")], body: nil)
+            let reply = try await curl.start(call)
+            let status = reply.head.status
+            await reply.cancel()
+            switch status {
+            case 200..<300: return Finding(check, .ok, "answers \(status)")
+            case 401, 403: return Finding(check, .broken, "answers \(status): the key is refused")
+            default: return Finding(check, .warning, "answers \(status)")
+            }
+        } catch is Settings.Problems {
+            return Finding(check, .broken, "cannot be asked before the settings are valid")
+        } catch {
+            return Finding(check, .broken, "\((error as? Failure)?.message ?? "\(error)")")
+        }
+    }
+}

@@ -1,0 +1,60 @@
+/// Rows of texts in columns, aligned for people. Makes texts from the database harmless.
+struct Table {
+    private let titles: [String]
+    /// Columns whose texts end at the same place: numbers.
+    private let rightAligned: Set<Int>
+    private var rows: [[String]] = []
+
+    /// - Parameter titles: those that begin with `>` are of columns of numbers.
+    init(_ titles: String...) {
+        self.titles = titles.map { $0.hasPrefix(">") ? String($0.dropFirst()) : $0 }
+        rightAligned = Set(titles.indices.filter { titles[$0].hasPrefix(">") })
+    }
+
+    mutating func add(_ row: [String]) {
+        rows.append(row.map { TerminalText.line($0) })
+    }
+
+    var isEmpty: Bool { rows.isEmpty }
+
+    /// The table's lines, the titles first.
+    var lines: [String] {
+        let all = [titles] + rows
+        let widths = titles.indices.map { column in
+            all.reduce(0) { max($0, column < $1.count ? TerminalText.width($1[column]) : 0) }
+        }
+        return all.map { line($0, widths) }
+    }
+
+    private func line(_ row: [String], _ widths: [Int]) -> String {
+        var line = ""
+        for (column, text) in row.enumerated() {
+            let width = column < widths.count ? widths[column] : 0
+            let blanks = String(repeating: " ", count: max(0, width - TerminalText.width(text)))
+            if column > 0 { line += "  " }
+            line += rightAligned.contains(column) ? blanks + text : text + blanks
+        }
+        while line.last == " " { line.removeLast() }
+        return line
+    }
+}
+
+/// Names with values, one below the other.
+struct Sheet {
+    private var entries: [(name: String, value: String)] = []
+
+    mutating func add(_ name: String, _ value: String) {
+        entries.append((name, value))
+    }
+
+    mutating func add(_ name: String, _ value: String?) {
+        if let value { entries.append((name, value)) }
+    }
+
+    var lines: [String] {
+        let width = entries.reduce(0) { max($0, $1.name.count) }
+        return entries.map { name, value in
+            name + String(repeating: " ", count: width - name.count + 2) + TerminalText.line(value)
+        }
+    }
+}

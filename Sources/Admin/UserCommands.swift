@@ -1,0 +1,167 @@
+internal import ArgumentParser
+internal import EventLoop
+internal import ProxyGPT
+
+/// `list`: everybody there is.
+struct List: AdminCommand {
+    static let configuration = CommandConfiguration(abstract: "Lists the users.")
+
+    @OptionGroup var output: OutputOptions
+
+    @EventLoop func run(_ desk: Desk) async throws -> Int32 {
+        let store = try desk.open()
+        var table = Table("ID", "USERNAME", "NAME", "ROLE", "STATE", ">SESSIONS", "LAST USED")
+        var json: [JSONValue] = []
+        var last: User.ID?
+        repeat {
+            let page = try await store.accounts(after: last, limit: 500, now: desk.now)
+            last = page.last?.user.id
+            for account in page {
+                if desk.showsJSON {
+                    json.append(account.json)
+                    continue
+                }
+                table.add([
+                    account.user.id.text, account.user.username, account.personalName,
+                    account.user.role.rawValue, account.disabledAt == nil ? "" : "disabled",
+                    String(account.openSessions), account.lastUsedAt?.short ?? "",
+                ])
+            }
+            await EventLoop.sleep(milliseconds: 0)
+        } while last != nil
+        await desk.note("list")
+        desk.show(["users": .array(json)], table.isEmpty ? ["There are no users."] : table.lines)
+        return 0
+    }
+}
+
+/// `user`: one of them, with what it has.
+struct ShowUser: AdminCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "user", abstract: "Shows one user.")
+
+    @Argument(help: "The user's name or id.") var user: String
+    @OptionGroup var output: OutputOptions
+
+    @EventLoop func run(_ desk: Desk) async throws -> Int32 {
+        let store = try desk.open()
+        let account = try await desk.account(user)
+        let id = account.user.id
+        let belongings = try await store.belongings(of: id)
+        let groups = try await store.groups(of: id, Page(limit: Page.greatestLimit)).elements
+        await desk.note("user", user: id)
+        desk.show(
+            json(account, belongings, groups), lines(account, belongings, groups))
+        return 0
+    }
+
+    private func json(
+        _ account: Account, _ belongings: Belongings, _ groups: [Group]
+    ) -> JSONValue {
+        guard case .object(var members) = account.json else { return .null }
+        members.append((name: "chats", value: .integer(belongings.chats)))
+        members.append(
+            (
+                name: "groups",
+                value: .list(
+                    groups.map { group in
+                        [
+                            "id": .string(group.id.text), "name": .string(group.name),
+                            "is_owner": .boolean(group.ownerID == account.user.id),
+                        ]
+                    })
+            ))
+        return .object(members)
+    }
+
+    private func lines(
+        _ account: Account, _ belongings: Belongings, _ groups: [Group]
+    ) -> [String] {
+        let user = account.user
+        var sheet = Sheet()
+        sheet.add("id", user.id.text)
+        sheet.add("username", user.username)
+        sheet.add("name", account.personalName)
+        sheet.add("role", user.role.rawValue)
+        sheet.add("state", account.disabledAt.map { "disabled since \($0.short)" } ?? "enabled")
+        sheet.add("created", user.createdAt.short)
+        sheet.add("updated", user.updatedAt.short)
+        sheet.add("sessions", String(account.openSessions))
+        sheet.add("last used", account.lastUsedAt?.short)
+        sheet.add("own chats", String(belongings.chats))
+        for group in groups {
+            let role = group.ownerID == user.id ? "owner" : "member"
+            sheet.add("group", "\(group.id) \(group.name) (\(role))")
+        }
+        return sheet.lines
+    }
+}
+
+/// `create`: a user without signing up.
+struct Create: AdminCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Adds a user, also where sign-up is closed.")
+
+    @Argument(help: "The name of the new user.") var name: String
+    @Argument(help: "The password; read from standard input when absent or -.")
+    var password: String?
+    @Option(help: "user or admin.") var role: User.Role = .user
+    @Option(help: "The first name.") var firstName = ""
+    @Option(help: "The last name.") var lastName = ""
+    @OptionGroup var output: OutputOptions
+
+    @EventLoop func run(_ desk: Desk) async throws -> Int32 {
+        let username = try Username(name)
+        try User.checkPersonalName(firstName, parameter: "first_name")
+        try User.checkPersonalName(lastName, parameter: "last_name")
+        let store = try desk.open()
+        let hash = try await desk.hash(try desk.console.password(password))
+        let now = desk.now
+        let user = User(
+            id: User.ID(desk.identifiers.next()), username: username.text, firstName: firstName,
+            lastName: lastName, role: role, createdAt: now, updatedAt: now)
+        try await store.create(
+            NewUser(user: user, foldedName: username.folded, passwordHash: hash),
+            desk.event("create", user: user.id, "role \(role.rawValue)"))
+        let account = Account(user: user, disabledAt: nil, openSessions: 0, lastUsedAt: nil)
+        desk.show(["user": account.json], ["Added \(user.username), \(user.id)."])
+        return 0
+    }
+}
+
+extension User.Role: ExpressibleByArgument {}
+
+/// `reset`: a new password.
+struct Reset: AdminCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Gives a user a new password and ends all its sessions.",
+        discussion: """
+            A password among the arguments can be seen by everybody on this machine while the \
+            command runs; standard input cannot.
+            """)
+
+    @Argument(help: "The user's name or id.") var user: String
+    @Argument(help: "The password; read from standard input when absent or -.")
+    var password: String?
+    @OptionGroup var output: OutputOptions
+
+    @EventLoop func run(_ desk: Desk) async throws -> Int32 {
+        let store = try desk.open()
+        let user = try await desk.account(user).user
+        let hash = try await desk.hash(try desk.console.password(password))
+        let ended = try await store.resetPassword(
+            of: user.id, to: hash, desk.event("reset", user: user.id))
+        desk.show(
+            ["user_id": .string(user.id.text), "sessions_ended": .integer(ended)],
+            [
+                TerminalText.line(
+                    "\(user.username) has a new password; \(counted(ended, "session")) ended.")
+            ])
+        return 0
+    }
+}
+
+/// "1 session", "2 sessions".
+func counted(_ count: some BinaryInteger, _ noun: String) -> String {
+    "\(count) \(noun)\(count == 1 ? "" : "s")"
+}

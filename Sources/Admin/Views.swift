@@ -1,0 +1,112 @@
+internal import ProxyGPT
+
+// What the commands show of the domain, to programs as JSON. No hash and no token is in here.
+
+extension Account {
+    var json: JSONValue {
+        [
+            "id": .string(user.id.text), "username": .string(user.username),
+            "first_name": .string(user.firstName), "last_name": .string(user.lastName),
+            "role": .string(user.role.rawValue), "disabled_at": .text(disabledAt?.description),
+            "created_at": .string(user.createdAt.description),
+            "updated_at": .string(user.updatedAt.description),
+            "sessions": .integer(openSessions), "last_used_at": .text(lastUsedAt?.description),
+        ]
+    }
+
+    var personalName: String {
+        [user.firstName, user.lastName].filter { !$0.isEmpty }.joined(separator: " ")
+    }
+}
+
+extension OpenSession {
+    var json: JSONValue {
+        [
+            "id": .string(session.id.text), "user_id": .string(session.userID.text),
+            "username": .string(username), "created_at": .string(session.createdAt.description),
+            "last_used_at": .string(session.lastUsedAt.description),
+            "expires_at": .string(session.expiresAt.description),
+        ]
+    }
+}
+
+extension ChatSummary {
+    var json: JSONValue {
+        [
+            "id": .string(chat.id.text), "name": .string(chat.name), "model": .string(chat.model),
+            "user_id": .string(chat.userID.text), "username": .string(username),
+            "group_id": .text(chat.groupID?.text), "group_name": .text(groupName),
+            "messages": .integer(messages), "created_at": .string(chat.createdAt.description),
+            "updated_at": .string(chat.updatedAt.description),
+        ]
+    }
+}
+
+extension Message {
+    /// - Parameter showsAll: whether off-the-record text is shown as well.
+    func json(showsAll: Bool) -> JSONValue {
+        let isShown = showsAll || !isOffRecord
+        return [
+            "id": .string(id.text), "seq": .integer(seq), "user_id": .string(userID.text),
+            "prompt": isShown ? .string(prompt) : .null, "reply": isShown ? .string(reply) : .null,
+            "model": .string(model), "otr": .boolean(isOffRecord),
+            "state": .string(state.rawValue), "error": .text(failure?.message),
+            "prompt_tokens": .optional(usage?.promptTokens),
+            "completion_tokens": .optional(usage?.completionTokens),
+            "created_at": .string(createdAt.description),
+            "updated_at": .string(updatedAt.description),
+        ]
+    }
+}
+
+extension EventRecord {
+    /// Names of the fields, in the order of `texts`.
+    static let fields = [
+        "id", "timestamp", "type", "request_id", "client_ip", "method", "path", "status",
+        "duration_us", "user_id", "chat_id", "group_id", "model", "prompt_tokens",
+        "completion_tokens", "upstream_status", "upstream_us", "upstream_request_id", "bytes_in",
+        "bytes_out", "end", "detail",
+    ]
+
+    private var values: [JSONValue] {
+        [
+            .string(id), .string(timestamp.description), .string(kind), .string(requestID),
+            .string(clientAddress), .string(method), .string(path), .optional(status),
+            .optional(durationMicroseconds), .text(userID), .text(chatID), .text(groupID),
+            .text(model), .optional(promptTokens), .optional(completionTokens),
+            .optional(upstreamStatus), .optional(upstreamMicroseconds), .text(upstreamRequestID),
+            .integer(bytesIn), .integer(bytesOut), .text(end), .text(detail),
+        ]
+    }
+
+    var json: JSONValue {
+        .object(zip(Self.fields, values).map { (name: $0, value: $1) })
+    }
+
+    /// The values as texts, nil for those that are absent.
+    var texts: [String?] {
+        values.map { value in
+            switch value {
+            case .string(let text), .number(let text): text
+            default: nil
+            }
+        }
+    }
+}
+
+extension JSONValue {
+    static func optional(_ value: Int64?) -> JSONValue {
+        value.map { .integer($0) } ?? .null
+    }
+
+    static func list(_ elements: some Sequence<JSONValue>) -> JSONValue {
+        .array(Array(elements))
+    }
+}
+
+extension Timestamp {
+    /// To the second, for tables.
+    var short: String {
+        String(description.prefix(19)).replacing("T", with: " ")
+    }
+}

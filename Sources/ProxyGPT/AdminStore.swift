@@ -1,0 +1,147 @@
+/// What the operator's commands need of the database. Rights are not asked: whoever can open the
+/// database may do everything.
+///
+/// Methods that change something take the event that tells of it and commit it with the change.
+package protocol AdminStore: Sendable {
+    /// Users in the order of their ids, after `user`.
+    func accounts(after user: User.ID?, limit: Int, now: Timestamp) async throws -> [Account]
+
+    func account(_ user: UserReference, now: Timestamp) async throws -> Account?
+
+    /// Adds a user without a session. Throws `conflict` when another user has the folded name.
+    func create(_ new: NewUser, _ event: Event) async throws
+
+    /// Replaces the password and ends all sessions, whose number it returns.
+    func resetPassword(of id: User.ID, to hash: String, _ event: Event) async throws -> Int
+
+    /// Shuts an account, with all its sessions and running replies, or opens it again. False when
+    /// it was so already.
+    func setDisabled(_ id: User.ID, _ isDisabled: Bool, _ event: Event) async throws -> Bool
+
+    /// What goes when the user goes.
+    func belongings(of id: User.ID) async throws -> Belongings
+
+    /// Removes a user with all it owns; its groups with their chats, unless `heir` becomes their
+    /// member and owner. Chats that it made in the groups of others become their owners', and its
+    /// messages in the chats of others stay.
+    func deleteUser(
+        _ id: User.ID, handingGroupsTo heir: User.ID?, _ event: Event
+    ) async throws -> Belongings
+
+    /// Removes some messages of chats that are gone; false when none are left.
+    func sweepDeletedChats() async throws -> Bool
+
+    /// Sessions that are open, in the order of their ids, after `session`.
+    func openSessions(
+        of user: User.ID?, after session: Session.ID?, limit: Int, now: Timestamp
+    ) async throws -> [OpenSession]
+
+    /// Ends one session; false when there was none.
+    func endSession(_ id: Session.ID, _ event: Event) async throws -> Bool
+
+    /// Ends all sessions of a user and returns how many.
+    func endSessions(of user: User.ID, _ event: Event) async throws -> Int
+
+    /// The newest chats, newest first; of one owner, of one group, before one of them.
+    func chats(
+        of user: User.ID?, in group: Group.ID?, before chat: Chat.ID?, limit: Int
+    ) async throws -> [ChatSummary]
+
+    func chat(_ id: Chat.ID) async throws -> Chat?
+
+    /// Part of the events, and where the rest begins.
+    func events(_ scan: EventScan) async throws -> EventPage
+
+    /// The events of these ids that are there.
+    func events(ids: [String]) async throws -> [EventRecord]
+
+    /// Ids of the events from `start` on, and whether each has ended; at most `limit`.
+    func eventIDs(from start: String, limit: Int) async throws -> [(id: String, hasEnded: Bool)]
+
+    /// Calls and tokens of one part of the events, and where the rest begins.
+    func usage(_ scan: EventScan) async throws -> UsagePage
+
+    /// The names of users by their ids, where they are there.
+    func usernames(_ ids: [User.ID]) async throws -> [User.ID: String]
+
+    /// The processes with a beat after `oldest`.
+    func processes(since oldest: Timestamp) async throws -> [ProcessRecord]
+
+    /// Writes an event that goes with no change.
+    func record(_ event: Event) async throws
+}
+
+/// A user as the operator sees it.
+package struct Account: Sendable, Equatable {
+    package let user: User
+    package let disabledAt: Timestamp?
+    package let openSessions: Int64
+    /// When one of the open sessions was last used, to the hour.
+    package let lastUsedAt: Timestamp?
+
+    package init(user: User, disabledAt: Timestamp?, openSessions: Int64, lastUsedAt: Timestamp?) {
+        self.user = user
+        self.disabledAt = disabledAt
+        self.openSessions = openSessions
+        self.lastUsedAt = lastUsedAt
+    }
+}
+
+/// How much a user owns.
+package struct Belongings: Sendable, Equatable {
+    /// Chats of its own, outside of groups.
+    package var chats: Int64 = 0
+    package var groups: Int64 = 0
+    package var chatsOfGroups: Int64 = 0
+    package var sessions: Int64 = 0
+
+    package init(
+        chats: Int64 = 0, groups: Int64 = 0, chatsOfGroups: Int64 = 0, sessions: Int64 = 0
+    ) {
+        self.chats = chats
+        self.groups = groups
+        self.chatsOfGroups = chatsOfGroups
+        self.sessions = sessions
+    }
+}
+
+/// A session with its user's name.
+package struct OpenSession: Sendable, Equatable {
+    package let session: Session
+    package let username: String
+
+    package init(session: Session, username: String) {
+        self.session = session
+        self.username = username
+    }
+}
+
+/// A chat with its owner's name and how many messages it has had.
+package struct ChatSummary: Sendable, Equatable {
+    package let chat: Chat
+    package let username: String
+    package let groupName: String?
+    package let messages: Int64
+
+    package init(chat: Chat, username: String, groupName: String?, messages: Int64) {
+        self.chat = chat
+        self.username = username
+        self.groupName = groupName
+        self.messages = messages
+    }
+}
+
+/// A process that is registered in the database.
+package struct ProcessRecord: Sendable, Equatable {
+    package let id: String
+    package let host: String
+    package let bootID: String
+    package let heartbeat: Timestamp
+
+    package init(id: String, host: String, bootID: String, heartbeat: Timestamp) {
+        self.id = id
+        self.host = host
+        self.bootID = bootID
+        self.heartbeat = heartbeat
+    }
+}

@@ -1,0 +1,132 @@
+// Where the operator's commands find the settings: in their own environment, if it says where the
+// database is; else where the service was installed.
+
+internal import Glibc
+
+/// The settings as an operator's command needs them: fewer than a worker, which must not start with
+/// a single wrong one.
+package struct OperatorSettings: Sendable {
+    /// Where the settings were found.
+    package enum Place: Sendable, Equatable, CustomStringConvertible {
+        case environment
+        case file(String)
+        case directory(String)
+
+        /// Whether the workers of an installation have the same settings.
+        fileprivate var isInstalled: Bool {
+            if case .file = self { true } else { false }
+        }
+
+        package var description: String {
+            switch self {
+            case .environment: "the environment"
+            case .file(let path): path
+            case .directory(let path): "no settings, the directory \(path)"
+            }
+        }
+    }
+
+    /// Where an installation keeps its things.
+    package struct Installation: Sendable {
+        package var environmentFile = "/etc/proxy-gpt/environment"
+        package var keyFile = "/etc/proxy-gpt/api_key"
+        package var stateDirectory = "/var/lib/proxy-gpt"
+
+        package init() {}
+
+        package init(environmentFile: String, keyFile: String, stateDirectory: String) {
+            self.environmentFile = environmentFile
+            self.keyFile = keyFile
+            self.stateDirectory = stateDirectory
+        }
+    }
+
+    /// The settings are there, but not for the caller.
+    package struct Hidden: Error, CustomStringConvertible {
+        let path: String
+        package var description: String { "\(path) cannot be read: run this as root" }
+    }
+
+    package let place: Place
+    package let source: Settings.Source
+
+    /// Reads the settings of this process or of the installation, and takes secrets out of the
+    /// environment.
+    package static func find(
+        _ installation: Installation = Installation()
+    ) throws(Hidden) -> OperatorSettings {
+        let own = Settings.readSource()
+        Settings.dropSecrets()
+        return try find(own, installation)
+    }
+
+    static func find(
+        _ own: Settings.Source, _ installation: Installation
+    ) throws(Hidden) -> OperatorSettings {
+        if own.values["STATE_DIRECTORY"] != nil || own.values["DB_ADDRESS"] != nil {
+            return OperatorSettings(place: .environment, source: own)
+        }
+        if let text = try contents(of: installation.environmentFile) {
+            var source = Settings.Source()
+            source.set("STATE_DIRECTORY", installation.stateDirectory, .fallback)
+            let variables = EnvironmentFile.variables(in: text)
+            for entry in Settings.table {
+                guard let value = variables[entry.name], !value.isEmpty else { continue }
+                source.set(entry.name, value, .file)
+            }
+            if let key = Settings.firstLine(ofFile: installation.keyFile), !key.isEmpty {
+                source.set("API_KEY", key, .credential)
+            }
+            return OperatorSettings(place: .file(installation.environmentFile), source: source)
+        }
+        let isThere = access(installation.stateDirectory, F_OK) == 0
+        var source = own
+        if isThere { source.set("STATE_DIRECTORY", installation.stateDirectory, .fallback) }
+        return OperatorSettings(
+            place: .directory(isThere ? installation.stateDirectory : "."), source: source)
+    }
+
+    /// The whole of a small file; nil where there is none.
+    private static func contents(of path: String) throws(Hidden) -> String? {
+        guard let file = fopen(path, "re") else {
+            if errno == ENOENT || errno == ENOTDIR { return nil }
+            throw Hidden(path: path)
+        }
+        defer { fclose(file) }
+        var bytes = [UInt8](repeating: 0, count: 1024 * 1024)
+        let count = fread(&bytes, 1, bytes.count, file)
+        return String(decoding: bytes.prefix(count), as: UTF8.self)
+    }
+
+    /// What a setting is, by its text.
+    package func value(_ name: String) -> String {
+        source.values[name] ?? Settings.table.first { $0.name == name }?.fallback ?? ""
+    }
+
+    package var stateDirectory: String { value("STATE_DIRECTORY") }
+
+    /// The SQLite database. Throws where the settings name another one.
+    package func databaseFile() throws(Settings.Problems) -> String {
+        guard value("DB_ADDRESS").isEmpty else {
+            throw Settings.Problems(all: [Settings.unsupportedDatabase])
+        }
+        return stateDirectory + "/proxy.db"
+    }
+
+    /// The shortest new password. Throws where the setting is none.
+    package func passwordMinimum() throws(Settings.Problems) -> Int {
+        var reader = SettingsReader(source.values)
+        let minimum = reader.passwordMinimum()
+        guard reader.problems.isEmpty else { throw Settings.Problems(all: reader.problems) }
+        return minimum
+    }
+
+    /// The settings as a worker reads them. Throws everything that is wrong; that there is no key is
+    /// wrong only where the workers' own settings are read.
+    package func whole() throws(Settings.Problems) -> Settings {
+        try Settings(values: source.values, demandsKey: place.isInstalled)
+    }
+
+    /// Who became root by sudo, for the record of what was done.
+    package static var sudoUser: String? { Settings.variable("SUDO_USER") }
+}

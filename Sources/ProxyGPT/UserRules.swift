@@ -1,0 +1,28 @@
+extension User {
+    /// The longest password, in bytes.
+    package static let passwordLimit = 1024
+
+    /// Throws `invalidRequest` naming `parameter` where a new password breaks a rule.
+    package static func checkNewPassword(
+        _ password: String, minimum: Int, parameter: String = "password"
+    ) throws(Failure) {
+        guard password.utf8.count >= minimum else {
+            throw .invalid(parameter, "A password has at least \(minimum) bytes.")
+        }
+        guard password.utf8.count <= passwordLimit else {
+            throw .invalid(parameter, "A password has at most \(passwordLimit) bytes.")
+        }
+    }
+
+    /// Throws `invalidRequest` naming `parameter` where a first or last name breaks a rule.
+    package static func checkPersonalName(
+        _ name: String, parameter: String
+    ) throws(Failure) {
+        guard name.utf8.count <= 254 else {
+            throw .invalid(parameter, "A name has at most 254 bytes.")
+        }
+        guard name.unicodeScalars.allSatisfy({ $0.properties.generalCategory != .control }) else {
+            throw .invalid(parameter, "A name must not contain control characters.")
+        }
+    }
+}

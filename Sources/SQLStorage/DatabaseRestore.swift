@@ -1,0 +1,91 @@
+// A backup takes the place of the database.
+//
+// Nobody may have the database open: all that do hold `proxy.db.lock` shared. The process itself
+// must not either: see RawFile. Called by the operator's commands.
+
+internal import EventLoop
+internal import Glibc
+package import ProxyGPT
+
+/// Puts a backup in the place of the database.
+package enum DatabaseRestore {
+    /// A backup that was opened, perhaps by root for somebody who may not.
+    package final class Source {
+        fileprivate let path: String
+        fileprivate let file: RawFile
+
+        /// Throws where there is no such file, or where it is but part of a database.
+        package init(_ path: String) throws {
+            guard let file = try RawFile.existing(path) else { throw BackupError.absent(path) }
+            if let log = try RawFile.existing(path + "-wal"), try log.size() > 0 {
+                throw BackupError.hasLog(path)
+            }
+            self.path = path
+            self.file = file
+        }
+    }
+
+    /// What a restore has done.
+    package struct Report: Sendable {
+        /// Where the database is that was there before; nil where there was none.
+        package let kept: String?
+        package let pages: Int64
+        package let schemaVersion: Int64
+    }
+
+    /// Checks a copy of `source` and puts it in the place of `database`, which is kept.
+    /// - Throws: `BackupError`, `DatabaseError` or `SystemError`; the database is untouched then.
+    package static func run(
+        from source: Source, to database: String, now: Timestamp
+    ) throws -> Report {
+        let life = try LockFile(SQLStorage.lifeLock(of: database))
+        guard life.tryLock(.exclusive) else { throw BackupError.serviceRuns }
+        let checkpoints = try LockFile(WriteGate.checkpointLock(of: database))
+        guard checkpoints.tryLock(.exclusive) else { throw BackupError.backupRuns }
+        let new = database + ".restoring-\(getpid())"
+        let copy = try RawFile.new(new)
+        defer { DatabaseBackup.removeDatabase(new) }
+        try source.file.copy(to: copy)
+        let facts = try DatabaseBackup.check(new, as: source.path)
+        try copy.synchronize()
+        let kept = try keep(database, as: database + ".before-restore-" + stamp(now))
+        // Under another name or not at all before, under this name from now on.
+        guard rename(new, database) == 0 else { throw SystemError("rename to \(database)") }
+        removeBus(beside: database)
+        try RawFile.synchronize(directoryOf: database)
+        return Report(kept: kept, pages: facts.pages, schemaVersion: facts.schemaVersion)
+    }
+
+    /// Gives the database a second name, as one file where that is possible. What is damaged is kept
+    /// as it is.
+    private static func keep(_ database: String, as name: String) throws -> String? {
+        guard access(database, F_OK) == 0 else {
+            // A WAL without its database must not become the new one's.
+            unlink(database + "-wal")
+            unlink(database + "-shm")
+            return nil
+        }
+        do {
+            try SQLiteConnection(file: database, role: .alone).becomeOneFile()
+        } catch let error as DatabaseError {
+            if error.kind == .busy { throw error }
+        }
+        guard link(database, name) == 0 else { throw SystemError("link \(name)") }
+        if rename(database + "-wal", name + "-wal") != 0, errno != ENOENT {
+            throw SystemError("rename \(name)-wal")
+        }
+        unlink(database + "-shm")
+        return name
+    }
+
+    /// Frames of the other database must reach nobody: a new file is a new epoch.
+    private static func removeBus(beside database: String) {
+        let directory = database.lastIndex(of: "/").map { String(database[...$0]) } ?? "./"
+        DatabaseBackup.removeDatabase(directory + "bus.db")
+    }
+
+    /// `20260131T235959Z`: a moment fit for a file name.
+    private static func stamp(_ time: Timestamp) -> String {
+        time.description.prefix(19).filter { $0 != "-" && $0 != ":" } + "Z"
+    }
+}

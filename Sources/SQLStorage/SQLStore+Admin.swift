@@ -1,0 +1,260 @@
+internal import EventLoop
+package import ProxyGPT
+
+// The operator's view of users and sessions. The event that tells of a change is committed with it.
+
+extension SQLStore: AdminStore {
+    package func accounts(
+        after user: User.ID?, limit: Int, now: Timestamp
+    ) async throws -> [Account] {
+        let rows = try await database.query(
+            """
+            SELECT \(Account.columns(now)) FROM users
+            WHERE id > \(user?.text ?? "") ORDER BY id LIMIT \(limit)
+            """)
+        return try rows.map(Account.init(row:))
+    }
+
+    package func account(_ user: UserReference, now: Timestamp) async throws -> Account? {
+        let rows = try await database.query(
+            """
+            SELECT \(Account.columns(now)) FROM users
+            WHERE id = \(user.text) OR folded_name = \(user.foldedName)
+            """)
+        return try rows.first.map(Account.init(row:))
+    }
+
+    package func create(_ new: NewUser, _ event: Event) async throws {
+        let process = process
+        try await database.transaction { transaction in
+            try await transaction.insert(new)
+            try await transaction.record(event, process: process)
+        }
+    }
+
+    package func resetPassword(
+        of id: User.ID, to hash: String, _ event: Event
+    ) async throws -> Int {
+        let process = process
+        return try await database.transaction { transaction in
+            let count = try await transaction.execute(
+                """
+                UPDATE users SET password_hash = \(hash), updated_at = \(event.timestamp)
+                WHERE id = \(id)
+                """)
+            guard count > 0 else { throw Failure.notFound("user") }
+            let sessions = try await transaction.endSessions(of: id, now: event.timestamp)
+            try await transaction.record(event, process: process)
+            return sessions
+        }
+    }
+
+    package func setDisabled(
+        _ id: User.ID, _ isDisabled: Bool, _ event: Event
+    ) async throws -> Bool {
+        let process = process
+        return try await database.transaction { transaction in
+            let now = event.timestamp
+            let change = try await transaction.query(
+                """
+                UPDATE users SET disabled_at = \(isDisabled ? now : nil), updated_at = \(now)
+                WHERE id = \(id) AND (disabled_at IS NULL) = \(isDisabled ? 1 : 0)
+                RETURNING id
+                """)
+            if change.isEmpty {
+                let rows = try await transaction.query("SELECT id FROM users WHERE id = \(id)")
+                guard !rows.isEmpty else { throw Failure.notFound("user") }
+            } else if isDisabled {
+                _ = try await transaction.endSessions(of: id, now: now)
+                try await transaction.stopReplies(to: id)
+            }
+            try await transaction.record(event, process: process)
+            return !change.isEmpty
+        }
+    }
+
+    // MARK: - Removing
+
+    package func belongings(of id: User.ID) async throws -> Belongings {
+        try Belongings(row: try await database.query(Belongings.query(id)).first)
+    }
+
+    package func deleteUser(
+        _ id: User.ID, handingGroupsTo heir: User.ID?, _ event: Event
+    ) async throws -> Belongings {
+        let process = process
+        return try await database.transaction { transaction in
+            let now = event.timestamp
+            let belongings = try Belongings(
+                row: try await transaction.query(Belongings.query(id)).first)
+            try await transaction.handOn(groupsOf: id, to: heir, now: now)
+            try await transaction.deleteOwnChats(of: id, now: now)
+            // The group's owner is one of its members, so the chat keeps an owner.
+            try await transaction.execute(
+                """
+                UPDATE chats SET user_id = (
+                    SELECT owner_id FROM groups WHERE groups.id = chats.group_id)
+                WHERE user_id = \(id) AND group_id IS NOT NULL
+                """)
+            try await transaction.stopReplies(to: id)
+            try await transaction.revoke(Revocation(user: id), now: now)
+            // Sessions, memberships and places in chats go by themselves.
+            let count = try await transaction.execute("DELETE FROM users WHERE id = \(id)")
+            guard count > 0 else { throw Failure.notFound("user") }
+            try await transaction.record(event, process: process)
+            return belongings
+        }
+    }
+
+    package func sweepDeletedChats() async throws -> Bool {
+        try await database.transaction { try await $0.sweepDeletedChats() }
+    }
+
+    // MARK: - Sessions
+
+    package func openSessions(
+        of user: User.ID?, after session: Session.ID?, limit: Int, now: Timestamp
+    ) async throws -> [OpenSession] {
+        let ofUser: SQL = user.map { "AND sessions.user_id = \($0)" } ?? ""
+        let rows = try await database.query(
+            """
+            SELECT sessions.id, sessions.user_id, sessions.created_at, sessions.last_used_at,
+                sessions.expires_at, users.username
+            FROM sessions JOIN users ON users.id = sessions.user_id
+            WHERE sessions.id > \(session?.text ?? "") AND sessions.expires_at > \(now) \(ofUser)
+            ORDER BY sessions.id LIMIT \(limit)
+            """)
+        return try rows.map { row in
+            OpenSession(
+                session: Session(
+                    id: try row.id("id"), userID: try row.id("user_id"),
+                    createdAt: try row.timestamp("created_at"),
+                    lastUsedAt: try row.timestamp("last_used_at"),
+                    expiresAt: try row.timestamp("expires_at")),
+                username: try row.text("username"))
+        }
+    }
+
+    package func endSession(_ id: Session.ID, _ event: Event) async throws -> Bool {
+        let process = process
+        return try await database.transaction { transaction in
+            let rows = try await transaction.query(
+                "DELETE FROM sessions WHERE id = \(id) RETURNING user_id")
+            guard let row = rows.first else { return false }
+            try await transaction.revoke(Revocation(session: id), now: event.timestamp)
+            var event = event
+            event.userID = try row.id("user_id")
+            try await transaction.record(event, process: process)
+            return true
+        }
+    }
+
+    package func endSessions(of user: User.ID, _ event: Event) async throws -> Int {
+        let process = process
+        return try await database.transaction { transaction in
+            let count = try await transaction.endSessions(of: user, now: event.timestamp)
+            try await transaction.record(event, process: process)
+            return count
+        }
+    }
+
+    package func record(_ event: Event) async throws {
+        let process = process
+        try await database.transaction { try await $0.record(event, process: process) }
+    }
+}
+
+extension Account {
+    /// The columns that `init(row:)` reads.
+    fileprivate static func columns(_ now: Timestamp) -> SQL {
+        """
+        \(unsafe: User.columns), users.disabled_at,
+        (SELECT COUNT(*) FROM sessions
+            WHERE sessions.user_id = users.id AND expires_at > \(now)) AS open_sessions,
+        (SELECT MAX(last_used_at) FROM sessions
+            WHERE sessions.user_id = users.id AND expires_at > \(now)) AS last_used_at
+        """
+    }
+
+    fileprivate init(row: Row) throws {
+        self.init(
+            user: try User(row: row),
+            disabledAt: try row.optionalInteger("disabled_at").map(Timestamp.init(milliseconds:)),
+            openSessions: try row.integer("open_sessions"),
+            lastUsedAt: try row.optionalInteger("last_used_at").map(Timestamp.init(milliseconds:)))
+    }
+}
+
+extension Belongings {
+    fileprivate static func query(_ id: User.ID) -> SQL {
+        """
+        SELECT
+            (SELECT COUNT(*) FROM chats WHERE user_id = \(id) AND group_id IS NULL) AS chats,
+            (SELECT COUNT(*) FROM groups WHERE owner_id = \(id)) AS groups,
+            (SELECT COUNT(*) FROM chats JOIN groups ON groups.id = chats.group_id
+                WHERE groups.owner_id = \(id)) AS chats_of_groups,
+            (SELECT COUNT(*) FROM sessions WHERE user_id = \(id)) AS sessions
+        """
+    }
+
+    fileprivate init(row: Row?) throws {
+        guard let row else {
+            self.init()
+            return
+        }
+        self.init(
+            chats: try row.integer("chats"), groups: try row.integer("groups"),
+            chatsOfGroups: try row.integer("chats_of_groups"),
+            sessions: try row.integer("sessions"))
+    }
+}
+
+extension Transaction {
+    /// Ends all sessions of a user, with their open streams, and returns how many.
+    fileprivate func endSessions(of id: User.ID, now: Timestamp) async throws -> Int {
+        let count = try await execute("DELETE FROM sessions WHERE user_id = \(id)")
+        try await revoke(Revocation(user: id), now: now)
+        return count
+    }
+
+    /// Asks whoever runs them to stop the replies to a user.
+    fileprivate func stopReplies(to id: User.ID) async throws {
+        try await execute(
+            """
+            UPDATE messages SET stop_requested = 1
+            WHERE user_id = \(id) AND state IN ('pending', 'streaming')
+            """)
+    }
+
+    /// Gives a user's groups to `heir`, or removes them with their chats.
+    fileprivate func handOn(
+        groupsOf id: User.ID, to heir: User.ID?, now: Timestamp
+    ) async throws {
+        for row in try await query("SELECT id FROM groups WHERE owner_id = \(id)") {
+            let group: Group.ID = try row.id("id")
+            guard let heir else {
+                try await deleteGroup(group, now: now)
+                continue
+            }
+            try await addMember(heir, to: group, now: now)
+            try await execute(
+                "UPDATE groups SET owner_id = \(heir), updated_at = \(now) WHERE id = \(group)")
+        }
+    }
+
+    fileprivate func deleteOwnChats(of id: User.ID, now: Timestamp) async throws {
+        // Streams of others are told chat by chat; those of the user by the user.
+        let shared = try await query(
+            """
+            SELECT DISTINCT chats.id FROM chats JOIN chat_users ON chat_users.chat_id = chats.id
+            WHERE chats.user_id = \(id) AND chats.group_id IS NULL
+            """)
+        for row in shared { try await revoke(Revocation(chat: try row.id("id")), now: now) }
+        try await execute(
+            """
+            INSERT INTO deleted_chats (id)
+            SELECT id FROM chats WHERE user_id = \(id) AND group_id IS NULL
+            """)
+        try await execute("DELETE FROM chats WHERE user_id = \(id) AND group_id IS NULL")
+    }
+}

@@ -1,0 +1,57 @@
+internal import ProxyGPT
+internal import Testing
+
+@testable internal import Admin
+
+@Suite struct TextTests {
+    @Test func `columns are as wide as their widest text, numbers end at one place`() {
+        var table = Table("NAME", ">COUNT", "NOTE")
+        table.add(["a", "5", ""])
+        table.add(["longer", "12345", "x"])
+        #expect(table.lines == ["NAME    COUNT  NOTE", "a           5", "longer  12345  x"])
+    }
+
+    @Test func `wide and combining characters keep the columns in line`() {
+        #expect(TerminalText.width("日本語") == 6)
+        #expect(TerminalText.width("e\u{301}") == 1)
+        #expect(TerminalText.width("👩\u{200D}👧") == 2)
+        #expect(TerminalText.width("🇫🇷") == 2)
+        var table = Table("NAME", "X")
+        table.add(["日本", "1"])
+        table.add(["abcd", "2"])
+        #expect(table.lines == ["NAME  X", "日本  1", "abcd  2"])
+    }
+
+    @Test(arguments: [
+        ("\u{1B}[31mred", "\\u{1B}[31mred"), ("a\u{9B}31m", "a\\u{9B}31m"), ("a\nb", "a\\nb"),
+        ("\u{202E}txt", "\\u{202E}txt"), ("\u{7F}", "\\u{7F}"), ("\u{2028}", "\\u{2028}"),
+        ("\u{200B}", "\\u{200B}"), ("é 日 👍🏽", "é 日 👍🏽"),
+    ])
+    func `no text from the database acts on the terminal`(text: String, shown: String) {
+        #expect(TerminalText.line(text) == shown)
+        var table = Table("A")
+        table.add([text])
+        #expect(table.lines.last == shown)
+    }
+
+    @Test func `a block keeps its lines and nothing else`() {
+        #expect(TerminalText.block("a\n\tb\u{1B}c") == "a\n\tb\\u{1B}c")
+    }
+
+    @Test func `JSON stays the same value where characters are escaped`() {
+        let value: JSONValue = ["a": "x\u{9B}\u{202E}\u{7F}é", "b": "\u{1B}"]
+        #expect(
+            TerminalText.json(value.encoded)
+                == #"{"a":"x\u009b\u202e\u007fé","b":"\u001b"}"#)
+        #expect(TerminalText.json(JSONValue.string("\u{E0001}").encoded) == #""\udb40\udc01""#)
+    }
+
+    @Test func `CSV values are quoted where they must be`() {
+        #expect(CSV.line(["a", nil, "b,c", "say \"x\""]) == #"a,,"b,c","say ""x""""#)
+    }
+
+    @Test func `no CSV value is a formula, and negative numbers are numbers`() {
+        #expect(CSV.line(["=1+1", "+x", "@x", "-x", "-5"]) == "'=1+1,'+x,'@x,'-x,-5")
+        #expect(CSV.line(["a\nb", "\u{1B}"]) == "a\\nb,\\u{1B}")
+    }
+}

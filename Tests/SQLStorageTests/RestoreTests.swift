@@ -1,0 +1,123 @@
+internal import Glibc
+internal import ProxyGPT
+internal import Testing
+
+@testable internal import SQLStorage
+
+@Suite struct RestoreTests {
+    /// A place whose backup has one user, and whose database has two.
+    private func prepare(_ place: Place) async throws -> String {
+        let backup = place.directory + "/backup.db"
+        try await place.with { storage in _ = try await storage.addUser("first") }
+        _ = try DatabaseBackup.make(of: place.file, to: backup, replacing: true)
+        try await place.with { storage in _ = try await storage.addUser("second") }
+        return backup
+    }
+
+    private func restore(_ backup: String, _ place: Place) throws -> DatabaseRestore.Report {
+        try DatabaseRestore.run(
+            from: DatabaseRestore.Source(backup), to: place.file,
+            now: Timestamp(milliseconds: 1_800_000_000_000))
+    }
+
+    private func users(_ file: String) throws -> [String] {
+        try SQLiteConnection(file: file, role: .alone)
+            .query("SELECT username FROM users ORDER BY username").map { try $0.text("username") }
+    }
+
+    private func clean(_ place: Place) {
+        for name in [
+            "/backup.db", "/bus.db", "/bus.db-wal", "/proxy.db.before-restore-20270115T080000Z",
+            "/proxy.db.before-restore-20270115T080000Z-wal",
+        ] { unlink(place.directory + name) }
+    }
+
+    @Test func `a backup becomes the database, and the one before is kept whole`() async throws {
+        let place = try Place()
+        defer { clean(place) }
+        let backup = try await prepare(place)
+        for name in ["/bus.db", "/bus.db-wal"] {
+            _ = try RawFile.new(place.directory + name)
+        }
+        let report = try restore(backup, place)
+        let kept = try #require(report.kept)
+        #expect(kept == place.file + ".before-restore-20270115T080000Z")
+        #expect(try users(kept) == ["first", "second"])
+        #expect(try RawFile.existing(kept + "-wal") == nil)
+        #expect(try RawFile.existing(place.directory + "/bus.db") == nil)
+        #expect(try RawFile.existing(place.directory + "/bus.db-wal") == nil)
+        try await place.with { storage in
+            #expect(try await storage.number("SELECT COUNT(*) AS number FROM users") == 1)
+            _ = try await storage.addUser("third")
+        }
+        #expect(try users(backup) == ["first"])
+    }
+
+    @Test func `nothing is restored while the database is open, or being copied`() async throws {
+        let place = try Place()
+        defer { clean(place) }
+        let backup = try await prepare(place)
+        try await place.with { storage in
+            #expect(throws: BackupError.serviceRuns) { try restore(backup, place) }
+        }
+        let copying = try LockFile(WriteGate.checkpointLock(of: place.file))
+        try copying.lock(.shared)
+        #expect(throws: BackupError.backupRuns) { try restore(backup, place) }
+        copying.unlock()
+        #expect(try users(place.file) == ["first", "second"])
+    }
+
+    @Test func `what this program cannot know to be right is refused, by its name`() async throws {
+        let place = try Place()
+        defer { clean(place) }
+        let backup = try await prepare(place)
+        #expect(throws: BackupError.absent("/nonexistent")) {
+            try restore("/nonexistent", place)
+        }
+        #expect(throws: BackupError.self) { try restore("/proc/self/status", place) }
+        let known = try #require(Migrations.all.last?.version)
+        func change(_ sql: String) throws {
+            try SQLiteConnection(file: backup, role: .alone).run(sql)
+        }
+        try change("INSERT INTO schema_migrations VALUES (\(known + 1), 'later')")
+        #expect(throws: BackupError.newer(backup, found: known + 1, known: known)) {
+            try restore(backup, place)
+        }
+        try change("DELETE FROM schema_migrations WHERE version > \(known)")
+        try change("UPDATE schema_migrations SET name = 'other' WHERE version = 1")
+        #expect(throws: BackupError.foreign(backup)) { try restore(backup, place) }
+        try change("DROP TABLE schema_migrations")
+        #expect(throws: BackupError.foreign(backup)) { try restore(backup, place) }
+        #expect(try users(place.file) == ["first", "second"])
+    }
+
+    @Test func `part of a database in use is no backup`() async throws {
+        let place = try Place()
+        try await place.with { storage in _ = try await storage.addUser("asim") }
+        #expect(throws: BackupError.hasLog(place.file)) {
+            try DatabaseRestore.Source(place.file)
+        }
+    }
+
+    @Test func `a damaged database is kept as it is`() async throws {
+        let place = try Place()
+        defer { clean(place) }
+        let backup = try await prepare(place)
+        // The WAL alone would make it whole again.
+        for suffix in ["", "-wal", "-shm"] { unlink(place.file + suffix) }
+        try RawFile.existing("/proc/self/status")?.copy(to: RawFile.new(place.file))
+        let kept = try #require(try restore(backup, place).kept)
+        let file = try #require(try RawFile.existing(kept))
+        #expect(try file.beginning(5) == Array("Name:".utf8))
+        #expect(try users(place.file) == ["first"])
+    }
+
+    @Test func `a backup may be restored where there was nothing`() async throws {
+        let place = try Place()
+        defer { clean(place) }
+        let backup = try await prepare(place)
+        for suffix in ["", "-wal", "-shm"] { unlink(place.file + suffix) }
+        #expect(try restore(backup, place).kept == nil)
+        #expect(try users(place.file) == ["first"])
+    }
+}
