@@ -540,6 +540,5 @@ def test_every_stream_is_an_event_and_no_token_is_in_any_log():
             assert row["path"] == "/chat/stream" and row["duration_us"] > 0
         assert rows["stream-1"]["bytes_out"] > 500
         assert (rows["stream-3"]["type"], rows["stream-3"]["status"]) == ("request", 401)
-        assert rows["stream-4"]["end"] == "error"
         for path, text in stack.logs().items():
             assert token not in text and "secret-guess" not in text, path
