@@ -2,6 +2,7 @@ import Credentials
 import EventLoop
 import Logging
 import ProxyGPT
+import SQLStorage
 import Testing
 
 @testable import HTTPAPI
