@@ -18,9 +18,9 @@ enum ServerSentEvents {
         return buffer
     }
 
-    /// What every stream begins with. An id without data is no event, and is remembered all the
-    /// same: a client that breaks off before the first event resumes from here.
-    static func beginning(at id: FrameID) -> ByteBuffer {
+    /// An id without data is no event, and is remembered all the same: a client that breaks off
+    /// resumes from here.
+    static func mark(at id: FrameID) -> ByteBuffer {
         ByteBuffer(string: "id: \(id)\n\n")
     }
 

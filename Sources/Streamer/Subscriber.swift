@@ -103,7 +103,10 @@ final class Subscriber: ChannelInboundHandler {
             held.append(Held(frame: frame, isFromStore: isFromStore))
             phase = .awaitsHistory(held)
         case .live:
-            if settled.contains(frame.frame.messageID) { return }
+            if settled.contains(frame.frame.messageID) {
+                skip(frame.frame, isFromStore, now)
+                return
+            }
             // History may have had frames that are still on their way here.
             if !isFromStore && isInHistory(frame.frame) { return }
             enqueue(.frame(frame), now)
@@ -120,9 +123,15 @@ final class Subscriber: ChannelInboundHandler {
         settledUntil = now + FanOut.settledTime
         backlog = frames
         if frames.isEmpty && wire == .serverSentEvents {
-            enqueue(.bytes(ServerSentEvents.beginning(at: history.position)), now)
+            enqueue(.bytes(ServerSentEvents.mark(at: history.position)), now)
         }
         for held in held { offer(held.frame, isFromStore: held.isFromStore, now: now) }
+    }
+
+    /// Leaves out a frame whose message's end is known, and moves the place to resume from past it.
+    private func skip(_ frame: Frame, _ isFromStore: Bool, _ now: Int64) {
+        guard wire == .serverSentEvents, !isFromStore, !isInHistory(frame) else { return }
+        enqueue(.bytes(ServerSentEvents.mark(at: frame.id)), now)
     }
 
     private func isInHistory(_ frame: Frame) -> Bool {

@@ -34,7 +34,7 @@ def found():
     found = Canaries()
     with Stack(settings={"LOG_LEVEL": "trace"}) as stack:
         use_everything(stack, found)
-        for process in stack.workers:
+        for process in [*stack.workers, stack.streamer]:
             proc = pathlib.Path("/proc", str(process.pid))
             found.environments.append(proc.joinpath("environ").read_bytes())
             found.command_lines.append(proc.joinpath("cmdline").read_bytes())
@@ -181,7 +181,7 @@ def test_the_key_is_in_no_file(found):
 
 
 def test_the_key_is_in_no_environment_and_no_command_line(found):
-    assert len(found.environments) == 2
+    assert len(found.environments) == 3
     for content in found.environments + found.command_lines:
         assert content
         search("/proc", content, CANARY_KEY)

@@ -10,14 +10,15 @@ import Testing
         .frame(EncodedFrame(words(text, sequence, of: message)))
     }
 
+    private func add(_ item: SubscriberQueue.Item, to queue: inout SubscriberQueue) -> Bool {
+        queue.append(item, now: 0)
+    }
+
     @Test("What was put in first comes out first")
     func order() {
         var queue = SubscriberQueue(.serverSentEvents)
         for number in 1...200 {
-            do {
-                let isAdded = queue.append(.bytes(ByteBuffer(string: "\(number)")), now: 0)
-                #expect(isAdded)
-            }
+            #expect(add(.bytes(ByteBuffer(string: "\(number)")), to: &queue))
         }
         for number in 1...200 {
             let next = queue.next().map(text)
@@ -36,10 +37,7 @@ import Testing
         while sequence < 5000 {
             sequence += 1
             joined += "w\(sequence) "
-            do {
-                let isAdded = queue.append(frame("w\(sequence) ", sequence), now: 0)
-                #expect(isAdded)
-            }
+            #expect(add(frame("w\(sequence) ", sequence), to: &queue))
             #expect(queue.bytes <= SubscriberQueue.byteLimit)
         }
         #expect(queue.count < 5000)
@@ -60,29 +58,17 @@ import Testing
         var queue = SubscriberQueue(.webSocket)
         let text = String(repeating: "x", count: 60_000)
         for number: Int64 in 1...4 {
-            do {
-                let isAdded = queue.append(frame(text, number, of: "m\(number)"), now: 0)
-                #expect(isAdded)
-            }
+            #expect(add(frame(text, number, of: "m\(number)"), to: &queue))
         }
-        do {
-            let isAdded = queue.append(frame(text, 5, of: "m5"), now: 0)
-            #expect(!isAdded)
-        }
+        #expect(!add(frame(text, 5, of: "m5"), to: &queue))
         #expect(queue.count == 4)
     }
 
     @Test("One frame larger than all may wait has a place when nothing waits")
     func largeFrame() {
         var queue = SubscriberQueue(.serverSentEvents)
-        do {
-            let isAdded = queue.append(frame(String(repeating: "x", count: 400_000), 1), now: 0)
-            #expect(isAdded)
-        }
-        do {
-            let isAdded = queue.append(frame("y", 2, of: "m2"), now: 0)
-            #expect(!isAdded)
-        }
+        #expect(add(frame(String(repeating: "x", count: 400_000), 1), to: &queue))
+        #expect(!add(frame("y", 2, of: "m2"), to: &queue))
     }
 
     @Test("What waits for more than ten seconds is stale")
