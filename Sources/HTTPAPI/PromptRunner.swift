@@ -179,8 +179,12 @@ final class PromptRunner: Sendable {
         guard String(decoding: body, as: UTF8.self).contains("stream_options") else {
             return RefusedReply(head: answer.head, body: body)
         }
-        takesStreamOptions.store(false, ordering: .relaxed)
-        return try await start(url, model, turns, wantsUsage: false)
+        let second = try await start(url, model, turns, wantsUsage: false)
+        // Else the error only quoted the word, out of a prompt or a model's name.
+        if (200...299).contains(second.head.status) {
+            takesStreamOptions.store(false, ordering: .relaxed)
+        }
+        return second
     }
 
     private func start(

@@ -83,7 +83,8 @@ package protocol MessageStore: Sendable {
         _ id: Message.ID, _ end: ReplyEnd, now: Timestamp
     ) async throws -> (message: Message, contextVersion: Int64)?
 
-    /// The messages of a chat; whether anybody may read them is the caller's to know.
+    /// The messages of a chat; whether anybody may read them is the caller's to know. A page may have
+    /// fewer than its limit though there are more, see `Message.pageSize`.
     func messages(of chat: Chat.ID, _ page: Page) async throws -> Listing<Message>
 
     func message(_ id: Message.ID, in chat: Chat.ID) async throws -> Message?

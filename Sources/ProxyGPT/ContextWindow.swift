@@ -45,6 +45,8 @@ package struct ContextWindow: Sendable, Equatable {
     package private(set) var entries: [Entry]
     /// No older message fits, or there is none: a greater number of messages brings no more.
     package private(set) var isExhausted: Bool
+    /// Messages were left out for the budget: before the first there are others.
+    private var isCut = false
     private let budget: Int
     private var tokens: Int
 
@@ -62,6 +64,7 @@ package struct ContextWindow: Sendable, Equatable {
             let entry = Entry(message)
             guard tokens + entry.tokens <= budget else {
                 isExhausted = true
+                isCut = true
                 break
             }
             entries.append(entry)
@@ -93,7 +96,7 @@ package struct ContextWindow: Sendable, Equatable {
         // Replies end in any order; their places are those of their prompts.
         let place = entries.lastIndex { $0.seq <= entry.seq }.map { $0 + 1 } ?? 0
         // Before the first there may be others, unless the window reaches back to the beginning.
-        guard place > 0 || entries.isEmpty else { return nil }
+        guard place > 0 || entries.isEmpty && !isCut else { return nil }
         guard place == 0 || entries[place - 1].seq != entry.seq else { return window }
         window.entries.insert(entry, at: place)
         window.tokens += entry.tokens
@@ -108,6 +111,7 @@ package struct ContextWindow: Sendable, Equatable {
             tokens -= entries[dropped].tokens
             dropped += 1
             isExhausted = true
+            isCut = true
         }
         while entries.count - dropped > Self.greatestLimit {
             tokens -= entries[dropped].tokens

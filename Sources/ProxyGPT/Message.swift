@@ -60,6 +60,11 @@ package struct Message: Sendable, Equatable {
     package static let promptLimit = 128 * 1024
     /// The longest reply that is kept, in bytes; a model that says more is stopped.
     package static let replyLimit = 4 * 1024 * 1024
+    /// A page of messages ends early where their texts would take more bytes.
+    package static let pageSize = 4 * 1024 * 1024
+
+    /// Bytes of the texts.
+    package var size: Int { prompt.utf8.count + reply.utf8.count }
 }
 
 /// Why a reply did not come, as its message keeps it: a code of ours and a sentence.

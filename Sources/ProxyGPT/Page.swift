@@ -49,9 +49,10 @@ package struct Listing<Element: Sendable>: Sendable {
     }
 
     /// Makes a listing of what was read for `page`: one element more than its limit where there are
-    /// more, and the newest first unless the page is read forward.
-    package init(read: [Element], for page: Page) {
-        hasMore = read.count > page.limit
+    /// more, and the newest first unless the page is read forward. `goesOn` says that there are more
+    /// although fewer were read.
+    package init(read: [Element], for page: Page, goesOn: Bool = false) {
+        hasMore = goesOn || read.count > page.limit
         let kept = read.prefix(page.limit)
         elements = page.isForward ? Array(kept) : kept.reversed()
     }

@@ -265,17 +265,34 @@ extension Transaction {
         return try rows.first?.id("id")
     }
 
-    /// Removes some of the messages whose chats are gone, and says whether any may be left.
+    /// Removes some of the messages whose chats are gone, and says whether any may be left. Few at a
+    /// time where they are long: what is deleted is overwritten, and others wait to write.
     @discardableResult
-    func sweepDeletedChats(limit: Int = 500) async throws -> Bool {
-        let rows = try await query("SELECT id FROM deleted_chats ORDER BY id LIMIT 1")
-        guard let id = try rows.first?.text("id") else { return false }
-        let count = try await execute(
+    func sweepDeletedChats(limit: Int = 500, size limitOfSize: Int64 = 1 << 20) async throws -> Bool
+    {
+        let chats = try await query("SELECT id FROM deleted_chats ORDER BY id LIMIT 1")
+        guard let chat = try chats.first?.text("id") else { return false }
+        let rows = try await query(
             """
-            DELETE FROM messages WHERE id IN (
-                SELECT id FROM messages WHERE chat_id = \(id) LIMIT \(limit))
+            SELECT seq, LENGTH(prompt) + LENGTH(reply) AS size FROM messages
+            WHERE chat_id = \(chat) ORDER BY seq LIMIT \(limit)
             """)
-        if count < limit { try await execute("DELETE FROM deleted_chats WHERE id = \(id)") }
+        var size: Int64 = 0
+        var count = 0
+        while count < rows.count, size < limitOfSize {
+            size += try rows[count].integer("size")
+            count += 1
+        }
+        if count > 0 {
+            try await execute(
+                """
+                DELETE FROM messages
+                WHERE chat_id = \(chat) AND seq <= \(try rows[count - 1].integer("seq"))
+                """)
+        }
+        if count == rows.count && count < limit {
+            try await execute("DELETE FROM deleted_chats WHERE id = \(chat)")
+        }
         return true
     }
 }

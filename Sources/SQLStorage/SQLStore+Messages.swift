@@ -64,17 +64,36 @@ extension SQLStore {
         }
     }
 
+    // Batch by batch, because a thousand of the largest messages would not fit in memory.
     package func messages(of chat: Chat.ID, _ page: Page) async throws -> Listing<Message> {
-        let range = try await range(of: page, in: "messages", where: "chat_id = \(chat)")
+        var range = try await range(of: page, in: "messages", where: "chat_id = \(chat)")
         let order: SQL = page.isForward ? "ASC" : "DESC"
-        let rows = try await database.query(
-            """
-            SELECT \(unsafe: Message.columns) FROM messages
-            WHERE chat_id = \(chat) AND \(range)
-            ORDER BY seq \(order) LIMIT \(page.limit + 1)
-            """)
-        return Listing(read: try rows.map(Message.init(row:)), for: page)
+        var read: [Message] = []
+        var size = 0
+        while true {
+            let wanted = min(Self.batch, page.limit + 1 - read.count)
+            let rows = try await database.query(
+                """
+                SELECT \(unsafe: Message.columns) FROM messages
+                WHERE chat_id = \(chat) AND \(range)
+                ORDER BY seq \(order) LIMIT \(wanted)
+                """)
+            for message in try rows.map(Message.init(row:)) {
+                size += message.size
+                if size > Message.pageSize && !read.isEmpty {
+                    return Listing(read: read, for: page, goesOn: true)
+                }
+                read.append(message)
+            }
+            guard let last = read.last, rows.count == wanted, read.count <= page.limit else {
+                return Listing(read: read, for: page)
+            }
+            range = page.isForward ? "seq > \(last.seq)" : "seq < \(last.seq)"
+        }
     }
+
+    /// Messages read at once.
+    private static let batch = 64
 
     package func message(_ id: Message.ID, in chat: Chat.ID) async throws -> Message? {
         let rows = try await database.query(

@@ -159,6 +159,31 @@ def test_history_is_read_from_its_end_in_pages_that_ascend(owner):
     assert owner.do("/chat/read", id=chat, after=sent[-1]["id"])["messages"] == []
 
 
+def test_a_page_ends_early_where_its_texts_are_long(tmp_path):
+    """A thousand of the longest prompts must not meet in a worker's memory."""
+    with Stack(workers=1, streamer=False, state_directory=tmp_path) as stack:
+        owner = Person(stack)
+        chat = owner.chat()
+        database.stop_workers(stack)
+        fill(stack, chat, owner.id, 150, prompt="x" * 128 * 1024)
+        stack.start_worker()
+
+        def walk(direction, **anchor):
+            """All pages in one direction, in the order in which they came."""
+            pages = []
+            while not pages or answer.json["has_more"]:
+                answer = owner.post("/chat/read", id=chat, limit=1000, **anchor)
+                assert answer.status == 200 and len(answer.body) < 5 * 1024 * 1024
+                pages.append([message["id"] for message in answer.json["messages"]])
+                anchor = {direction: pages[-1][0 if direction == "before" else -1]}
+            return pages
+
+        back = [id for page in reversed(walk("before")) for id in page]
+        assert len(back) == len(set(back)) == 150
+        forth = [id for page in walk("after", after=back[0]) for id in page]
+        assert forth == back[1:]
+
+
 def test_the_index_holds_own_joined_and_group_chats_once_each(stack):
     owner, other = Person(stack), Person(stack)
     group = other.group(owner)
@@ -227,12 +252,13 @@ def test_who_shares_a_chat_sees_the_others_name_and_no_more(stack, owner):
 # Deletion
 
 
-def fill(stack, chat, user, count):
+def fill(stack, chat, user, count, prompt="p"):
     """Puts messages into a chat of a stack that has stopped."""
+    database.rows(stack, "SELECT 1")
     text = "INSERT INTO messages (id, chat_id, seq, user_id, prompt, reply, model, state, "
-    text += "created_at, updated_at) VALUES (?, ?, ?, ?, 'p', 'r', 'mock', 'done', 0, 0)"
+    text += "created_at, updated_at) VALUES (?, ?, ?, ?, ?, 'r', 'mock', 'done', 0, 0)"
     with sqlite3.connect(stack.database) as connection:
-        rows = [(str(uuid.uuid4()), chat, number + 1, user) for number in range(count)]
+        rows = [(str(uuid.uuid4()), chat, number + 1, user, prompt) for number in range(count)]
         connection.executemany(text, rows)
         connection.execute("UPDATE chats SET last_message_seq = ? WHERE id = ?", (count, chat))
     connection.close()
@@ -246,7 +272,6 @@ def test_large_deleted_chats_are_gone_at_once_and_their_rows_soon(tmp_path):
         owner.do("/chat/user/add", id=alone, user_id=member.id)
         inside = [owner.chat(group_id=group) for _ in range(3)]
         database.stop_workers(stack)
-        database.rows(stack, "SELECT 1")
         for chat, count in ((alone, 1300), (inside[0], 700), (inside[1], 5), (kept, 10)):
             fill(stack, chat, owner.id, count)
         stack.start_worker()

@@ -41,6 +41,11 @@ def speak_wrongly(asked):
     asked.event("{no json")
 
 
+def quote(asked):
+    asked.begin(400, "application/json")
+    asked.send(json.dumps({"error": {"message": f"no such model: {asked.body['model']}"}}))
+
+
 def answer_whole(asked):
     asked.begin(200, "application/json")
     choice = {"message": {"role": "assistant", "content": "as one text"}}
@@ -66,7 +71,7 @@ SCRIPTS = {
     "hold": hold, "refuse": refuse(500, f"boom of {CANARY_KEY}"), "busy": refuse(429, "slow down"),
     "key": refuse(401, f"Incorrect API key provided: {CANARY_KEY}"), "mid": tell_in_mid_stream,
     "cut": cut, "wrong": speak_wrongly, "whole": answer_whole, "html": answer_other,
-    "null": say_null, "silent": is_silent,
+    "null": say_null, "silent": is_silent, "quote": quote,
 }  # fmt: skip
 
 
@@ -174,6 +179,36 @@ def test_an_answer_as_one_text_is_a_reply_too(owner, chat):
     assert (message["reply"], message["state"]) == ("as one text", "done")
     assert message["usage"] == {"prompt_tokens": 2, "completion_tokens": None}
     assert owner.prompt(chat, "null")["reply"] == "ab"
+
+
+def test_an_old_server_is_asked_without_what_it_does_not_know(tmp_path):
+    def is_old(asked):
+        if "stream_options" in asked.body:
+            asked.begin(400, "application/json")
+            asked.send('{"error":{"message":"Unrecognized request argument: stream_options"}}')
+        else:
+            asked.echo()
+
+    with Upstream(old=is_old) as upstream:
+        settings = {"API_URL": upstream.url}
+        with Stack(workers=1, mock=False, settings=settings, state_directory=tmp_path) as stack:
+            owner = Person(stack)
+            chat = owner.chat()
+            assert owner.prompt(chat, "old one")["reply"] == "echo: old one"
+            owner.prompt(chat, "old two")
+            asks = ["stream_options" in asked.body for asked in upstream.asked]
+            assert asks == [True, False, False]
+
+
+def test_a_quoted_word_does_not_turn_off_the_counting_of_tokens(stack, owner, upstream):
+    """Else whoever names a model could."""
+    chat = owner.chat(model="stream_options")
+    for _ in stack.workers * 3:
+        check_error(owner.post("/chat/prompt", id=chat, prompt="quote"), 502, "upstream_error")
+    owner.do("/chat/update", id=chat, model="gpt-4")
+    for number in range(6):
+        owner.prompt(chat, f"counted {number}")
+        assert "stream_options" in upstream.of(f"counted {number}")[0].body
 
 
 def test_off_the_record_is_for_the_chats_users_alone(stack, owner, chat, upstream):

@@ -56,6 +56,14 @@ import Testing
         #expect(last.entries.map(\.seq) == [2, 3, 4, 9])
     }
 
+    @Test func `what ends before a message that was too large does not come back over it`() throws {
+        let large = message(5, String(repeating: "word ", count: 500))
+        let cold = ContextWindow(version: 7, newestFirst: [large], limit: 3, budget: 100)
+        #expect(cold.entries.isEmpty && cold.adding(message(4), version: 8) == nil)
+        let warm = try #require(window([1, 2], budget: 100).adding(large, version: 8))
+        #expect(warm.entries.isEmpty && warm.adding(message(4), version: 9) == nil)
+    }
+
     @Test func `a message that is there already is not told twice`() throws {
         let same = try #require(window([2, 4]).adding(message(4), version: 8))
         #expect(same.entries.map(\.seq) == [2, 4])
