@@ -110,25 +110,9 @@ extension SQLStore {
     package func chats(
         of user: User.ID?, in group: Group.ID?, before chat: Chat.ID?, limit: Int
     ) async throws -> [ChatSummary] {
-        let ofUser: SQL = user.map { "AND chats.user_id = \($0)" } ?? ""
-        let inGroup: SQL = group.map { "AND chats.group_id = \($0)" } ?? ""
-        let before: SQL =
-            chat.map { "AND chats.seq < (SELECT seq FROM chats WHERE id = \($0))" } ?? ""
         let rows = try await database.query(
-            """
-            SELECT \(unsafe: Chat.columns), chats.last_message_seq, users.username,
-                groups.name AS group_name
-            FROM chats JOIN users ON users.id = chats.user_id
-            LEFT JOIN groups ON groups.id = chats.group_id
-            WHERE 1 = 1 \(ofUser) \(inGroup) \(before)
-            ORDER BY chats.seq DESC LIMIT \(limit)
-            """)
-        return try rows.map { row in
-            ChatSummary(
-                chat: try Chat(row: row), username: try row.text("username"),
-                groupName: try row.optionalText("group_name"),
-                messages: try row.integer("last_message_seq"))
-        }
+            ChatSummary.query(of: user, in: group, before: chat, limit: limit))
+        return try rows.map(ChatSummary.init(row:))
     }
 
     package func chat(_ id: Chat.ID) async throws -> Chat? {
@@ -212,5 +196,32 @@ extension Transaction {
                 \(event.groupID), \(event.bytesIn), \(event.bytesOut), \(event.end?.rawValue),
                 \(event.detail), \(process))
             """)
+    }
+}
+
+extension ChatSummary {
+    /// The newest chats, of all users or of one, in all groups or in one.
+    fileprivate static func query(
+        of user: User.ID?, in group: Group.ID?, before chat: Chat.ID?, limit: Int
+    ) -> SQL {
+        let ofUser: SQL = user.map { "AND chats.user_id = \($0)" } ?? ""
+        let inGroup: SQL = group.map { "AND chats.group_id = \($0)" } ?? ""
+        let before: SQL =
+            chat.map { "AND chats.seq < (SELECT seq FROM chats WHERE id = \($0))" } ?? ""
+        return """
+            SELECT \(unsafe: Chat.columns), chats.last_message_seq, users.username,
+                groups.name AS group_name
+            FROM chats JOIN users ON users.id = chats.user_id
+            LEFT JOIN groups ON groups.id = chats.group_id
+            WHERE 1 = 1 \(ofUser) \(inGroup) \(before)
+            ORDER BY chats.seq DESC LIMIT \(limit)
+            """
+    }
+
+    fileprivate init(row: Row) throws {
+        self.init(
+            chat: try Chat(row: row), username: try row.text("username"),
+            groupName: try row.optionalText("group_name"),
+            messages: try row.integer("last_message_seq"))
     }
 }
