@@ -46,13 +46,17 @@ struct Events: AdminCommand {
         let scan = EventScan(
             filter, since: since?.timestamp(now: desk.now), until: until?.timestamp(now: desk.now),
             newestFirst: format == nil)
+        guard follow || format != nil else {
+            try await showNewest(store, scan, desk)
+            // Afterwards, or it might show itself.
+            await desk.note("events", user: filter.user)
+            return 0
+        }
         await desk.note("events", user: filter.user, format.map { "export as \($0)" } ?? "")
-        if follow {
-            try await EventFollower(store, scan, since: since != nil, self, desk).run()
-        } else if let format {
+        if let format, !follow {
             try await export(store, scan, format, desk)
         } else {
-            try await showNewest(store, scan, desk)
+            try await EventFollower(store, scan, since: since != nil, self, desk).run()
         }
         return 0
     }

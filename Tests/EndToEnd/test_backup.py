@@ -93,7 +93,8 @@ def test_a_backup_under_load_restored_elsewhere_has_every_acknowledged_message(t
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir(mode=0o700)
     file, before = backups[-1]
-    with Stack(workers=0, nginx=False, mock=False, state_directory=elsewhere) as stack:
+    nobody = {"workers": 0, "nginx": False, "mock": False, "streamer": False}
+    with Stack(**nobody, state_directory=elsewhere) as stack:
         (elsewhere / "bus.db").write_bytes(b"of another database")
         assert ok(stack, "restore", file, "--yes")["kept"] is None
         assert not (elsewhere / "bus.db").exists()
@@ -118,6 +119,8 @@ def test_a_restore_goes_back_and_keeps_what_was_there(tmp_path):
         ok(stack, "backup", file)
         stack.signup("after", PASSWORD)
         stack.stop_worker(stack.workers[0])
+        assert "stop it first" in refused(stack, "restore", file, "--yes")
+        stack.stop_streamer()
         text = tmp_path / "text"
         text.write_text("no database at all\n" * 100)
         assert "damaged" in refused(stack, "restore", text, "--yes")
