@@ -272,26 +272,21 @@ extension Transaction {
     {
         let chats = try await query("SELECT id FROM deleted_chats ORDER BY id LIMIT 1")
         guard let chat = try chats.first?.text("id") else { return false }
-        let rows = try await query(
-            """
-            SELECT seq, LENGTH(prompt) + LENGTH(reply) AS size FROM messages
-            WHERE chat_id = \(chat) ORDER BY seq LIMIT \(limit)
-            """)
         var size: Int64 = 0
         var count = 0
-        while count < rows.count, size < limitOfSize {
-            size += try rows[count].integer("size")
-            count += 1
-        }
-        if count > 0 {
-            try await execute(
+        while count < limit, size < limitOfSize {
+            let rows = try await query(
                 """
-                DELETE FROM messages
-                WHERE chat_id = \(chat) AND seq <= \(try rows[count - 1].integer("seq"))
+                DELETE FROM messages WHERE id IN (
+                    SELECT id FROM messages WHERE chat_id = \(chat) ORDER BY seq LIMIT 10)
+                RETURNING LENGTH(prompt) + LENGTH(reply) AS size
                 """)
-        }
-        if count == rows.count && count < limit {
-            try await execute("DELETE FROM deleted_chats WHERE id = \(chat)")
+            if rows.isEmpty {
+                try await execute("DELETE FROM deleted_chats WHERE id = \(chat)")
+                break
+            }
+            count += rows.count
+            size += try rows.reduce(0) { try $0 + $1.integer("size") }
         }
         return true
     }

@@ -187,4 +187,15 @@ import Testing
             }
         }
     }
+
+    @Test("A null character stands in no text and no list")
+    func refusesNullCharacters() throws {
+        for read in [
+            try read("a=x%00"), try read(nil, "a=%00"), try read(nil, #"{"a":"\u0000"}"#),
+            try read(nil, #"{"a":["x","\u0000"]}"#),
+        ] {
+            expectFailure(.invalidRequest, naming: "a") { _ = try read.text("a") }
+            expectFailure(.invalidRequest, naming: "a") { _ = try read.list("a") }
+        }
+    }
 }

@@ -13,6 +13,11 @@ import Testing
         let page = Listing(read: [3, 4, 5], for: Page(limit: 2, place: .after("x")))
         #expect(page.elements == [3, 4] && page.hasMore)
     }
+
+    @Test func `a list that goes on says so although fewer were read`() {
+        let page = Listing(read: [5, 4], for: Page(limit: 9), goesOn: true)
+        #expect(page.elements == [4, 5] && page.hasMore)
+    }
 }
 
 @Suite struct ReplyFailureTests {

@@ -57,6 +57,14 @@ import Testing
         #expect(try reader.feed([0x0A]) == "Hi")
     }
 
+    @Test func `null characters are left out, since not every database takes them`() throws {
+        let words = #"{"content":"\u0000a\u0000b"}"#
+        let events = "data: {\"choices\":[{\"delta\":\(words)}]}\n\ndata: [DONE]\n\n"
+        #expect(try read(events).reply == "ab")
+        let whole = "{\"choices\":[{\"message\":\(words)}]}"
+        #expect(try read(whole, as: "application/json").reply == "ab")
+    }
+
     @Test func `a JSON answer is a reply as well`() throws {
         let chat = #"{"choices":[{"message":{"content":"Hi"}}],"usage":{"prompt_tokens":1}}"#
         #expect(try read(chat, by: 3, as: "application/json").reply == "Hi")

@@ -171,6 +171,21 @@ internal import Testing
         }
     }
 
+    @Test func `long messages of a deleted chat go a few at a time`() async throws {
+        let place = try Place()
+        try await place.with { storage in
+            let asim = try await storage.addUser("asim").user
+            let chat = makeChat(of: asim.id)
+            try await storage.store.create(chat)
+            let prompt = String(repeating: "x", count: 128 * 1024)
+            try await storage.addMessages(100, to: chat, of: asim.id, prompt: prompt)
+            try await storage.store.deleteChat(chat.id, by: asim.id, now: now)
+            #expect(try await storage.number("SELECT COUNT(*) AS number FROM messages") >= 80)
+            try await storage.lease.expire()
+            #expect(try await storage.number("SELECT COUNT(*) AS number FROM messages") == 0)
+        }
+    }
+
     @Test func `a deleted chat is gone at once and its messages soon`() async throws {
         let place = try Place()
         try await place.with { storage in

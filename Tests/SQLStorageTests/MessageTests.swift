@@ -223,6 +223,36 @@ internal import Testing
         for storage in [dead, living] { await storage.close() }
     }
 
+    @Test func `a page ends early where its texts are long, and has at least one message`()
+        async throws
+    {
+        let place = try Place()
+        try await place.with { storage in
+            let scene = try await Scene(storage)
+            let third = String(repeating: "x", count: Message.pageSize / 3)
+            try await storage.addMessages(200, to: scene.chat, of: scene.user.id)
+            let large = makeChat(of: scene.user.id)
+            try await storage.store.create(large)
+            try await storage.addMessages(5, to: large, of: scene.user.id, prompt: third)
+            func page(_ chat: Chat, _ place: Page.Place = .newest) async throws -> ([Int64], Bool) {
+                let page = Page(limit: 150, place: place)
+                let listing = try await storage.store.messages(of: chat.id, page)
+                return (listing.elements.map(\.seq), listing.hasMore)
+            }
+            #expect(try await page(scene.chat) == (Array(51...200), true))
+            #expect(try await page(large) == ([4, 5], true))
+            let first = try await storage.store.messages(of: large.id, Page(limit: 5))
+            let anchor = try #require(first.elements.first).id.text
+            #expect(try await page(large, .before(anchor)) == ([2, 3], true))
+            #expect(try await page(large, .after(anchor)) == ([5], false))
+            let huge = makeChat(of: scene.user.id)
+            try await storage.store.create(huge)
+            try await storage.addMessages(
+                2, to: huge, of: scene.user.id, prompt: third + third + third)
+            #expect(try await page(huge) == ([2], true))
+        }
+    }
+
     @Test func `history costs the same whether a chat has a hundred or ten thousand messages`()
         async throws
     {

@@ -27,7 +27,8 @@ final class Place: Sendable {
     }
 
     deinit {
-        for name in ["", "-wal", "-shm"] + ["", ".gate", ".wal", ".checkpoint"].map({ $0 + ".lock" })
+        for name in ["", "-wal", "-shm"]
+            + ["", ".gate", ".wal", ".checkpoint"].map({ $0 + ".lock" })
         {
             unlink(file + name)
         }
@@ -200,14 +201,16 @@ func makeGroup(of user: User.ID) -> Group {
 
 extension SQLStorage {
     /// Adds ended messages to a chat.
-    func addMessages(_ count: Int, to chat: Chat, of user: User.ID) async throws {
+    func addMessages(
+        _ count: Int, to chat: Chat, of user: User.ID, prompt: String = "prompt"
+    ) async throws {
         _ = try await database.transaction { transaction in
             for seq in 1...count {
                 try await transaction.execute(
                     """
                     INSERT INTO messages (id, chat_id, seq, user_id, prompt, reply, model, state,
                         created_at, updated_at)
-                    VALUES (\(ids.next()), \(chat.id), \(seq), \(user), 'prompt', 'reply', 'm',
+                    VALUES (\(ids.next()), \(chat.id), \(seq), \(user), \(prompt), 'reply', 'm',
                         'done', \(now), \(now))
                     """)
             }
