@@ -126,6 +126,7 @@ final class SocketHandler: ChannelInboundHandler {
 
     private func cut(_ channel: any Channel) {
         hasCut = true
+        channel.flush()
         end(.cut)
         channel.close(promise: nil)
     }
