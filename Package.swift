@@ -47,6 +47,7 @@ let package = Package(
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
         .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
         .package(url: "https://github.com/apple/swift-nio", from: "2.101.2"),
+        .package(url: "https://github.com/apple/swift-nio-ssl", from: "2.37.6"),
     ],
     targets: [
         library("CFastCGI", pkgConfig: "fcgi", apt: "libfcgi-dev"),
@@ -74,6 +75,8 @@ let package = Package(
             "Streamer",
             [
                 "ProxyGPT", "EventLoop", "Credentials", "SQLStorage", "HTTPAPI", "Logs", logging,
+                .product(name: "NIOSSL", package: "swift-nio-ssl"),
+                .product(name: "NIOTLS", package: "swift-nio"),
             ] + nio),
         program(
             "Admin",
@@ -81,7 +84,7 @@ let package = Package(
                 "ProxyGPT", "EventLoop", "Credentials", "SQLStorage", "CurlUpstream", logging,
                 parser,
             ]),
-        program("MockUpstream", nio),
+        program("MockUpstream", nio + [.product(name: "NIOWebSocket", package: "swift-nio")]),
         program("LoadGenerator", nio, path: "Benchmarks/Load"),
 
         tests("ProxyGPTTests", ["ProxyGPT"]),

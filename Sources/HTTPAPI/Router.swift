@@ -63,6 +63,9 @@ enum Router {
     /// Where the streamer serves subscribers, see `StreamEndpoint`.
     static let stream = "/chat/stream"
 
+    /// Where the streamer passes WebSockets on, see `RealtimeEndpoint`.
+    static let realtime = "/v1/realtime"
+
     /// Everything below this is passed on to the upstream.
     private static let forwarded = "/v1/"
 

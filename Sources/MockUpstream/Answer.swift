@@ -10,6 +10,8 @@ struct Answer {
     var contentType = "application/json"
     var headers: [Header] = []
     var content: Content
+    /// The WebSocket that begins instead of a body.
+    var socket: SocketOpening?
 
     init(status: Int = 200, _ json: JSON) {
         self.status = status

@@ -64,7 +64,7 @@ struct Behaviour: Equatable {
     }
 
     /// One option with its raw value, which is decoded only when the name is ours.
-    private struct Option {
+    struct Option {
         let name: Substring
         let rawValue: Substring
 

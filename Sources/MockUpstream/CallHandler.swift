@@ -9,7 +9,7 @@ import NIOCore
 import NIOHTTP1
 
 /// Serves the calls of one connection.
-final class CallHandler: ChannelDuplexHandler {
+final class CallHandler: ChannelDuplexHandler, RemovableChannelHandler {
     typealias InboundIn = HTTPServerRequestPart
     typealias OutboundIn = ByteBuffer
     typealias OutboundOut = ByteBuffer
@@ -167,11 +167,40 @@ final class CallHandler: ChannelDuplexHandler {
     }
 
     private func play(_ answer: Answer, _ behaviour: Behaviour, context: ChannelHandlerContext) {
+        if let socket = answer.socket, behaviour.status == nil, !behaviour.hangs,
+            !behaviour.isGarbage
+        {
+            open(socket, after: behaviour.headDelay, context: context)
+            return
+        }
         guard var frame = current?.frame else { return }
         frame.standardHeaders = services.standardHeaders.bytes(at: Int(unixMilliseconds() / 1000))
         frame.requestID = services.standardHeaders.requestID(ofCall: current?.id ?? 0)
         current?.playback = Playback(answer, behaviour: behaviour, frame: frame)
         advance(context: context)
+    }
+
+    /// Answers 101 and leaves the connection to a WebSocket.
+    private func open(
+        _ socket: SocketOpening, after delay: Int, context: ChannelHandlerContext
+    ) {
+        context.eventLoop.assumeIsolated().scheduleTask(in: .milliseconds(Int64(delay))) {
+            guard !self.isClosed, let ended = self.current, let id = ended.id else { return }
+            self.current = nil
+            let ledger = self.services.ledger
+            ledger.note(
+                id, head: unixMilliseconds(), bytesSent: 0, bytesReceived: 0)
+            let lines = self.services.standardHeaders.bytes(at: Int(unixMilliseconds() / 1000))
+            let requestID = self.services.standardHeaders.requestID(ofCall: id)
+            context.write(
+                self.wrapOutboundOut(socket.head(lines, requestID: requestID)), promise: nil)
+            SocketHandler.takeOver(
+                context.channel, from: self,
+                SocketHandler(
+                    socket.behaviour,
+                    headers: ended.call.headers.map { Header(name: $0.name, value: $0.value) },
+                    key: ended.call.presentedKey, id: id, ledger))
+        }
     }
 
     /// Sends pieces until the answer pauses, the socket is full or others should have a turn.

@@ -51,6 +51,8 @@ struct Endpoints: Sendable {
             return try FileAnswers.upload(call)
         case .fileContent:
             return FileAnswers.content(behaviour)
+        case .realtime:
+            return try RealtimeAnswers.answer(to: call)
         case .echo:
             return EchoAnswer.answer(to: call, behaviour)
         case .wrongMethod:

@@ -20,8 +20,15 @@ struct CallRow {
     var end = End.running
     var bytesSent = 0
     var bytesReceived = 0
+    /// Of a WebSocket alone: what was asked with, and what came.
+    var socket: SocketRow?
 
     var json: JSON {
+        guard let socket, case .object(let members) = callJSON else { return callJSON }
+        return .object(members + [JSON.Member(name: "socket", value: socket.json)])
+    }
+
+    private var callJSON: JSON {
         [
             "id": .integer(id), "method": .string(method), "uri": .string(uri),
             "started_ms": .number(started), "head_ms": head.map(JSON.number) ?? nil,
@@ -113,10 +120,17 @@ final class Ledger: Sendable {
         guard capacity > 0 else { return }
         state.withLock { state in
             change(id, in: &state) { row in
-                row.head = head
+                if let head { row.head = head }
                 row.bytesSent = bytesSent
                 row.bytesReceived = bytesReceived
             }
+        }
+    }
+
+    /// Notes what has come over a WebSocket.
+    func note(_ id: Int, socket: SocketRow) {
+        state.withLock { state in
+            change(id, in: &state) { $0.socket = socket }
         }
     }
 

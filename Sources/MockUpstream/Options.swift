@@ -88,6 +88,15 @@ struct Options: Equatable {
           no-content-length  a chunked answer            quote-key          errors quote the key
           close              Connection: close
 
+        A WebSocket at /v1/realtime or /openai/realtime sends every frame back as it came, and
+        takes also:
+
+          close-code=N       close with that code       close-reason=T     and that reason
+          close-after=N      after N messages           subprotocol=NAME   choose this one
+          ping               begin with a ping          silent             send nothing back
+          deaf               read nothing               bad-frame          break the protocol
+          wrong-accept       break the handshake
+
           GET    /mock/calls               the last 10,000 calls
           DELETE /mock/calls               forgets them and resets the counters
           GET    /mock/stats               counters

@@ -7,6 +7,7 @@ private let table: [RouteLine] = [
     RouteLine("POST", "embeddings", .embeddings),
     RouteLine("POST", "files", .upload),
     RouteLine("GET", "files/*/content", .fileContent),
+    RouteLine("GET", "realtime", .realtime),
     RouteLine(nil, "echo", .echo),
     RouteLine(nil, "echo/**", .echo),
 ]
@@ -30,7 +31,7 @@ private let controlTable: [RouteLine] = [
 
 /// What answers a call.
 enum Endpoint {
-    case models, model, chat, completions, embeddings, upload, fileContent, echo
+    case models, model, chat, completions, embeddings, upload, fileContent, realtime, echo
     case calls, forgetCalls, stats, wait
     case unknown, wrongMethod
 

@@ -40,7 +40,7 @@ enum Server {
             .childChannelInitializer { channel in
                 channel.eventLoop.makeCompletedFuture {
                     let pipeline = channel.pipeline.syncOperations
-                    let decoder = HTTPRequestDecoder(leftOverBytesStrategy: .dropBytes)
+                    let decoder = HTTPRequestDecoder(leftOverBytesStrategy: .forwardBytes)
                     try pipeline.addHandler(ByteToMessageHandler(decoder))
                     try pipeline.addHandler(CallHandler(services))
                 }

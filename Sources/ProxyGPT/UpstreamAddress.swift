@@ -81,6 +81,8 @@ package struct UpstreamAddress: Sendable, Equatable {
             let operation = rest.dropFirst()
             let first = operation.prefix { $0 != "/" }
             let target: String
+            // What the operator decided, whatever the caller says.
+            var fixed = [(name: "api-version", value: version)]
             switch first {
             case "embeddings", "audio", "images", "completions":
                 target = "/openai/deployments/\(deployment)\(rest)"
@@ -88,17 +90,23 @@ package struct UpstreamAddress: Sendable, Equatable {
                 target = "/openai/deployments/\(deployment)\(rest)"
             case "files", "batches", "models":
                 target = "/openai\(rest)"
+            // A WebSocket, whose deployment stands in the query.
+            case "realtime" where operation == "realtime":
+                target = "/openai/realtime"
+                fixed.append((name: "deployment", value: deployment))
             default:
                 throw Failure(.notFound, "The upstream deployment does not serve \(path).")
             }
-            let others = (query ?? "").split(separator: "&").filter { !Self.isAPIVersion($0) }
-            return resource + target + "?"
-                + (others + ["api-version=\(version)"]).joined(separator: "&")
+            let others = (query ?? "").split(separator: "&").filter { pair in
+                !fixed.contains { Self.isNamed(pair, $0.name) }
+            }
+            let ours = fixed.map { Substring("\($0.name)=\($0.value)") }
+            return resource + target + "?" + (others + ours).joined(separator: "&")
         }
     }
 
     /// Azure reads names without regard to case, and escaped ones as well.
-    private static func isAPIVersion(_ pair: Substring) -> Bool {
+    private static func isNamed(_ pair: Substring, _ wanted: String) -> Bool {
         var name: [UInt8] = []
         var rest = pair.utf8.prefix { $0 != UInt8(ascii: "=") }
         while let byte = rest.popFirst() {
@@ -110,11 +118,11 @@ package struct UpstreamAddress: Sendable, Equatable {
                 name.append(byte)
             }
         }
-        return equalIgnoringCase(String(decoding: name, as: UTF8.self), "api-version")
+        return equalIgnoringCase(String(decoding: name, as: UTF8.self), wanted)
     }
 
     private static func apiVersion(in query: String) -> String? {
-        let pair = query.split(separator: "&").first(where: isAPIVersion)
+        let pair = query.split(separator: "&").first { isNamed($0, "api-version") }
         guard let value = pair?.dropFirst("api-version=".count), !value.isEmpty else { return nil }
         return String(value)
     }

@@ -18,8 +18,16 @@ final class ConnectionHandler: ChannelInboundHandler, RemovableChannelHandler {
     struct Services {
         let fanOut: FanOut
         let connections: Connections
+        let calls: RealtimeCalls
         /// Decides about a request; the answer comes on another loop.
-        let decide: @Sendable (Request, @escaping @Sendable (StreamEndpoint.Answer) -> Void) -> Void
+        let decide: @Sendable (Request, @escaping @Sendable (Decision) -> Void) -> Void
+    }
+
+    /// What becomes of a request.
+    enum Decision: Sendable {
+        case response(Response)
+        case subscription(Subscription)
+        case call(RealtimeCall)
     }
 
     private enum Phase {
@@ -114,8 +122,8 @@ final class ConnectionHandler: ChannelInboundHandler, RemovableChannelHandler {
 
     // MARK: - The answer
 
-    private func take(_ answer: StreamEndpoint.Answer, _ context: ChannelHandlerContext) {
-        switch answer {
+    private func take(_ decision: Decision, _ context: ChannelHandlerContext) {
+        switch decision {
         case .response(let response): end(with: AnswerHead.whole(response), context)
         case .subscription(let subscription):
             if subscription.isHeadOnly {
@@ -126,8 +134,48 @@ final class ConnectionHandler: ChannelInboundHandler, RemovableChannelHandler {
             } else {
                 begin(subscription, context)
             }
+        case .call(let call): begin(call, context)
         }
     }
+
+    // MARK: - WebSockets to the upstream
+
+    private func begin(_ call: RealtimeCall, _ context: ChannelHandlerContext) {
+        phase = .done
+        // What is sent before the 101 waits in the socket.
+        let options = context.channel.syncOptions
+        try? options?.setOption(.autoRead, value: false)
+        services.calls.begin(call, on: context.channel) { step in
+            switch step {
+            case .answer(let response): self.end(with: AnswerHead.whole(response), context)
+            case .close: context.close(promise: nil)
+            case .open(let headers, let leg):
+                self.open(AnswerHead.webSocket(call.accept, headers), leg, context)
+            }
+        }
+    }
+
+    private func open(_ head: ByteBuffer, _ leg: RelayLeg, _ context: ChannelHandlerContext) {
+        context.writeAndFlush(NIOAny(head), promise: nil)
+        let pipeline = context.pipeline.syncOperations
+        do {
+            let options = context.channel.syncOptions
+            try options?.setOption(.writeBufferWaterMark, value: RelayLeg.waterMark)
+            try options?.setOption(.recvAllocator, value: AdaptiveRecvByteBufferAllocator())
+            try options?.setOption(.maxMessagesPerRead, value: 1)
+            let decoder = try pipeline.handler(
+                type: ByteToMessageHandler<HTTPRequestDecoder>.self)
+            pipeline.removeHandler(decoder, promise: nil)
+            try pipeline.addHandler(leg)
+            pipeline.removeHandler(self, promise: nil)
+            try options?.setOption(.autoRead, value: true)
+        } catch {
+            context.close(promise: nil)
+            leg.abandon()
+        }
+    }
+
+    // MARK: - Streams
 
     private func begin(_ subscription: Subscription, _ context: ChannelHandlerContext) {
         let fanOut = services.fanOut

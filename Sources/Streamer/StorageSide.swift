@@ -57,9 +57,14 @@ protocol StorageRequests: Sendable {
 
     /// Decides about a request.
     nonisolated func answer(
-        _ request: Request, reply: @escaping @Sendable (StreamEndpoint.Answer) -> Void
+        _ request: Request, reply: @escaping @Sendable (ConnectionHandler.Decision) -> Void
     ) {
-        EventLoop.spawn { reply(await self.endpoint.answer(request)) }
+        EventLoop.spawn {
+            switch await self.endpoint.answer(request) {
+            case .response(let response): reply(.response(response))
+            case .subscription(let subscription): reply(.subscription(subscription))
+            }
+        }
     }
 
     // MARK: - Histories

@@ -15,35 +15,42 @@ struct StreamServer: Sendable {
 
     /// Decides about a request; the answer comes on any thread.
     typealias Decide =
-        @Sendable (Request, @escaping @Sendable (StreamEndpoint.Answer) -> Void) -> Void
+        @Sendable (Request, @escaping @Sendable (ConnectionHandler.Decision) -> Void) -> Void
 
     /// How long the last ones may take: twice what a peer is given to close.
     private let drainLimit = TimeAmount.seconds(4)
 
     let fanOut: FanOutDoor
+    let calls: RealtimeDoor
     private let group: MultiThreadedEventLoopGroup
     private let connections: NIOLoopBound<Connections>
     private let ticks: RepeatedTask
 
     /// Starts the thread, which has nobody to serve yet.
-    static func start(_ surroundings: FanOut.Surroundings) async throws -> StreamServer {
+    static func start(
+        _ surroundings: FanOut.Surroundings, _ realtime: RealtimeCalls.Surroundings
+    ) async throws -> StreamServer {
         let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
         let loop = group.next()
         return try await loop.submit {
             let fanOut = FanOut(on: loop, surroundings)
             let door = FanOutDoor(fanOut, loop)
+            let calls = RealtimeDoor(RealtimeCalls(on: loop, realtime), loop)
             let ticks = loop.scheduleRepeatedTask(
                 initialDelay: .seconds(1), delay: .seconds(1)
-            ) { _ in door.fanOutOnLoop.tick() }
+            ) { _ in
+                door.fanOutOnLoop.tick()
+                calls.callsOnLoop.tick()
+            }
             return StreamServer(
-                fanOut: door, group: group,
+                fanOut: door, calls: calls, group: group,
                 connections: NIOLoopBound(Connections(on: loop), eventLoop: loop), ticks: ticks)
         }.get()
     }
 
     /// Begins to accept connections; the channel is what `drain` takes.
     func listen(on listener: Listener, decide: @escaping Decide) async throws -> any Channel {
-        let (door, connections) = (fanOut, connections)
+        let (door, calls, connections) = (fanOut, calls, connections)
         let bootstrap = ServerBootstrap(group: group)
             .serverChannelOption(.backlog, value: 4096)
             // What a subscriber waits for is here and not in a buffer below.
@@ -54,7 +61,8 @@ struct StreamServer: Sendable {
             .childChannelInitializer { channel in
                 channel.eventLoop.makeCompletedFuture {
                     let services = ConnectionHandler.Services(
-                        fanOut: door.fanOutOnLoop, connections: connections.value, decide: decide)
+                        fanOut: door.fanOutOnLoop, connections: connections.value,
+                        calls: calls.callsOnLoop, decide: decide)
                     services.connections.opened()
                     channel.closeFuture.whenComplete { _ in connections.value.closed() }
                     let pipeline = channel.pipeline.syncOperations
@@ -75,10 +83,11 @@ struct StreamServer: Sendable {
 
     /// Accepts nobody any more, ends all streams and returns when the connections are closed.
     func drain(closing listener: any Channel) async throws {
-        let (door, connections, drainLimit) = (fanOut, connections, drainLimit)
+        let (door, calls, connections, drainLimit) = (fanOut, calls, connections, drainLimit)
         try await listener.close()
         try await group.next().flatSubmit {
             door.fanOutOnLoop.drain()
+            calls.callsOnLoop.drain()
             let loop = connections.value.loop
             let none = connections.value.whenNone()
             let patience = loop.scheduleTask(in: drainLimit) {}

@@ -86,6 +86,10 @@ struct StreamerProgram {
         let endpoint = StreamEndpoint(
             settings: settings, store: storage.store, events: storage.events, clock: clock,
             identifiers: identifiers, logger: logger)
+        let realtime = RealtimeEndpoint(
+            settings: settings, store: storage.store, events: storage.events, clock: clock,
+            identifiers: identifiers, logger: logger)
+        let calls = RealtimeStorage(endpoint: realtime, logger: logger)
         let resolver = FrameResolver(store: storage.store)
         let side = StorageSide(
             endpoint: endpoint, store: storage.store,
@@ -96,21 +100,27 @@ struct StreamerProgram {
             FanOut.Surroundings(
                 storage: side, watched: watched, limits: limits(),
                 now: { clock.monotonicMicroseconds() / 1000 },
-                spread: { Randomness.number(in: $0) }))
-        let fanOut = server.fanOut
+                spread: { Randomness.number(in: $0) }),
+            try surroundings(of: realtime, calls, clock))
+        let (fanOut, openCalls) = (server.fanOut, server.calls)
         let live = LiveReader(log: log, resolver: resolver, watched: watched, logger: logger) {
             batch in fanOut.enter { $0.receive(batch) }
         }
         let revocations = RevocationReader(store: storage.store, logger: logger) { found in
             fanOut.enter { $0.receive(found) }
+            openCalls.enter { $0.receive(found) }
         }
         // What may be missed is read before anybody is there to miss it.
         try await revocations.start()
         try await live.start()
         let signals = try Signals([SIGTERM, SIGINT]) { self.received($0) }
-        let ticker = tick(endpoint)
+        let ticker = tick(endpoint, realtime)
         let channel = try await server.listen(on: listener()) { request, reply in
-            side.answer(request, reply: reply)
+            if RealtimeEndpoint.serves(request) {
+                calls.answer(request, reply: reply)
+            } else {
+                side.answer(request, reply: reply)
+            }
         }
         if case .path(let path) = listener() { chmod(path, 0o660) }
         logger.info("streamer ready", metadata: ["process.id": "\(getpid())"])
@@ -123,11 +133,25 @@ struct StreamerProgram {
         revocations.stop()
         await live.stop()
         endpoint.tick()
+        realtime.tick()
         await side.finishRecording()
+        await calls.finishRecording()
         await bus.close()
         await storage.close()
         withExtendedLifetime(signals) {}
         logger.info("streamer stopped")
+    }
+
+    private func surroundings(
+        of endpoint: RealtimeEndpoint, _ storage: RealtimeStorage, _ clock: any Clock
+    ) throws -> RealtimeCalls.Surroundings {
+        RealtimeCalls.Surroundings(
+            endpoint: endpoint, storage: storage, route: try UpstreamRoute(settings),
+            places: limits(),
+            limits: SocketRelay.Limits(
+                silence: settings.idleTimeout, patience: min(settings.idleTimeout, 30_000)),
+            microseconds: { clock.monotonicMicroseconds() },
+            spread: { Randomness.number(in: $0) }, makeMask: { Randomness.bytes(4) })
     }
 
     private func limits() -> FanOut.Limits {
@@ -145,11 +169,14 @@ struct StreamerProgram {
         stopping = nil
     }
 
-    private func tick(_ endpoint: StreamEndpoint) -> Task<Void, Never> {
+    private func tick(
+        _ endpoint: StreamEndpoint, _ realtime: RealtimeEndpoint
+    ) -> Task<Void, Never> {
         EventLoop.spawn {
             while !Task.isCancelled {
                 await EventLoop.sleep(milliseconds: 1000)
                 endpoint.tick()
+                realtime.tick()
             }
         }
     }

@@ -16,13 +16,13 @@ enum Rules {
         ],
         "Streamer": [
             "ProxyGPT", "EventLoop", "Credentials", "SQLStorage", "HTTPAPI", "Logs", "Logging",
-            "NIOCore", "NIOPosix", "NIOHTTP1",
+            "NIOCore", "NIOPosix", "NIOHTTP1", "NIOSSL", "NIOTLS",
         ],
         "Admin": [
             "ProxyGPT", "EventLoop", "Credentials", "SQLStorage", "CurlUpstream", "Logging",
             "ArgumentParser",
         ],
-        "MockUpstream": ["NIOCore", "NIOPosix", "NIOHTTP1"],
+        "MockUpstream": ["NIOCore", "NIOPosix", "NIOHTTP1", "NIOWebSocket"],
         "LoadGenerator": ["NIOCore", "NIOPosix", "NIOHTTP1"],
     ]
 

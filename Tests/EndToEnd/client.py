@@ -161,9 +161,14 @@ def exchange(url, request):
     """Sends raw bytes and reads one answer, by Content-Length or to the end."""
     with raw_socket(url) as connection:
         connection.sendall(request)
-        response = http.client.HTTPResponse(connection)
-        response.begin()
-        return Answer(response.status, response.getheaders(), response.read())
+        return exchange_on(connection)
+
+
+def exchange_on(connection):
+    """Reads one answer from a raw connection."""
+    response = http.client.HTTPResponse(connection)
+    response.begin()
+    return Answer(response.status, response.getheaders(), response.read())
 
 
 def close_hard(connection):

@@ -71,7 +71,7 @@ def write_nginx_files(
 
     locations = (source / "proxy-gpt-locations.conf").read_text()
     locations = replaced(locations, ACCESS_LOG, access_log)
-    locations = replaced(locations, ERROR_LOG, error_log, 3)
+    locations = replaced(locations, ERROR_LOG, error_log, 4)
     root.joinpath("snippets/proxy-gpt-locations.conf").write_text(locations)
     for name in ("proxy-gpt-fastcgi.conf", "proxy-gpt-streamer.conf"):
         shutil.copy(source / name, root / "snippets")
@@ -111,10 +111,14 @@ def tls_lines(directory, port):
 
 
 def tls_face(directory, port, address):
-    """A server that passes everything on at once, over HTTP/2 where the caller offers it."""
+    """A server that passes everything on at once, over HTTP/2 where the caller offers it, and WebSockets."""
     lines = "\n        ".join(tls_lines(directory, port))
     return f"""\
-server {{
+map $http_upgrade $face_connection {{
+        default "";
+        "~*^websocket$" upgrade;
+    }}
+    server {{
         {lines}
         merge_slashes off;
         gzip off;
@@ -122,7 +126,8 @@ server {{
         location / {{
             proxy_pass {address};
             proxy_http_version 1.1;
-            proxy_set_header Connection "";
+            proxy_set_header Upgrade $http_upgrade;
+            proxy_set_header Connection $face_connection;
             proxy_set_header Host $http_host;
             proxy_set_header Protocol-Of-Call $server_protocol;
             proxy_buffering off;

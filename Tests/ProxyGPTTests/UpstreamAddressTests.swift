@@ -107,6 +107,23 @@ import Testing
                 == "https://res.openai.azure.com/openai/deployments/dep/completions?api-version=v2")
     }
 
+    @Test("Azure's realtime has the operator's deployment and version in its query")
+    func mapsAzureRealtime() throws {
+        let api = "https://res.openai.azure.com/openai/deployments/dep?api-version=v2"
+        #expect(
+            try url(api, "/v1/realtime")
+                == "https://res.openai.azure.com/openai/realtime?api-version=v2&deployment=dep")
+        #expect(
+            try url(api, "/v1/realtime", query: "Deployment=x&model=m&%61pi-version=1")
+                == "https://res.openai.azure.com/openai/realtime?model=m&api-version=v2"
+                + "&deployment=dep")
+        #expect(throws: Failure.self) { try url(api, "/v1/realtime/sessions") }
+        // Everywhere else a deployment in the query is nothing of ours.
+        #expect(
+            try url(api, "/v1/models", query: "deployment=x")
+                == "https://res.openai.azure.com/openai/models?deployment=x&api-version=v2")
+    }
+
     @Test(
         "Azure's own /openai/v1 is used as it stands",
         arguments: ["", "/", "/openai", "/openai/v1/"])

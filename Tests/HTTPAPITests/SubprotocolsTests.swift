@@ -1,0 +1,36 @@
+@testable import HTTPAPI
+import ProxyGPT
+import Testing
+
+@Suite struct SubprotocolsTests {
+    @Test("What is offered leaves as it came, in order")
+    func passes() throws {
+        #expect(try Subprotocols([]).passed == [])
+        let offered = try Subprotocols(["realtime, openai-beta.realtime-v1", "x"])
+        #expect(offered.passed == ["realtime", "openai-beta.realtime-v1", "x"])
+        #expect(offered.token == nil)
+    }
+
+    @Test("A credential is taken out, whatever the case of its prefix")
+    func takesTheCredential() throws {
+        for prefix in ["openai-insecure-api-key.", "OpenAI-Insecure-API-Key."] {
+            let offered = try Subprotocols(["realtime", prefix + "pgpt_abc"])
+            #expect(offered.passed == ["realtime"] && offered.token == "pgpt_abc")
+        }
+        // Two could mean two callers; an empty one means none.
+        let two = "openai-insecure-api-key.a, openai-insecure-api-key.b"
+        #expect(try Subprotocols([two]).token == "")
+        #expect(try Subprotocols(["openai-insecure-api-key."]).token == "")
+    }
+
+    @Test("A token of ours does not leave in another's clothes, nor does an account's name")
+    func strips() throws {
+        let offered = ["a.pgpt_abc", "openai-organization.o", "OpenAI-Project.p", "realtime"]
+        #expect(try Subprotocols(offered).passed == ["realtime"])
+    }
+
+    @Test("What is no list of names is refused", arguments: ["", "a,,b", "a b", "a/b", "ä", "a,a"])
+    func refuses(value: String) throws {
+        #expect(throws: Failure.self) { try Subprotocols([value]) }
+    }
+}
