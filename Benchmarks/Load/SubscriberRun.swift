@@ -22,6 +22,8 @@ final class SubscriberRun {
     private var failed = 0
     private var lost = 0
     private var bytes = 0
+    /// Older marks were not meant for these subscribers: a chat's running replies come first.
+    private(set) var begin = Int64.max
     private var latencies = Histogram()
 
     private init(_ options: Options, on loop: any EventLoop) throws {
@@ -98,7 +100,9 @@ final class SubscriberRun {
 
     private func proceed() {
         openNext()
-        if open + lost + failed == options.connections { isOpen.succeed() }
+        guard open + lost + failed == options.connections else { return }
+        begin = Clock.microseconds()
+        isOpen.succeed()
     }
 
     func received(_ count: Int) {

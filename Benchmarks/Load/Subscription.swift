@@ -100,7 +100,7 @@ final class Subscription: ChannelInboundHandler {
             place = mark + 1
             guard let moment = Self.number(bytes[place..<mark + Self.markLength]) else { continue }
             place = mark + Self.markLength
-            if moment > newestMark {
+            if moment > newestMark, moment > run.begin {
                 newestMark = moment
                 run.delivered(after: now - moment)
             }
