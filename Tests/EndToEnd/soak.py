@@ -48,10 +48,8 @@ class Sent:
     """A prompt, and what is known of it."""
 
     chat: str
-    text: str
     whole: str
-    at: float = 0
-    ends: int = 0
+    at: float
 
 
 def whole_reply(prompt):
@@ -112,7 +110,8 @@ class Soak:
     # What goes on
 
     def _chat(self):
-        answer = call(self.stack.url, "POST", "/chat/create", token=self.token, form={"model": MODEL})
+        form = {"model": MODEL}
+        answer = call(self.stack.url, "POST", "/chat/create", token=self.token, form=form)
         chat = answer.json["id"]
         # Where a subscriber of the empty chat begins, which a WebSocket is not told.
         with Stream(self.stack.url, chat, self.token).begin() as stream:
@@ -140,9 +139,8 @@ class Soak:
             if number % 9 == 0:
                 # Longer prompts stand in the first frame and in the last alone.
                 text += " " + "x" * 1500
-            key = self._post(chat, text, f"{chat}-{slot}-{number}")
-            if key is None:
-                return
+            # Off the record nothing is said: a message that is its last frame alone.
+            key = self._post(chat, text, f"{chat}-{slot}-{number}", is_silent=number % 5 == 4)
             views = self._views(chat)
             while not self._is_over:
                 with self._changed:
@@ -151,9 +149,9 @@ class Soak:
                 if any(key in view.ends for view in views) or time.monotonic() - heard > 3:
                     break
 
-    def _post(self, chat, text, name):
+    def _post(self, chat, text, name, is_silent):
         """Sends a prompt until it is taken: its key makes one message of all attempts."""
-        form = {"id": chat, "prompt": text, "stream": "true"}
+        form = {"id": chat, "prompt": text, "otr" if is_silent else "stream": "true"}
         headers = {"Idempotency-Key": name}
         end = time.monotonic() + PATIENCE
         while time.monotonic() < end:
@@ -164,7 +162,8 @@ class Soak:
                 )
                 if answer.status == 200:
                     key = answer.json["message"]["id"]
-                    self.sent[key] = Sent(chat, text, whole_reply(text), time.monotonic())
+                    whole = "" if is_silent else whole_reply(text)
+                    self.sent[key] = Sent(chat, whole, time.monotonic())
                     return key
                 if answer.status not in (502, 503):
                     raise Wrong(f"a prompt was answered with {answer}")
@@ -224,7 +223,8 @@ class Soak:
                 for victim in victims:
                     victim.cut()
         self.counts[kind] += 1
-        self._progress(f"{number + 1:4} {kind:18} {self._frames():8} frames, {len(self.sent)} messages")
+        seen = f"{self._frames():8} frames, {len(self.sent)} messages"
+        self._progress(f"{number + 1:4} {kind:18} {seen}")
 
     def _drain(self, process):
         self._check(self.stack.stop_worker(process, 60) == 0, f"{process.name} did not end well")
@@ -261,7 +261,11 @@ class Soak:
     # The end
 
     def _all_have_ended(self):
-        return all(key in view.ends for key, sent in self.sent.items() for view in self._views(sent.chat))
+        return all(
+            key in view.ends
+            for key, sent in self.sent.items()
+            for view in self._views(sent.chat)
+        )
 
     def _stored(self, chat):
         messages, before = [], None
@@ -295,7 +299,8 @@ class Soak:
                     delays += self._delays(message["id"], chat)
                 else:
                     raise Wrong(f"{message} has not ended, or was stopped")
-        self._check(max(delays, default=0) <= FAILED_WITHIN, f"an end came after {max(delays, default=0)} s")
+        longest = max(delays, default=0)
+        self._check(longest <= FAILED_WITHIN, f"the end of a dead reply came after {longest} s")
         self._check(states.get("done"), "no reply was whole")
         return {
             "seed": self.seed,
@@ -317,9 +322,8 @@ class Soak:
     def _delays(self, key, chat):
         """From the death that ended a reply, the first one after its last words, to its end."""
         views = self._views(chat)
-        heard = max([self.sent[key].at] + [
-            min(words) for words in [[v.last_words[key] for v in views if key in v.last_words]] if words
-        ])
+        spoken = [view.last_words[key] for view in views if key in view.last_words]
+        heard = max(self.sent[key].at, min(spoken, default=0))
         after = [death for death in self.deaths if death > heard - 0.3]
         death = min(after, default=heard)
         return [view.times[key] - death for view in views]
@@ -334,10 +338,10 @@ class Soak:
                 if sent.chat in subscriber.view.name and key not in subscriber.view.ends
             ]
             if subscriber.problem or len(missing) and len(missing) < 10:
-                print(f"{subscriber.view.name}: {subscriber.problem!r}, open: {missing}", file=sys.stderr)
-            if subscriber.problem:
-                for line in subscriber.view.trace:
-                    print("   ", *line, file=sys.stderr)
+                what = f"{subscriber.problem!r}, open: {missing}"
+                print(f"{subscriber.view.name}: {what}", file=sys.stderr)
+            for line in subscriber.view.trace if subscriber.problem else ():
+                print("   ", *line, file=sys.stderr)
         self.stack._print_logs()
 
 

@@ -135,7 +135,7 @@ class Subscriber(threading.Thread):
         self._once = {"sse": self._events, "websocket": self._websocket}[over]
 
     def cut(self):
-        """Breaks the connection from this side, with a reset where the transport's client lets us."""
+        """Breaks the connection from this side, with a reset where the client lets us."""
         with self._lock, contextlib.suppress(OSError):
             if self._socket:
                 self.cuts += 1
