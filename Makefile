@@ -2,16 +2,17 @@
 #
 #   make run       serve on http://localhost:8080 in the foreground
 #   make test      every test there is
+#   make soak      a thousand faults under running replies, some twenty minutes (SEED=, FAULTS=)
 #   make lint      formatting and the rules of who imports whom
 #   make bench     measurements, beside nginx's own
 #   make install   to DESTDIR, PREFIX is /usr; after `make build`, which needs no root
 #
-# run, test and bench install the Debian packages that are missing, which needs root.
+# run, test, soak and bench install the Debian packages that are missing, which needs root.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := build
-.PHONY: run test lint bench install build clean packages test-packages bench-packages
+.PHONY: run test soak lint bench install build clean packages test-packages bench-packages
 
 # The same flags wherever the release is built, or SwiftPM would build it twice. Swift's own
 # library is linked in: the binaries run where there is no toolchain.
@@ -45,6 +46,10 @@ test: packages test-packages $(VENV)/installed
 	@echo
 	@echo "unit tests:       $$(grep -E 'Test run with [1-9][0-9]* tests?' .build/unit-tests.log | tail -1)"
 	@echo "end-to-end tests: $$(grep -E '[1-9][0-9]* passed' .build/end-to-end-tests.log | tail -1)"
+
+# The same seed has the same faults in the same order; at which moment they meet is chance.
+soak: build $(VENV)/installed
+	@$(VENV)/bin/python Tests/EndToEnd/soak.py
 
 lint: packages
 	swift format lint --strict --recursive Sources Tests Benchmarks Package.swift
@@ -90,7 +95,7 @@ test-packages:
 		|| echo "Chromium cannot be installed: the tests of the page will be skipped" >&2
 
 bench-packages:
-	@$(call install_missing,wrk)
+	@$(call install_missing,wrk libnginx-mod-nchan)
 
 # What an administrator may have edited is left alone, and the new version put beside it.
 define install_configuration

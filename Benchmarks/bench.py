@@ -22,6 +22,7 @@ import urllib.parse
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "Tests" / "EndToEnd"))
 
 import chats  # noqa: E402
+import streams  # noqa: E402
 from front import nginx_binary  # noqa: E402
 from processes import Processes, free_port  # noqa: E402
 from stack import Stack, binary, wait_for  # noqa: E402
@@ -315,7 +316,10 @@ def restarts(count=30, least=300_000):
     print(f"{totals['requests']} requests, failed: {len(failures)} {failures or ''}")
 
 
-PARTS = ("unary", "stream", "held", "cancellation", "restarts", "chats", "history")
+PARTS = (
+    "unary", "stream", "held", "cancellation", "restarts", "chats", "history",
+    "delivery", "bus", "idle", "fanout", "stalled",
+)
 
 
 def main(names):
@@ -345,6 +349,9 @@ def main(names):
         chats.rates(load, heading)
     if "history" in names:
         chats.history(heading)
+    for name in ("delivery", "bus", "idle", "fanout", "stalled"):
+        if name in names:
+            getattr(streams, name)(heading)
 
 
 if __name__ == "__main__":

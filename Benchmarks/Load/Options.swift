@@ -8,7 +8,16 @@ struct Options: Sendable {
         let sentence: String
     }
 
+    /// What a run of subscribers opens.
+    enum Transport: String {
+        case serverSentEvents = "events"
+        case webSocket = "websocket"
+    }
+
+    /// Where calls go, and the first address of subscribers.
     var url: URL
+    /// All that subscribers are spread over.
+    var urls: [URL]
     var unixPath: String?
     var method: String
     var headers: [String]
@@ -21,6 +30,8 @@ struct Options: Sendable {
     var keepsAlive = true
     var ramp: Double = 0
     var timeout: Double = 30
+    var subscribes: Transport?
+    var stalled = 0
 
     static let help = """
         usage: load-generator --url URL (--requests N | --seconds S) [options]
@@ -40,6 +51,11 @@ struct Options: Sendable {
           --ramp-ms N            open the connections over that time
           --timeout-ms N         give a call up after that time (default 30000)
 
+        With --subscribe events or --subscribe websocket the N connections are streams that stay open.
+        --url may repeat, they are spread over all. A line says when all are open, and at the end of
+        standard input, or after --seconds, another what came: `@` with 16 digits, a moment in
+        microseconds since 1970, counts as one delivery. --stalled K of them read nothing.
+
         Prints one JSON object. Times are microseconds, right to within 0.4 percent; they are of
         calls that succeeded, and p50, p90 and p99 round up.
         """
@@ -47,6 +63,7 @@ struct Options: Sendable {
     static func read(_ arguments: [String]) throws(Problem) -> Options {
         var values: [String: String] = [:]
         var headers: [String] = []
+        var addresses: [String] = []
         var flags: Set<String> = []
         var rest = arguments[...]
         while let name = rest.popFirst() {
@@ -54,16 +71,21 @@ struct Options: Sendable {
             case "--stream", "--keep-alive", "--no-keep-alive":
                 flags.insert(name)
             case "--url", "--unix", "--method", "--header", "--body", "--body-file",
-                "--connections", "--requests", "--seconds", "--rate", "--ramp-ms", "--timeout-ms":
+                "--connections", "--requests", "--seconds", "--rate", "--ramp-ms", "--timeout-ms",
+                "--subscribe", "--stalled":
                 guard let value = rest.popFirst() else {
                     throw Problem(sentence: "\(name) needs a value")
                 }
-                if name == "--header" { headers.append(value) } else { values[name] = value }
+                switch name {
+                case "--header": headers.append(value)
+                case "--url": addresses.append(value)
+                default: values[name] = value
+                }
             default:
                 throw Problem(sentence: "unknown option \(name)")
             }
         }
-        guard let address = values["--url"] else { throw Problem(sentence: "--url is missing") }
+        guard let first = addresses.first else { throw Problem(sentence: "--url is missing") }
         guard values["--requests"] != nil || values["--seconds"] != nil else {
             throw Problem(sentence: "--requests or --seconds is missing")
         }
@@ -71,8 +93,10 @@ struct Options: Sendable {
             throw Problem(sentence: "this is no header: \(header)")
         }
         let body = try body(values)
+        var urls: [URL] = []
+        for address in addresses { urls.append(try URL(address)) }
         var options = Options(
-            url: try URL(address), unixPath: values["--unix"],
+            url: try URL(first), urls: urls, unixPath: values["--unix"],
             method: values["--method"] ?? (body.isEmpty ? "GET" : "POST"), headers: headers,
             body: body)
         func number(_ name: String, _ range: ClosedRange<Double>) throws(Problem) -> Double? {
@@ -91,6 +115,15 @@ struct Options: Sendable {
         if let timeout = try number("--timeout-ms", 1...120_000) {
             options.timeout = timeout / 1000
         }
+        if let kind = values["--subscribe"] {
+            options.subscribes = Transport(rawValue: kind)
+            guard options.subscribes != nil else {
+                throw Problem(sentence: "--subscribe is events or websocket")
+            }
+        } else if urls.count > 1 {
+            throw Problem(sentence: "only --subscribe takes several addresses")
+        }
+        if let count = try number("--stalled", 0...20_000) { options.stalled = Int(count) }
         options.expectsStream = flags.contains("--stream")
         options.keepsAlive = !flags.contains("--no-keep-alive")
         return options
@@ -117,8 +150,14 @@ struct Options: Sendable {
     }
 
     /// The request as it goes over the wire, the same for every call.
-    var requestBytes: ByteBuffer {
+    func requestBytes(to url: URL) -> ByteBuffer {
         var lines = ["\(method) \(url.path) HTTP/1.1", "Host: \(url.authority)"] + headers
+        if subscribes == .webSocket {
+            lines += [
+                "Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13",
+                "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+            ]
+        }
         if !body.isEmpty || method == "POST" { lines.append("Content-Length: \(body.count)") }
         if !keepsAlive { lines.append("Connection: close") }
         var buffer = ByteBuffer(string: lines.joined(separator: "\r\n") + "\r\n\r\n")

@@ -4,6 +4,11 @@ import NIOPosix
 
 /// The program: one event loop, one run.
 enum Program {
+    static func subscribe(_ options: Options) throws {
+        raiseDescriptorLimit()
+        try SubscriberRun.run(options, on: MultiThreadedEventLoopGroup.singleton.next())
+    }
+
     static func run(_ options: Options) throws -> Report {
         raiseDescriptorLimit()
         let loop = MultiThreadedEventLoopGroup.singleton.next()

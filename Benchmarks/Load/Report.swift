@@ -69,11 +69,11 @@ struct Report: Sendable {
         return Report.object(members)
     }
 
-    private static func object(_ members: [(String, String)]) -> String {
+    static func object(_ members: [(String, String)]) -> String {
         "{" + members.map { "\"\($0)\":\($1)" }.joined(separator: ",") + "}"
     }
 
-    private static func object(_ histogram: Histogram) -> String {
+    static func object(_ histogram: Histogram) -> String {
         object([
             ("p50", "\(histogram.quantile(0.5))"), ("p90", "\(histogram.quantile(0.9))"),
             ("p99", "\(histogram.quantile(0.99))"), ("max", "\(histogram.maximum)"),

@@ -32,7 +32,7 @@ final class Run {
     private init(_ options: Options, on loop: any EventLoop) throws {
         self.options = options
         self.loop = loop
-        request = options.requestBytes
+        request = options.requestBytes(to: options.url)
         address = try options.address()
         finished = loop.makePromise()
         connections = Array(repeating: nil, count: options.connections)

@@ -3,7 +3,11 @@ import Glibc
 do throws(Options.Problem) {
     let options = try Options.read(Array(CommandLine.arguments.dropFirst()))
     do {
-        print(try Program.run(options).json)
+        if options.subscribes != nil {
+            try Program.subscribe(options)
+        } else {
+            print(try Program.run(options).json)
+        }
     } catch {
         complain("load-generator: \(error)", exitCode: 1)
     }

@@ -95,7 +95,7 @@ final class PromptRunner: Sendable {
 
     /// Tells the chat's subscribers of a message that has its final form.
     func announceEnd(of message: Message) {
-        publish(message, .ended)
+        bus.publish(StreamFrame(endOf: message))
     }
 
     private func publish(_ message: Message, _ content: StreamFrame.Content) {

@@ -28,6 +28,7 @@ struct Behaviour: Equatable {
     var quotesKey = false
     var closes = false
     var hangs = false
+    var hasMarks = false
 
     /// Pieces of an answer that comes in pieces.
     var pieceCount: Int { chunks ?? 8 }
@@ -58,6 +59,7 @@ struct Behaviour: Equatable {
             case "quote-key": quotesKey = try option.flag()
             case "close": closes = try option.flag()
             case "hang": hangs = try option.flag()
+            case "marks": hasMarks = try option.flag()
             default: break
             }
         }

@@ -176,6 +176,7 @@ final class CallHandler: ChannelDuplexHandler, RemovableChannelHandler {
         guard var frame = current?.frame else { return }
         frame.standardHeaders = services.standardHeaders.bytes(at: Int(unixMilliseconds() / 1000))
         frame.requestID = services.standardHeaders.requestID(ofCall: current?.id ?? 0)
+        frame.now = { unixMicroseconds() }
         current?.playback = Playback(answer, behaviour: behaviour, frame: frame)
         advance(context: context)
     }

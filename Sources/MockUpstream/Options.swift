@@ -86,7 +86,7 @@ struct Options: Equatable {
           retry-after=V      with that header            garbage-json       a body that is no JSON
           header=Name:Value  one more header             empty-choices      "choices": []
           no-content-length  a chunked answer            quote-key          errors quote the key
-          close              Connection: close
+          close              Connection: close           marks              words say when they left
 
         A WebSocket at /v1/realtime or /openai/realtime sends every frame back as it came, and
         takes also:

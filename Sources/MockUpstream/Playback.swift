@@ -26,6 +26,8 @@ struct Playback {
         var keepsAlive = true
         var standardHeaders: [UInt8] = []
         var requestID = ""
+        /// Microseconds since 1970.
+        var now: @Sendable () -> Int64 = { 0 }
     }
 
     private enum Framing: Equatable {
@@ -204,6 +206,7 @@ struct Playback {
             if sentPieces == behaviour.cutAfter { phase = .cut }
         }
         guard !piece.bytes.isEmpty else { return next() }
+        if behaviour.hasMarks { Mark.stamp(&piece.bytes, at: frame.now()) }
         return .send(framed(piece.bytes))
     }
 

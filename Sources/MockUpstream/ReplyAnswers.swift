@@ -77,6 +77,7 @@ struct ReplyWords {
     private let pieceCount: Int
     private let fillerBytes: Int
     private let isEndless: Bool
+    private let hasMarks: Bool
 
     private static let filler = [
         "lorem", "ipsum", "dolor", "sit", "amet", "consectetur", "adipiscing", "elit",
@@ -87,6 +88,7 @@ struct ReplyWords {
         pieceCount = behaviour.pieceCount
         fillerBytes = behaviour.bytes ?? 0
         isEndless = behaviour.isEndless
+        hasMarks = behaviour.hasMarks
     }
 
     /// Tokens of the whole text, one a word.
@@ -112,7 +114,9 @@ struct ReplyWords {
     }
 
     private func word(_ index: Int) -> String {
-        let word = index < own.count ? String(own[index]) : ReplyWords.filler[index % 8]
+        let word =
+            hasMarks
+            ? Mark.blank : index < own.count ? String(own[index]) : ReplyWords.filler[index % 8]
         return index == 0 ? word : " " + word
     }
 }

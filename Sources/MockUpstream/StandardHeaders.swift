@@ -71,3 +71,9 @@ func unixMilliseconds() -> Double {
     clock_gettime(CLOCK_REALTIME, &now)
     return Double(now.tv_sec) * 1000 + Double(now.tv_nsec / 1000) / 1000
 }
+
+func unixMicroseconds() -> Int64 {
+    var now = timespec()
+    clock_gettime(CLOCK_REALTIME, &now)
+    return Int64(now.tv_sec) * 1_000_000 + Int64(now.tv_nsec) / 1000
+}

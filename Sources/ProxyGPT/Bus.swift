@@ -22,6 +22,11 @@ package struct StreamFrame: Sendable, Equatable {
         self.userID = userID
         self.content = content
     }
+
+    package init(endOf message: Message) {
+        self.init(
+            chatID: message.chatID, messageID: message.id, userID: message.userID, .ended)
+    }
 }
 
 /// Carries frames from whoever runs a reply to whoever holds its subscribers.
@@ -30,7 +35,7 @@ package protocol Bus: Sendable {
     /// message that follow each other may arrive as one frame. A frame that cannot be carried is
     /// dropped and logged, and with it all later words of its message, so that those that arrive
     /// are a prefix of the reply. The end of a message is in the store before it is published, and
-    /// nothing of the message is carried after its end.
+    /// nothing of the message is carried after its end, a second end neither.
     func publish(_ frame: StreamFrame)
 }
 

@@ -20,7 +20,8 @@ package import ProxyGPT
     private let clock: any Clock
     private let eventDays: Int64
     private let logger: Logger
-    /// Told of replies that were closed in the place of a dead process; set before `start`.
+    /// Told of replies that were closed in the place of a dead process, and of those that it had
+    /// ended so shortly before that nobody may have heard of it; set before `start`.
     package var replyWasClosed: (@EventLoop (Message) -> Void)?
     private var lastBeat: Timestamp?
     private var beats: Task<Void, Never>?
@@ -102,7 +103,7 @@ package import ProxyGPT
         let isLate = lastBeat.map { now.milliseconds - $0.milliseconds > Self.lifetime } ?? false
         let process = process
         let oldest = Timestamp(milliseconds: now.milliseconds &- Self.lifetime)
-        let closed: (events: Int, messages: [Message])
+        let closed: Closed
         closed = try await database.transaction { transaction in
             try await transaction.execute(
                 """
@@ -110,11 +111,13 @@ package import ProxyGPT
                 VALUES (\(process.id), \(process.host), \(process.bootID), \(now))
                 ON CONFLICT (id) DO UPDATE SET heartbeat = excluded.heartbeat
                 """)
-            if isLate { return (events: 0, messages: []) }
+            if isLate { return Closed() }
             return try await transaction.buryDeadProcesses(oldest: oldest, now: now)
         }
         lastBeat = now
         for message in closed.messages { replyWasClosed?(message) }
+        let told = Set(closed.messages.map(\.id))
+        for dead in closed.processes { await tellLastEnds(of: dead, but: told, now: now) }
         if closed.events > 0 || !closed.messages.isEmpty {
             logger.notice(
                 "rows of dead processes closed",
@@ -122,6 +125,34 @@ package import ProxyGPT
                     "events.count": "\(closed.events)",
                     "messages.count": "\(closed.messages.count)",
                 ])
+        }
+    }
+
+    /// A process ends a message in the store first and on the bus after that: one that was killed in
+    /// between has told nobody. The bus passes over what it has already.
+    private func tellLastEnds(of dead: DeadProcess, but told: Set<Message.ID>, now: Timestamp) async
+    {
+        func id(_ ago: Int64) -> String {
+            UUIDText.version7(
+                milliseconds: now.milliseconds - ago, counter: 0, random: 0)
+        }
+        // Ids say when a message began; in steps, so that no reading takes long.
+        let step: Int64 = 300_000
+        let since = Timestamp(milliseconds: dead.heartbeat - 1000)
+        do {
+            for ago in stride(from: BusStatements.patience, through: 0, by: -Int(step)) {
+                let rows = try await database.query(
+                    """
+                    SELECT \(unsafe: Message.columns) FROM messages
+                    WHERE id >= \(id(ago)) AND id < \(id(ago - step)) AND process = \(dead.id)
+                        AND state NOT IN ('pending', 'streaming') AND updated_at >= \(since)
+                    """)
+                for message in try rows.map(Message.init(row:)) where !told.contains(message.id) {
+                    replyWasClosed?(message)
+                }
+            }
+        } catch {
+            logger.error("last ends not read", metadata: ["storage.error": "\(error)"])
         }
     }
 
@@ -174,12 +205,27 @@ package import ProxyGPT
     }
 }
 
+/// A process that was taken off the table, and when it showed last that it lived.
+private struct DeadProcess: Sendable {
+    let id: String
+    let heartbeat: Int64
+}
+
+/// What was closed in the place of the dead.
+private struct Closed: Sendable {
+    var processes: [DeadProcess] = []
+    var events = 0
+    var messages: [Message] = []
+}
+
 extension Transaction {
     /// Takes processes without a beat since `oldest` off the table, and closes what they left open.
     fileprivate func buryDeadProcesses(
         oldest: Timestamp, now: Timestamp
-    ) async throws -> (events: Int, messages: [Message]) {
-        try await execute("DELETE FROM processes WHERE heartbeat < \(oldest)")
+    ) async throws -> Closed {
+        let dead = try await query(
+            "DELETE FROM processes WHERE heartbeat < \(oldest) RETURNING id, heartbeat"
+        ).map { DeadProcess(id: try $0.text("id"), heartbeat: try $0.integer("heartbeat")) }
         let events = try await execute(
             """
             UPDATE events SET "end" = \(Event.End.error.rawValue)
@@ -196,6 +242,6 @@ extension Transaction {
             """
         ).map(Message.init(row:))
         for chat in Set(messages.map(\.chatID)) { _ = try await countContextVersion(of: chat) }
-        return (events, messages)
+        return Closed(processes: dead, events: events, messages: messages)
     }
 }

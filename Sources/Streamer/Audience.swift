@@ -4,8 +4,17 @@ internal import ProxyGPT
 final class Audience {
     private struct Running {
         var lastHeard: Int64
-        /// The store had its end at the last look.
-        var hasEnded = false
+        /// Looks, one a second, at which the store had its end.
+        var sights = 0
+    }
+
+    /// What becomes of a message whose end the store has and nobody has heard of.
+    enum Settlement {
+        case waits
+        /// The end is to be put into the log, which takes it once and gives it an id.
+        case isPublished
+        /// The log does not take it: it is told without one.
+        case isDelivered
     }
 
     private(set) var subscribers: [Subscriber] = []
@@ -53,16 +62,19 @@ final class Audience {
         running.isEmpty ? [] : running.filter { $0.value.lastHeard <= then }.map(\.key)
     }
 
-    /// Whether the end of a message, which the store has, is to be delivered now.
-    func settles(_ id: Message.ID, now: Int64) -> Bool {
-        guard let message = running[id] else { return false }
-        if !message.hasEnded {
-            running[id]?.hasEnded = true
-            return false
+    /// Takes note of the end of a message, which the store has. At the first sight its last frame
+    /// may be on its way.
+    func settle(_ id: Message.ID, now: Int64) -> Settlement {
+        guard let sights = running[id]?.sights else { return .waits }
+        running[id]?.sights = sights + 1
+        switch sights {
+        case 1: return .isPublished
+        case 5...:
+            running[id] = nil
+            settled[id] = now
+            return .isDelivered
+        default: return .waits
         }
-        running[id] = nil
-        settled[id] = now
-        return true
     }
 
     /// Forgets ends that are so old that no frame of theirs can come any more.

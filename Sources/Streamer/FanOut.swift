@@ -272,17 +272,20 @@ final class FanOut {
         }
     }
 
-    /// Delivers the ends of messages whose last frame did not come, at the second sight of them: it
-    /// may be on its way at the first.
+    /// Sees to the ends of messages whose last frame did not come: their process was killed between
+    /// store and log, or the log cannot be written.
     private func settle(_ ended: [Message]) {
         isLooking = false
         let now = now
         for message in ended {
-            guard let audience = audiences[message.chatID],
-                audience.settles(message.id, now: now)
-            else { continue }
-            let frame = EncodedFrame(.last(message, id: last ?? .nowhere))
-            pass(frame, to: audience, isFromStore: true, now)
+            guard let audience = audiences[message.chatID] else { continue }
+            switch audience.settle(message.id, now: now) {
+            case .waits: break
+            case .isPublished: surroundings.storage.publishEnd(of: message)
+            case .isDelivered:
+                let frame = EncodedFrame(.last(message, id: last ?? .nowhere))
+                pass(frame, to: audience, isFromStore: true, now)
+            }
         }
         pumpTouched()
     }

@@ -4,8 +4,9 @@ internal import ProxyGPT
 
 /// Reads what a subscriber missed, or where a chat stands.
 ///
-/// The log says what was published, the store how messages ended; a message that the log has as
-/// running and the store as ended lost its last frame, or it is on its way.
+/// The log says what was published, the store how messages ended. A message that the log has as
+/// running and the store as ended is told as running: its last frame is on its way, or got lost and
+/// will be put into the log. So it comes once, with an id of its own.
 @EventLoop final class HistoryReader {
     /// After a reset, messages and bytes.
     nonisolated static let messageLimit = 100
@@ -39,9 +40,7 @@ internal import ProxyGPT
     private func beginning(of chat: Chat.ID) async throws -> History {
         let log = try await log.runningFrames(of: chat)
         var history = History(position: log.head)
-        let ends = try await look(log.frames, chat, &history, id: .nowhere)
-        history.frames = ends
-        history.frames += try await words(log.frames, in: history)
+        history.frames = try await words(log.frames, of: chat, &history)
         return history
     }
 
@@ -55,13 +54,10 @@ internal import ProxyGPT
         for frame in history.frames {
             if case .last = frame.content { ended.insert(frame.messageID) }
         }
-        for frame in frames where !ended.contains(frame.frame.messageID) {
+        let running = try await log.runningFrames(of: chat).frames
+        for frame in frames + running where !ended.contains(frame.frame.messageID) {
             history.running.insert(frame.frame.messageID)
         }
-        let running = try await log.runningFrames(of: chat).frames.filter {
-            !ended.contains($0.frame.messageID)
-        }
-        history.frames += try await look(running, chat, &history, id: history.position)
         return history
     }
 
@@ -72,19 +68,18 @@ internal import ProxyGPT
         let log = try await log.runningFrames(of: chat)
         var history = History(position: log.head)
         history.frames = [.reset(chat, id: .nowhere)]
-        var listed: Set<Message.ID> = []
+        let running = Set(log.frames.map(\.frame.messageID))
         for message in try await newestMessages(of: chat) {
-            listed.insert(message.id)
-            if message.state.isRunning {
+            if message.state.isRunning || running.contains(message.id) {
                 history.running.insert(message.id)
             } else {
                 history.settled.insert(message.id)
                 history.frames.append(.last(message, id: .nowhere))
             }
         }
-        let unlisted = log.frames.filter { !listed.contains($0.frame.messageID) }
-        history.frames += try await look(unlisted, chat, &history, id: .nowhere)
-        history.frames += try await words(log.frames, in: history).map { $0.with(id: .nowhere) }
+        history.frames += try await words(log.frames, of: chat, &history).map {
+            $0.with(id: .nowhere)
+        }
         if let last = history.frames.popLast() { history.frames.append(last.with(id: log.head)) }
         return history
     }
@@ -108,32 +103,21 @@ internal import ProxyGPT
         }
     }
 
-    /// Sorts the messages that the log has as running into those that are and those that have
-    /// ended; returns the last frames of the latter.
-    private func look(
-        _ frames: [LoggedFrame], _ chat: Chat.ID, _ history: inout History, id: FrameID
+    /// The words of running messages, without those of messages that are gone.
+    private func words(
+        _ frames: [LoggedFrame], of chat: Chat.ID, _ history: inout History
     ) async throws -> [Frame] {
-        var ends: [Frame] = []
-        var seen: Set<Message.ID> = []
-        for frame in frames where seen.insert(frame.frame.messageID).inserted {
-            guard let message = try await store.message(frame.frame.messageID, in: chat) else {
-                continue
-            }
-            if message.state.isRunning {
-                history.running.insert(message.id)
+        var gone: Set<Message.ID> = []
+        for frame in frames {
+            let id = frame.frame.messageID
+            if gone.contains(id) || history.running.contains(id) { continue }
+            if try await store.message(id, in: chat) != nil {
+                history.running.insert(id)
             } else {
-                history.running.remove(message.id)
-                history.settled.insert(message.id)
-                ends.append(.last(message, id: id))
+                gone.insert(id)
             }
         }
-        return ends
-    }
-
-    /// The words of those messages that are running.
-    private func words(_ frames: [LoggedFrame], in history: History) async throws -> [Frame] {
-        try await resolver.resolve(
-            frames.filter { history.running.contains($0.frame.messageID) }
-        ).gathered()
+        return try await resolver.resolve(frames.filter { !gone.contains($0.frame.messageID) })
+            .gathered()
     }
 }

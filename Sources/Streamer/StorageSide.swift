@@ -23,6 +23,9 @@ protocol StorageRequests: Sendable {
         _ messages: [(chat: Chat.ID, message: Message.ID)],
         reply: @escaping @Sendable (_ ended: [Message]) -> Void)
 
+    /// Puts the end of a message into the log, unless it is there already.
+    func publishEnd(of message: Message)
+
     /// Records the end of a stream.
     func record(_ subscription: Subscription, _ ending: Ending, bytesOut: Int64)
 }
@@ -39,6 +42,7 @@ protocol StorageRequests: Sendable {
     private nonisolated let endpoint: StreamEndpoint
     private nonisolated let store: any MessageStore
     private nonisolated let histories: HistoryReader
+    private nonisolated let bus: any Bus
     private nonisolated let logger: Logger
     /// One is read after the other; there are at most as many as there are subscribers.
     private var waiting: [Reading] = []
@@ -47,11 +51,13 @@ protocol StorageRequests: Sendable {
     private var idle: [UnsafeContinuation<Void, Never>] = []
 
     nonisolated init(
-        endpoint: StreamEndpoint, store: any MessageStore, histories: HistoryReader, logger: Logger
+        endpoint: StreamEndpoint, store: any MessageStore, histories: HistoryReader, bus: any Bus,
+        logger: Logger
     ) {
         self.endpoint = endpoint
         self.store = store
         self.histories = histories
+        self.bus = bus
         self.logger = logger
     }
 
@@ -149,6 +155,10 @@ protocol StorageRequests: Sendable {
             }
             reply(ended)
         }
+    }
+
+    nonisolated func publishEnd(of message: Message) {
+        bus.publish(StreamFrame(endOf: message))
     }
 
     nonisolated func record(_ subscription: Subscription, _ ending: Ending, bytesOut: Int64) {

@@ -77,9 +77,7 @@ struct StreamerProgram {
             file: settings.busFile, bell: settings.bellSocket, process: process,
             identifiers: identifiers, clock: clock, logger: logger)
         storage.lease.replyWasClosed = { message in
-            bus.publish(
-                StreamFrame(
-                    chatID: message.chatID, messageID: message.id, userID: message.userID, .ended))
+            bus.publish(StreamFrame(endOf: message))
         }
         try await storage.lease.start()
 
@@ -94,7 +92,7 @@ struct StreamerProgram {
         let side = StorageSide(
             endpoint: endpoint, store: storage.store,
             histories: HistoryReader(log: log, store: storage.store, resolver: resolver),
-            logger: logger)
+            bus: bus, logger: logger)
         let watched = WatchedChats()
         let server = try await StreamServer.start(
             FanOut.Surroundings(

@@ -88,7 +88,7 @@ worker_rlimit_nofile {open_files()};
 pid {root}/nginx.pid;
 error_log {error_log};
 events {{
-    worker_connections {min(8192, open_files() // 2)};
+    worker_connections {min(16384, open_files() * 3 // 4)};
 }}
 http {{
     sendfile on;

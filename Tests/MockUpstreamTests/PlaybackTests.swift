@@ -41,6 +41,27 @@ struct PlaybackTests {
                 == ["{\"a", "pause 7", "\":", "pause 7", "1}", "done, closing"])
     }
 
+    @Test("a mark says when its piece was sent, not when it was made")
+    func marks() throws {
+        var behaviour = Behaviour()
+        try behaviour.read("chunks=2&chunk-delay-ms=7&marks")
+        let words = ReplyWords(echoing: "hello", behaviour)
+        let text = Array("[\(words.text)]".utf8)
+        var playback = Playback(
+            Answer(contentType: "text/plain", .pieces(SplitBody(text, pieces: 2), byteCount: nil)),
+            behaviour: behaviour, frame: Playback.Frame(now: { 1_750_000_000_123_456 }))
+        var sent = ""
+        while true {
+            switch playback.next() {
+            case .send(let buffer): sent += String(buffer: buffer)
+            case .done:
+                #expect(sent.contains("[@1750000000123456"))
+                return
+            default: break
+            }
+        }
+    }
+
     @Test("without a length the pieces are chunks")
     func chunked() throws {
         let steps = try play(answer, "chunks=2&no-content-length")

@@ -253,6 +253,29 @@ internal import Testing
         }
     }
 
+    @Test func `what a process ended shortly before it died is told, and nothing older`()
+        async throws
+    {
+        let place = try Place()
+        let clock = TestClock()
+        let dead = try place.open(clock: clock, process: "dead")
+        let living = try place.open(clock: clock, process: "living")
+        let told = Told()
+        await told.listen(to: living.lease)
+        for storage in [dead, living] { try await storage.lease.start() }
+        let scene = try await Scene(dead)
+        let (old, recent) = (try await scene.new().0, try await scene.new().0)
+        let end = ReplyEnd(.done, reply: "reply")
+        _ = try await dead.store.finish(old.id, end, now: clock.now().adding(seconds: -2))
+        let stored = try await dead.store.finish(recent.id, end, now: clock.now())
+        for seconds: Int64 in [10, 6, 6] {
+            clock.advance(seconds: seconds)
+            try await living.lease.beat()
+        }
+        #expect(told.messages == [stored?.message])
+        for storage in [dead, living] { await storage.close() }
+    }
+
     @Test func `history costs the same whether a chat has a hundred or ten thousand messages`()
         async throws
     {

@@ -175,11 +175,13 @@ final class AskedStorage: StorageRequests {
         var checks: [([Int], @Sendable ([(number: Int, isAllowed: Bool?)]) -> Void)] = []
         var looks: [([Message.ID], @Sendable ([Message]) -> Void)] = []
         var endings: [Ending] = []
+        var published: [Message.ID] = []
     }
 
     let state = Mutex(State())
 
     var endings: [Ending] { state.withLock(\.endings) }
+    var published: [Message.ID] { state.withLock(\.published) }
 
     func readHistory(
         of chat: Chat.ID, _ resumption: Resumption, for viewer: Subscription?,
@@ -203,6 +205,10 @@ final class AskedStorage: StorageRequests {
     ) {
         let ids = messages.map(\.message)
         state.withLock { $0.looks.append((ids, reply)) }
+    }
+
+    func publishEnd(of message: Message) {
+        state.withLock { $0.published.append(message.id) }
     }
 
     func record(_ subscription: Subscription, _ ending: Ending, bytesOut: Int64) {
@@ -255,6 +261,14 @@ final class Hall {
 
     func advance(seconds: Int64) {
         clock.milliseconds.withLock { $0 += seconds * 1000 }
+    }
+
+    /// A second passes, and the store has the ends of these.
+    func lookForEnds(_ ended: [Message]) {
+        advance(seconds: 1)
+        fanOut.tick()
+        for (_, reply) in storage.takeLooks() { reply(ended) }
+        loop.run()
     }
 
     /// A subscriber whose history has been asked for.
