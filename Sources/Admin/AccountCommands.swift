@@ -5,7 +5,8 @@ internal import ProxyGPT
 /// `disable`: the account is shut.
 struct Disable: AdminCommand {
     static let configuration = CommandConfiguration(
-        abstract: "Shuts an account: its sessions and running replies end, and it gets no new ones.")
+        abstract: "Shuts an account: its sessions and running replies end, and it gets no new ones."
+    )
 
     @Argument(help: "The user's name or id.") var user: String
     @OptionGroup var output: OutputOptions

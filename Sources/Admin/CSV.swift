@@ -10,7 +10,8 @@ enum CSV {
         var text = TerminalText.line(value)
         if let first = text.first, "=+-@".contains(first), Int64(text) == nil { text = "'" + text }
         guard text.contains(where: { $0 == "," || $0 == "\"" }) else { return text }
-        return "\"" + text.split(separator: "\"", omittingEmptySubsequences: false)
+        return "\""
+            + text.split(separator: "\"", omittingEmptySubsequences: false)
             .joined(separator: "\"\"") + "\""
     }
 }

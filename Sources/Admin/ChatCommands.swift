@@ -94,7 +94,8 @@ struct Messages: AdminCommand {
         return messages.flatMap { message -> [String] in
             let author = names[message.userID] ?? message.userID.text
             let head = "\(message.seq)  \(message.createdAt.short)  \(message.id)  \(author)"
-            let state = message.isOffRecord ? "off the record" : "\(message.model), \(message.state)"
+            let state =
+                message.isOffRecord ? "off the record" : "\(message.model), \(message.state)"
             var lines = [TerminalText.line("\(head)  (\(state))")]
             guard showOffRecord || !message.isOffRecord else { return lines + [""] }
             lines += indented(message.prompt, mark: "> ")

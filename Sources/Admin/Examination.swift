@@ -103,7 +103,8 @@ internal import SQLStorage
             if status.st_uid != geteuid() {
                 let owner = Owner.name(of: status.st_uid)
                 wrong.append(
-                    Finding("files", .broken, "\(name) belongs to \(owner), not to the directory's"))
+                    Finding("files", .broken, "\(name) belongs to \(owner), not to the directory's")
+                )
             } else if status.st_mode & 0o077 != 0 {
                 let mode = String(status.st_mode & 0o777, radix: 8)
                 wrong.append(
@@ -195,7 +196,8 @@ internal import SQLStorage
                     certificateFile: settings.certificateFile, connectLimit: 10_000,
                     firstByteLimit: 20_000, idleLimit: 10_000, callLimit: 30_000, connections: 1))
             let call = UpstreamCall(
-                method: "GET", url: try settings.upstream.url(path: UpstreamAddress.modelsPath, query: nil),
+                method: "GET",
+                url: try settings.upstream.url(path: UpstreamAddress.modelsPath, query: nil),
                 headers: [Header("Accept", "application/json")], body: nil)
             let reply = try await curl.start(call)
             let status = reply.head.status

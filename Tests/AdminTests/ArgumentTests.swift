@@ -68,7 +68,8 @@ internal import Testing
 }
 
 @Suite struct RecordTests {
-    private func event(_ path: String, _ status: Int64?, _ kind: String = "request") -> EventRecord {
+    private func event(_ path: String, _ status: Int64?, _ kind: String = "request") -> EventRecord
+    {
         var event = EventRecord()
         event.path = path
         event.status = status

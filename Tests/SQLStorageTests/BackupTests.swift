@@ -181,7 +181,9 @@ private final class Load: Sendable {
         unlink(target)
         let empty = try RawFile.new(target)
         #expect(try empty.size() == 0)
-        #expect(throws: BackupError.foreign(target)) { try DatabaseBackup.check(target, as: target) }
+        #expect(throws: BackupError.foreign(target)) {
+            try DatabaseBackup.check(target, as: target)
+        }
     }
 }
 
@@ -199,7 +201,9 @@ final class Counter: Sendable {
     private func header(_ change: (inout [UInt8]) -> Void = { _ in }) -> [UInt8] {
         var half = [UInt8](repeating: 0, count: 48)
         func put(_ value: some FixedWidthInteger, at offset: Int) {
-            withUnsafeBytes(of: value) { half.replaceSubrange(offset..<offset + $0.count, with: $0) }
+            withUnsafeBytes(of: value) {
+                half.replaceSubrange(offset..<offset + $0.count, with: $0)
+            }
         }
         put(UInt32(3_007_000), at: 0)
         put(UInt8(1), at: 12)
