@@ -77,7 +77,13 @@ extension API {
         note(outcome, in: &call.event)
         if Task.isCancelled { throw ClientGone() }
         switch outcome.end {
-        case .gone: throw Failure.notFound("chat")
+        case .gone:
+            // Deleted, or closed by others after this process had stood still for too long.
+            let message = reply.message
+            guard let closed = try await store.message(message.id, in: message.chatID),
+                try await store.access(to: message.chatID, of: message.userID) != nil
+            else { throw Failure.notFound("chat") }
+            throw closed.failure?.failure ?? Failure.hidden
         case .unstored:
             throw Failure(.unavailable, "Nothing can be stored just now.", retryAfter: 5)
         case .stored(let message):

@@ -28,7 +28,7 @@ extension SQLStore {
         return try rows.first.flatMap(ChatAccess.init(row:))
     }
 
-    /// Three sources, each by an index of its own and none read further than the page.
+    /// Three sources, each by an index of its own.
     package func chats(
         of user: User.ID, in group: Group.ID?, _ page: Page
     ) async throws -> Listing<Chat> {
