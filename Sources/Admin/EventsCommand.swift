@@ -52,11 +52,14 @@ struct Events: AdminCommand {
             await desk.note("events", user: filter.user)
             return 0
         }
+        // Made first, so that it shows the trace that it leaves: its reader knows then that it follows.
+        let follower =
+            follow ? EventFollower(store, scan, since: since != nil, self, desk) : nil
         await desk.note("events", user: filter.user, format.map { "export as \($0)" } ?? "")
-        if let format, !follow {
+        if let follower {
+            try await follower.run()
+        } else if let format {
             try await export(store, scan, format, desk)
-        } else {
-            try await EventFollower(store, scan, since: since != nil, self, desk).run()
         }
         return 0
     }
