@@ -37,7 +37,7 @@ class Subscribers:
         command += ["--unix", unix] if unix else []
         for url in urls:
             command += ["--url", url]
-        self._command, self._count = [*command, "--seconds", "120"], count
+        self._command, self._count, self._stalled = [*command, "--seconds", "120"], count, stalled
 
     def __enter__(self):
         self.process = subprocess.Popen(
@@ -54,11 +54,13 @@ class Subscribers:
         self.process.wait(30)
 
     def report(self):
-        """Ends the streams: what they received."""
+        """Ends the streams when the last frame has reached all: what they received."""
+        time.sleep(1)
         self.process.stdin.close()
         report = json.loads(self.process.stdout.readline())
         self.process.wait(30)
-        if report["lost"]:
+        # One that reads nothing is sent away in the end.
+        if report["lost"] > self._stalled:
             raise SystemExit(f"streams were lost: {report}")
         return report
 
@@ -66,10 +68,11 @@ class Subscribers:
 class Talk:
     """A chat of one user whose replies are words that say when they were sent."""
 
-    def __init__(self, stack, chunks, delay_ms):
+    def __init__(self, stack, chunks, delay_ms, word_bytes=17):
         self.stack, self.seconds = stack, chunks * delay_ms / 1000
         self.token, _ = stack.signup()
-        model = f"mock?marks&chunks={chunks}&chunk-delay-ms={delay_ms}"
+        more = chunks * (word_bytes - 17)
+        model = f"mock?marks&chunks={chunks}&chunk-delay-ms={delay_ms}&bytes={more}"
         form = {"model": model}
         self.chat = call(stack.url, "POST", "/chat/create", token=self.token, form=form).json["id"]
 
@@ -365,10 +368,11 @@ def fanout(heading, count=3000, words=200, gap_ms=50):
             print(text.format(names[name], *ratios))
 
 
-def stalled(heading, count=1000, words=200, gap_ms=50):
-    heading(f"One of {count} subscribers reads nothing: the others")
+def stalled(heading, count=1000, words=200, gap_ms=100):
+    heading(f"One of {count} subscribers reads nothing, words of 3 KiB: the others")
     with Stack(workers=1, settings=SETTINGS) as stack:
-        talk = Talk(stack, words, gap_ms)
+        # More than its socket and its queue take.
+        talk = Talk(stack, words, gap_ms, word_bytes=3072)
         results = {0: [], 1: []}
         for _ in range(ROUNDS):
             for number, reports in results.items():
