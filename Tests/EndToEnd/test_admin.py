@@ -9,6 +9,7 @@ import select
 import shutil
 import signal
 import subprocess
+import tempfile
 import time
 
 import pytest
@@ -379,16 +380,20 @@ def test_completion_is_offered_for_bash(stack):
     assert "sessions" in script
 
 
+@pytest.fixture
+def open_directory():
+    """A directory that others than root may enter, which pytest's own are not."""
+    with tempfile.TemporaryDirectory() as name:
+        os.chmod(name, 0o755)
+        yield pathlib.Path(name)
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
-def test_root_becomes_the_owner_and_others_are_told_whom_to_be(tmp_path):
-    os.chmod(tmp_path, 0o755)
-    for parent in tmp_path.parents:
-        if parent.stat().st_mode & 0o005 != 0o005:
-            pytest.skip(f"{parent} is closed to others")
-    program, state = tmp_path / "proxy-gpt-admin", tmp_path / "state"
+def test_root_becomes_the_owner_and_others_are_told_whom_to_be(open_directory):
+    program, state = open_directory / "proxy-gpt-admin", open_directory / "state"
     shutil.copy(binary("proxy-gpt-admin"), program)
     os.chmod(program, 0o755)
-    with Stack(workers=1, nginx=False, state_directory=state) as stack:
+    with Stack(workers=1, nginx=False, streamer=False, state_directory=state) as stack:
         for name in (".", *os.listdir(state)):
             shutil.chown(state / name, "nobody", "nogroup")
         environment = {"STATE_DIRECTORY": str(state)}
@@ -398,7 +403,7 @@ def test_root_becomes_the_owner_and_others_are_told_whom_to_be(tmp_path):
         for user in ("nobody", "root"):
             done = subprocess.run([program, "list"], user=user, **options)
             assert done.returncode == 0, done.stderr
-        backup = tmp_path / "backup.db"
+        backup = open_directory / "backup.db"
         done = subprocess.run([program, "backup", backup], **options)
         assert done.returncode == 0, done.stderr
         owners = {pathlib.Path(state, name).owner() for name in os.listdir(state)}
