@@ -20,6 +20,8 @@ package import ProxyGPT
     private let clock: any Clock
     private let eventDays: Int64
     private let logger: Logger
+    /// False in tests, whose clocks stand and are moved by hand.
+    private let beatsByItself: Bool
     /// Told of replies that were closed in the place of a dead process, and of those that it had
     /// ended so shortly before that nobody may have heard of it; set before `start`.
     package var replyWasClosed: (@EventLoop (Message) -> Void)?
@@ -29,8 +31,9 @@ package import ProxyGPT
 
     nonisolated init(
         _ process: ProcessIdentity, database: any Database, clock: any Clock, eventDays: Int64,
-        logger: Logger
+        logger: Logger, beatsByItself: Bool = true
     ) {
+        self.beatsByItself = beatsByItself
         self.process = process
         self.database = database
         self.clock = clock
@@ -48,7 +51,7 @@ package import ProxyGPT
             isStarted = false
             throw error
         }
-        guard isStarted else { return }
+        guard isStarted, beatsByItself else { return }
         beats = EventLoop.spawn { await self.goOnBeating() }
     }
 

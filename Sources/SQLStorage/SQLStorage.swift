@@ -31,6 +31,7 @@ package struct SQLStorage: Sendable {
         var checkpointPages = Writer.checkpointPages
         var migrations = Migrations.all
         var observe: (@Sendable (Writer.Step) -> Void)?
+        var beatsByItself = true
     }
 
     static func open(
@@ -56,7 +57,8 @@ package struct SQLStorage: Sendable {
             store: SQLStore(database, process: process.id),
             events: EventWriter(queue, logger: logger),
             lease: ProcessLease(
-                process, database: database, clock: clock, eventDays: eventDays, logger: logger),
+                process, database: database, clock: clock, eventDays: eventDays, logger: logger,
+                beatsByItself: tuning.beatsByItself),
             database: database, life: life)
     }
 

@@ -38,7 +38,7 @@ final class Place: Sendable {
 
     func open(
         clock: TestClock = TestClock(), process: String? = nil, mayCreate: Bool = true,
-        tuning: SQLStorage.Tuning = SQLStorage.Tuning()
+        tuning: SQLStorage.Tuning = .still
     ) throws -> SQLStorage {
         try SQLStorage.open(
             file: file, mayCreate: mayCreate,
@@ -48,7 +48,7 @@ final class Place: Sendable {
 
     /// Opens the database, runs `body` and closes it again, whatever happens.
     func with(
-        clock: TestClock = TestClock(), tuning: SQLStorage.Tuning = SQLStorage.Tuning(),
+        clock: TestClock = TestClock(), tuning: SQLStorage.Tuning = .still,
         _ body: (SQLStorage) async throws -> Void
     ) async throws {
         let storage = try open(clock: clock, tuning: tuning)
@@ -197,6 +197,15 @@ func makeGroup(of user: User.ID) -> Group {
     Group(
         id: Group.ID(ids.next()), name: "group", description: "", ownerID: user, createdAt: now,
         updatedAt: now)
+}
+
+extension SQLStorage.Tuning {
+    /// Nothing happens by itself as time passes.
+    static var still: SQLStorage.Tuning {
+        var tuning = SQLStorage.Tuning()
+        tuning.beatsByItself = false
+        return tuning
+    }
 }
 
 extension SQLStorage {
