@@ -186,13 +186,17 @@ case("close with nothing", close(), None)
 case("close with half a code", frame(CLOSE, b"\x03"), 1002)
 case("close with the longest reason", close(1000, b"a" * 123), 1000)
 case("close with a reason that is no UTF-8", close(1000, b"\xce\xba\xff"), 1007)
-case("nothing counts after a close", close(1000) + frame(PING, b"a") + frame(3), 1000)
+AFTER_CLOSE = "nothing counts after a close"
+case(AFTER_CLOSE, close(1000) + frame(PING, b"a") + frame(3), 1000)
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_case(stack, target, name):
     data, expected = CASES[name]
     pieces = (None, 1) if len(data) < 300 else (None, 977)
+    if name == AFTER_CLOSE:
+        # What arrives at a connection that is closed already resets it, and takes the unread answer along.
+        pieces = (None,)
     for piece in pieces:
         with Socket(stack, target) as socket:
             socket.send(data, piece)
