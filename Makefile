@@ -21,7 +21,7 @@ export BIN_DIRECTORY := $(CURDIR)/.build/release
 export PYTHONDONTWRITEBYTECODE := 1
 
 VENV := .build/venv
-PACKAGES := libfcgi-dev libsqlite3-dev libcurl4-openssl-dev libssl-dev pkg-config \
+PACKAGES := libfcgi-dev libsqlite3-dev libcurl4-openssl-dev libssl-dev libhiredis-dev pkg-config \
 	ca-certificates curl openssl python3 python3-venv
 
 PREFIX ?= /usr
@@ -90,7 +90,9 @@ packages:
 		$(if $(shell PATH="$$PATH:/usr/sbin" command -v nginx),,nginx-light))
 
 # The page is tested in a browser, where there is one to be had; Debian's architectures have it.
+# Of Redis the program alone: the tests start it themselves.
 test-packages:
+	@$(call install_missing,redis-server)
 	@( $(call install_missing,chromium) ) \
 		|| echo "Chromium cannot be installed: the tests of the page will be skipped" >&2
 

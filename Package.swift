@@ -53,6 +53,8 @@ let package = Package(
         library("CFastCGI", pkgConfig: "fcgi", apt: "libfcgi-dev"),
         library("CSQLite", pkgConfig: "sqlite3", apt: "libsqlite3-dev"),
         library("CCurl", pkgConfig: "libcurl", apt: "libcurl4-openssl-dev"),
+        // Its pkg-config file asks for a macro that changes nothing on 64 bits and that SwiftPM refuses.
+        .systemLibrary(name: "CHiredis", providers: [.apt(["libhiredis-dev"])]),
         library("COpenSSL", pkgConfig: "libcrypto", apt: "libssl-dev"),
         .systemLibrary(name: "CLinux"),
 
@@ -61,6 +63,7 @@ let package = Package(
         module("FastCGI", ["CFastCGI", "EventLoop"]),
         module("Credentials", ["COpenSSL", "ProxyGPT", "EventLoop"]),
         module("SQLStorage", ["CSQLite", "ProxyGPT", "EventLoop", logging]),
+        module("RedisStorage", ["CHiredis", "ProxyGPT", "EventLoop", logging]),
         module("CurlUpstream", ["CCurl", "ProxyGPT", "EventLoop", logging]),
         module("HTTPAPI", ["ProxyGPT", "Credentials", logging]),
         module("Logs", [logging]),
@@ -68,13 +71,14 @@ let package = Package(
         program(
             "Worker",
             [
-                "ProxyGPT", "EventLoop", "FastCGI", "Credentials", "SQLStorage", "CurlUpstream",
-                "HTTPAPI", "Logs", logging,
+                "ProxyGPT", "EventLoop", "FastCGI", "Credentials", "SQLStorage", "RedisStorage",
+                "CurlUpstream", "HTTPAPI", "Logs", logging,
             ]),
         program(
             "Streamer",
             [
-                "ProxyGPT", "EventLoop", "Credentials", "SQLStorage", "HTTPAPI", "Logs", logging,
+                "ProxyGPT", "EventLoop", "Credentials", "SQLStorage", "RedisStorage", "HTTPAPI",
+                "Logs", logging,
                 .product(name: "NIOSSL", package: "swift-nio-ssl"),
                 .product(name: "NIOTLS", package: "swift-nio"),
             ] + nio),
@@ -92,6 +96,7 @@ let package = Package(
         tests("FastCGITests", ["FastCGI", "EventLoop"]),
         tests("CredentialsTests", ["Credentials", "ProxyGPT"]),
         tests("SQLStorageTests", ["SQLStorage", "ProxyGPT", "EventLoop", logging]),
+        tests("RedisStorageTests", ["RedisStorage", "ProxyGPT", "EventLoop", logging]),
         tests("CurlUpstreamTests", ["CurlUpstream", "ProxyGPT", "EventLoop", logging]),
         tests(
             "HTTPAPITests",

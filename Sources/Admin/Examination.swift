@@ -141,7 +141,8 @@ internal import SQLStorage
                         "\(health.walBytes >> 20) MiB: was there a long backup, or no checkpoint?")
                     : Finding("WAL", .ok, "\(health.walBytes >> 20) MiB"))
             let processes = try await desk.open().processes(since: desk.now.adding(seconds: -15))
-            findings.append(Self.finding(of: processes))
+            let hasRedis = (try? desk.settings.whole())?.redisAddress != nil
+            findings.append(Self.finding(of: processes, meetInRedis: hasRedis))
             await desk.note("doctor")
         } catch {
             let text = (error as? Failure)?.message ?? "\(error)"
@@ -170,9 +171,11 @@ internal import SQLStorage
         }
     }
 
-    static nonisolated func finding(of processes: [ProcessRecord]) -> Finding {
+    static nonisolated func finding(
+        of processes: [ProcessRecord], meetInRedis: Bool
+    ) -> Finding {
         let hosts = Set(processes.map { [$0.host, $0.bootID] })
-        if hosts.count > 1 {
+        if hosts.count > 1 && !meetInRedis {
             let names = Set(processes.map(\.host)).sorted().joined(separator: ", ")
             return Finding(
                 "processes", .broken,

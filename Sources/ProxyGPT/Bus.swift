@@ -37,12 +37,16 @@ package protocol Bus: Sendable {
     /// are a prefix of the reply. The end of a message is in the store before it is published, and
     /// nothing of the message is carried after its end, a second end neither.
     func publish(_ frame: StreamFrame)
+
+    /// Carries what was published, as far as that is possible; what is published later is dropped.
+    func close() async
 }
 
 /// The bus of a process whose frames nobody waits for.
 package struct NoBus: Bus {
     package init() {}
     package func publish(_ frame: StreamFrame) {}
+    package func close() async {}
 }
 
 /// Names a frame: its place in one log. What clients resume from, written `epoch-sequence`.
@@ -110,4 +114,12 @@ package protocol BusLog: Sendable {
     /// The frames of the chat's messages that have not ended, from the beginning of each, in order,
     /// and the head at that moment.
     func runningFrames(of chat: Chat.ID) async throws -> (frames: [LoggedFrame], head: FrameID)
+
+    /// Whether the log is out of reach for the time being: it then tells an empty past and delivers
+    /// nothing, until an empty batch says that it is back. The store knows meanwhile what ends.
+    func isAway() async -> Bool
+}
+
+extension BusLog {
+    package func isAway() async -> Bool { false }
 }

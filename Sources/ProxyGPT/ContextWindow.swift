@@ -35,6 +35,13 @@ package struct ContextWindow: Sendable, Equatable {
                 + 2 * TokenEstimate.perTurn
         }
 
+        init(seq: Int64, prompt: String, reply: String, tokens: Int) {
+            self.seq = seq
+            self.prompt = prompt
+            self.reply = reply
+            self.tokens = tokens
+        }
+
         /// Bytes in memory, roughly.
         package var size: Int { prompt.utf8.count + reply.utf8.count + 96 }
     }
@@ -46,8 +53,9 @@ package struct ContextWindow: Sendable, Equatable {
     /// No older message fits, or there is none: a greater number of messages brings no more.
     package private(set) var isExhausted: Bool
     /// Messages were left out for the budget: before the first there are others.
-    private var isCut = false
-    private let budget: Int
+    package private(set) var isCut = false
+    /// How many tokens there may be.
+    package let budget: Int
     private var tokens: Int
 
     /// - Parameters:
@@ -71,6 +79,16 @@ package struct ContextWindow: Sendable, Equatable {
             tokens += entry.tokens
         }
         entries.reverse()
+    }
+
+    /// A window as it was once, see `init(encoded:)`.
+    init(version: Int64, entries: [Entry], isExhausted: Bool, isCut: Bool, budget: Int) {
+        self.version = version
+        self.entries = entries
+        self.isExhausted = isExhausted
+        self.isCut = isCut
+        self.budget = budget
+        tokens = entries.reduce(0) { $0 + $1.tokens }
     }
 
     /// Whether the newest `limit` messages can be told from this window.

@@ -6,6 +6,8 @@ package struct Settings: Sendable {
     package let upstream: UpstreamAddress
     /// A file of certificate authorities that takes the place of the system's, or nil.
     package let certificateFile: String?
+    /// Where context windows are kept and frames are carried, or nil: within the host.
+    package let redisAddress: RedisAddress?
     package let stateDirectory: String
     package let signupIsOpen: Bool
     package let passwordMinimum: Int
@@ -77,7 +79,9 @@ package struct Settings: Sendable {
             "SSL_CERT_FILE", "", "A PEM file of certificate authorities instead of the system's."),
         Entry(
             "DB_ADDRESS", "", "Empty: SQLite, proxy.db in STATE_DIRECTORY.", isSecret: true),
-        Entry("REDIS_ADDRESS", "", "Empty: no Redis.", isSecret: true),
+        Entry(
+            "REDIS_ADDRESS", "", "redis://[[user:]password@]host[:port][/database]; empty: none.",
+            isSecret: true),
         Entry("STATE_DIRECTORY", ".", "Where databases and locks lie."),
         Entry("DEFAULT_MODEL", "gpt-3", "The model of a chat that names none."),
         Entry("MODEL_ALIASES", "gpt-3=gpt-3.5-turbo", "name=model, separated by commas."),
@@ -132,10 +136,7 @@ package struct Settings: Sendable {
         if !reader.text("DB_ADDRESS").isEmpty {
             reader.report(Self.unsupportedDatabase)
         }
-        if !reader.text("REDIS_ADDRESS").isEmpty {
-            reader.report(
-                "REDIS_ADDRESS", "is set, but this release does without Redis: leave it empty")
-        }
+        redisAddress = reader.redis("REDIS_ADDRESS")
         stateDirectory = reader.text("STATE_DIRECTORY")
         defaultModel = reader.text("DEFAULT_MODEL")
         modelAliases = reader.aliases("MODEL_ALIASES")

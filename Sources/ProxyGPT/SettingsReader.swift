@@ -132,4 +132,15 @@ struct SettingsReader {
             return .openAI
         }
     }
+
+    mutating func redis(_ name: String) -> RedisAddress? {
+        let text = text(name)
+        if text.isEmpty { return nil }
+        do {
+            return try RedisAddress(text)
+        } catch {
+            report(name, error.text)
+            return nil
+        }
+    }
 }

@@ -77,6 +77,16 @@ final class Audience {
         }
     }
 
+    /// Whether the end of a message is to be delivered that ended while the log was away.
+    /// - Parameter isNew: it was seen to end, so that it need not be known here.
+    func tells(_ id: Message.ID, isNew: Bool, now: Int64) -> Bool {
+        guard settled[id] == nil, running.removeValue(forKey: id) != nil || isNew else {
+            return false
+        }
+        settled[id] = now
+        return true
+    }
+
     /// Forgets ends that are so old that no frame of theirs can come any more.
     func forget(now: Int64) {
         if settled.isEmpty { return }

@@ -290,6 +290,19 @@ final class FanOut {
         pumpTouched()
     }
 
+    /// Delivers the ends of messages that ended while the log was away.
+    func receive(ended: [Message], areNew: Bool) {
+        let now = now
+        for message in ended {
+            guard let audience = audiences[message.chatID],
+                audience.tells(message.id, isNew: areNew, now: now)
+            else { continue }
+            let frame = EncodedFrame(.last(message, id: last ?? .nowhere))
+            pass(frame, to: audience, isFromStore: true, now)
+        }
+        pumpTouched()
+    }
+
     /// Takes nobody any more and ends everybody's stream.
     func drain() {
         isDraining = true

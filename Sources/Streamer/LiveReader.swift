@@ -27,17 +27,20 @@ struct LiveBatch: Sendable {
     private let resolver: FrameResolver
     private let watched: WatchedChats
     private let logger: Logger
+    private let storeWatch: StoreWatch?
     private let deliver: @Sendable (LiveBatch) -> Void
     private let waiting = Mutex(Waiting())
 
+    /// - Parameter storeWatch: looks at the store before everybody is referred to it.
     nonisolated init(
         log: any BusLog, resolver: FrameResolver, watched: WatchedChats, logger: Logger,
-        deliver: @escaping @Sendable (LiveBatch) -> Void
+        storeWatch: StoreWatch? = nil, deliver: @escaping @Sendable (LiveBatch) -> Void
     ) {
         self.log = log
         self.resolver = resolver
         self.watched = watched
         self.logger = logger
+        self.storeWatch = storeWatch
         self.deliver = deliver
     }
 
@@ -68,7 +71,10 @@ struct LiveBatch: Sendable {
 
     private func passOn() async {
         while let (frames, startsOver) = take() {
-            if startsOver { deliver(LiveBatch(startsOver: true)) }
+            if startsOver {
+                await storeWatch?.look()
+                deliver(LiveBatch(startsOver: true))
+            }
             guard let last = frames.last?.id else { continue }
             var batch = LiveBatch(last: last)
             for frame in watched.watched(frames) {

@@ -9,6 +9,7 @@ internal import HTTPAPI
 internal import Logging
 internal import Logs
 internal import ProxyGPT
+internal import RedisStorage
 internal import SQLStorage
 
 @main
@@ -69,13 +70,19 @@ struct StreamerProgram {
         let storage = try SQLStorage.open(
             file: settings.databaseFile, process: process, clock: clock,
             eventDays: settings.eventDays, logger: logger)
-        let log = try SQLiteBusLog.open(
-            file: settings.busFile, bell: bell(), process: process, identifiers: identifiers,
-            logger: logger)
+        let redis = RedisStorage(settings, identifiers: identifiers, logger: logger)
+        await redis?.start()
+        let log: any BusLog =
+            try redis?.log
+            ?? SQLiteBusLog.open(
+                file: settings.busFile, bell: bell(), process: process, identifiers: identifiers,
+                logger: logger)
         // Its own frames are the ends of replies whose process died.
-        let bus = try SQLiteBus.open(
-            file: settings.busFile, bell: settings.bellSocket, process: process,
-            identifiers: identifiers, clock: clock, logger: logger)
+        let bus: any Bus =
+            try redis?.bus
+            ?? SQLiteBus.open(
+                file: settings.busFile, bell: settings.bellSocket, process: process,
+                identifiers: identifiers, clock: clock, logger: logger)
         storage.lease.replyWasClosed = { message in
             bus.publish(StreamFrame(endOf: message))
         }
@@ -101,9 +108,12 @@ struct StreamerProgram {
                 spread: { Randomness.number(in: $0) }),
             try surroundings(of: realtime, calls, clock))
         let (fanOut, openCalls) = (server.fanOut, server.calls)
-        let live = LiveReader(log: log, resolver: resolver, watched: watched, logger: logger) {
-            batch in fanOut.enter { $0.receive(batch) }
-        }
+        let storeWatch = StoreWatch(
+            log: log, store: storage.store, watched: watched, logger: logger
+        ) { ended, areNew in fanOut.enter { $0.receive(ended: ended, areNew: areNew) } }
+        let live = LiveReader(
+            log: log, resolver: resolver, watched: watched, logger: logger, storeWatch: storeWatch
+        ) { batch in fanOut.enter { $0.receive(batch) } }
         let revocations = RevocationReader(store: storage.store, logger: logger) { found in
             fanOut.enter { $0.receive(found) }
             openCalls.enter { $0.receive(found) }
@@ -111,6 +121,7 @@ struct StreamerProgram {
         // What may be missed is read before anybody is there to miss it.
         try await revocations.start()
         try await live.start()
+        storeWatch.start()
         let signals = try Signals([SIGTERM, SIGINT]) { self.received($0) }
         let ticker = tick(endpoint, realtime)
         let channel = try await server.listen(on: listener()) { request, reply in
@@ -129,12 +140,14 @@ struct StreamerProgram {
         try await server.drain(closing: channel)
         ticker.cancel()
         revocations.stop()
+        storeWatch.stop()
         await live.stop()
         endpoint.tick()
         realtime.tick()
         await side.finishRecording()
         await calls.finishRecording()
         await bus.close()
+        await redis?.close()
         await storage.close()
         withExtendedLifetime(signals) {}
         logger.info("streamer stopped")

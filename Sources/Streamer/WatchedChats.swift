@@ -10,6 +10,8 @@ final class WatchedChats: Sendable {
 
     func remove(_ id: Chat.ID) { ids.withLock { _ = $0.remove(id) } }
 
+    var all: Set<Chat.ID> { ids.withLock { $0 } }
+
     /// The frames of chats that are watched.
     func watched(_ frames: [LoggedFrame]) -> [LoggedFrame] {
         ids.withLock { ids in

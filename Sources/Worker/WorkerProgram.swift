@@ -10,6 +10,7 @@ internal import HTTPAPI
 internal import Logging
 internal import Logs
 internal import ProxyGPT
+internal import RedisStorage
 internal import SQLStorage
 
 @main
@@ -70,14 +71,19 @@ struct WorkerProgram {
         let storage = try SQLStorage.open(
             file: settings.databaseFile, process: process, clock: clock,
             eventDays: settings.eventDays, logger: logger)
-        let bus = try SQLiteBus.open(
-            file: settings.busFile, bell: settings.bellSocket, process: process,
-            identifiers: identifiers, clock: clock, logger: logger)
+        let redis = RedisStorage(settings, identifiers: identifiers, logger: logger)
+        await redis?.start()
+        let bus: any Bus =
+            try redis?.bus
+            ?? SQLiteBus.open(
+                file: settings.busFile, bell: settings.bellSocket, process: process,
+                identifiers: identifiers, clock: clock, logger: logger)
         let background = ServerBackground()
         let api = API(
             settings: settings, store: storage.store, events: storage.events,
             upstream: CurlUpstream(upstreamConfiguration()), bus: bus,
-            cache: MemoryContextCache(), background: background, hasher: try PasswordHasher(),
+            cache: redis?.cache ?? MemoryContextCache(), background: background,
+            hasher: try PasswordHasher(),
             clock: clock, identifiers: identifiers, logger: logger)
         storage.lease.replyWasClosed = { api.replyWasClosed($0) }
         try await storage.lease.start()
@@ -100,6 +106,7 @@ struct WorkerProgram {
         for ticker in tickers { ticker.cancel() }
         await api.tick()
         await bus.close()
+        await redis?.close()
         await storage.close()
         withExtendedLifetime(signals) {}
         logger.info("worker stopped")

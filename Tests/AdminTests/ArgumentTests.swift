@@ -121,13 +121,17 @@ internal import Testing
         #expect(message.json(showsAll: true)["prompt"]?.stringValue == "secret")
     }
 
-    @Test func `processes of two hosts on one database are a fault`() {
+    @Test func `processes of two hosts on one database are a fault, unless they meet in Redis`() {
         func process(_ host: String) -> ProcessRecord {
             ProcessRecord(
                 id: host, host: host, bootID: "boot", heartbeat: Timestamp(milliseconds: 0))
         }
-        #expect(Examination.finding(of: []).result == .warning)
-        #expect(Examination.finding(of: [process("a"), process("a")]).result == .ok)
-        #expect(Examination.finding(of: [process("a"), process("b")]).result == .broken)
+        func result(_ hosts: String..., meetInRedis: Bool = false) -> Finding.Result {
+            Examination.finding(of: hosts.map { process($0) }, meetInRedis: meetInRedis).result
+        }
+        #expect(result() == .warning)
+        #expect(result("a", "a") == .ok)
+        #expect(result("a", "b") == .broken)
+        #expect(result("a", "b", meetInRedis: true) == .ok)
     }
 }

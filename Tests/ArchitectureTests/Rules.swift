@@ -7,16 +7,17 @@ enum Rules {
         "FastCGI": ["CFastCGI", "EventLoop"],
         "Credentials": ["COpenSSL", "ProxyGPT", "EventLoop"],
         "SQLStorage": ["CSQLite", "ProxyGPT", "EventLoop", "Logging"],
+        "RedisStorage": ["CHiredis", "ProxyGPT", "EventLoop", "Logging"],
         "CurlUpstream": ["CCurl", "ProxyGPT", "EventLoop", "Logging"],
         "HTTPAPI": ["ProxyGPT", "Credentials", "Logging"],
         "Logs": ["Logging"],
         "Worker": [
-            "ProxyGPT", "EventLoop", "FastCGI", "Credentials", "SQLStorage", "CurlUpstream",
-            "HTTPAPI", "Logs", "Logging",
+            "ProxyGPT", "EventLoop", "FastCGI", "Credentials", "SQLStorage", "RedisStorage",
+            "CurlUpstream", "HTTPAPI", "Logs", "Logging",
         ],
         "Streamer": [
-            "ProxyGPT", "EventLoop", "Credentials", "SQLStorage", "HTTPAPI", "Logs", "Logging",
-            "NIOCore", "NIOPosix", "NIOHTTP1", "NIOSSL", "NIOTLS",
+            "ProxyGPT", "EventLoop", "Credentials", "SQLStorage", "RedisStorage", "HTTPAPI", "Logs",
+            "Logging", "NIOCore", "NIOPosix", "NIOHTTP1", "NIOSSL", "NIOTLS",
         ],
         "Admin": [
             "ProxyGPT", "EventLoop", "Credentials", "SQLStorage", "CurlUpstream", "Logging",

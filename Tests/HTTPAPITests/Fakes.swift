@@ -253,6 +253,8 @@ final class RecordingBus: Bus {
     func publish(_ frame: StreamFrame) {
         state.withLock { $0.append(frame) }
     }
+
+    func close() async {}
 }
 
 /// Runs what outlives its request on the loop, as the worker does.

@@ -24,6 +24,7 @@ import Testing
         #expect(settings.upstream == .openAI)
         #expect(settings.certificateFile == nil)
         #expect(settings.databaseFile == "./proxy.db")
+        #expect(settings.redisAddress == nil)
         #expect(settings.signupIsOpen)
         #expect(settings.passwordMinimum == 8)
         #expect(settings.sessionDays == 30)
@@ -48,6 +49,12 @@ import Testing
         #expect(Settings.maxBodyOfOwnEndpoints == 1 << 20)
     }
 
+    @Test("An address of Redis is taken as it is")
+    func takesRedis() throws {
+        let settings = try settings(["REDIS_ADDRESS": "redis://localhost:6379"])
+        #expect(settings.redisAddress == (try RedisAddress("redis://localhost:6379")))
+    }
+
     @Test("An empty setting is an absent one")
     func takesEmptyForAbsent() throws {
         let settings = try settings(["PASSWORD_MIN": "", "SIGNUP": "", "STATE_DIRECTORY": ""])
@@ -59,7 +66,7 @@ import Testing
     func tellsAllProblems() {
         let wrong = [
             "API_KEY": "has space", "API_URL": "nowhere", "DB_ADDRESS": "postgresql://u:secret@h/d",
-            "REDIS_ADDRESS": "redis://h", "SIGNUP": "maybe", "PASSWORD_MIN": "0",
+            "REDIS_ADDRESS": "rediss://u:secret@h", "SIGNUP": "maybe", "PASSWORD_MIN": "0",
             "SESSION_DAYS": "x",
             "EVENT_BODIES": "yes", "MODEL_ALIASES": "gpt-3", "CORS_ORIGINS": "example.org",
             "IDLE_TIMEOUT": "soon", "MAX_BODY": "25MB", "MAX_IN_FLIGHT": "15001",

@@ -50,6 +50,7 @@ final class MemoryLog: BusLog {
         /// Frames up to here are gone.
         var trimmed: Int64 = 0
         var head: Int64 = 0
+        var isAway = false
         var deliver: (@Sendable ([LoggedFrame]) -> Void)?
     }
 
@@ -94,6 +95,8 @@ final class MemoryLog: BusLog {
     }
 
     func stop() async { state.withLock { $0.deliver = nil } }
+
+    func isAway() async -> Bool { state.withLock(\.isAway) }
 
     func head() async throws -> FrameID {
         state.withLock { FrameID(epoch: $0.epoch, sequence: $0.head) }

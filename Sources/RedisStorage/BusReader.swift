@@ -1,0 +1,151 @@
+internal import EventLoop
+internal import ProxyGPT
+
+/// Asks Redis for the frames of the past.
+@EventLoop final class BusReader {
+    /// Frames of one chat that are told of the past, and their bytes; a reader that lacks more starts
+    /// over.
+    nonisolated static let historyLimit = 20_000
+    nonisolated static let historyBytes = 16 * 1024 * 1024
+    /// Entries that are read in one step of Redis, which does nothing else meanwhile.
+    nonisolated static let page = 200
+
+    let place: BusPlace
+    private let client: RedisClient
+    private let identifiers: any IdentifierSource
+
+    nonisolated init(
+        _ client: RedisClient, place: BusPlace, identifiers: any IdentifierSource
+    ) {
+        self.client = client
+        self.place = place
+        self.identifiers = identifiers
+    }
+
+    /// The id of the newest frame.
+    /// - Parameter known: one that there was: a log that does not reach so far is another one.
+    func head(known: FrameID?) async throws -> FrameID {
+        try await run(.state, [], known: known).head
+    }
+
+    /// The groups after `id` that are remembered, and the head.
+    func recent(
+        after id: FrameID, renewing: String
+    ) async throws -> (head: FrameID, groups: [FrameGroup]) {
+        let state = try await run(
+            .recent, ["\(id.sequence)", "50"], known: id, renewing: renewing)
+        let entries = try Self.entries(state.rest.first)
+        return (state.head, entries.compactMap { FrameGroup($0.bytes) })
+    }
+
+    func frames(of chat: Chat.ID, after id: FrameID, known: FrameID?) async throws
+        -> [LoggedFrame]?
+    {
+        var frames: [LoggedFrame] = []
+        var last = id
+        var bytes = 0
+        while true {
+            guard let (page, count, size) = try await page(of: chat, after: last, known: known)
+            else { return nil }
+            frames += page.frames
+            bytes += size
+            if count < Self.page { return frames }
+            if frames.count > Self.historyLimit || bytes > Self.historyBytes { return nil }
+            last = page.last
+        }
+    }
+
+    func runningFrames(
+        of chat: Chat.ID, known: FrameID?
+    ) async throws -> (frames: [LoggedFrame], head: FrameID) {
+        // What runs may lose its beginning to a newer frame between two pages.
+        for _ in 0..<3 {
+            if let found = try await tryRunningFrames(of: chat, known: known) { return found }
+        }
+        throw RedisError.unexpected
+    }
+
+    private func tryRunningFrames(
+        of chat: Chat.ID, known: FrameID?
+    ) async throws -> (frames: [LoggedFrame], head: FrameID)? {
+        let state = try await run(.running, [chat.text], known: known)
+        let list = state.rest.first?.list ?? []
+        var beginnings: [Message.ID: Int64] = [:]
+        for index in stride(from: 0, to: list.count - 1, by: 2) {
+            guard let message = list[index].text, let first = list[index + 1].number else {
+                throw RedisError.unexpected
+            }
+            // Who cannot be told the beginning is told nothing until the end.
+            if first > 0 { beginnings[Message.ID(message)] = first }
+        }
+        guard let first = beginnings.values.min() else { return ([], state.head) }
+        var frames: [LoggedFrame] = []
+        var last = FrameID(epoch: state.head.epoch, sequence: max(0, first - 1))
+        while last.sequence < state.head.sequence {
+            guard let (page, count, _) = try await page(of: chat, after: last, known: known) else {
+                return nil
+            }
+            frames += page.frames.filter { frame in
+                frame.id.sequence <= state.head.sequence
+                    && beginnings[frame.frame.messageID].map { $0 <= frame.id.sequence } ?? false
+            }
+            if count < Self.page { break }
+            last = page.last
+        }
+        return (frames, state.head)
+    }
+
+    // MARK: - Pages
+
+    private struct Page {
+        var frames: [LoggedFrame] = []
+        var last: FrameID
+    }
+
+    /// The next frames of a chat, how many entries that were and how many bytes.
+    private func page(
+        of chat: Chat.ID, after id: FrameID, known: FrameID?
+    ) async throws -> (page: Page, count: Int, size: Int)? {
+        let state = try await run(
+            .history, [chat.text, id.epoch, "\(id.sequence)", "\(Self.page)"], known: known)
+        guard let list = state.rest.first else { return nil }
+        let entries = try Self.entries(list)
+        var page = Page(last: id)
+        var size = 0
+        for entry in entries {
+            var reader = ByteReader(entry.bytes)
+            let id = FrameID(epoch: state.head.epoch, sequence: entry.sequence)
+            page.last = id
+            size += entry.bytes.count
+            guard let frame = try StreamFrame.read(from: &reader) else { continue }
+            page.frames.append(LoggedFrame(id: id, frame: frame))
+        }
+        return (page, entries.count, size)
+    }
+
+    /// The entries of a stream: `SEQUENCE-0` and one field each.
+    private static func entries(
+        _ reply: RedisReply?
+    ) throws -> [(sequence: Int64, bytes: [UInt8])] {
+        guard let list = reply?.list else { throw RedisError.unexpected }
+        return try list.map { entry in
+            guard let parts = entry.list, parts.count == 2,
+                let id = parts[0].text?.prefix(while: { $0 != "-" }), let sequence = Int64(id),
+                let fields = parts[1].list, fields.count == 2, let bytes = fields[1].bytes
+            else { throw RedisError.unexpected }
+            return (sequence, bytes)
+        }
+    }
+
+    private func run(
+        _ script: RedisScript, _ arguments: [String], known: FrameID?, renewing: String = ""
+    ) async throws -> LogState {
+        guard let run = client.runID else { throw RedisError.unavailable }
+        let opening = place.opening(
+            run: run, known: known, identifiers, renewing: renewing)
+        let reply = try await client.run(
+            script, keys: place.keys, opening + arguments.map { Array($0.utf8) })
+        guard let state = LogState(reply) else { throw RedisError.unexpected }
+        return state
+    }
+}

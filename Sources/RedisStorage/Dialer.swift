@@ -1,0 +1,221 @@
+// Makes connections to Redis: looks the name up, connects, says the password, chooses the database.
+//
+// Everything together has a limit in time, and at the end a ping must come back within a command's
+// budget: a Redis that answers slowly is not taken.
+
+internal import EventLoop
+internal import ProxyGPT
+
+/// Opens connections that commands can be sent on.
+@EventLoop final class Dialer {
+    /// A connection that has answered.
+    struct Opened {
+        let connection: RedisConnection
+        /// Another one for each start of Redis.
+        let run: String
+        /// It throws keys away when its memory is full.
+        let evicts: Bool
+        let shas: [String: [UInt8]]
+    }
+
+    /// Why there is no connection, with nothing in it that Redis or the settings said.
+    struct Problem: Error, CustomStringConvertible {
+        let description: String
+
+        init(_ description: String) {
+            self.description = description
+        }
+    }
+
+    typealias Closed = (RedisConnection, _ reason: String) -> Void
+
+    private let address: RedisAddress
+    private lazy var names = NameLookUp()
+
+    nonisolated init(_ address: RedisAddress) {
+        self.address = address
+    }
+
+    /// Opens a connection for commands.
+    func open(
+        patience: Int64, budget: Int64, scripts: [RedisScript], closed: @escaping Closed
+    ) async throws(Problem) -> Opened {
+        let limit = TimeLimit(patience)
+        defer { limit.cancel() }
+        let connection = try await connect(limit, closed)
+        do throws(Problem) {
+            try await enter(connection)
+            let (run, evicts) = try await Self.information(of: connection)
+            var shas: [String: [UInt8]] = [:]
+            for script in scripts {
+                let reply = try await connection.ask("SCRIPT", "LOAD", script.text)
+                guard let sha = reply.bytes else { throw Problem("SCRIPT LOAD answered otherwise") }
+                shas[script.name] = sha
+            }
+            limit.shorten(to: budget)
+            guard try await connection.ask("PING") == .status("PONG") else {
+                throw Problem("PING answered otherwise")
+            }
+            return Opened(connection: connection, run: run, evicts: evicts, shas: shas)
+        } catch {
+            connection.close()
+            throw limit.hasPassed ? Problem("no answer in time") : error
+        }
+    }
+
+    /// Opens a connection to listen on.
+    func open(patience: Int64, closed: @escaping Closed) async throws(Problem) -> RedisConnection {
+        let limit = TimeLimit(patience)
+        defer { limit.cancel() }
+        let connection = try await connect(limit, closed)
+        do throws(Problem) {
+            try await enter(connection)
+            return connection
+        } catch {
+            connection.close()
+            throw limit.hasPassed ? Problem("no answer in time") : error
+        }
+    }
+
+    private func connect(
+        _ limit: TimeLimit, _ closed: @escaping Closed
+    ) async throws(Problem) -> RedisConnection {
+        var problem = Problem("the name has no address")
+        for target in await targets() where !limit.hasPassed {
+            do throws(Problem) {
+                return try await connect(to: target, limit, closed)
+            } catch {
+                problem = error
+            }
+        }
+        throw limit.hasPassed ? Problem("no connection in time") : problem
+    }
+
+    private func targets() async -> [RedisConnection.Target] {
+        switch address.place {
+        case .socket(let path): return [.socket(path: path)]
+        case .host(let name, let port):
+            if NameLookUp.isAddress(name) { return [.address(name, port: port)] }
+            return await names.addresses(of: name).prefix(8).map { .address($0, port: port) }
+        }
+    }
+
+    private func connect(
+        to target: RedisConnection.Target, _ limit: TimeLimit, _ closed: @escaping Closed
+    ) async throws(Problem) -> RedisConnection {
+        let attempt = Attempt()
+        let connection: RedisConnection
+        do {
+            connection = try RedisConnection(
+                to: target, connected: { attempt.end(nil) },
+                closed: { reason in
+                    attempt.end(reason)
+                    if let connection = attempt.connection { closed(connection, reason) }
+                })
+        } catch {
+            throw Problem("\(error)")
+        }
+        limit.connection = connection
+        let reason = await attempt.outcome { limit.onPassing = { attempt.end("too late") } }
+        limit.onPassing = nil
+        if let reason {
+            connection.close()
+            throw Problem(reason)
+        }
+        attempt.connection = connection
+        return connection
+    }
+
+    private func enter(_ connection: RedisConnection) async throws(Problem) {
+        if let password = address.password {
+            let reply = try await connection.ask(
+                "AUTH", address.user, password.revealed)
+            guard reply == .status("OK") else { throw Problem("AUTH answered otherwise") }
+        }
+        if address.database != 0 {
+            guard try await connection.ask("SELECT", String(address.database)) == .status("OK")
+            else { throw Problem("SELECT answered otherwise") }
+        }
+    }
+
+    /// INFO: `run_id` is "Random value identifying the Redis server (to be used by Sentinel and
+    /// Cluster)", https://redis.io/docs/latest/commands/info/.
+    private static func information(
+        of connection: RedisConnection
+    ) async throws(Problem) -> (run: String, evicts: Bool) {
+        let reply = try await connection.ask("INFO")
+        let lines = String(decoding: reply.bytes ?? [], as: UTF8.self)
+            .split(whereSeparator: \.isNewline)
+        func value(_ name: String) -> Substring? {
+            lines.first { $0.hasPrefix(name + ":") }?.dropFirst(name.count + 1)
+        }
+        guard let run = value("run_id"), !run.isEmpty else {
+            throw Problem("INFO names no run_id")
+        }
+        let evicts = value("maxmemory") != "0" && value("maxmemory_policy") != "noeviction"
+        return (String(run.prefix(64)), evicts)
+    }
+}
+
+/// Waits for one connection to stand or fail.
+@EventLoop private final class Attempt {
+    weak var connection: RedisConnection?
+    private var waiting: UnsafeContinuation<String?, Never>?
+    private var result: String??
+
+    /// Nil when the connection stands, else why not.
+    func outcome(_ begin: () -> Void) async -> String? {
+        begin()
+        if let result { return result }
+        return await withUnsafeContinuation { waiting = $0 }
+    }
+
+    func end(_ reason: String?) {
+        guard result == nil else { return }
+        result = .some(reason)
+        waiting?.resume(returning: reason)
+        waiting = nil
+    }
+}
+
+/// Ends a connection that is not ready in time.
+@EventLoop private final class TimeLimit {
+    weak var connection: RedisConnection?
+    var onPassing: (() -> Void)?
+    private(set) var hasPassed = false
+    private var timer: Timer?
+
+    init(_ milliseconds: Int64) {
+        shorten(to: milliseconds)
+    }
+
+    func shorten(to milliseconds: Int64) {
+        timer?.cancel()
+        timer = EventLoop.schedule(afterMilliseconds: milliseconds) { [weak self] in
+            guard let self else { return }
+            hasPassed = true
+            onPassing?()
+            connection?.close()
+        }
+    }
+
+    func cancel() {
+        timer?.cancel()
+    }
+}
+
+extension RedisConnection {
+    /// Sends a command of the beginning and waits; absent arguments are left out.
+    fileprivate func ask(_ arguments: String?...) async throws(Dialer.Problem) -> RedisReply {
+        let result = await withUnsafeContinuation { continuation in
+            send(arguments.compactMap { $0.map { Array($0.utf8) } }) {
+                continuation.resume(returning: $0)
+            }
+        }
+        switch result {
+        case .success(let reply): return reply
+        case .failure(let error):
+            throw Dialer.Problem("\(arguments.first.flatMap(\.self) ?? ""): \(error)")
+        }
+    }
+}

@@ -1,0 +1,185 @@
+internal import EventLoop
+internal import Logging
+package import ProxyGPT
+
+/// The bus of several hosts: a log of frames in Redis.
+///
+/// For whoever runs replies. A group of frames is one step of Redis, at most some 20 ms after they
+/// were published. While Redis is away, words are dropped at once.
+package final class RedisBus: Bus {
+    private let queue: FrameQueue
+    private let sender: BusSender
+    private let logger: Logger
+
+    init(
+        _ client: RedisClient, place: BusPlace, identifiers: any IdentifierSource, logger: Logger,
+        bounds: FrameQueue.Bounds = FrameQueue.Bounds()
+    ) {
+        queue = FrameQueue(bounds: bounds)
+        sender = BusSender(
+            client, queue, place: place, identifiers: identifiers, logger: logger)
+        self.logger = logger
+    }
+
+    package func publish(_ frame: StreamFrame) {
+        let (wakes, dropped) = queue.add(frame)
+        if wakes { EventLoop.spawn { [sender] in sender.wake() } }
+        if let dropped { BusSender.report(dropped, to: logger) }
+    }
+
+    /// Returns once everything published before was carried, or given up after one attempt.
+    package func flush() async {
+        await withUnsafeContinuation { continuation in
+            queue.flush(continuation)
+            EventLoop.spawn { [sender] in sender.wake() }
+        }
+    }
+
+    /// Carries what was published, as far as Redis is there. What comes later is dropped.
+    package func close() async {
+        queue.close()
+        await flush()
+    }
+
+    /// Begins to listen to the client.
+    @EventLoop func start() {
+        sender.start()
+    }
+}
+
+/// Where the bus lies in Redis.
+struct BusPlace: Sendable {
+    let prefix: String
+    /// Channels are shared by all databases of a Redis, keys are not.
+    let channel: String
+    /// Frames that a chat keeps, roughly.
+    var frameLimit = 20_000
+
+    init(prefix: String, database: Int) {
+        self.prefix = prefix
+        channel = "\(prefix)bus:\(database)"
+    }
+
+    var keys: [String] { [prefix + "bus", prefix + "bus:recent"] }
+}
+
+/// Sends groups, one after the other: what follows a group that failed must not overtake it.
+@EventLoop final class BusSender {
+    /// Milliseconds from one group to the next, unless the next one is full before.
+    nonisolated static let gathering: Int64 = 20
+
+    private let client: RedisClient
+    private let queue: FrameQueue
+    private let place: BusPlace
+    private let identifiers: any IdentifierSource
+    private let logger: Logger
+    private var known: FrameID?
+    /// While a group is under way, or for a while after one has failed.
+    private var isSending = false
+    private var due: Int64 = 0
+    private var timer: Timer?
+
+    nonisolated init(
+        _ client: RedisClient, _ queue: FrameQueue, place: BusPlace,
+        identifiers: any IdentifierSource, logger: Logger
+    ) {
+        self.client = client
+        self.queue = queue
+        self.place = place
+        self.identifiers = identifiers
+        self.logger = logger
+    }
+
+    func start() {
+        client.listen { [weak self] change in
+            guard let self else { return }
+            if change == .away {
+                if let dropped = queue.lose() { Self.report(dropped, to: logger) }
+            } else {
+                queue.recover()
+                wake()
+            }
+        }
+    }
+
+    /// Sends what there is to send, if it is time.
+    func wake() {
+        guard !isSending, let run = client.runID else { return }
+        let now = monotonicMilliseconds()
+        switch queue.next(mayGather: now < due) {
+        case .nothing: break
+        case .some:
+            guard timer == nil else { return }
+            timer = EventLoop.schedule(afterMilliseconds: due - now) { [weak self] in
+                self?.timer = nil
+                self?.wake()
+            }
+        case .group(let group):
+            due = now + Self.gathering
+            send(group, run)
+        }
+    }
+
+    private func send(_ group: [StreamFrame], _ run: String) {
+        isSending = true
+        var arguments = place.opening(run: run, known: known, identifiers)
+        arguments += [Array(place.channel.utf8), Array("\(place.frameLimit)".utf8)]
+        for frame in StreamFrame.merge(group) {
+            arguments += [
+                Array(frame.chatID.text.utf8), Array(frame.messageID.text.utf8), [frame.kind],
+                frame.encoded,
+            ]
+        }
+        client.run(.append, keys: place.keys, arguments, isPatient: true) { [weak self] result in
+            guard let self else { return }
+            if case .success(let reply) = result, let id = LogState(reply)?.head {
+                known = id
+                queue.settle(group.count)
+                goOn()
+            } else {
+                if let dropped = queue.giveUp(group) { Self.report(dropped, to: logger, result) }
+                // An error that lasts must not keep the loop busy.
+                EventLoop.schedule(afterMilliseconds: 100) { [weak self] in self?.goOn() }
+            }
+        }
+    }
+
+    private func goOn() {
+        isSending = false
+        wake()
+    }
+
+    nonisolated static func report(
+        _ dropped: Int, to logger: Logger, _ result: Result<RedisReply, RedisError>? = nil
+    ) {
+        var metadata: Logger.Metadata = ["bus.dropped_frames": "\(dropped)"]
+        if case .failure(let error)? = result { metadata["redis.error"] = "\(error)" }
+        logger.warning("frames dropped", metadata: metadata)
+    }
+}
+
+extension BusPlace {
+    /// The arguments that every script of the bus begins with.
+    func opening(
+        run: String, known: FrameID?, _ identifiers: any IdentifierSource, renewing: String = ""
+    ) -> [[UInt8]] {
+        [
+            run, known?.epoch ?? "", "\(known?.sequence ?? 0)", identifiers.epoch, prefix, renewing,
+        ].map { Array($0.utf8) }
+    }
+}
+
+/// What the scripts of the bus answer: where the log stands, and something more.
+struct LogState {
+    let head: FrameID
+    let rest: ArraySlice<RedisReply>
+
+    init?(_ reply: RedisReply) {
+        guard let list = reply.list, list.count >= 2, let epoch = list[0].text,
+            let sequence = list[1].number, sequence >= 0,
+            let head = FrameID("\(epoch)-\(sequence)")
+        else { return nil }
+        self.head = head
+        rest = list[2...]
+    }
+}

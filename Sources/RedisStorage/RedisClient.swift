@@ -1,0 +1,291 @@
+// A process's way to Redis for commands: one connection, made anew whenever it was lost.
+//
+// Owns the connection, the breaker and the timers of both. Every command has a budget of time;
+// whoever asks is answered within it, whatever Redis does. Bounds: commands under way and their
+// bytes. Confined to the loop. Knows nothing of what the commands are for.
+
+internal import EventLoop
+internal import Logging
+internal import ProxyGPT
+
+/// Sends commands while Redis is well, and refuses them at once while it is not.
+@EventLoop final class RedisClient {
+    /// What tests change.
+    struct Tuning: Sendable {
+        /// Milliseconds until a command counts as failed.
+        var budget: Int64 = 50
+        /// Milliseconds for a try: look-up, connection, password, scripts.
+        var patience: Int64 = 1000
+        var commands = 512
+        var bytes = 8 * 1024 * 1024
+    }
+
+    /// What the owner of a connection hears.
+    enum Change: Equatable {
+        case ready
+        case away
+    }
+
+    let address: RedisAddress
+    let tuning: Tuning
+    /// Names this start of Redis, while it is there.
+    private(set) var runID: String?
+
+    private let logger: Logger
+    private let identifiers: any IdentifierSource
+    private let dialer: Dialer
+    private var breaker = Breaker()
+    private var connection: RedisConnection?
+    private var attempt: Task<Void, Never>?
+    private var listeners: [(Change) -> Void] = []
+    private var shas: [String: [UInt8]] = [:]
+    private var isStopped = false
+    private var lastProblem: String?
+    private var hasTried = false
+    private var awaitingTry: [UnsafeContinuation<Void, Never>] = []
+
+    nonisolated init(
+        _ address: RedisAddress, tuning: Tuning, identifiers: any IdentifierSource, logger: Logger
+    ) {
+        self.address = address
+        self.tuning = tuning
+        self.identifiers = identifiers
+        self.logger = logger
+        dialer = Dialer(address)
+    }
+
+    /// Begins to connect. Returns at once, also when Redis is away.
+    func start() {
+        guard attempt == nil, connection == nil, !isStopped else { return }
+        tryLater(after: 0)
+    }
+
+    /// Waits until it is known for the first time whether Redis is there.
+    func firstTry() async {
+        if hasTried || isStopped { return }
+        await withUnsafeContinuation { awaitingTry.append($0) }
+    }
+
+    private func endTry() {
+        hasTried = true
+        for continuation in awaitingTry { continuation.resume() }
+        awaitingTry = []
+    }
+
+    func stop() {
+        isStopped = true
+        endTry()
+        attempt?.cancel()
+        attempt = nil
+        breaker.disconnected()
+        runID = nil
+        dropConnection()
+        listeners = []
+    }
+
+    var isReady: Bool { breaker.isClosed }
+
+    /// Commands whose answers have not come, in time or not.
+    var underWay: Int { connection?.pending ?? 0 }
+
+    /// Tells of every change, and of the state as it is where Redis is there already.
+    func listen(_ listener: @escaping (Change) -> Void) {
+        listeners.append(listener)
+        if runID != nil { listener(.ready) }
+    }
+
+    // MARK: - Commands
+
+    /// Sends a command. `answer` is called within the budget: with what Redis said or with an error.
+    ///
+    /// - Parameter isPatient: the answer may come late; only the end of the connection is final.
+    ///   The breaker counts a failure for each budget that passes all the same.
+    func send(
+        _ arguments: [[UInt8]], isPatient: Bool = false,
+        _ answer: @escaping RedisConnection.Answer
+    ) {
+        guard breaker.isClosed, let connection else {
+            answer(.failure(.unavailable))
+            return
+        }
+        let size = arguments.reduce(0) { $0 + $1.count }
+        guard connection.pending < tuning.commands,
+            connection.pendingBytes + size <= tuning.bytes || connection.pending == 0
+        else {
+            answer(.failure(.overloaded))
+            return
+        }
+        let deadline = Deadline(tuning.budget, repeats: isPatient, answer) { [weak self] in
+            self?.failed(.late, on: connection)
+        }
+        connection.send(arguments) { [weak self] result in
+            switch result {
+            case .success:
+                if let self, self.connection === connection { breaker.succeeded() }
+            case .failure(let error): self?.failed(error, on: connection)
+            }
+            deadline.answer(result)
+        }
+    }
+
+    /// Sends a command and waits for the answer.
+    func ask(_ arguments: [[UInt8]]) async throws(RedisError) -> RedisReply {
+        try await withUnsafeContinuation { continuation in
+            send(arguments) { continuation.resume(returning: $0) }
+        }.get()
+    }
+
+    /// Runs a script, which Redis most often knows by its digest.
+    func run(
+        _ script: RedisScript, keys: [String], _ arguments: [[UInt8]], isPatient: Bool = false,
+        _ answer: @escaping RedisConnection.Answer
+    ) {
+        let rest = [Array(String(keys.count).utf8)] + keys.map { Array($0.utf8) } + arguments
+        let whole = [Array("EVAL".utf8), Array(script.text.utf8)] + rest
+        guard let sha = shas[script.name] else {
+            send(whole, isPatient: isPatient, answer)
+            return
+        }
+        send([Array("EVALSHA".utf8), sha] + rest, isPatient: isPatient) { [weak self] result in
+            guard let self, result == .failure(.refused(code: "NOSCRIPT")) else {
+                answer(result)
+                return
+            }
+            send(whole, isPatient: isPatient, answer)
+        }
+    }
+
+    func run(
+        _ script: RedisScript, keys: [String], _ arguments: [[UInt8]]
+    ) async throws(RedisError) -> RedisReply {
+        try await withUnsafeContinuation { continuation in
+            run(script, keys: keys, arguments) { continuation.resume(returning: $0) }
+        }.get()
+    }
+
+    private func failed(_ error: RedisError, on connection: RedisConnection) {
+        guard error.isFailureOfRedis, self.connection === connection, breaker.failed() else {
+            return
+        }
+        lose("\(error)")
+    }
+
+    // MARK: - The connection
+
+    /// Gives the connection up, with all that is under way on it, and tries again later.
+    private func lose(_ problem: String) {
+        guard let connection else { return }
+        self.connection = nil
+        breaker.disconnected()
+        runID = nil
+        report(problem)
+        connection.close()
+        for listener in listeners { listener(.away) }
+        tryLater(after: breaker.nextPause(jitter: identifiers.jitter))
+    }
+
+    private func dropConnection() {
+        let dropped = connection
+        connection = nil
+        dropped?.close()
+    }
+
+    private func tryLater(after milliseconds: Int64) {
+        guard !isStopped else { return }
+        attempt = EventLoop.spawn { [weak self] in
+            await EventLoop.sleep(milliseconds: milliseconds)
+            await self?.tryNow()
+        }
+    }
+
+    private func tryNow() async {
+        guard !isStopped else { return }
+        do {
+            let opened = try await dialer.open(
+                patience: tuning.patience, budget: tuning.budget, scripts: RedisScript.all
+            ) { [weak self] connection, reason in
+                guard let self, self.connection === connection else { return }
+                lose(reason)
+            }
+            guard !isStopped else {
+                opened.connection.close()
+                return
+            }
+            take(opened)
+        } catch {
+            guard !isStopped else { return }
+            report("\(error)")
+            endTry()
+            tryLater(after: breaker.nextPause(jitter: identifiers.jitter))
+        }
+    }
+
+    private func take(_ opened: Dialer.Opened) {
+        attempt = nil
+        connection = opened.connection
+        shas = opened.shas
+        runID = opened.run
+        breaker.close()
+        lastProblem = nil
+        logger.notice("redis is there", metadata: ["redis.address": "\(address)"])
+        if opened.evicts {
+            // Of a frame that was thrown away nobody could tell that it is missing.
+            logger.warning("redis evicts keys: set its maxmemory-policy to noeviction")
+        }
+        endTry()
+        for listener in listeners { listener(.ready) }
+        // It may have ended when it was nobody's yet.
+        if !opened.connection.isOpen { lose("the connection ended at once") }
+    }
+
+    /// A problem that lasts is told once.
+    private func report(_ problem: String) {
+        guard problem != lastProblem else { return }
+        lastProblem = problem
+        logger.warning(
+            "redis is away, going on without it",
+            metadata: ["redis.address": "\(address)", "redis.error": "\(problem)"])
+    }
+}
+
+/// Sees to it that a command is answered once, and in time.
+@EventLoop private final class Deadline {
+    private var waiting: RedisConnection.Answer?
+    private var timer: Timer?
+
+    init(
+        _ budget: Int64, repeats: Bool, _ answer: @escaping RedisConnection.Answer,
+        passed: @escaping () -> Void
+    ) {
+        waiting = answer
+        set(budget, repeats, passed)
+    }
+
+    private func set(_ budget: Int64, _ repeats: Bool, _ passed: @escaping () -> Void) {
+        timer = EventLoop.schedule(afterMilliseconds: budget) { [weak self] in
+            guard let self, waiting != nil else { return }
+            if repeats { set(budget, repeats, passed) } else { answer(.failure(.late)) }
+            passed()
+        }
+    }
+
+    func answer(_ result: Result<RedisReply, RedisError>) {
+        timer?.cancel()
+        timer = nil
+        let answer = waiting
+        waiting = nil
+        answer?(result)
+    }
+}
+
+extension IdentifierSource {
+    /// A number that nobody foresees: the last 32 of an identifier's random bits.
+    var jitter: UInt64 {
+        next().utf8.suffix(8).reduce(0) { $0 << 4 | UInt64(hexadecimalValue($1) ?? 0) }
+    }
+
+    /// A name for an epoch: an identifier without its time.
+    var epoch: String {
+        String(next().filter { $0 != "-" }.suffix(16))
+    }
+}

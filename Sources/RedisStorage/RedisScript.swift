@@ -1,0 +1,198 @@
+// What Redis does in one step, in its own language (Lua 5.1, see "Scripting with Lua" in its manual).
+//
+// The bus has these keys; EPOCH and the ids behind it make the names of most:
+//   bus                     hash: epoch, seq (the newest frame's number), run (the start of Redis that
+//                           the epoch belongs to), at0 seq0 at1 seq1 (numbers of some time ago)
+//   bus:recent              stream of the groups that were published last, to fill gaps from
+//   bus:EPOCH:frames:CHAT   stream of the chat's frames, entry SEQ-0, field f
+//   bus:EPOCH:running:CHAT  hash: messages without an end, each with its first frame's number, which
+//                           is 0 when that frame is gone
+//   bus:EPOCH:chat:CHAT     hash: last (the newest frame), trimmed (the newest that may be gone)
+//   bus:EPOCH:ended:MESSAGE there while late frames of an ended message may come
+// A new epoch thus leaves behind all there was, which expires by itself.
+
+/// A script that Redis runs as a whole, with nothing in between.
+struct RedisScript: Sendable {
+    let name: String
+    let text: String
+
+    static let all = [append, state, history, running, recent, keep]
+
+    /// Seconds that a chat's frames stay when no message of it runs, and when one does.
+    static let lifetime = 600
+    static let patience = 3600
+    /// Seconds for which it is known what a chat had, and a little less for which that is relied on.
+    static let chatMemory = 93_600
+    static let memory = 86_400
+
+    /// Begins every script of the bus. KEYS: bus, bus:recent. ARGV: 1 the start of Redis, 2 and 3 the
+    /// newest id that the caller knows, 4 a name for a new epoch, 5 the prefix, 6 an epoch that must
+    /// not go on. A number below one that was seen, or another start of Redis, means that this is not
+    /// the log it was.
+    private static let opening = """
+        local state = redis.call('HMGET', KEYS[1], 'epoch', 'seq', 'run')
+        local epoch, seq = state[1], tonumber(state[2] or '')
+        local newest = redis.call('XREVRANGE', KEYS[2], '+', '-', 'COUNT', 1)[1]
+        if not epoch or not seq or state[3] ~= ARGV[1] or epoch == ARGV[6]
+            or (epoch == ARGV[2] and seq < tonumber(ARGV[3]))
+            or (newest and seq < tonumber(string.match(newest[1], '^%d+'))) then
+            epoch, seq = ARGV[4], 0
+            local now = redis.call('TIME')[1]
+            redis.call('DEL', KEYS[1], KEYS[2])
+            redis.call('HSET', KEYS[1], 'epoch', epoch, 'seq', 0, 'run', ARGV[1],
+                'at0', now, 'seq0', 0, 'at1', now, 'seq1', 0)
+        end
+        local base = ARGV[5] .. 'bus:' .. epoch .. ':'
+        local function whole(number) return string.format('%.0f', number) end
+
+        -- What may be gone of a chat of which nothing is known: all up to a number that was the
+        -- newest at most so long ago as it is known of every chat what it had.
+        local function floor()
+            local now = tonumber(redis.call('TIME')[1])
+            local marks = redis.call('HMGET', KEYS[1], 'at0', 'seq0', 'at1', 'seq1')
+            for i = 1, 3, 2 do
+                local at, mark = tonumber(marks[i] or ''), tonumber(marks[i + 1] or '')
+                if at and mark and now - at < \(memory) then return mark end
+            end
+            return seq
+        end
+
+        """
+
+    /// Appends a group and publishes it. ARGV: 7 the channel, 8 how many frames a chat keeps, then
+    /// four for each frame: chat, message, kind (b beginning, w words, e end), encoded frame.
+    /// Words of a message whose beginning is not in this log are passed over, and so is all that
+    /// comes after a message's end. Returns the epoch, the newest number and how many were carried.
+    static let append = RedisScript(
+        name: "append",
+        text: opening + """
+            local limit = tonumber(ARGV[8])
+            local first, parts, touched = seq + 1, {}, {}
+            for i = 9, #ARGV, 4 do
+                local chat, message, kind = ARGV[i], ARGV[i + 1], ARGV[i + 2]
+                local stream, running = base .. 'frames:' .. chat, base .. 'running:' .. chat
+                if not touched[chat] then
+                    touched[chat] = true
+                    if redis.call('EXISTS', stream) == 0 then
+                        redis.call('DEL', running)
+                        local last = redis.call('HGET', base .. 'chat:' .. chat, 'last')
+                        redis.call('HSET', base .. 'chat:' .. chat,
+                            'trimmed', last or whole(floor()))
+                    end
+                end
+                local isRunning = redis.call('HEXISTS', running, message) == 1
+                local ended = base .. 'ended:' .. message
+                local isCarried
+                if kind == 'e' then
+                    isCarried = redis.call('SET', ended, '', 'EX', \(patience), 'NX')
+                elseif isRunning then
+                    isCarried = true
+                else
+                    isCarried = kind == 'b' and redis.call('EXISTS', ended) == 0
+                end
+                if isCarried then
+                    -- Counted before it is used: a script that breaks off must not give it twice.
+                    seq = redis.call('HINCRBY', KEYS[1], 'seq', 1)
+                    local id = whole(seq)
+                    redis.call('XADD', stream, 'MAXLEN', '~', limit, id .. '-0', 'f', ARGV[i + 3])
+                    redis.call('HSET', base .. 'chat:' .. chat, 'last', id)
+                    if kind == 'e' then
+                        redis.call('HDEL', running, message)
+                    elseif not isRunning then
+                        redis.call('HSET', running, message, id)
+                    end
+                    parts[#parts + 1] = ARGV[i + 3]
+                end
+            end
+            for chat in pairs(touched) do
+                local stream, running = base .. 'frames:' .. chat, base .. 'running:' .. chat
+                if redis.call('XLEN', stream) >= limit then
+                    local oldest = redis.call('XRANGE', stream, '-', '+', 'COUNT', 1)[1][1]
+                    local trimmed = tonumber(string.match(oldest, '^%d+')) - 1
+                    local known = redis.call('HGET', base .. 'chat:' .. chat, 'trimmed')
+                    if trimmed > tonumber(known or '-1') then
+                        redis.call('HSET', base .. 'chat:' .. chat, 'trimmed', whole(trimmed))
+                        local messages = redis.call('HGETALL', running)
+                        for i = 1, #messages, 2 do
+                            if tonumber(messages[i + 1]) <= trimmed then
+                                redis.call('HSET', running, messages[i], 0)
+                            end
+                        end
+                    end
+                end
+                local lifetime = \(lifetime)
+                if redis.call('EXISTS', running) == 1 then lifetime = \(patience) end
+                redis.call('EXPIRE', stream, lifetime)
+                redis.call('EXPIRE', running, lifetime)
+                redis.call('EXPIRE', base .. 'chat:' .. chat, \(chatMemory))
+            end
+            if #parts > 0 then
+                local group = epoch .. '-' .. whole(first) .. '\\n' .. table.concat(parts)
+                redis.call('XADD', KEYS[2], 'MAXLEN', '~', 1000, whole(seq) .. '-0', 'g', group)
+                redis.call('EXPIRE', KEYS[2], 60)
+                redis.call('PUBLISH', ARGV[7], group)
+            end
+            return {epoch, whole(seq), #parts}
+            """)
+
+    /// Tells where the log stands: epoch and newest number. Sets a mark twice a day.
+    static let state = RedisScript(
+        name: "state",
+        text: opening + """
+            local marks = redis.call('HMGET', KEYS[1], 'at1', 'seq1')
+            local now = redis.call('TIME')[1]
+            if tonumber(now) - tonumber(marks[1] or 0) >= \(memory / 2) then
+                redis.call('HSET', KEYS[1], 'at0', marks[1] or 0, 'seq0', marks[2] or 0,
+                    'at1', now, 'seq1', whole(seq))
+            end
+            return {epoch, whole(seq)}
+            """)
+
+    /// Reads a chat's frames. ARGV: 7 the chat, 8 and 9 the id after which, 10 how many. Returns epoch,
+    /// newest number and the entries, which are absent where it cannot be told what came after the id.
+    static let history = RedisScript(
+        name: "history",
+        text: opening + """
+            local after = tonumber(ARGV[9])
+            if ARGV[8] ~= epoch or after > seq then return {epoch, whole(seq)} end
+            local chat = redis.call('HMGET', base .. 'chat:' .. ARGV[7], 'last', 'trimmed')
+            local last, trimmed = tonumber(chat[1] or 0), tonumber(chat[2] or floor())
+            local stream = base .. 'frames:' .. ARGV[7]
+            if after < trimmed or (after < last and redis.call('EXISTS', stream) == 0) then
+                return {epoch, whole(seq)}
+            end
+            return {epoch, whole(seq),
+                redis.call('XRANGE', stream, whole(after + 1) .. '-0', '+', 'COUNT', ARGV[10])}
+            """)
+
+    /// Tells which messages of a chat run and where each begins. ARGV: 7 the chat.
+    static let running = RedisScript(
+        name: "running",
+        text: opening + """
+            return {epoch, whole(seq), redis.call('HGETALL', base .. 'running:' .. ARGV[7])}
+            """)
+
+    /// Reads the groups that were published after a number. ARGV: 7 the number, 8 how many.
+    static let recent = RedisScript(
+        name: "recent",
+        text: opening + """
+            return {epoch, whole(seq), redis.call('XRANGE', KEYS[2],
+                whole(tonumber(ARGV[7]) + 1) .. '-0', '+', 'COUNT', ARGV[8])}
+            """)
+
+    /// Keeps a context window unless a better one is there: of a later version, or of the same one
+    /// and reaching further back. ARGV: version, number of messages, value, seconds.
+    static let keep = RedisScript(
+        name: "keep",
+        text: """
+            local version, count = string.match(
+                redis.call('GETRANGE', KEYS[1], 0, 63), '^(%d+) (%d+)\\n')
+            if version then
+                version, count = tonumber(version), tonumber(count)
+                if version > tonumber(ARGV[1]) then return 0 end
+                if version == tonumber(ARGV[1]) and count > tonumber(ARGV[2]) then return 0 end
+            end
+            redis.call('SET', KEYS[1], ARGV[3], 'EX', ARGV[4])
+            return 1
+            """)
+}

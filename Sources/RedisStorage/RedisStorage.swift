@@ -1,0 +1,57 @@
+package import Logging
+package import ProxyGPT
+
+/// What a process keeps in Redis and reads from it. Redis may be away at any time, also at the start.
+package final class RedisStorage: Sendable {
+    /// Begins the names of all keys and channels.
+    package static let prefix = "proxy-gpt:"
+
+    /// Context windows, for whoever runs replies.
+    package let cache: any ContextCache
+    /// Frames on their way out, for whoever runs replies.
+    package let bus: RedisBus
+    /// Frames as they arrive, for whoever holds subscribers.
+    package let log: any BusLog
+    private let client: RedisClient
+
+    /// What the settings say; nil where they name no Redis.
+    package convenience init?(
+        _ settings: Settings, identifiers: any IdentifierSource, logger: Logger
+    ) {
+        guard let address = settings.redisAddress else { return nil }
+        self.init(
+            address, contextTokens: settings.contextTokens, identifiers: identifiers,
+            logger: logger)
+    }
+
+    /// - Parameters:
+    ///   - contextTokens: the token budget of context windows.
+    ///   - identifiers: where names of epochs and the spread of tries come from.
+    package init(
+        _ address: RedisAddress, contextTokens: Int, identifiers: any IdentifierSource,
+        logger: Logger
+    ) {
+        let client = RedisClient(
+            address, tuning: RedisClient.Tuning(), identifiers: identifiers, logger: logger)
+        let place = BusPlace(prefix: Self.prefix, database: address.database)
+        self.client = client
+        cache = RedisContextCache(client, prefix: Self.prefix, budget: contextTokens)
+        bus = RedisBus(client, place: place, identifiers: identifiers, logger: logger)
+        log = RedisBusLog(
+            client, place: place, identifiers: identifiers, tuning: RedisBusLog.Tuning(),
+            logger: logger)
+    }
+
+    /// Begins to connect; waits for nothing.
+    package func start() async {
+        await bus.start()
+        await client.start()
+    }
+
+    /// Sends what was published, as far as Redis is there, and ends the connections.
+    package func close() async {
+        await log.stop()
+        await bus.close()
+        await client.stop()
+    }
+}

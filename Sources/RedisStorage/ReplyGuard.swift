@@ -1,0 +1,99 @@
+// Lets hiredis build only answers that it can bear.
+//
+// hiredis asserts, which ends the process, that an answer was asked for and that what comes to a
+// subscriber has the shape of a publication (async.c, redisProcessCallbacks and
+// __redisGetSubscribeCallback). Whoever stands at the other end might say otherwise. The reader
+// builds answers by a table of functions (read.h, redisReplyObjectFunctions); the one here asks the
+// connection first, and "no memory" from it ends the connection in good order.
+
+internal import CHiredis
+internal import EventLoop
+
+/// Stands between hiredis's reader and what builds its answers.
+@EventLoop enum ReplyGuard {
+    /// What the reader is about to build.
+    struct Piece {
+        /// It stands within a list.
+        let isPart: Bool
+        /// It belongs where it stands in a publication: three elements, the first two of them texts.
+        let isPublication: Bool
+    }
+
+    private static var original: redisReplyObjectFunctions?
+    // hiredis keeps the pointer for as long as there are readers: for ever.
+    private static let table: UnsafeMutablePointer<redisReplyObjectFunctions> = .allocate(
+        capacity: 1)
+
+    /// - Parameter object: the connection, as every reading knows it.
+    static func install(
+        in reader: UnsafeMutablePointer<redisReader>?, object: UnsafeMutableRawPointer
+    ) {
+        guard let reader, let functions = reader.pointee.fn else { return }
+        if original == nil {
+            original = functions.pointee
+            table.initialize(to: guarded(functions.pointee))
+        }
+        reader.pointee.fn = table
+        reader.pointee.privdata = object
+    }
+
+    private static func guarded(
+        _ functions: redisReplyObjectFunctions
+    ) -> redisReplyObjectFunctions {
+        var guarded = functions
+        guarded.createString = { task, text, length in
+            EventLoop.assumeIsolated {
+                guard let task, ReplyGuard.admits(task, isText: true, text, length) else {
+                    return nil
+                }
+                return ReplyGuard.original?.createString(task, text, length)
+            }
+        }
+        guarded.createArray = { task, count in
+            EventLoop.assumeIsolated {
+                guard let task, ReplyGuard.admits(task, elements: count) else { return nil }
+                return ReplyGuard.original?.createArray(task, count)
+            }
+        }
+        guarded.createInteger = { task, value in
+            EventLoop.assumeIsolated {
+                guard let task, ReplyGuard.admits(task) else { return nil }
+                return ReplyGuard.original?.createInteger(task, value)
+            }
+        }
+        guarded.createNil = { task in
+            EventLoop.assumeIsolated {
+                guard let task, ReplyGuard.admits(task) else { return nil }
+                return ReplyGuard.original?.createNil(task)
+            }
+        }
+        return guarded
+    }
+
+    private static func admits(
+        _ task: UnsafePointer<redisReadTask>, isText: Bool = false,
+        _ text: UnsafeMutablePointer<CChar>? = nil, _ length: Int = 0, elements: Int32? = nil
+    ) -> Bool {
+        guard let connection = RedisConnection.at(task.pointee.privdata) else { return false }
+        let type = task.pointee.type
+        // An error by itself is what hiredis has a way for.
+        let isError = type == REDIS_REPLY_ERROR
+        guard task.pointee.parent != nil else {
+            return isError
+                || connection.expects(Piece(isPart: false, isPublication: elements == 3))
+        }
+        let isPublication =
+            switch task.pointee.idx {
+            case 0:
+                type == REDIS_REPLY_STRING
+                    && ["subscribe", "message"].contains(word(text, length))
+            case 1: type == REDIS_REPLY_STRING
+            default: type == REDIS_REPLY_STRING || type == REDIS_REPLY_INTEGER
+            }
+        return connection.expects(Piece(isPart: true, isPublication: isPublication))
+    }
+
+    private static func word(_ text: UnsafeMutablePointer<CChar>?, _ length: Int) -> String {
+        String(decoding: UnsafeRawBufferPointer(start: text, count: min(length, 16)), as: UTF8.self)
+    }
+}

@@ -1,0 +1,105 @@
+internal import EventLoop
+internal import Logging
+internal import ProxyGPT
+
+/// A connection that hears what is published on one channel, made anew whenever it was lost.
+@EventLoop final class Subscription {
+    private let dialer: Dialer
+    private let channel: String
+    private let patience: Int64
+    private let identifiers: any IdentifierSource
+    private let began: () -> Void
+    private let receive: ([UInt8]) -> Void
+    private var pauses = Breaker()
+    private var connection: RedisConnection?
+    private var attempt: Task<Void, Never>?
+    private var isStopped = false
+    private(set) var isLive = false
+
+    /// - Parameters:
+    ///   - began: called whenever the channel is heard from now on.
+    ///   - receive: called with each message.
+    init(
+        _ address: RedisAddress, channel: String, patience: Int64,
+        identifiers: any IdentifierSource, began: @escaping () -> Void,
+        receive: @escaping ([UInt8]) -> Void
+    ) {
+        dialer = Dialer(address)
+        self.channel = channel
+        self.patience = patience
+        self.identifiers = identifiers
+        self.began = began
+        self.receive = receive
+    }
+
+    func start() {
+        tryLater(after: 0)
+    }
+
+    func stop() {
+        isStopped = true
+        attempt?.cancel()
+        drop()
+    }
+
+    /// Gives up a connection that seems to be deaf.
+    func renew() {
+        guard connection != nil, !isStopped else { return }
+        drop()
+        tryLater(after: 0)
+    }
+
+    private func drop() {
+        let dropped = connection
+        connection = nil
+        isLive = false
+        dropped?.close()
+    }
+
+    private func tryLater(after milliseconds: Int64) {
+        guard !isStopped else { return }
+        attempt = EventLoop.spawn { [weak self] in
+            await EventLoop.sleep(milliseconds: milliseconds)
+            await self?.tryNow()
+        }
+    }
+
+    private func tryNow() async {
+        do {
+            guard !isStopped else { return }
+            let opened = try await dialer.open(patience: patience) { [weak self] connection, _ in
+                guard let self, self.connection === connection else { return }
+                lose()
+            }
+            guard !isStopped else {
+                opened.close()
+                return
+            }
+            connection = opened
+            guard opened.isOpen else {
+                // It ended when it was nobody's yet.
+                lose()
+                return
+            }
+            opened.subscribe(
+                to: channel,
+                subscribed: { [weak self] in
+                    guard let self, connection === opened else { return }
+                    isLive = true
+                    pauses.close()
+                    began()
+                },
+                receive: { [weak self] bytes in
+                    guard let self, connection === opened else { return }
+                    receive(bytes)
+                })
+        } catch {
+            tryLater(after: pauses.nextPause(jitter: identifiers.jitter))
+        }
+    }
+
+    private func lose() {
+        drop()
+        tryLater(after: pauses.nextPause(jitter: identifiers.jitter))
+    }
+}

@@ -1,0 +1,110 @@
+"""Bus and context in Redis: the same streams, and what is left of them while Redis is away."""
+
+import os
+
+import pytest
+from person import Person
+from redis_server import Redis
+from sse import Stream
+from stack import Stack, wait_for
+
+SLOW = "mock?chunks=30&chunk-delay-ms=60"
+
+
+@pytest.fixture(scope="module")
+def redis():
+    with Redis() as redis:
+        yield redis
+
+
+@pytest.fixture(scope="module")
+def stack(redis):
+    with Stack(settings={"REDIS_ADDRESS": redis.address}) as stack:
+        yield stack
+
+
+@pytest.fixture
+def person(stack):
+    return Person(stack)
+
+
+def is_used_by_all(redis):
+    """Whether two workers and the streamer, which listens beside, have their connections."""
+    return redis.ask("CLIENT", "LIST").count(b" fd=") >= 5
+
+
+def stream_once(stack, person, chat):
+    """Whether a reply that is streamed comes in words."""
+    with Stream(stack.url, chat, person.token).begin() as stream:
+        sent = person.do("/chat/prompt", id=chat, prompt="p", stream=True)["message"]["id"]
+        stream.finished()
+        return stream.words(sent) != ""
+
+
+def test_words_come_through_redis_and_a_client_resumes_from_its_id(stack, redis, person):
+    chat = person.chat(model=SLOW)
+    with Stream(stack.url, chat, person.token).begin() as stream:
+        sent = person.do("/chat/prompt", id=chat, prompt="p", stream=True)["message"]["id"]
+        stream.read(lambda it: len(it.frames) >= 5)
+        before, seen = stream.words(sent), stream.last_id
+    assert b":1\r\n" == redis.ask("EXISTS", "proxy-gpt:bus")
+    with Stream(
+        stack.url, chat, person.token, headers=[("Last-Event-ID", seen)]
+    ) as stream:
+        (last,) = stream.finished()
+        assert before + stream.words(sent) == last["reply"]
+        assert "reset" not in [event for event, _, _ in stream.events]
+    assert not os.path.exists(os.path.join(stack.state_directory, "bus.db"))
+
+
+def test_what_a_model_is_told_is_in_redis(stack, redis, person):
+    chat = person.chat(model="mock")
+    person.prompt(chat, "first")
+    key = f"proxy-gpt:context:8000:{chat}"
+    wait_for(lambda: redis.ask("EXISTS", key) == b":1\r\n", "a window")
+    person.prompt(chat, "second")
+    sent = stack.mock("/mock/calls")[-1]
+    assert sent["end"] == "done"
+
+
+def test_a_redis_that_dies_leaves_streams_open_and_replies_whole(stack, redis, person):
+    wait_for(lambda: is_used_by_all(redis), "everybody's connection")
+    chat = person.chat(model=SLOW)
+    with Stream(stack.url, chat, person.token).begin() as stream:
+        sent = person.do("/chat/prompt", id=chat, prompt="p", stream=True)["message"]["id"]
+        stream.read(lambda it: len(it.frames) >= 3)
+        redis.kill()
+        try:
+            (last,) = stream.finished()
+            assert last == person.message(chat, sent) and last["state"] == "done"
+            assert "reset" in [event for event, _, _ in stream.events]
+            quick = person.chat(model="mock")
+            assert person.prompt(quick, "without Redis")["state"] == "done"
+        finally:
+            redis.start()
+    wait_for(lambda: stream_once(stack, person, chat), "words again")
+
+
+def test_a_redis_that_stands_still_holds_up_nobody(stack, redis, person):
+    chat = person.chat(model="mock")
+    redis.pause()
+    try:
+        with Stream(stack.url, chat, person.token).begin() as stream:
+            for number in range(5):
+                assert person.prompt(chat, f"prompt {number}")["state"] == "done"
+            stream.finished(5)
+    finally:
+        redis.resume()
+    wait_for(lambda: stream_once(stack, person, chat), "words again")
+
+
+def test_a_wiped_redis_is_a_reset_and_never_a_hole(stack, redis, person):
+    wait_for(lambda: is_used_by_all(redis), "everybody's connection")
+    chat = person.chat(model=SLOW)
+    with Stream(stack.url, chat, person.token).begin() as stream:
+        sent = person.do("/chat/prompt", id=chat, prompt="p", stream=True)["message"]["id"]
+        stream.read(lambda it: len(it.frames) >= 3)
+        redis.ask("FLUSHALL")
+        (last,) = stream.finished()
+        assert last == person.message(chat, sent)
+        assert "reset" in [event for event, _, _ in stream.events]

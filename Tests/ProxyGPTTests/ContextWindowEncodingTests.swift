@@ -1,0 +1,80 @@
+import ProxyGPT
+import Testing
+
+@Suite struct ContextWindowEncodingTests {
+    private func window(_ count: Int, limit: Int = 5, budget: Int = 100_000) -> ContextWindow {
+        let now = Timestamp(milliseconds: 0)
+        let messages = (0..<count).reversed().map { index in
+            Message(
+                id: Message.ID("m"), chatID: Chat.ID("c"), userID: User.ID("u"), groupID: nil,
+                seq: Int64(index * 3 + 1), prompt: "prompt \(index) é\u{0}",
+                reply: String(repeating: "words ", count: index), model: "m", state: .done,
+                createdAt: now, updatedAt: now)
+        }
+        return ContextWindow(version: 9, newestFirst: messages, limit: limit, budget: budget)
+    }
+
+    @Test(arguments: [0, 1, 4, 200])
+    func `a window is read as it was written`(count: Int) throws {
+        for limit in [1, 1000] {
+            let window = window(count, limit: limit)
+            let read = try #require(ContextWindow(encoded: window.encoded))
+            #expect(read == window)
+        }
+    }
+
+    @Test func `a window that was read grows as the one that was written`() throws {
+        let now = Timestamp(milliseconds: 0)
+        let message = Message(
+            id: Message.ID("m"), chatID: Chat.ID("c"), userID: User.ID("u"), groupID: nil,
+            seq: 100, prompt: "p", reply: "r", model: "m", state: .done, createdAt: now,
+            updatedAt: now)
+        let window = window(5, budget: 120)
+        let read = try #require(ContextWindow(encoded: window.encoded))
+        let grown = try #require(read.adding(message, version: 10))
+        #expect(grown == window.adding(message, version: 10))
+    }
+
+    @Test func `an encoding that is cut short or goes on is no window`() {
+        let bytes = window(4).encoded
+        for length in 0..<bytes.count { #expect(ContextWindow(encoded: bytes[..<length]) == nil) }
+        #expect(ContextWindow(encoded: bytes + [0]) == nil)
+    }
+
+    @Test func `another format is no window`() {
+        var bytes = window(4).encoded
+        bytes[0] += 1
+        #expect(ContextWindow(encoded: bytes) == nil)
+    }
+
+    @Test func `whatever the bytes are, nothing traps, and what is read can be written again`() {
+        let bytes = window(4).encoded
+        var generator = Mixer(state: 1)
+        for _ in 0..<20_000 {
+            var changed = bytes
+            for _ in 0...Int(generator.next() % 4) {
+                changed[Int(generator.next() % UInt64(changed.count))] = UInt8(
+                    truncatingIfNeeded: generator.next())
+            }
+            guard let read = ContextWindow(encoded: changed) else { continue }
+            #expect(ContextWindow(encoded: read.encoded) == read)
+            _ = read.turns(10)
+        }
+        for length in 0..<2000 {
+            let noise = [1] + (0..<length).map { _ in UInt8(truncatingIfNeeded: generator.next()) }
+            _ = ContextWindow(encoded: noise)
+        }
+    }
+
+    /// The same numbers in every run (splitmix64).
+    private struct Mixer {
+        var state: UInt64
+
+        mutating func next() -> UInt64 {
+            state &+= 0x9E37_79B9_7F4A_7C15
+            var mixed = (state ^ (state >> 30)) &* 0xBF58_476D_1CE4_E5B9
+            mixed = (mixed ^ (mixed >> 27)) &* 0x94D0_49BB_1331_11EB
+            return mixed ^ (mixed >> 31)
+        }
+    }
+}

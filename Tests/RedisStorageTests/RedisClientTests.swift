@@ -1,0 +1,222 @@
+internal import EventLoop
+internal import ProxyGPT
+internal import Testing
+
+@testable internal import RedisStorage
+
+/// The way to Redis: who is let in, what happens when Redis is slow or gone, and how it comes back.
+@Suite struct RedisClientTests {
+    private func bytes(_ words: String...) -> [[UInt8]] { words.map { Array($0.utf8) } }
+
+    // MARK: - Getting in
+
+    @Test func `a password lets in, and so does a user with a password`() async throws {
+        let server = try await RedisServer(["--requirepass", "pass word/1"])
+        try await server.ask(
+            "ACL", "SETUSER", "us:er", "on", ">se@cret", "~*", "&*", "+@all",
+            credentials: ":pass%20word%2F1@")
+        for credentials in ["pass%20word%2F1@", ":pass%20word%2F1@", "us%3Aer:se%40cret@"] {
+            let client = try await server.client(server.address(credentials))
+            #expect(await client.isReady, "\(credentials)")
+            #expect(try await client.ask(bytes("ECHO", "hello")).text == "hello")
+            await client.stop()
+        }
+    }
+
+    @Test(arguments: ["wrong-canary@", "user-canary:wrong-canary@", ""])
+    func `a wrong password leaves Redis away, and no log tells it`(credentials: String) async throws
+    {
+        let server = try await RedisServer(["--requirepass", "right-canary"])
+        let journal = Journal()
+        let peer = await Peer(try server.address(credentials), logger: journal.logger)
+        #expect(await !peer.client.isReady)
+        await #expect(throws: RedisError.unavailable) { try await peer.client.ask(bytes("PING")) }
+        #expect(journal.text.contains(credentials.isEmpty ? "NOAUTH" : "WRONGPASS"))
+        #expect(!journal.text.contains("canary"))
+        await peer.close()
+    }
+
+    @Test func `a database that there is not leaves Redis away`() async throws {
+        let server = try await RedisServer()
+        let journal = Journal()
+        let peer = await Peer(try server.address(database: 99), logger: journal.logger)
+        #expect(await !peer.client.isReady)
+        #expect(journal.text.contains("SELECT"))
+        await peer.close()
+    }
+
+    @Test func `the database of the address is the one that is used`() async throws {
+        let server = try await RedisServer()
+        try await server.ask("SET", "key", "three", database: 3)
+        #expect(try await server.ask("GET", "key", database: 3).text == "three")
+        #expect(try await server.ask("GET", "key") == .nothing)
+    }
+
+    @Test func `a name is looked up, and each of its addresses is tried`() async throws {
+        // A port that is free: nobody else serves it between here and the server's start.
+        let port = try freePort()
+        let server = try await RedisServer(["--port", "\(port)", "--bind", "127.0.0.1"])
+        let client = try await server.client(RedisAddress("redis://localhost:\(port)/2"))
+        #expect(await client.isReady)
+        #expect(try await client.ask(bytes("PING")) == .status("PONG"))
+        await client.stop()
+    }
+
+    @Test func `who does not speak Redis's protocol is not Redis`() async throws {
+        for greeting in ["HTTP/1.1 400 Bad Request\r\n\r\n", "+OK\r\n+OK\r\n+OK\r\n", "*3\r\n", ""]
+        {
+            let stranger = try Stranger(greeting)
+            let client = RedisClient(
+                try RedisAddress("unix://\(stranger.path)"),
+                tuning: RedisClient.Tuning(budget: 50, patience: 200), identifiers: ids,
+                logger: silent)
+            _ = Loop.started
+            await client.start()
+            await client.firstTry()
+            #expect(await !client.isReady)
+            await client.stop()
+            stranger.close()
+        }
+    }
+
+    // MARK: - Time
+
+    @Test func `a command that is not answered in time fails, and three of them open the breaker`()
+        async throws
+    {
+        let server = try await RedisServer()
+        let client = try await server.client(budget: 50)
+        try await eventually { await client.isReady }
+        server.pause()
+        var late = 0
+        for _ in 0..<1000 where await client.isReady {
+            do {
+                _ = try await client.ask(bytes("PING"))
+            } catch  where error == .late {
+                late += 1
+            } catch {
+                #expect(error == .unavailable)
+            }
+        }
+        #expect(late == Breaker.failureLimit)
+        await #expect(throws: RedisError.unavailable) { try await client.ask(bytes("PING")) }
+        server.resume()
+        try await eventually { await client.isReady }
+        #expect(try await client.ask(bytes("PING")) == .status("PONG"))
+        await client.stop()
+    }
+
+    @Test func `a slow Redis is not taken back before it answers a ping in time`() async throws {
+        let server = try await RedisServer()
+        let client = try await server.client(budget: 50)
+        try await eventually { await client.isReady }
+        server.pause()
+        await withTaskGroup { group in
+            for _ in 0..<5 { group.addTask { _ = try? await client.ask([Array("PING".utf8)]) } }
+        }
+        #expect(await !client.isReady)
+        server.resume()
+        try await eventually { await client.isReady }
+        await client.stop()
+    }
+
+    @Test func `an answer after the time is nobody's`() async throws {
+        let server = try await RedisServer()
+        let client = try await server.client(budget: 100)
+        try await eventually { await client.isReady }
+        server.pause()
+        await #expect(throws: RedisError.late) { try await client.ask(bytes("ECHO", "late")) }
+        server.resume()
+        var answer: RedisReply?
+        try await eventually {
+            answer = try? await client.ask(bytes("ECHO", "next"))
+            return answer != nil
+        }
+        #expect(answer?.text == "next")
+        await client.stop()
+    }
+
+    @Test func `commands under way are bounded in number and bytes, and more fail at once`()
+        async throws
+    {
+        let server = try await RedisServer()
+        var tuning = Peer.patient
+        (tuning.commands, tuning.bytes) = (10, 1000)
+        let client = (try await server.peer(client: tuning)).client
+        server.pause()
+        let small = await overloads(of: client, sending: Array(repeating: "", count: 15))
+        #expect(small == 5)
+        server.resume()
+        try await eventually { await client.underWay == 0 }
+        server.pause()
+        let text = String(repeating: "x", count: 400)
+        #expect(await overloads(of: client, sending: [text, text, text, ""]) == 1)
+        await client.stop()
+    }
+
+    /// How many of several commands that are sent at once are refused.
+    @EventLoop private func overloads(of client: RedisClient, sending texts: [String]) -> Int {
+        var count = 0
+        for text in texts {
+            client.send(bytes("ECHO", text)) { if $0 == .failure(.overloaded) { count += 1 } }
+        }
+        return count
+    }
+
+    // MARK: - Ends
+
+    @Test func `a Redis that was killed fails what is under way, and is found again`() async throws
+    {
+        let server = try await RedisServer()
+        let client = try await server.client()
+        server.pause()
+        let first = await client.runID
+        async let failure = failure(of: client)
+        try await eventually { await client.underWay == 1 }
+        server.kill()
+        guard case .closed? = await failure else {
+            Issue.record("no answer is possible")
+            return
+        }
+        try await eventually { await client.runID == nil }
+        try await server.start()
+        try await eventually { await client.isReady }
+        #expect(try await client.ask(bytes("PING")) == .status("PONG"))
+        #expect(await client.runID != first)
+        await client.stop()
+    }
+
+    private func failure(of client: RedisClient) async -> RedisError? {
+        do throws(RedisError) {
+            _ = try await client.ask(bytes("PING"))
+            return nil
+        } catch {
+            return error
+        }
+    }
+
+    @Test func `large values pass, and so do empty ones and every byte`() async throws {
+        let server = try await RedisServer()
+        let client = try await server.client()
+        let all = (0..<1_000_000).map { UInt8(truncatingIfNeeded: $0) }
+        for value in [all, [], [0], Array("\r\n".utf8)] {
+            #expect(try await client.ask([Array("SET".utf8), [0, 13], value]) == .status("OK"))
+            #expect(try await client.ask([Array("GET".utf8), [0, 13]]).bytes == value)
+        }
+        await client.stop()
+    }
+
+    @Test func `an error keeps its code alone`() async throws {
+        let server = try await RedisServer()
+        let client = try await server.client()
+        _ = try await client.ask(bytes("SET", "key", "value"))
+        await #expect(throws: RedisError.refused(code: "WRONGTYPE")) {
+            try await client.ask(bytes("HGET", "key", "canary"))
+        }
+        await #expect(throws: RedisError.refused(code: "ERR")) {
+            try await client.ask(bytes("NONSENSE", "canary"))
+        }
+        #expect(await client.isReady)
+        await client.stop()
+    }
+}

@@ -1,0 +1,177 @@
+internal import EventLoop
+internal import ProxyGPT
+internal import Testing
+
+@testable internal import RedisStorage
+
+/// A Redis that is not what it was: old ids lead to a new beginning, never to a silent hole.
+@Suite struct RedisEpochTests {
+    private let chat = Chat.ID("chat")
+
+    private var watchful: RedisBusLog.Tuning {
+        RedisBusLog.Tuning(looking: 20, patience: 50, travel: 50)
+    }
+
+    /// Publishes a reply whose middle falls into what `change` does to Redis, and expects that readers
+    /// start over, that old ids are refused, and that nothing of the rest looks like a whole.
+    private func expectNewEpoch(
+        options: [String] = [], _ change: (RedisServer) async throws -> Void
+    ) async throws {
+        let server = try await RedisServer(options)
+        let peer = try await server.peer(log: watchful)
+        let other = try await server.peer(log: watchful)
+        let delivery = try await Delivery(peer.log)
+        peer.bus.publishReply("before", words: 3)
+        peer.bus.publish(beginning(of: "torn"))
+        try await delivery.ends(["before"])
+        await peer.bus.flush()
+        let old = try await peer.log.head()
+        try await change(server)
+        try await peer.isReady()
+        try await other.isReady()
+        peer.bus.publish(words("rest", of: "torn"))
+        peer.bus.publish(end(of: "torn"))
+        await peer.bus.flush()
+        other.bus.publishReply("after", words: 3)
+        await other.bus.flush()
+        try await eventually { delivery.starts >= 1 }
+        // Whoever starts over then reads the rest.
+        let (head, frames) = try await whole(peer.log)
+        #expect(head.epoch != old.epoch)
+        #expect(frames.map(\.id.sequence) == Array(1...head.sequence))
+        let ends = frames.filter(\.frame.isEnd).map(\.frame.messageID.text)
+        #expect(ends == ["torn", "after"])
+        #expect(joinedWords(frames, of: "torn") == "", "the rest alone is no prefix")
+        #expect(joinedWords(frames, of: "after") == numbered(0..<3))
+        #expect(delivery.newFrames.areInOrder)
+        #expect(try await peer.log.frames(of: chat, after: old) == nil)
+        #expect(try await other.log.frames(of: chat, after: old) == nil)
+        await peer.close()
+        await other.close()
+    }
+
+    /// All that a log that is there has of the chat.
+    private func whole(
+        _ log: RedisBusLog
+    ) async throws -> (head: FrameID, frames: [LoggedFrame]) {
+        var found: (FrameID, [LoggedFrame])?
+        try await eventually {
+            let head = try await log.head()
+            let first = FrameID(epoch: head.epoch, sequence: 0)
+            found = try await log.frames(of: chat, after: first).flatMap {
+                $0.isEmpty ? nil : (head, $0)
+            }
+            return found != nil
+        }
+        return try #require(found)
+    }
+
+    @Test func `a wiped Redis begins a new epoch`() async throws {
+        try await expectNewEpoch { try await $0.ask("FLUSHALL") }
+    }
+
+    @Test func `a Redis that was restarted without its data begins a new epoch`() async throws {
+        try await expectNewEpoch { server in
+            server.kill()
+            try await server.start()
+        }
+    }
+
+    @Test func `a Redis that was restarted from an old dump begins a new epoch`() async throws {
+        try await expectNewEpoch { server in
+            try await server.ask("SAVE")
+            try await server.ask("HINCRBY", "test:bus", "seq", "1")
+            server.kill()
+            try await server.start()
+        }
+    }
+
+    @Test func `a counter that was set back begins a new epoch`() async throws {
+        try await expectNewEpoch { try await $0.ask("HSET", "test:bus", "seq", "1") }
+    }
+
+    @Test func `a reader notices a counter that went back also when nobody publishes`()
+        async throws
+    {
+        let server = try await RedisServer()
+        let peer = try await server.peer(log: watchful)
+        let delivery = try await Delivery(peer.log)
+        peer.bus.publishReply("m", words: 3)
+        try await delivery.ends(["m"])
+        try await server.ask("HSET", "test:bus", "seq", "1")
+        try await eventually { delivery.starts == 1 }
+        await peer.close()
+    }
+
+    @Test(arguments: [true, false])
+    func `a counter that went back and was overtaken since begins a new epoch`(
+        forgetsRecent: Bool
+    ) async throws {
+        let server = try await RedisServer()
+        let reader = try await server.peer(
+            log: RedisBusLog.Tuning(looking: 1_000_000, patience: 10_000, travel: 50))
+        let delivery = try await Delivery(reader.log)
+        let writer = try await server.peer()
+        for index in 0..<5 {
+            writer.bus.publish(end(of: "m\(index)"))
+            await writer.bus.flush()
+        }
+        try await delivery.ends(["m4"])
+        let old = try await reader.log.head()
+        // By somebody who has not seen the higher numbers.
+        try await server.ask("HSET", "test:bus", "seq", "2")
+        try await server.ask("DEL", "test:bus:\(old.epoch):frames:chat")
+        if forgetsRecent { try await server.ask("DEL", "test:bus:recent") }
+        let stranger = try await server.peer()
+        for index in 0..<20 {
+            stranger.bus.publish(end(of: "n\(index)"))
+            await stranger.bus.flush()
+        }
+        try await eventually { delivery.starts >= 1 }
+        #expect(try await reader.log.frames(of: chat, after: old) == nil)
+        for peer in [reader, writer, stranger] { await peer.close() }
+    }
+
+    // MARK: - Away
+
+    @Test func `while Redis is away everybody is referred to the store, and starts over after it`()
+        async throws
+    {
+        let server = try await RedisServer()
+        let peer = try await server.peer(log: watchful)
+        let delivery = try await Delivery(peer.log)
+        peer.bus.publish(beginning(of: "m"))
+        await peer.bus.flush()
+        let old = try await peer.log.head()
+        server.kill()
+        try await eventually { delivery.starts == 1 }
+        #expect(try await peer.log.frames(of: chat, after: old) == nil)
+        let running = try await peer.log.runningFrames(of: chat)
+        #expect(running.frames.isEmpty && running.head.epoch != old.epoch)
+        #expect(try await peer.log.head() == running.head)
+        peer.bus.publish(words("dropped", of: "m"))
+        peer.bus.publish(end(of: "m"))
+        try await server.start()
+        try await eventually { delivery.starts == 2 }
+        let (_, frames) = try await whole(peer.log)
+        #expect(frames.map(\.frame) == [end(of: "m")], "the end has waited for Redis")
+        await peer.close()
+    }
+
+    @Test func `without Redis at the start a log begins all the same`() async throws {
+        let server = try await RedisServer()
+        server.kill()
+        let peer = try await server.peer(log: watchful)
+        let head = try await peer.log.head()
+        #expect(head.sequence == 0)
+        let delivery = try await Delivery(peer.log)
+        #expect(try await peer.log.runningFrames(of: chat).frames.isEmpty)
+        #expect(try await peer.log.frames(of: chat, after: head) == nil)
+        try await server.start()
+        try await eventually { delivery.starts == 1 }
+        peer.bus.publishReply("m", words: 2)
+        try await delivery.ends(["m"])
+        #expect(delivery.text(of: "m") == numbered(0..<2))
+        await peer.close()
+    }
+}

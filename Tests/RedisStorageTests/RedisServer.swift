@@ -1,0 +1,225 @@
+// A real redis-server on a unix socket in a directory of its own.
+//
+// It runs below a shell that ends it when the test process is gone, however that went: the shell
+// reads from a pipe whose other end is held here.
+
+internal import Glibc
+internal import Logging
+internal import ProxyGPT
+internal import Synchronization
+internal import Testing
+
+@testable internal import EventLoop
+@testable internal import RedisStorage
+
+enum Loop {
+    /// The loop that all tests of the process share.
+    static let started: Void = {
+        // As in the programs, see `Signals.block`.
+        signal(SIGPIPE, SIG_IGN)
+        EventLoop.startOnOwnThread()
+    }()
+}
+
+let silent = Logger(label: "test", factory: { _ in SwiftLogNoOpLogHandler() })
+
+final class RedisServer: Sendable {
+    private struct Running {
+        let guardian: pid_t
+        let pipe: Int32
+    }
+
+    let directory: String
+    private let options: [String]
+    private let running = Mutex<Running?>(nil)
+
+    var socket: String { directory + "/redis.sock" }
+
+    /// - Parameter options: beyond those that make it small and forgetful.
+    init(_ options: [String] = []) async throws {
+        _ = Loop.started
+        var template = Array("/tmp/redis-storage-XXXXXX".utf8CString)
+        guard let path = mkdtemp(&template) else { throw SystemError("mkdtemp") }
+        directory = String(cString: path)
+        self.options = options
+        try await start()
+    }
+
+    deinit {
+        kill()
+        for name in ["redis.sock", "pid", "dump.rdb"] { unlink(directory + "/" + name) }
+        rmdir(directory)
+    }
+
+    func start() async throws {
+        unlink(directory + "/pid")
+        var ends: [Int32] = [0, 0]
+        guard pipe(&ends) == 0 else { throw SystemError("pipe") }
+        for end in ends { _ = fcntl(end, F_SETFD, FD_CLOEXEC) }
+        let guardian = Self.spawn(
+            [
+                "/bin/sh", "-c",
+                """
+                # A group that loses its parent while the server is paused is sent SIGHUP.
+                trap '' HUP
+                directory=$1; shift
+                redis-server "$@" < /dev/null > /dev/null &
+                echo $! > $directory/new && mv $directory/new $directory/pid
+                read nothing; kill -9 $!; wait
+                """,
+                "sh", directory, "--port", "0", "--unixsocket", socket, "--dir", directory,
+                "--save", "", "--appendonly", "no", "--databases", "4",
+            ] + options, input: ends[0])
+        close(ends[0])
+        running.withLock { $0 = Running(guardian: guardian, pipe: ends[1]) }
+        try await eventually { access(self.directory + "/pid", F_OK) == 0 && self.accepts }
+    }
+
+    private var accepts: Bool {
+        guard let address = try? Sockets.UnixAddress(path: socket) else { return false }
+        let descriptor = Glibc.socket(
+            AF_UNIX, Int32(SOCK_STREAM.rawValue | SOCK_CLOEXEC.rawValue), 0)
+        defer { close(descriptor) }
+        return address.withPointer { connect(descriptor, $0, $1) == 0 }
+    }
+
+    private var pid: pid_t {
+        guard let file = fopen(directory + "/pid", "re") else { return 0 }
+        defer { fclose(file) }
+        var buffer = [CChar](repeating: 0, count: 32)
+        return fgets(&buffer, 32, file) == nil ? 0 : atoi(buffer)
+    }
+
+    /// Ends the server at once.
+    func kill() {
+        guard let ended = running.withLock({ $0.take() }) else { return }
+        close(ended.pipe)
+        waitpid(ended.guardian, nil, 0)
+        unlink(socket)
+    }
+
+    /// Lets the server answer nothing until `resume`.
+    func pause() {
+        let pid = pid
+        if pid > 0 { Glibc.kill(pid, SIGSTOP) }
+    }
+
+    func resume() {
+        let pid = pid
+        if pid > 0 { Glibc.kill(pid, SIGCONT) }
+    }
+
+    func address(_ credentials: String = "", database: Int = 0) throws -> RedisAddress {
+        try RedisAddress("unix://\(credentials)\(socket)?db=\(database)")
+    }
+
+    /// Sends a command on a connection of its own.
+    @discardableResult
+    func ask(_ arguments: String..., credentials: String = "", database: Int = 0) async throws
+        -> RedisReply
+    {
+        let client = try await client(address(credentials, database: database))
+        defer { EventLoop.spawn { client.stop() } }
+        return try await client.ask(arguments.map { Array($0.utf8) })
+    }
+
+    /// A client that has tried once.
+    func client(_ address: RedisAddress? = nil, budget: Int64 = 10_000) async throws -> RedisClient
+    {
+        let client = RedisClient(
+            try address ?? self.address(),
+            tuning: RedisClient.Tuning(budget: budget, patience: 10_000), identifiers: ids,
+            logger: silent)
+        await client.start()
+        await client.firstTry()
+        return client
+    }
+
+    private static func spawn(_ arguments: [String], input: Int32) -> pid_t {
+        var process = pid_t()
+        var actions = posix_spawn_file_actions_t()
+        posix_spawn_file_actions_init(&actions)
+        defer { posix_spawn_file_actions_destroy(&actions) }
+        posix_spawn_file_actions_adddup2(&actions, input, 0)
+        posix_spawn_file_actions_addopen(&actions, 2, "/dev/null", O_WRONLY, 0)
+        for descriptor in Int32(3)..<1024 {
+            posix_spawn_file_actions_addclose(&actions, descriptor)
+        }
+        var strings = arguments.map { strdup($0) } + [nil]
+        defer { for string in strings { free(string) } }
+        posix_spawn(&process, arguments[0], &actions, nil, &strings, environ)
+        return process
+    }
+}
+
+struct Impatience: Error {}
+
+/// Waits for `condition`, 15 s at most.
+func eventually(_ condition: () async throws -> Bool) async throws {
+    for _ in 0..<3000 {
+        if try await condition() { return }
+        await EventLoop.sleep(milliseconds: 5)
+    }
+    throw Impatience()
+}
+
+/// Ids in ascending order.
+final class TestIdentifiers: IdentifierSource {
+    private let count = Atomic<UInt64>(0)
+
+    func next() -> String {
+        let count = count.add(1, ordering: .relaxed).newValue
+        return UUIDText.version7(
+            milliseconds: 1_800_000_000_000 + Int64(count >> 12),
+            counter: UInt16(truncatingIfNeeded: count) & 0xFFF, random: count)
+    }
+}
+
+let ids = TestIdentifiers()
+
+/// Somebody on a unix socket who says one thing to everybody who comes.
+final class Stranger: Sendable {
+    let path: String
+    private let listener: Int32
+
+    init(_ greeting: String) throws {
+        path = "/tmp/redis-stranger-\(getpid())-\(ids.next())"
+        listener = Glibc.socket(AF_UNIX, Int32(SOCK_STREAM.rawValue | SOCK_CLOEXEC.rawValue), 0)
+        let isBound = try Sockets.UnixAddress(path: path).withPointer {
+            bind(listener, $0, $1) == 0
+        }
+        guard isBound, listen(listener, 16) == 0 else { throw SystemError("bind") }
+        startThread(name: "stranger") { [listener] in
+            while case let peer = accept(listener, nil, nil), peer >= 0 {
+                Sockets.send(Array(greeting.utf8), to: peer)
+                // Until the peer goes: it has been told all there is.
+                var buffer = [UInt8](repeating: 0, count: 4096)
+                while recv(peer, &buffer, buffer.count, 0) > 0 {}
+                Glibc.close(peer)
+            }
+        }
+    }
+
+    func close() {
+        shutdown(listener, Int32(SHUT_RDWR))
+        Glibc.close(listener)
+        unlink(path)
+    }
+}
+
+/// A port of 127.0.0.1 that nobody has.
+func freePort() throws -> UInt16 {
+    let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue | SOCK_CLOEXEC.rawValue), 0)
+    defer { close(descriptor) }
+    var address = sockaddr_in()
+    address.sin_family = sa_family_t(AF_INET)
+    address.sin_addr.s_addr = inet_addr("127.0.0.1")
+    var length = socklen_t(MemoryLayout<sockaddr_in>.size)
+    let isBound = withUnsafeMutablePointer(to: &address) { pointer in
+        pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+            bind(descriptor, $0, length) == 0 && getsockname(descriptor, $0, &length) == 0
+        }
+    }
+    guard isBound else { throw SystemError("bind") }
+    return UInt16(bigEndian: address.sin_port)
+}

@@ -1,0 +1,152 @@
+internal import ProxyGPT
+internal import Testing
+
+@testable internal import RedisStorage
+
+/// The rules that need no Redis: values that are told what happened.
+@Suite struct BreakerTests {
+    @Test func `it is open at the start and closes with the first try that succeeds`() {
+        var breaker = Breaker()
+        #expect(!breaker.isClosed)
+        breaker.close()
+        #expect(breaker.isClosed)
+    }
+
+    @Test func `three failures in a row open it, and a success between starts the count anew`() {
+        var breaker = Breaker()
+        breaker.close()
+        #expect((0..<2).map { _ in breaker.failed() } == [false, false])
+        breaker.succeeded()
+        #expect((0..<3).map { _ in breaker.failed() } == [false, false, true])
+        #expect(!breaker.isClosed)
+        let opensAgain = breaker.failed()
+        #expect(!opensAgain)
+    }
+
+    @Test func `the end of the connection opens it at once`() {
+        var breaker = Breaker()
+        breaker.close()
+        breaker.disconnected()
+        #expect(!breaker.isClosed)
+    }
+
+    @Test func `pauses grow up to a bound, are spread, and begin anew after a success`() {
+        var shortest = Breaker()
+        var longest = Breaker()
+        let low = (0..<8).map { _ in shortest.nextPause(jitter: 0) }
+        let pauses: [Int64] = [100, 200, 400, 800, 1600, 2000, 2000, 2000]
+        #expect(low == pauses.map { $0 / 2 })
+        for pause in pauses {
+            #expect(longest.nextPause(jitter: UInt64(pause / 2)) == pause)
+        }
+        longest.close()
+        #expect(longest.nextPause(jitter: .max) <= 100)
+        for _ in 0..<100 { #expect(longest.nextPause(jitter: .max) <= 2000) }
+    }
+}
+
+@Suite struct LivePositionTests {
+    private func group(_ epoch: String, _ first: Int64, _ count: Int = 1) throws -> FrameGroup {
+        let bytes = (0..<count).flatMap { end(of: "m\($0)").encoded }
+        return try #require(FrameGroup(Array("\(epoch)-\(first)\n".utf8) + bytes))
+    }
+
+    @Test func `groups that follow one another are delivered`() throws {
+        var position = LivePosition(FrameID(epoch: "e", sequence: 4))
+        #expect(position.take(try group("e", 5, 3)) == .deliver)
+        #expect(position.take(try group("e", 8)) == .deliver)
+        #expect(position.id == FrameID(epoch: "e", sequence: 8))
+    }
+
+    @Test func `a gap is filled, and what came by both ways is delivered once`() throws {
+        var position = LivePosition(FrameID(epoch: "e", sequence: 4))
+        #expect(position.take(try group("e", 7, 2)) == .fill)
+        #expect(position.join(try group("e", 5, 2)) == .deliver)
+        #expect(position.join(try group("e", 7, 2)) == .deliver)
+        #expect(position.join(try group("e", 9)) == .deliver)
+        #expect(position.take(try group("e", 7, 2)) == .pass)
+        #expect(position.take(try group("e", 9)) == .pass)
+        #expect(position.take(try group("e", 10)) == .deliver)
+    }
+
+    @Test func `another epoch is a new beginning, and stragglers of the old one are not`() throws {
+        var position = LivePosition(FrameID(epoch: "e", sequence: 4))
+        #expect(position.take(try group("f", 1, 2)) == .startOver)
+        #expect(position.take(try group("e", 5)) == .pass)
+        #expect(position.take(try group("f", 3)) == .deliver)
+    }
+
+    @Test func `a number that comes a second time means that the counter went back`() throws {
+        var position = LivePosition(FrameID(epoch: "e", sequence: 4))
+        #expect(position.take(try group("e", 5)) == .deliver)
+        #expect(position.take(try group("e", 6)) == .deliver)
+        #expect(position.take(try group("e", 5)) == .renew)
+    }
+
+    @Test func `what was read and does not join is a gap`() throws {
+        var position = LivePosition(FrameID(epoch: "e", sequence: 4))
+        #expect(position.join(try group("e", 6)) == .fill)
+        #expect(position.join(try group("f", 5)) == .fill)
+        #expect(position.id.sequence == 4)
+    }
+}
+
+@Suite struct FrameEncodingTests {
+    private let frames = [
+        words("", of: "m", prompt: "prompt"), words("Hé\u{0}llo\n", of: "m"),
+        words("x", of: "m", prompt: ""), end(of: "m", in: "other"), words("", of: ""),
+    ]
+
+    @Test func `a group is read as it was written`() throws {
+        let bytes = Array("epoch-41\n".utf8) + frames.flatMap(\.encoded)
+        let group = try #require(FrameGroup(bytes))
+        #expect(group.frames.map(\.frame) == frames)
+        #expect(group.frames.map(\.id.sequence) == Array(41...45))
+        #expect(group.last == 45)
+    }
+
+    @Test func `a frame of a kind that nobody knows takes its number and nothing more`() throws {
+        var strange = end(of: "n").encoded
+        strange[1] = UInt8(ascii: "z")
+        let bytes = Array("e-1\n".utf8) + strange + end(of: "m").encoded
+        let group = try #require(FrameGroup(bytes))
+        #expect(group.count == 2)
+        #expect(group.frames.map(\.id.sequence) == [2])
+    }
+
+    @Test func `what is no group is none, cut or changed anywhere`() {
+        let bytes = Array("epoch-41\n".utf8) + frames.flatMap(\.encoded)
+        for length in 0..<bytes.count {
+            let group = FrameGroup(Array(bytes[..<length]))
+            #expect(group.map { $0.count < frames.count } ?? true)
+        }
+        for index in bytes.indices {
+            for change in [UInt8(1), 0x80, 0xFF] {
+                var changed = bytes
+                changed[index] ^= change
+                // Whatever it is read as, nothing traps.
+                _ = FrameGroup(changed)
+            }
+        }
+        for text in ["", "\n", "e-0\n", "e-9223372036854775807\n", "e\n", "-1\n", "é-1\n"] {
+            #expect(
+                FrameGroup(Array(text.utf8) + end(of: "m").encoded) == nil
+                    || text == "e-9223372036854775807\n")
+            #expect(FrameGroup(Array(text.utf8)) == nil)
+        }
+        let last = Array("e-9223372036854775807\n".utf8)
+        #expect(FrameGroup(last + end(of: "m").encoded + end(of: "n").encoded) == nil)
+    }
+
+    @Test func `words of one message within a group become one frame`() {
+        let group = [
+            words("", of: "a", prompt: "p"), words("1", of: "b", prompt: "q"), words("2", of: "a"),
+            words("3", of: "b"), end(of: "a"), words("4", of: "b"), end(of: "b"),
+        ]
+        #expect(
+            StreamFrame.merge(group) == [
+                words("2", of: "a", prompt: "p"), words("134", of: "b", prompt: "q"), end(of: "a"),
+                end(of: "b"),
+            ])
+    }
+}
