@@ -6,6 +6,9 @@ package struct Settings: Sendable {
     package let upstream: UpstreamAddress
     /// A file of certificate authorities that takes the place of the system's, or nil.
     package let certificateFile: String?
+    package let database: DatabaseAddress
+    /// Connections of each process to PostgreSQL.
+    package let databaseConnections: Int
     package let stateDirectory: String
     package let signupIsOpen: Bool
     package let passwordMinimum: Int
@@ -38,9 +41,6 @@ package struct Settings: Sendable {
 
     /// The model's name for the upstream.
     package func resolved(model: String) -> String { modelAliases[model] ?? model }
-
-    /// The SQLite database.
-    package var databaseFile: String { stateDirectory + "/proxy.db" }
 
     /// The bus of this host.
     package var busFile: String { stateDirectory + "/bus.db" }
@@ -76,7 +76,9 @@ package struct Settings: Sendable {
         Entry(
             "SSL_CERT_FILE", "", "A PEM file of certificate authorities instead of the system's."),
         Entry(
-            "DB_ADDRESS", "", "Empty: SQLite, proxy.db in STATE_DIRECTORY.", isSecret: true),
+            "DB_ADDRESS", "", "postgresql://…, or empty: SQLite, proxy.db in STATE_DIRECTORY.",
+            isSecret: true),
+        Entry("DB_CONNECTIONS", "4", "Connections of each process to PostgreSQL, 2 to 100."),
         Entry("REDIS_ADDRESS", "", "Empty: no Redis.", isSecret: true),
         Entry("STATE_DIRECTORY", ".", "Where databases and locks lie."),
         Entry("DEFAULT_MODEL", "gpt-3", "The model of a chat that names none."),
@@ -103,9 +105,6 @@ package struct Settings: Sendable {
         Entry("LOG_LEVEL", "info", "trace, debug, info, notice, warning, error or critical."),
     ]
 
-    static let unsupportedDatabase =
-        "DB_ADDRESS is set, but this release stores in SQLite only: leave it empty."
-
     /// Everything that is wrong with the settings, each by variable name.
     package struct Problems: Error, CustomStringConvertible {
         package let all: [String]
@@ -129,9 +128,8 @@ package struct Settings: Sendable {
         self.apiKey = apiKey.isEmpty ? nil : Secret(apiKey)
         let certificates = reader.text("SSL_CERT_FILE")
         certificateFile = certificates.isEmpty ? nil : certificates
-        if !reader.text("DB_ADDRESS").isEmpty {
-            reader.report(Self.unsupportedDatabase)
-        }
+        database = reader.database()
+        databaseConnections = reader.integer("DB_CONNECTIONS", 2...100)
         if !reader.text("REDIS_ADDRESS").isEmpty {
             reader.report(
                 "REDIS_ADDRESS", "is set, but this release does without Redis: leave it empty")

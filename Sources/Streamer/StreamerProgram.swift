@@ -66,9 +66,9 @@ struct StreamerProgram {
         let clock = SystemClock()
         let identifiers = RandomIdentifiers(clock: clock)
         let process = try ProcessIdentity.current(id: identifiers.next())
-        let storage = try SQLStorage.open(
-            file: settings.databaseFile, process: process, clock: clock,
-            eventDays: settings.eventDays, logger: logger)
+        let storage = try await SQLStorage.open(
+            settings.database, connections: settings.databaseConnections, process: process,
+            clock: clock, eventDays: settings.eventDays, logger: logger)
         let log = try SQLiteBusLog.open(
             file: settings.busFile, bell: bell(), process: process, identifiers: identifiers,
             logger: logger)
