@@ -21,8 +21,8 @@ export BIN_DIRECTORY := $(CURDIR)/.build/release
 export PYTHONDONTWRITEBYTECODE := 1
 
 VENV := .build/venv
-PACKAGES := libfcgi-dev libsqlite3-dev libcurl4-openssl-dev libssl-dev libhiredis-dev pkg-config \
-	ca-certificates curl openssl python3 python3-venv
+PACKAGES := libfcgi-dev libsqlite3-dev libpq-dev libhiredis-dev libcurl4-openssl-dev libssl-dev \
+	pkg-config ca-certificates curl openssl python3 python3-venv
 
 PREFIX ?= /usr
 SYSCONFDIR ?= /etc
@@ -57,7 +57,7 @@ lint: packages
 	swift test --filter ImportRules 2>&1 | tee .build/import-rules.log
 	@grep -qE 'Test run with [1-9][0-9]* tests?' .build/import-rules.log
 
-bench: build bench-packages
+bench: build bench-packages test-packages
 	PYTHONPATH=Tests/EndToEnd python3 Benchmarks/bench.py
 
 clean:
@@ -92,7 +92,7 @@ packages:
 # The page is tested in a browser, where there is one to be had; Debian's architectures have it.
 # Of Redis the program alone: the tests start it themselves.
 test-packages:
-	@$(call install_missing,redis-server)
+	@$(call install_missing,postgresql redis-server)
 	@( $(call install_missing,chromium) ) \
 		|| echo "Chromium cannot be installed: the tests of the page will be skipped" >&2
 

@@ -51,6 +51,7 @@ let package = Package(
     ],
     targets: [
         library("CFastCGI", pkgConfig: "fcgi", apt: "libfcgi-dev"),
+        library("CPostgres", pkgConfig: "libpq", apt: "libpq-dev"),
         library("CSQLite", pkgConfig: "sqlite3", apt: "libsqlite3-dev"),
         library("CCurl", pkgConfig: "libcurl", apt: "libcurl4-openssl-dev"),
         // Its pkg-config file asks for a macro that changes nothing on 64 bits and that SwiftPM refuses.
@@ -62,7 +63,7 @@ let package = Package(
         module("EventLoop", ["CLinux"]),
         module("FastCGI", ["CFastCGI", "EventLoop"]),
         module("Credentials", ["COpenSSL", "ProxyGPT", "EventLoop"]),
-        module("SQLStorage", ["CSQLite", "ProxyGPT", "EventLoop", logging]),
+        module("SQLStorage", ["CSQLite", "CPostgres", "ProxyGPT", "EventLoop", logging]),
         module("RedisStorage", ["CHiredis", "ProxyGPT", "EventLoop", logging]),
         module("CurlUpstream", ["CCurl", "ProxyGPT", "EventLoop", logging]),
         module("HTTPAPI", ["ProxyGPT", "Credentials", logging]),

@@ -22,6 +22,7 @@ import urllib.parse
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "Tests" / "EndToEnd"))
 
 import chats  # noqa: E402
+import databases  # noqa: E402
 import streams  # noqa: E402
 from front import nginx_binary  # noqa: E402
 from processes import Processes, free_port  # noqa: E402
@@ -318,7 +319,7 @@ def restarts(count=30, least=300_000):
 
 PARTS = (
     "unary", "stream", "held", "cancellation", "restarts", "chats", "history",
-    "delivery", "bus", "idle", "fanout", "stalled",
+    "delivery", "bus", "idle", "fanout", "stalled", "databases",
 )
 
 
@@ -349,6 +350,8 @@ def main(names):
         chats.rates(load, heading)
     if "history" in names:
         chats.history(heading)
+    if "databases" in names:
+        databases.beside(load, heading)
     for name in ("delivery", "bus", "idle", "fanout", "stalled"):
         if name in names:
             getattr(streams, name)(heading)

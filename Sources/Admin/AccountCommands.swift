@@ -31,7 +31,7 @@ struct Enable: AdminCommand {
 @EventLoop private func setDisabled(
     _ name: String, _ isDisabled: Bool, _ command: String, _ desk: Desk
 ) async throws -> Int32 {
-    let store = try desk.open()
+    let store = try await desk.open()
     let user = try await desk.account(name).user
     let isChanged = try await store.setDisabled(
         user.id, isDisabled, desk.event(command, user: user.id))
@@ -60,7 +60,7 @@ struct Delete: AdminCommand {
     @OptionGroup var output: OutputOptions
 
     @EventLoop func run(_ desk: Desk) async throws -> Int32 {
-        let store = try desk.open()
+        let store = try await desk.open()
         let user = try await desk.account(user).user
         var heir: User?
         if let handGroupsTo { heir = try await desk.account(handGroupsTo).user }
@@ -132,7 +132,7 @@ struct ListSessions: AdminCommand {
     @OptionGroup var output: OutputOptions
 
     @EventLoop func run(_ desk: Desk) async throws -> Int32 {
-        let store = try desk.open()
+        let store = try await desk.open()
         var owner: User.ID?
         if let user { owner = try await desk.account(user).user.id }
         var table = Table("ID", "USERNAME", "CREATED", "LAST USED", "EXPIRES")
@@ -176,7 +176,7 @@ struct RevokeSessions: AdminCommand {
     }
 
     @EventLoop func run(_ desk: Desk) async throws -> Int32 {
-        let store = try desk.open()
+        let store = try await desk.open()
         var ended = 0
         for id in ids {
             if all {

@@ -12,7 +12,7 @@ struct AdminProgram: ParsableCommand {
         commandName: "proxy-gpt-admin",
         abstract: "Administers Proxy GPT.",
         discussion: """
-            Works on the database that the environment names (STATE_DIRECTORY), else on that of the \
+            Works on the database that the environment names (STATE_DIRECTORY or DB_ADDRESS), else on that of the \
             installed service; the service may be running. Users are named by name or id.
             """,
         groupedSubcommands: [

@@ -16,7 +16,8 @@ struct Backup: AdminCommand {
     @EventLoop func run(_ desk: Desk) async throws -> Int32 {
         // Still as root, if it is root: the copy is the caller's, wherever the caller wants it. The
         // event comes last, because the live files must not be open in this process before.
-        let database = try desk.settings.databaseFile()
+        let database = try desk.databaseFile(
+            orElse: "use `pg_dump --format=custom --file=\(file) \"$DB_ADDRESS\"`")
         try Owner(of: desk.settings.stateDirectory).demand()
         let report = try DatabaseBackup.make(
             of: try existing(database), to: file, replacing: force)
@@ -60,7 +61,10 @@ struct Restore: AdminCommand {
     @EventLoop func run(_ desk: Desk) async throws -> Int32 {
         // Opened before root becomes somebody who may not read it.
         let source = try DatabaseRestore.Source(file)
-        let database = try desk.databaseFile()
+        let database = try desk.databaseFile(
+            orElse: "stop the service and use `pg_restore --clean --dbname=\"$DB_ADDRESS\" \(file)`"
+        )
+        try Owner(of: desk.settings.stateDirectory).become()
         if !yes { try desk.console.confirm("Replace \(database) by \(file)?") }
         let directory = try resolved(desk.settings.stateDirectory)
         let report = try DatabaseRestore.run(

@@ -17,7 +17,7 @@ struct Chats: AdminCommand {
     }
 
     @EventLoop func run(_ desk: Desk) async throws -> Int32 {
-        let store = try desk.open()
+        let store = try await desk.open()
         var owner: User.ID?
         if let user { owner = try await desk.account(user).user.id }
         var chats: [ChatSummary] = []
@@ -63,7 +63,7 @@ struct Messages: AdminCommand {
     }
 
     @EventLoop func run(_ desk: Desk) async throws -> Int32 {
-        let store = try desk.open()
+        let store = try await desk.open()
         guard let chat = try await store.chat(Chat.ID(chat)) else {
             throw CommandError.noChat(chat)
         }

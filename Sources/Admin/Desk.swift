@@ -30,22 +30,31 @@ typealias OperatorStore = AdminStore & GroupStore & MessageStore
 
     var now: Timestamp { clock.now() }
 
-    /// The database's path; the process becomes its owner.
-    func databaseFile() throws -> String {
-        let file = try settings.databaseFile()
-        try Owner(of: settings.stateDirectory).become()
+    /// The path of the SQLite database, for what is done to files.
+    /// - Parameter alternative: what to do instead where the database is PostgreSQL.
+    func databaseFile(orElse alternative: String) throws -> String {
+        guard case .sqlite(let file) = try settings.database() else {
+            throw CommandError("the database is PostgreSQL: \(alternative)")
+        }
         return file
     }
 
     /// Opens the database, which must be there.
-    func open() throws -> any OperatorStore {
-        if let storage { return storage.store }
-        let storage = try SQLStorage.open(
-            file: try databaseFile(), mayCreate: false,
+    func open() async throws -> any OperatorStore {
+        try await openStorage().store
+    }
+
+    /// The process becomes the owner of a SQLite file first.
+    func openStorage() async throws -> SQLStorage {
+        if let storage { return storage }
+        let database = try settings.database()
+        if case .sqlite = database { try Owner(of: settings.stateDirectory).become() }
+        let storage = try await SQLStorage.open(
+            database, mayCreate: false, connections: 2, isPassing: true,
             process: ProcessIdentity.current(id: identifiers.next()), clock: clock,
             logger: Logger(label: "admin") { _ in ComplaintLogHandler() })
         self.storage = storage
-        return storage.store
+        return storage
     }
 
     func close() async {

@@ -37,7 +37,7 @@ struct Events: AdminCommand {
     }
 
     @EventLoop func run(_ desk: Desk) async throws -> Int32 {
-        let store = try desk.open()
+        let store = try await desk.open()
         var filter = EventScan.Filter()
         if let user { filter.user = try await desk.userID(user) }
         filter.kind = type

@@ -20,7 +20,7 @@ internal import SQLStorage
 
     func findings(asksUpstream: Bool) async -> [Finding] {
         var findings = settings()
-        findings.append(library())
+        if let library = library() { findings.append(library) }
         let directory = directory()
         findings += directory
         // As the owner of the directory from here on; without it there is nothing more to see.
@@ -55,7 +55,8 @@ internal import SQLStorage
         return findings
     }
 
-    private func library() -> Finding {
+    private func library() -> Finding? {
+        guard case .sqlite = try? desk.settings.database() else { return nil }
         let (version, needsGate) = DatabaseHealth.library
         let text =
             needsGate
@@ -131,15 +132,11 @@ internal import SQLStorage
     private func database() async -> [Finding] {
         var findings: [Finding] = []
         do {
-            let health = try DatabaseHealth.examine(try desk.settings.databaseFile())
-            findings.append(schema(health))
-            findings.append(pages(health))
-            findings.append(
-                health.walBytes > Self.walLimit
-                    ? Finding(
-                        "WAL", .warning,
-                        "\(health.walBytes >> 20) MiB: was there a long backup, or no checkpoint?")
-                    : Finding("WAL", .ok, "\(health.walBytes >> 20) MiB"))
+            switch try desk.settings.database() {
+            case .sqlite(let path): findings += file(try DatabaseHealth.examine(path))
+            case .postgreSQL:
+                findings += Self.server(try await desk.openStorage().examineServer())
+            }
             let processes = try await desk.open().processes(since: desk.now.adding(seconds: -15))
             let hasRedis = (try? desk.settings.whole())?.redisAddress != nil
             findings.append(Self.finding(of: processes, meetInRedis: hasRedis))
@@ -149,6 +146,29 @@ internal import SQLStorage
             findings.append(Finding("database", .broken, text))
         }
         return findings
+    }
+
+    private static nonisolated func server(_ health: ServerHealth) -> [Finding] {
+        [
+            Finding(
+                "database", .ok,
+                "PostgreSQL \(health.version), schema version \(health.schemaVersion), "
+                    + "\(health.bytes >> 20) MiB"),
+            Finding(
+                "connections", health.used * 10 > health.allowed * 9 ? .warning : .ok,
+                "\(health.used) of \(health.allowed) in use"),
+        ]
+    }
+
+    private func file(_ health: DatabaseHealth) -> [Finding] {
+        [
+            schema(health), pages(health),
+            health.walBytes > Self.walLimit
+                ? Finding(
+                    "WAL", .warning,
+                    "\(health.walBytes >> 20) MiB: was there a long backup, or no checkpoint?")
+                : Finding("WAL", .ok, "\(health.walBytes >> 20) MiB"),
+        ]
     }
 
     private func schema(_ health: DatabaseHealth) -> Finding {

@@ -29,7 +29,7 @@ struct ShowUsage: AdminCommand {
     private static let groupLimit = 100_000
 
     @EventLoop func run(_ desk: Desk) async throws -> Int32 {
-        let store = try desk.open()
+        let store = try await desk.open()
         var filter = EventScan.Filter()
         if let user { filter.user = try await desk.userID(user) }
         var counts: [UsageKey: UsageCount] = [:]

@@ -9,7 +9,7 @@ struct List: AdminCommand {
     @OptionGroup var output: OutputOptions
 
     @EventLoop func run(_ desk: Desk) async throws -> Int32 {
-        let store = try desk.open()
+        let store = try await desk.open()
         var table = Table("ID", "USERNAME", "NAME", "ROLE", "STATE", ">SESSIONS", "LAST USED")
         var json: [JSONValue] = []
         var last: User.ID?
@@ -44,7 +44,7 @@ struct ShowUser: AdminCommand {
     @OptionGroup var output: OutputOptions
 
     @EventLoop func run(_ desk: Desk) async throws -> Int32 {
-        let store = try desk.open()
+        let store = try await desk.open()
         let account = try await desk.account(user)
         let id = account.user.id
         let belongings = try await store.belongings(of: id)
@@ -114,7 +114,7 @@ struct Create: AdminCommand {
         let username = try Username(name)
         try User.checkPersonalName(firstName, parameter: "first_name")
         try User.checkPersonalName(lastName, parameter: "last_name")
-        let store = try desk.open()
+        let store = try await desk.open()
         let hash = try await desk.hash(try desk.console.password(password))
         let now = desk.now
         let user = User(
@@ -146,7 +146,7 @@ struct Reset: AdminCommand {
     @OptionGroup var output: OutputOptions
 
     @EventLoop func run(_ desk: Desk) async throws -> Int32 {
-        let store = try desk.open()
+        let store = try await desk.open()
         let user = try await desk.account(user).user
         let hash = try await desk.hash(try desk.console.password(password))
         let ended = try await store.resetPassword(

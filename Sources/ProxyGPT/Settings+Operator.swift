@@ -105,12 +105,12 @@ package struct OperatorSettings: Sendable {
 
     package var stateDirectory: String { value("STATE_DIRECTORY") }
 
-    /// The SQLite database. Throws where the settings name another one.
-    package func databaseFile() throws(Settings.Problems) -> String {
-        guard value("DB_ADDRESS").isEmpty else {
-            throw Settings.Problems(all: [Settings.unsupportedDatabase])
-        }
-        return stateDirectory + "/proxy.db"
+    /// The database. Throws where the setting names none.
+    package func database() throws(Settings.Problems) -> DatabaseAddress {
+        var reader = SettingsReader(source.values)
+        let address = reader.database()
+        guard reader.problems.isEmpty else { throw Settings.Problems(all: reader.problems) }
+        return address
     }
 
     /// The shortest new password. Throws where the setting is none.

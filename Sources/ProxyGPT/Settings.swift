@@ -6,6 +6,9 @@ package struct Settings: Sendable {
     package let upstream: UpstreamAddress
     /// A file of certificate authorities that takes the place of the system's, or nil.
     package let certificateFile: String?
+    package let database: DatabaseAddress
+    /// Connections of each process to PostgreSQL.
+    package let databaseConnections: Int
     /// Where context windows are kept and frames are carried, or nil: within the host.
     package let redisAddress: RedisAddress?
     package let stateDirectory: String
@@ -41,9 +44,6 @@ package struct Settings: Sendable {
     /// The model's name for the upstream.
     package func resolved(model: String) -> String { modelAliases[model] ?? model }
 
-    /// The SQLite database.
-    package var databaseFile: String { stateDirectory + "/proxy.db" }
-
     /// The bus of this host.
     package var busFile: String { stateDirectory + "/bus.db" }
 
@@ -78,7 +78,9 @@ package struct Settings: Sendable {
         Entry(
             "SSL_CERT_FILE", "", "A PEM file of certificate authorities instead of the system's."),
         Entry(
-            "DB_ADDRESS", "", "Empty: SQLite, proxy.db in STATE_DIRECTORY.", isSecret: true),
+            "DB_ADDRESS", "", "postgresql://…, or empty: SQLite, proxy.db in STATE_DIRECTORY.",
+            isSecret: true),
+        Entry("DB_CONNECTIONS", "4", "Connections of each process to PostgreSQL, 2 to 100."),
         Entry(
             "REDIS_ADDRESS", "", "redis://[[user:]password@]host[:port][/database]; empty: none.",
             isSecret: true),
@@ -107,9 +109,6 @@ package struct Settings: Sendable {
         Entry("LOG_LEVEL", "info", "trace, debug, info, notice, warning, error or critical."),
     ]
 
-    static let unsupportedDatabase =
-        "DB_ADDRESS is set, but this release stores in SQLite only: leave it empty."
-
     /// Everything that is wrong with the settings, each by variable name.
     package struct Problems: Error, CustomStringConvertible {
         package let all: [String]
@@ -133,9 +132,8 @@ package struct Settings: Sendable {
         self.apiKey = apiKey.isEmpty ? nil : Secret(apiKey)
         let certificates = reader.text("SSL_CERT_FILE")
         certificateFile = certificates.isEmpty ? nil : certificates
-        if !reader.text("DB_ADDRESS").isEmpty {
-            reader.report(Self.unsupportedDatabase)
-        }
+        database = reader.database()
+        databaseConnections = reader.integer("DB_CONNECTIONS", 2...100)
         redisAddress = reader.redis("REDIS_ADDRESS")
         stateDirectory = reader.text("STATE_DIRECTORY")
         defaultModel = reader.text("DEFAULT_MODEL")

@@ -15,10 +15,6 @@ struct SettingsReader {
         problems.append("\(name) \(problem).")
     }
 
-    mutating func report(_ problem: String) {
-        problems.append(problem)
-    }
-
     func text(_ name: String) -> String {
         let value = values[name] ?? ""
         return value.isEmpty ? fallback(name) : value
@@ -32,6 +28,13 @@ struct SettingsReader {
         if let value = Int(text(name)), range.contains(value) { return value }
         report(name, "must be a whole number from \(range.lowerBound) to \(range.upperBound)")
         return Int(fallback(name)) ?? range.lowerBound
+    }
+
+    mutating func database() -> DatabaseAddress {
+        let file = text("STATE_DIRECTORY") + "/proxy.db"
+        if let address = DatabaseAddress(text("DB_ADDRESS"), file: file) { return address }
+        report("DB_ADDRESS", DatabaseAddress.problem)
+        return .sqlite(file: file)
     }
 
     mutating func passwordMinimum() -> Int {

@@ -1,3 +1,5 @@
+internal import ProxyGPT
+
 /// A database as the store sees it: SQLite here, PostgreSQL with the same statements.
 package protocol Database: Sendable {
     /// Runs one reading statement on the newest committed state. Holds no snapshot afterwards.
@@ -5,10 +7,17 @@ package protocol Database: Sendable {
 
     /// Runs `body` as one transaction and returns what it returned once that is committed. When
     /// `body` throws, nothing it wrote remains and its error is thrown on. `body` awaits nothing
-    /// but the transaction's own queries.
+    /// but the transaction's own queries, and may be run anew where others stood in its way.
+    ///
+    /// In SQLite transactions come one after the other. In PostgreSQL they run beside one another,
+    /// and each statement sees what was committed before it (READ COMMITTED): whoever writes what
+    /// follows from what was read locks first what that rests on.
     func transaction<T: Sendable>(
         _ body: @Sendable @escaping (any Transaction) async throws -> T
     ) async throws -> T
+
+    /// What its SQL is like where it differs.
+    var dialect: Dialect { get }
 }
 
 /// The statements of one transaction; of no use once its body has returned.
@@ -19,6 +28,14 @@ package protocol Transaction {
     /// Runs one statement and returns how many rows it changed.
     @discardableResult
     func execute(_ sql: SQL) async throws -> Int
+
+    /// Has a statement run whose result nobody needs: with the next one, or with the commit, which
+    /// spares a round trip. Its failure is then theirs.
+    func send(_ sql: SQL) async throws
+
+    /// Locks the rows that a SELECT … FOR … names until the end, before the next statement reads.
+    /// Nothing in SQLite, where nobody else writes.
+    func lock(_ sql: SQL) async throws
 }
 
 /// Says what the database refused and why. Holds no bound value.
@@ -34,8 +51,14 @@ package struct DatabaseError: Error, CustomStringConvertible {
         case inputOutput
         /// The file's content is none of SQLite's, or broken.
         case damaged
-        /// Somebody else kept the write lock for too long.
+        /// Somebody else kept the write lock for too long, or the server has no room for more.
         case busy
+        /// The server is not there, or was lost before the transaction was to be committed.
+        case connection
+        /// The server was lost while it committed: nobody knows whether it has.
+        case uncertain
+        /// Other transactions stood in the way; another try may succeed.
+        case conflict
         /// The transaction's body waited for something that was not the transaction.
         case suspended
         /// It took longer than it may.
@@ -63,4 +86,29 @@ package struct DatabaseError: Error, CustomStringConvertible {
         .closed, "the transaction has ended", during: "query")
     static let suspended = DatabaseError(
         .suspended, "the body awaited something other than its transaction", during: "transaction")
+}
+
+extension DatabaseError {
+    /// What whoever awaits the database is told: that it may try again, where the disk or the server
+    /// is at fault. The error itself has been logged by then.
+    var told: any Error {
+        switch kind {
+        case .full, .inputOutput, .damaged, .busy:
+            Failure(.unavailable, "Nothing can be stored just now.", retryAfter: 5)
+        case .connection: Failure.databaseIsAway
+        case .conflict, .interrupted:
+            Failure(.unavailable, "The database is busy.", retryAfter: 1)
+        case .uncertain:
+            Failure(
+                .unavailable,
+                "The database was lost at the last moment: look whether this was done.",
+                retryAfter: 1)
+        case .uniqueViolation, .constraint, .suspended, .closed, .other: self
+        }
+    }
+}
+
+extension Failure {
+    static let databaseIsAway = Failure(
+        .unavailable, "The database cannot be reached just now.", retryAfter: 2)
 }

@@ -1,10 +1,15 @@
 internal import Glibc
 
+/// Wakes somebody who waits; a ring before the wait is kept.
+protocol Bell: Sendable {
+    func ring()
+}
+
 /// Wakes one thread that waits, with or without a time limit; a ring before the wait is kept.
 ///
 /// A condition variable rather than an eventfd: ringing costs no system call while the thread is
 /// busy.
-final class Doorbell: @unchecked Sendable {
+final class Doorbell: Bell, @unchecked Sendable {
     // Sendable: the pointers are constant, `isRung` is touched under the lock only, and the
     // memory lives as long as the object.
     private let lock = UnsafeMutablePointer<pthread_mutex_t>.allocate(capacity: 1)

@@ -5,8 +5,10 @@
 // Beside that of the bus the one file with CREATE. Times are milliseconds since 1970. Statements
 // keep to what SQLite and PostgreSQL share; what they do not share is a word of `Dialect`.
 
-/// What differs between the databases in a table's definition.
-struct Dialect: Sendable {
+/// What differs between the databases in a table's definition, and in a few statements.
+package struct Dialect: Sendable {
+    /// Compared byte by byte, whatever the database's language is: ids and pages rest on it.
+    let text: String
     /// 64 bits with a sign.
     let integer: String
     let bytes: String
@@ -14,10 +16,23 @@ struct Dialect: Sendable {
     let small: String
     /// Ends a table whose rows may be large.
     let large: String
+    /// The database's own clock in milliseconds since 1970, for leases that several hosts share; nil
+    /// where the processes share a clock already.
+    var clock: String?
+    /// Holds once all living processes had the time to beat after the database itself was away.
+    var hasSettled = "1 = 1"
 
     static let sqlite = Dialect(
-        integer: "INTEGER", bytes: "BLOB", small: " STRICT, WITHOUT ROWID", large: " STRICT")
-    static let postgreSQL = Dialect(integer: "BIGINT", bytes: "BYTEA", small: "", large: "")
+        text: "TEXT", integer: "INTEGER", bytes: "BLOB", small: " STRICT, WITHOUT ROWID",
+        large: " STRICT")
+    static let postgreSQL = Dialect(
+        text: "TEXT COLLATE \"C\"", integer: "BIGINT", bytes: "BYTEA", small: "", large: "",
+        clock: postgreSQLClock,
+        hasSettled: """
+            clock_timestamp() - pg_postmaster_start_time() > interval '15 seconds'
+            """)
+    static let postgreSQLClock =
+        "CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT)"
 }
 
 /// One step of the schema, done in one transaction together with its record.
@@ -58,7 +73,7 @@ enum Migrations {
         """
         CREATE TABLE IF NOT EXISTS schema_migrations (
             version \(dialect.integer) PRIMARY KEY,
-            name TEXT NOT NULL
+            name \(dialect.text) NOT NULL
         )\(dialect.large)
         """
     }
@@ -78,21 +93,21 @@ enum Migrations {
         [
             """
             CREATE TABLE users (
-                id TEXT NOT NULL PRIMARY KEY,
-                username TEXT NOT NULL,
-                folded_name TEXT NOT NULL UNIQUE,
-                first_name TEXT NOT NULL,
-                last_name TEXT NOT NULL,
-                role TEXT NOT NULL,
-                password_hash TEXT NOT NULL,
+                id \(dialect.text) NOT NULL PRIMARY KEY,
+                username \(dialect.text) NOT NULL,
+                folded_name \(dialect.text) NOT NULL UNIQUE,
+                first_name \(dialect.text) NOT NULL,
+                last_name \(dialect.text) NOT NULL,
+                role \(dialect.text) NOT NULL,
+                password_hash \(dialect.text) NOT NULL,
                 created_at \(dialect.integer) NOT NULL,
                 updated_at \(dialect.integer) NOT NULL
             )\(dialect.small)
             """,
             """
             CREATE TABLE sessions (
-                id TEXT NOT NULL PRIMARY KEY,
-                user_id TEXT NOT NULL REFERENCES users (id) ON DELETE CASCADE,
+                id \(dialect.text) NOT NULL PRIMARY KEY,
+                user_id \(dialect.text) NOT NULL REFERENCES users (id) ON DELETE CASCADE,
                 token_digest \(dialect.bytes) NOT NULL UNIQUE,
                 created_at \(dialect.integer) NOT NULL,
                 last_used_at \(dialect.integer) NOT NULL,
@@ -103,7 +118,7 @@ enum Migrations {
             "CREATE INDEX sessions_by_expiry ON sessions (expires_at)",
             """
             CREATE TABLE login_failures (
-                key TEXT NOT NULL PRIMARY KEY,
+                key \(dialect.text) NOT NULL PRIMARY KEY,
                 count \(dialect.integer) NOT NULL,
                 last_at \(dialect.integer) NOT NULL
             )\(dialect.small)
@@ -119,11 +134,11 @@ enum Migrations {
         [
             """
             CREATE TABLE groups (
-                id TEXT NOT NULL PRIMARY KEY,
+                id \(dialect.text) NOT NULL PRIMARY KEY,
                 seq \(dialect.integer) NOT NULL UNIQUE,
-                name TEXT NOT NULL,
-                description TEXT NOT NULL,
-                owner_id TEXT NOT NULL REFERENCES users (id),
+                name \(dialect.text) NOT NULL,
+                description \(dialect.text) NOT NULL,
+                owner_id \(dialect.text) NOT NULL REFERENCES users (id),
                 created_at \(dialect.integer) NOT NULL,
                 updated_at \(dialect.integer) NOT NULL
             )\(dialect.small)
@@ -131,8 +146,8 @@ enum Migrations {
             "CREATE INDEX groups_of_owner ON groups (owner_id)",
             """
             CREATE TABLE group_members (
-                group_id TEXT NOT NULL REFERENCES groups (id) ON DELETE CASCADE,
-                user_id TEXT NOT NULL REFERENCES users (id) ON DELETE CASCADE,
+                group_id \(dialect.text) NOT NULL REFERENCES groups (id) ON DELETE CASCADE,
+                user_id \(dialect.text) NOT NULL REFERENCES users (id) ON DELETE CASCADE,
                 created_at \(dialect.integer) NOT NULL,
                 PRIMARY KEY (group_id, user_id)
             )\(dialect.small)
@@ -140,12 +155,12 @@ enum Migrations {
             "CREATE INDEX group_members_by_user ON group_members (user_id, group_id)",
             """
             CREATE TABLE chats (
-                id TEXT NOT NULL PRIMARY KEY,
+                id \(dialect.text) NOT NULL PRIMARY KEY,
                 seq \(dialect.integer) NOT NULL UNIQUE,
-                name TEXT NOT NULL,
-                model TEXT NOT NULL,
-                user_id TEXT NOT NULL REFERENCES users (id),
-                group_id TEXT REFERENCES groups (id) ON DELETE CASCADE,
+                name \(dialect.text) NOT NULL,
+                model \(dialect.text) NOT NULL,
+                user_id \(dialect.text) NOT NULL REFERENCES users (id),
+                group_id \(dialect.text) REFERENCES groups (id) ON DELETE CASCADE,
                 context_version \(dialect.integer) NOT NULL DEFAULT 0,
                 last_message_seq \(dialect.integer) NOT NULL DEFAULT 0,
                 created_at \(dialect.integer) NOT NULL,
@@ -156,8 +171,8 @@ enum Migrations {
             "CREATE INDEX chats_of_group ON chats (group_id, seq) WHERE group_id IS NOT NULL",
             """
             CREATE TABLE chat_users (
-                chat_id TEXT NOT NULL REFERENCES chats (id) ON DELETE CASCADE,
-                user_id TEXT NOT NULL REFERENCES users (id) ON DELETE CASCADE,
+                chat_id \(dialect.text) NOT NULL REFERENCES chats (id) ON DELETE CASCADE,
+                user_id \(dialect.text) NOT NULL REFERENCES users (id) ON DELETE CASCADE,
                 created_at \(dialect.integer) NOT NULL,
                 PRIMARY KEY (chat_id, user_id)
             )\(dialect.small)
@@ -165,22 +180,22 @@ enum Migrations {
             "CREATE INDEX chat_users_by_user ON chat_users (user_id, chat_id)",
             """
             CREATE TABLE messages (
-                id TEXT NOT NULL PRIMARY KEY,
-                chat_id TEXT NOT NULL REFERENCES chats (id) ON DELETE CASCADE,
+                id \(dialect.text) NOT NULL PRIMARY KEY,
+                chat_id \(dialect.text) NOT NULL REFERENCES chats (id) ON DELETE CASCADE,
                 seq \(dialect.integer) NOT NULL,
-                user_id TEXT NOT NULL,
-                group_id TEXT,
-                prompt TEXT NOT NULL,
-                reply TEXT NOT NULL,
-                model TEXT NOT NULL,
+                user_id \(dialect.text) NOT NULL,
+                group_id \(dialect.text),
+                prompt \(dialect.text) NOT NULL,
+                reply \(dialect.text) NOT NULL,
+                model \(dialect.text) NOT NULL,
                 otr \(dialect.integer) NOT NULL DEFAULT 0,
-                state TEXT NOT NULL,
-                error TEXT,
+                state \(dialect.text) NOT NULL,
+                error \(dialect.text),
                 prompt_tokens \(dialect.integer),
                 completion_tokens \(dialect.integer),
                 stop_requested \(dialect.integer) NOT NULL DEFAULT 0,
-                idempotency_key TEXT,
-                process TEXT,
+                idempotency_key \(dialect.text),
+                process \(dialect.text),
                 created_at \(dialect.integer) NOT NULL,
                 updated_at \(dialect.integer) NOT NULL,
                 UNIQUE (chat_id, seq)
@@ -205,43 +220,43 @@ enum Migrations {
         [
             """
             CREATE TABLE processes (
-                id TEXT NOT NULL PRIMARY KEY,
-                host TEXT NOT NULL,
-                boot_id TEXT NOT NULL,
+                id \(dialect.text) NOT NULL PRIMARY KEY,
+                host \(dialect.text) NOT NULL,
+                boot_id \(dialect.text) NOT NULL,
                 heartbeat \(dialect.integer) NOT NULL
             )\(dialect.small)
             """,
             """
             CREATE TABLE events (
-                id TEXT NOT NULL PRIMARY KEY,
+                id \(dialect.text) NOT NULL PRIMARY KEY,
                 timestamp \(dialect.integer) NOT NULL,
-                type TEXT NOT NULL,
-                request_id TEXT NOT NULL,
-                client_ip TEXT NOT NULL,
-                method TEXT NOT NULL,
-                path TEXT NOT NULL,
+                type \(dialect.text) NOT NULL,
+                request_id \(dialect.text) NOT NULL,
+                client_ip \(dialect.text) NOT NULL,
+                method \(dialect.text) NOT NULL,
+                path \(dialect.text) NOT NULL,
                 status \(dialect.integer),
                 duration_us \(dialect.integer),
-                user_id TEXT,
-                chat_id TEXT,
-                group_id TEXT,
-                model TEXT,
+                user_id \(dialect.text),
+                chat_id \(dialect.text),
+                group_id \(dialect.text),
+                model \(dialect.text),
                 prompt_tokens \(dialect.integer),
                 completion_tokens \(dialect.integer),
                 upstream_status \(dialect.integer),
                 upstream_us \(dialect.integer),
-                upstream_request_id TEXT,
+                upstream_request_id \(dialect.text),
                 bytes_in \(dialect.integer) NOT NULL,
                 bytes_out \(dialect.integer) NOT NULL,
-                "end" TEXT,
-                detail TEXT,
-                process TEXT NOT NULL
+                "end" \(dialect.text),
+                detail \(dialect.text),
+                process \(dialect.text) NOT NULL
             )\(dialect.small)
             """,
             "CREATE INDEX events_open ON events (process) WHERE \"end\" IS NULL",
             """
             CREATE TABLE event_bodies (
-                id TEXT NOT NULL PRIMARY KEY,
+                id \(dialect.text) NOT NULL PRIMARY KEY,
                 request \(dialect.bytes),
                 response \(dialect.bytes)
             )\(dialect.large)
@@ -261,22 +276,22 @@ extension Migrations {
             "ALTER TABLE messages RENAME TO messages_before",
             """
             CREATE TABLE messages (
-                id TEXT NOT NULL PRIMARY KEY,
-                chat_id TEXT NOT NULL,
+                id \(dialect.text) NOT NULL PRIMARY KEY,
+                chat_id \(dialect.text) NOT NULL,
                 seq \(dialect.integer) NOT NULL,
-                user_id TEXT NOT NULL,
-                group_id TEXT,
-                prompt TEXT NOT NULL,
-                reply TEXT NOT NULL,
-                model TEXT NOT NULL,
+                user_id \(dialect.text) NOT NULL,
+                group_id \(dialect.text),
+                prompt \(dialect.text) NOT NULL,
+                reply \(dialect.text) NOT NULL,
+                model \(dialect.text) NOT NULL,
                 otr \(dialect.integer) NOT NULL DEFAULT 0,
-                state TEXT NOT NULL,
-                error TEXT,
+                state \(dialect.text) NOT NULL,
+                error \(dialect.text),
                 prompt_tokens \(dialect.integer),
                 completion_tokens \(dialect.integer),
                 stop_requested \(dialect.integer) NOT NULL DEFAULT 0,
-                idempotency_key TEXT,
-                process TEXT,
+                idempotency_key \(dialect.text),
+                process \(dialect.text),
                 created_at \(dialect.integer) NOT NULL,
                 updated_at \(dialect.integer) NOT NULL,
                 UNIQUE (chat_id, seq)
@@ -308,10 +323,10 @@ extension Migrations {
             CREATE INDEX messages_of_context ON messages (chat_id, seq)
                 WHERE otr = 0 AND state IN ('done', 'stopped') AND reply <> ''
             """,
-            "CREATE TABLE deleted_chats (id TEXT NOT NULL PRIMARY KEY)\(dialect.small)",
+            "CREATE TABLE deleted_chats (id \(dialect.text) NOT NULL PRIMARY KEY)\(dialect.small)",
             """
             CREATE TABLE counters (
-                name TEXT NOT NULL PRIMARY KEY,
+                name \(dialect.text) NOT NULL PRIMARY KEY,
                 value \(dialect.integer) NOT NULL
             )\(dialect.small)
             """,
@@ -321,10 +336,10 @@ extension Migrations {
             """
             CREATE TABLE revocations (
                 seq \(dialect.integer) NOT NULL PRIMARY KEY,
-                session_id TEXT,
-                user_id TEXT,
-                chat_id TEXT,
-                group_id TEXT,
+                session_id \(dialect.text),
+                user_id \(dialect.text),
+                chat_id \(dialect.text),
+                group_id \(dialect.text),
                 created_at \(dialect.integer) NOT NULL
             )\(dialect.large)
             """,

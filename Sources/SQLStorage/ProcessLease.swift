@@ -74,6 +74,7 @@ package import ProxyGPT
 
     private func goOnBeating() async {
         var looks: Int64 = 0
+        var hasFailed = false
         while true {
             await EventLoop.sleep(milliseconds: Self.lookInterval)
             guard isStarted else { return }
@@ -82,42 +83,61 @@ package import ProxyGPT
                 if looks % (Self.interval / Self.lookInterval) == 0 {
                     try await beat()
                     try await expire()
-                } else if try await somebodyIsDead() {
-                    try await beat()
+                } else {
+                    // A beat that was missed is made up for at the next look: others wait 15 s.
+                    var mustBeat = hasFailed
+                    if !mustBeat { mustBeat = try await somebodyIsDead() }
+                    if mustBeat { try await beat() }
                 }
+                hasFailed = false
             } catch {
-                logger.error("heartbeat failed", metadata: ["storage.error": "\(error)"])
+                if !hasFailed {
+                    logger.error("heartbeat failed", metadata: ["storage.error": "\(error)"])
+                }
+                hasFailed = true
             }
         }
     }
 
+    /// The present moment in SQL: by the database's clock where hosts share it, whose own differ.
+    private var moment: SQL {
+        database.dialect.clock.map { SQL(unsafe: $0) } ?? "\(clock.now())"
+    }
+
     /// Whether a process has not beaten for so long that what it left is to be closed.
     private func somebodyIsDead() async throws -> Bool {
-        let oldest = clock.now().milliseconds &- Self.lifetime
-        return try await !database.query(
-            "SELECT id FROM processes WHERE heartbeat < \(oldest) LIMIT 1"
+        try await !database.query(
+            "SELECT id FROM processes WHERE heartbeat < \(moment) - \(Self.lifetime) LIMIT 1"
         ).isEmpty
     }
 
     /// Writes one heartbeat and, unless this process itself was late, buries the dead.
     func beat() async throws {
-        let now = clock.now()
-        // After a suspended host or a jump of the clock all look dead, until they have beaten too.
-        let isLate = lastBeat.map { now.milliseconds - $0.milliseconds > Self.lifetime } ?? false
+        let moment = moment
         let process = process
-        let oldest = Timestamp(milliseconds: now.milliseconds &- Self.lifetime)
-        let closed: Closed
-        closed = try await database.transaction { transaction in
-            try await transaction.execute(
+        let lastBeat = lastBeat
+        let hasSettled = database.dialect.hasSettled
+        let (now, closed) = try await database.transaction { transaction in
+            let rows = try await transaction.query(
                 """
                 INSERT INTO processes (id, host, boot_id, heartbeat)
-                VALUES (\(process.id), \(process.host), \(process.bootID), \(now))
+                VALUES (\(process.id), \(process.host), \(process.bootID), \(moment))
                 ON CONFLICT (id) DO UPDATE SET heartbeat = excluded.heartbeat
+                RETURNING heartbeat
                 """)
-            if isLate { return Closed() }
-            return try await transaction.buryDeadProcesses(oldest: oldest, now: now)
+            guard let now = try rows.first?.timestamp("heartbeat") else {
+                throw DatabaseError(.other, "there is no heartbeat", during: "beat")
+            }
+            // After a suspended host or a jump of the clock all look dead, until they have beaten too.
+            if let lastBeat, now.milliseconds - lastBeat.milliseconds > Self.lifetime {
+                return (now, Closed())
+            }
+            let closed = try await transaction.buryDeadProcesses(
+                oldest: Timestamp(milliseconds: now.milliseconds &- Self.lifetime), now: now,
+                if: hasSettled)
+            return (now, closed)
         }
-        lastBeat = now
+        self.lastBeat = now
         for message in closed.messages { replyWasClosed?(message) }
         let told = Set(closed.messages.map(\.id))
         for dead in closed.processes { await tellLastEnds(of: dead, but: told, now: now) }
@@ -141,7 +161,9 @@ package import ProxyGPT
         }
         // Ids say when a message began; in steps, so that no reading takes long.
         let step: Int64 = 300_000
-        let since = Timestamp(milliseconds: dead.heartbeat - 1000)
+        // Where the heartbeat is by the database's clock, that of the dead may have been another.
+        let margin: Int64 = database.dialect.clock == nil ? 1000 : 60_000
+        let since = Timestamp(milliseconds: dead.heartbeat - margin)
         do {
             for ago in stride(from: BusStatements.patience, through: 0, by: -Int(step)) {
                 let rows = try await database.query(
@@ -224,10 +246,13 @@ private struct Closed: Sendable {
 extension Transaction {
     /// Takes processes without a beat since `oldest` off the table, and closes what they left open.
     fileprivate func buryDeadProcesses(
-        oldest: Timestamp, now: Timestamp
+        oldest: Timestamp, now: Timestamp, if hasSettled: String
     ) async throws -> Closed {
         let dead = try await query(
-            "DELETE FROM processes WHERE heartbeat < \(oldest) RETURNING id, heartbeat"
+            """
+            DELETE FROM processes WHERE heartbeat < \(oldest) AND \(unsafe: hasSettled)
+            RETURNING id, heartbeat
+            """
         ).map { DeadProcess(id: try $0.text("id"), heartbeat: try $0.integer("heartbeat")) }
         let events = try await execute(
             """

@@ -8,9 +8,20 @@ package struct SQLStorage: Sendable {
     package let store: SQLStore
     package let events: EventWriter
     package let lease: ProcessLease
-    let database: SQLiteDatabase
-    /// Held shared as long as the storage is open.
-    private let life: LockFile
+    let database: any Database
+    /// Commits what is queued and closes the connections.
+    private let closing: @Sendable () async -> Void
+
+    init(
+        store: SQLStore, events: EventWriter, lease: ProcessLease, database: any Database,
+        closing: @escaping @Sendable () async -> Void
+    ) {
+        self.store = store
+        self.events = events
+        self.lease = lease
+        self.database = database
+        self.closing = closing
+    }
 
     /// Opens the SQLite database in `file`, brings its schema up to date and starts the writer.
     ///
@@ -32,6 +43,7 @@ package struct SQLStorage: Sendable {
         var migrations = Migrations.all
         var observe: (@Sendable (Writer.Step) -> Void)?
         var beatsByItself = true
+        var dialect = Dialect.postgreSQL
     }
 
     static func open(
@@ -45,11 +57,12 @@ package struct SQLStorage: Sendable {
         let life = try LockFile(lifeLock(of: file))
         // Waits while a backup is being put in place of the database.
         try life.lock(.shared)
-        let queue = WriteQueue()
+        let bell = Doorbell()
+        let queue = WriteQueue(bell)
         let (connection, gate) = try migrated(file, tuning.migrations)
         let reader = SQLiteReader(try SQLiteConnection(file: file, role: .reader))
         let writer = try Writer(
-            connection, gate: gate, queue: queue, process: process.id,
+            connection, gate: gate, queue: queue, bell: bell, process: process.id,
             checkpointPages: tuning.checkpointPages, logger: logger, observe: tuning.observe)
         Writer.start(writer)
         let database = SQLiteDatabase(reader: reader, queue: queue)
@@ -59,7 +72,11 @@ package struct SQLStorage: Sendable {
             lease: ProcessLease(
                 process, database: database, clock: clock, eventDays: eventDays, logger: logger,
                 beatsByItself: tuning.beatsByItself),
-            database: database, life: life)
+            database: database
+        ) {
+            await database.close()
+            life.unlock()
+        }
     }
 
     /// Held by all processes that have the database open, each of them shared.
@@ -68,8 +85,7 @@ package struct SQLStorage: Sendable {
     /// Ends the lease, commits everything that is queued and closes the connections.
     package func close() async {
         await lease.stop()
-        await database.close()
-        life.unlock()
+        await closing()
     }
 
     /// Opens the writing connection and brings the schema up to date, as the only one to do so.
@@ -110,11 +126,23 @@ package struct SQLStorage: Sendable {
     package enum OpenError: Error, Equatable, CustomStringConvertible {
         case absent(String)
         case libraryTooOld(Int32)
+        /// What libpq finds wrong with the address.
+        case invalidAddress(String)
+        case serverTooOld(String)
+        case wrongEncoding(String)
+        case tooManyConnections(String)
 
         package var description: String {
             switch self {
             case .absent(let file): "there is no database \(file)"
             case .libraryTooOld(let version): "SQLite \(version) is too old, 3.37 is needed"
+            case .invalidAddress(let problem): "DB_ADDRESS cannot be used: \(problem)"
+            case .serverTooOld(let version):
+                "PostgreSQL \(version) is too old, 15 is needed"
+            case .wrongEncoding(let encoding):
+                "the database has the encoding \(encoding), UTF8 is needed: "
+                    + "create it with ENCODING 'UTF8'"
+            case .tooManyConnections(let sum): sum
             }
         }
     }

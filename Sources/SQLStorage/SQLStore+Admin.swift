@@ -58,7 +58,7 @@ extension SQLStore: AdminStore {
             let change = try await transaction.query(
                 """
                 UPDATE users SET disabled_at = \(isDisabled ? now : nil), updated_at = \(now)
-                WHERE id = \(id) AND (disabled_at IS NULL) = \(isDisabled ? 1 : 0)
+                WHERE id = \(id) AND disabled_at IS \(unsafe: isDisabled ? "NULL" : "NOT NULL")
                 RETURNING id
                 """)
             if change.isEmpty {
@@ -85,6 +85,7 @@ extension SQLStore: AdminStore {
         let process = process
         return try await database.transaction { transaction in
             let now = event.timestamp
+            try await transaction.lock("SELECT id FROM users WHERE id = \(id) FOR UPDATE")
             let belongings = try Belongings(
                 row: try await transaction.query(Belongings.query(id)).first)
             try await transaction.handOn(groupsOf: id, to: heir, now: now)
@@ -254,6 +255,7 @@ extension Transaction {
             """
             INSERT INTO deleted_chats (id)
             SELECT id FROM chats WHERE user_id = \(id) AND group_id IS NULL
+            ON CONFLICT (id) DO NOTHING
             """)
         try await execute("DELETE FROM chats WHERE user_id = \(id) AND group_id IS NULL")
     }

@@ -141,7 +141,9 @@ extension EventScan.Filter {
         let user: SQL = user.map { "AND user_id = \($0)" } ?? ""
         let kind: SQL = kind.map { "AND type = \($0)" } ?? ""
         let path: SQL =
-            pathPrefix.map { "AND SUBSTR(path, 1, \($0.unicodeScalars.count)) = \($0)" } ?? ""
+            pathPrefix.map {
+                "AND SUBSTR(path, 1, CAST(\($0.unicodeScalars.count) AS INTEGER)) = \($0)"
+            } ?? ""
         let status: SQL =
             statuses.map { "AND status BETWEEN \($0.lowerBound) AND \($0.upperBound)" } ?? ""
         return "1 = 1 \(user) \(kind) \(path) \(status)"

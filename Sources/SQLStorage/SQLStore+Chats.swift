@@ -6,6 +6,7 @@ extension SQLStore {
     package func create(_ chat: Chat) async throws {
         try await database.transaction { transaction in
             if let group = chat.groupID {
+                try await transaction.lock(group)
                 let rows = try await transaction.query(
                     """
                     SELECT 1 AS found FROM group_members
@@ -14,7 +15,7 @@ extension SQLStore {
                 guard !rows.isEmpty else { throw Failure.notFound("group") }
             }
             let seq = try await transaction.next("chats")
-            try await transaction.execute(
+            try await transaction.send(
                 """
                 INSERT INTO chats (id, seq, name, model, user_id, group_id, created_at, updated_at)
                 VALUES (\(chat.id), \(seq), \(chat.name), \(chat.model), \(chat.userID),
@@ -86,7 +87,8 @@ extension SQLStore {
             let count = try await transaction.execute(
                 "DELETE FROM chats WHERE id = \(id) AND \(Chat.isOwned(by: user))")
             guard count > 0 else { throw try await transaction.refusal(of: id, to: user) }
-            try await transaction.execute("INSERT INTO deleted_chats (id) VALUES (\(id))")
+            try await transaction.send(
+                "INSERT INTO deleted_chats (id) VALUES (\(id)) ON CONFLICT (id) DO NOTHING")
             try await transaction.revoke(Revocation(chat: id), now: now)
             try await transaction.sweepDeletedChats()
         }
@@ -110,6 +112,8 @@ extension SQLStore {
         _ added: UserReference, to id: Chat.ID, by user: User.ID, now: Timestamp
     ) async throws {
         try await database.transaction { transaction in
+            try await transaction.lock(
+                "SELECT id FROM chats WHERE id = \(id) FOR NO KEY UPDATE")
             try await transaction.demandOwner(user, of: id)
             guard let added = try await transaction.user(added) else {
                 throw Failure(
@@ -121,7 +125,7 @@ extension SQLStore {
                 throw Failure.invalid("user_id", "A chat has at most \(Chat.userLimit) users.")
             }
             // Its owner is in a chat already, in a group's by being a member.
-            try await transaction.execute(
+            try await transaction.send(
                 """
                 INSERT INTO chat_users (chat_id, user_id, created_at)
                 SELECT id, \(added), \(now) FROM chats

@@ -4,7 +4,7 @@ extension SQLStore {
     package func create(_ group: Group) async throws {
         try await database.transaction { transaction in
             let seq = try await transaction.next("groups")
-            try await transaction.execute(
+            try await transaction.send(
                 """
                 INSERT INTO groups (id, seq, name, description, owner_id, created_at, updated_at)
                 VALUES (\(group.id), \(seq), \(group.name), \(group.description),
@@ -40,6 +40,7 @@ extension SQLStore {
         _ id: Group.ID, _ change: GroupChange, by user: User.ID, now: Timestamp
     ) async throws -> Group {
         try await database.transaction { transaction in
+            try await transaction.lock(id)
             try await transaction.demandOwner(user, of: id)
             var owner: User.ID?
             if let reference = change.owner {
@@ -66,6 +67,7 @@ extension SQLStore {
 
     package func deleteGroup(_ id: Group.ID, by user: User.ID, now: Timestamp) async throws {
         try await database.transaction { transaction in
+            try await transaction.lock(id)
             try await transaction.demandOwner(user, of: id)
             try await transaction.deleteGroup(id, now: now)
         }
@@ -93,6 +95,7 @@ extension SQLStore {
         _ added: [UserReference], to id: Group.ID, by user: User.ID, now: Timestamp
     ) async throws {
         try await database.transaction { transaction in
+            try await transaction.lock(id)
             try await transaction.demandOwner(user, of: id)
             for reference in added {
                 let member = try await transaction.existingUser(reference)
@@ -105,6 +108,7 @@ extension SQLStore {
         _ removed: [UserReference], from id: Group.ID, by user: User.ID, now: Timestamp
     ) async throws {
         try await database.transaction { transaction in
+            try await transaction.lock(id)
             guard let group = try await transaction.group(id, for: user) else {
                 throw Failure.notFound("group")
             }
@@ -177,9 +181,14 @@ extension Transaction {
             .notFound, "There is no user \(reference.text.prefix(64)).", parameter: "user_ids")
     }
 
+    /// Lets nobody else change the group, its members or which chats it has before the end.
+    func lock(_ id: Group.ID) async throws {
+        try await lock("SELECT id FROM groups WHERE id = \(id) FOR UPDATE")
+    }
+
     /// Adds a member; no effect when it is one already.
     func addMember(_ user: User.ID, to id: Group.ID, now: Timestamp) async throws {
-        try await execute(
+        try await send(
             """
             INSERT INTO group_members (group_id, user_id, created_at)
             VALUES (\(id), \(user), \(now))
@@ -202,11 +211,13 @@ extension Transaction {
 
     /// Removes a group with its members and chats.
     func deleteGroup(_ id: Group.ID, now: Timestamp) async throws {
-        try await execute(
+        try await lock(id)
+        try await send(
             """
             INSERT INTO deleted_chats (id) SELECT id FROM chats WHERE group_id = \(id)
+            ON CONFLICT (id) DO NOTHING
             """)
-        try await execute("DELETE FROM groups WHERE id = \(id)")
+        try await send("DELETE FROM groups WHERE id = \(id)")
         try await revoke(Revocation(group: id), now: now)
         try await sweepDeletedChats()
     }

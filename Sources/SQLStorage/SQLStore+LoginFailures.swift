@@ -18,7 +18,7 @@ extension SQLStore {
         let oldest = now.adding(seconds: -forgetAfter)
         try await database.transaction { transaction in
             for key in keys {
-                try await transaction.execute(
+                try await transaction.send(
                     """
                     INSERT INTO login_failures (key, count, last_at) VALUES (\(key), 1, \(now))
                     ON CONFLICT (key) DO UPDATE SET
@@ -28,7 +28,7 @@ extension SQLStore {
                     """)
             }
             // A few at a time: strangers decide how many there are.
-            try await transaction.execute(
+            try await transaction.send(
                 """
                 DELETE FROM login_failures WHERE key IN (
                     SELECT key FROM login_failures WHERE last_at < \(oldest) LIMIT 100)

@@ -29,7 +29,7 @@ extension SQLStore {
                 seq: try chat.integer("last_message_seq"), prompt: new.prompt,
                 model: model(try chat.text("model")), isOffRecord: new.isOffRecord,
                 state: new.state, createdAt: new.createdAt, updatedAt: new.createdAt)
-            try await transaction.execute(
+            try await transaction.send(
                 """
                 INSERT INTO messages (id, chat_id, seq, user_id, group_id, prompt, reply, model,
                     otr, state, idempotency_key, process, created_at, updated_at)
@@ -48,6 +48,16 @@ extension SQLStore {
     ) async throws -> (message: Message, contextVersion: Int64)? {
         let process = process
         return try await database.transaction { transaction in
+            // The chat first, as everybody locks it before its messages. Its version grows in vain where
+            // the message has ended meanwhile, which does no harm.
+            let chats = try await transaction.query(
+                """
+                UPDATE chats SET context_version = context_version + 1
+                WHERE id = (SELECT chat_id FROM messages
+                    WHERE id = \(id) AND process = \(process) AND state IN ('pending', 'streaming'))
+                RETURNING context_version
+                """)
+            guard let version = try chats.first?.integer("context_version") else { return nil }
             let rows = try await transaction.query(
                 """
                 UPDATE messages SET state = \(end.state.rawValue), reply = \(end.reply),
@@ -55,12 +65,9 @@ extension SQLStore {
                     completion_tokens = \(end.usage?.completionTokens), updated_at = \(now)
                 WHERE id = \(id) AND process = \(process)
                     AND state IN ('pending', 'streaming')
-                    AND EXISTS (SELECT 1 FROM chats WHERE chats.id = messages.chat_id)
                 RETURNING \(unsafe: Message.columns)
                 """)
-            guard let message = try rows.first.map(Message.init(row:)) else { return nil }
-            let version = try await transaction.countContextVersion(of: message.chatID)
-            return (message, version)
+            return try rows.first.map { (try Message(row: $0), version) }
         }
     }
 
@@ -214,6 +221,8 @@ extension Transaction {
 
     /// Throws `rateLimited` when as many replies to the user run as may.
     fileprivate func demandRoom(for new: NewMessage, limit: Int) async throws {
+        // Two prompts in two chats would not see one another.
+        try await lock("SELECT id FROM users WHERE id = \(new.userID) FOR NO KEY UPDATE")
         let rows = try await query(
             """
             SELECT COUNT(*) AS count FROM messages

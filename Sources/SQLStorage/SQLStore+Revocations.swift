@@ -36,7 +36,7 @@ extension Transaction {
     /// Leaves word that rights have shrunk.
     func revoke(_ revocation: Revocation, now: Timestamp) async throws {
         let number = try await next("revocations")
-        try await execute(
+        try await send(
             """
             INSERT INTO revocations (seq, session_id, user_id, chat_id, group_id, created_at)
             VALUES (\(number), \(revocation.session), \(revocation.user), \(revocation.chat),
@@ -44,14 +44,10 @@ extension Transaction {
             """)
     }
 
-    /// Takes the next number of a counter. Whoever else wants one waits for this transaction, so
-    /// numbers are committed in order.
-    func next(_ counter: String) async throws -> Int64 {
-        let rows = try await query(
-            "UPDATE counters SET value = value + 1 WHERE name = \(counter) RETURNING value")
-        guard let row = rows.first else {
-            throw DatabaseError(.other, "there is no counter \(counter)", during: "next")
-        }
-        return try row.integer("value")
+    /// Takes the next number of a counter, for the statement that follows. Whoever else wants one
+    /// waits for this transaction, so numbers are committed in order.
+    func next(_ counter: String) async throws -> SQL {
+        try await send("UPDATE counters SET value = value + 1 WHERE name = \(counter)")
+        return "(SELECT value FROM counters WHERE name = \(counter))"
     }
 }

@@ -26,6 +26,9 @@ extension SQLStore {
         _ session: NewSession, ifPasswordHashIs hash: String
     ) async throws -> Bool {
         try await database.transaction { transaction in
+            // Whoever sets a new password waits, and then ends this session too.
+            try await transaction.lock(
+                "SELECT id FROM users WHERE id = \(session.session.userID) FOR SHARE")
             let users = try await transaction.query(
                 """
                 SELECT id FROM users
@@ -64,7 +67,7 @@ extension SQLStore {
 extension Transaction {
     func insert(_ new: NewSession) async throws {
         let session = new.session
-        try await execute(
+        try await send(
             """
             INSERT INTO sessions (id, user_id, token_digest, created_at, last_used_at, expires_at)
             VALUES (\(session.id), \(session.userID), \(new.tokenDigest), \(session.createdAt),

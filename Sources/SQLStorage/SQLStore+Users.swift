@@ -65,7 +65,7 @@ extension SQLStore {
                 WHERE id = \(id) AND password_hash = \(expected)
                 """)
             guard count > 0 else { return false }
-            try await transaction.execute(
+            try await transaction.send(
                 "DELETE FROM sessions WHERE user_id = \(id) AND id <> \(keeping)")
             try await transaction.revoke(Revocation(user: id), now: now)
             return true

@@ -3,6 +3,7 @@ internal import EventLoop
 /// The SQLite file as a database: reads on the loop, transactions on the writer's thread.
 final class SQLiteDatabase: Database {
     let reader: SQLiteReader
+    let dialect = Dialect.sqlite
     private let queue: WriteQueue
 
     init(reader: SQLiteReader, queue: WriteQueue) {

@@ -82,6 +82,13 @@ final class SQLiteTransaction: Transaction, @unchecked Sendable {
         return try connection.execute(sql)
     }
 
+    func send(_ sql: SQL) throws {
+        try execute(sql)
+    }
+
+    /// Nobody else writes meanwhile.
+    func lock(_ sql: SQL) {}
+
     /// Throws where a statement would not belong to the transaction: after the end, or after SQLite
     /// has rolled everything back by itself.
     private func check() throws {
@@ -132,18 +139,6 @@ final class WriterExecutor: TaskExecutor, @unchecked Sendable {
             let jobs = local
             local.removeAll(keepingCapacity: true)
             for job in jobs { job.runSynchronously(on: asUnownedTaskExecutor()) }
-        }
-    }
-}
-
-extension DatabaseError {
-    /// What whoever awaits a transaction is told: that it may try again, where the disk is at
-    /// fault. The writer has logged the error itself.
-    fileprivate var told: any Error {
-        switch kind {
-        case .full, .inputOutput, .damaged, .busy:
-            Failure(.unavailable, "Nothing can be stored just now.", retryAfter: 5)
-        case .uniqueViolation, .constraint, .suspended, .interrupted, .closed, .other: self
         }
     }
 }

@@ -52,7 +52,12 @@ final class WriteQueue: Sendable {
     }
 
     private let state = Mutex(State())
-    private let bell = Doorbell()
+    private let bell: any Bell
+
+    /// - Parameter bell: wakes the writer.
+    init(_ bell: any Bell) {
+        self.bell = bell
+    }
 
     // MARK: - Filling
 
@@ -177,37 +182,36 @@ final class WriteQueue: Sendable {
         return true
     }
 
-    // MARK: - Emptying, on the writer's thread
+    // MARK: - Emptying, by the writer alone
 
-    /// Blocks until something is due. False when the queue is closed and empty.
-    func waitForWork() -> Bool {
-        while true {
-            enum Step {
-                case work, end
-                case wait(Int64?)
-            }
-            let now = monotonicMilliseconds()
-            let step = state.withLock { state -> Step in
-                state.sleep = nil
-                if !state.urgent.isEmpty || !state.strayJobs.isEmpty { return .work }
-                guard let deadline = state.nextDeadline() else {
-                    if state.isClosed { return .end }
-                    if now &- state.lastTaken < Self.wakefulness {
-                        state.sleep = .untilDeadline
-                        return .wait(now &+ Self.patience)
-                    }
-                    state.sleep = .untilRung
-                    return .wait(nil)
+    /// What the writer is to do.
+    enum Step {
+        /// Something is due.
+        case work
+        /// Nothing is, before this moment of `monotonicMilliseconds` or until the bell rings.
+        case wait(until: Int64?)
+        /// The queue is closed and empty.
+        case end
+    }
+
+    /// Looks what is to be done; who is told to wait is woken by the bell from then on.
+    func step() -> Step {
+        let now = monotonicMilliseconds()
+        return state.withLock { state in
+            state.sleep = nil
+            if !state.urgent.isEmpty || !state.strayJobs.isEmpty { return .work }
+            guard let deadline = state.nextDeadline() else {
+                if state.isClosed { return .end }
+                if now &- state.lastTaken < Self.wakefulness {
+                    state.sleep = .untilDeadline
+                    return .wait(until: now &+ Self.patience)
                 }
-                if state.isClosed || deadline <= now { return .work }
-                state.sleep = .untilDeadline
-                return .wait(deadline)
+                state.sleep = .untilRung
+                return .wait(until: nil)
             }
-            switch step {
-            case .work: return true
-            case .end: return false
-            case .wait(let deadline): bell.wait(until: deadline)
-            }
+            if state.isClosed || deadline <= now { return .work }
+            state.sleep = .untilDeadline
+            return .wait(until: deadline)
         }
     }
 

@@ -31,6 +31,7 @@ final class Writer {
     private let connection: SQLiteConnection
     private let gate: WriteGate
     private let queue: WriteQueue
+    private let bell: Doorbell
     private let executor: WriterExecutor
     private let events: EventStatements
     private let checkpointPages: Int32
@@ -42,13 +43,14 @@ final class Writer {
     private var lastRows = 0
 
     init(
-        _ connection: SQLiteConnection, gate: WriteGate, queue: WriteQueue,
+        _ connection: SQLiteConnection, gate: WriteGate, queue: WriteQueue, bell: Doorbell,
         process: String,
         checkpointPages: Int32, logger: Logger, observe: (@Sendable (Step) -> Void)?
     ) throws(DatabaseError) {
         self.connection = connection
         self.gate = gate
         self.queue = queue
+        self.bell = bell
         self.checkpointPages = checkpointPages
         self.logger = logger
         self.observe = observe
@@ -70,10 +72,15 @@ final class Writer {
 
     private func serve() {
         executor.adoptCurrentThread()
-        while queue.waitForWork() {
-            executor.runJobs()
-            if lastRows >= 8 { usleep(Self.gathering) }
-            writeGroup()
+        while true {
+            switch queue.step() {
+            case .wait(let deadline): bell.wait(until: deadline)
+            case .end: return
+            case .work:
+                executor.runJobs()
+                if lastRows >= 8 { usleep(Self.gathering) }
+                writeGroup()
+            }
         }
     }
 
@@ -261,7 +268,9 @@ extension DatabaseError {
     fileprivate var endsGroup: Bool {
         switch kind {
         case .full, .inputOutput, .damaged, .busy: true
-        case .uniqueViolation, .constraint, .suspended, .interrupted, .closed, .other: false
+        case .connection, .uncertain: true
+        case .uniqueViolation, .constraint, .conflict, .suspended, .interrupted, .closed, .other:
+            false
         }
     }
 }

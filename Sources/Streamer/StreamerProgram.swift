@@ -67,9 +67,9 @@ struct StreamerProgram {
         let clock = SystemClock()
         let identifiers = RandomIdentifiers(clock: clock)
         let process = try ProcessIdentity.current(id: identifiers.next())
-        let storage = try SQLStorage.open(
-            file: settings.databaseFile, process: process, clock: clock,
-            eventDays: settings.eventDays, logger: logger)
+        let storage = try await SQLStorage.open(
+            settings.database, connections: settings.databaseConnections, process: process,
+            clock: clock, eventDays: settings.eventDays, logger: logger)
         let redis = RedisStorage(settings, identifiers: identifiers, logger: logger)
         await redis?.start()
         let log: any BusLog =

@@ -6,7 +6,7 @@ enum Rules {
         "EventLoop": ["CLinux"],
         "FastCGI": ["CFastCGI", "EventLoop"],
         "Credentials": ["COpenSSL", "ProxyGPT", "EventLoop"],
-        "SQLStorage": ["CSQLite", "ProxyGPT", "EventLoop", "Logging"],
+        "SQLStorage": ["CSQLite", "CPostgres", "ProxyGPT", "EventLoop", "Logging"],
         "RedisStorage": ["CHiredis", "ProxyGPT", "EventLoop", "Logging"],
         "CurlUpstream": ["CCurl", "ProxyGPT", "EventLoop", "Logging"],
         "HTTPAPI": ["ProxyGPT", "Credentials", "Logging"],

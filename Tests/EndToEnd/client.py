@@ -189,13 +189,13 @@ def curl(*arguments, timeout=30):
 def without(stack, process):
     """A context in which one worker stands still, so that another one must answer.
 
-    It is stopped while this process has the turn to write to the database: a worker that stood
+    It is stopped while this process has the turn to write to a SQLite file: a worker that stood
     still in the middle of a commit would keep all others from theirs, as SQLite has one writer.
     """
     assert process in stack.workers
-    with open(stack.database + ".gate.lock") as gate, open(stack.database + ".wal.lock") as turn:
-        fcntl.flock(gate, fcntl.LOCK_EX)
-        fcntl.flock(turn, fcntl.LOCK_EX)
+    with contextlib.ExitStack() as held:
+        for name in () if stack.server else (".gate.lock", ".wal.lock"):
+            fcntl.flock(held.enter_context(open(stack.database + name)), fcntl.LOCK_EX)
         os.kill(process.pid, signal.SIGSTOP)
         # The signal has been taken in when the state says so.
         wait_for(lambda: _state(process) == "T", "the worker to stand still")

@@ -1,6 +1,7 @@
 """What the tests share: one stack a module, a user of it, and its logs beside a failure.
 
-A module says with `STACK = {...}` how its stack is built.
+A module says with `STACK = {...}` how its stack is built, and with `DATABASES = (...)` that its tests
+run on several databases, one stack each.
 """
 
 import pathlib
@@ -9,10 +10,24 @@ import pytest
 from stack import Stack
 
 
+def pytest_generate_tests(metafunc):
+    databases = getattr(metafunc.module, "DATABASES", None)
+    # Those of one database one after the other, whatever else a test is parametrized with.
+    if databases and "database_kind" in metafunc.fixturenames:
+        metafunc.parametrize("database_kind", databases, scope="module")
+
+
 @pytest.fixture(scope="module")
-def stack(request):
+def database_kind(request):
+    """The kind of database that the module's stack has; None for the usual one."""
+    return None
+
+
+@pytest.fixture(scope="module")
+def stack(request, database_kind):
     """nginx, workers and mock upstream, shared by the tests of a module."""
-    with Stack(**getattr(request.module, "STACK", {})) as running:
+    options = {"database": database_kind, **getattr(request.module, "STACK", {})}
+    with Stack(**options) as running:
         yield running
 
 

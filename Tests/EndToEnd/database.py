@@ -1,6 +1,6 @@
 """Reads, and where a test needs it changes, the database when all processes have stopped.
 
-Python's own SQLite may be one that must not share a live file with them.
+Python's own SQLite may be one that must not share a live file with them; PostgreSQL is asked by psql.
 """
 
 import contextlib
@@ -28,6 +28,8 @@ def stop_workers(stack):
 def rows(stack, statement, *values):
     """The rows of a SELECT, as dictionaries."""
     _check_stopped(stack)
+    if stack.server:
+        return stack.server.rows(stack.database_name, statement, *values)
     address = f"file:{stack.database}?mode=ro"
     with contextlib.closing(sqlite3.connect(address, uri=True)) as database:
         database.row_factory = sqlite3.Row
@@ -36,6 +38,8 @@ def rows(stack, statement, *values):
 
 def rows_of_copy(stack, statement, *values):
     """The rows of a SELECT while processes run: from a copy made while nobody may write."""
+    if stack.server:
+        return stack.server.rows(stack.database_name, statement, *values)
     with tempfile.TemporaryDirectory() as directory:
         copy = pathlib.Path(directory, "copy.db")
         with contextlib.ExitStack() as held:
@@ -52,6 +56,8 @@ def rows_of_copy(stack, statement, *values):
 def change(stack, statement, *values):
     """Runs a statement that writes."""
     _check_stopped(stack)
+    if stack.server:
+        return stack.server.change(stack.database_name, statement, *values)
     with contextlib.closing(sqlite3.connect(stack.database)) as database, database:
         return database.execute(statement, values).rowcount
 

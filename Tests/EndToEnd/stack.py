@@ -23,6 +23,7 @@ import threading
 import urllib.parse
 import uuid
 
+import cluster
 from front import CHECKOUT, make_certificates, nginx_binary, write_nginx_files
 from processes import (
     Processes,
@@ -65,7 +66,8 @@ class Stack:
     `tls=True` there are two more legs: `tls_url` is nginx over TLS with HTTP/1.1 and HTTP/2, and
     the workers reach the mock over TLS and HTTP/2 at https://localhost. `ca_file` signs both.
     With `port` the address is given; with `environment` the processes' whole environment is, and
-    what they log goes to the terminal.
+    what they log goes to the terminal. With `database="postgresql"` it is a new one on the tests' own
+    server, unless it is given as (server, name); STACK_DATABASE says so for all that do not say.
     """
 
     def __init__(
@@ -81,6 +83,7 @@ class Stack:
         port=None,
         environment=None,
         streamer=True,
+        database=None,
     ):
         self.workers = []
         self.streamer = None
@@ -92,6 +95,13 @@ class Stack:
         self._with_nginx, self._with_tls = nginx, tls
         self._state_directory = state_directory
         self._environment = environment
+        self.server, self.database_name = None, None
+        if isinstance(database, tuple):
+            self.server, self.database_name = database
+        elif environment is None:
+            database = database or os.environ.get("STACK_DATABASE", "sqlite")
+            if database == "postgresql":
+                self.server = cluster.shared()
         self._port, self._tls_port, self._upstream_port = port, None, None
         self._with_streamer = streamer
         self._processes = None
@@ -128,6 +138,8 @@ class Stack:
         self.state_directory = str(self._state_directory or self._path("state"))
         os.makedirs(self.state_directory, mode=0o700, exist_ok=True)
         self.database = os.path.join(self.state_directory, "proxy.db")
+        if self.server and not self.database_name:
+            self.database_name = self.server.database(self.state_directory)
         self.fastcgi_socket = self._path("worker.sock")
         self.handover_socket = self._path("handover.sock")
         self.streamer_socket = self._path("streamer.sock")
@@ -326,6 +338,8 @@ class Stack:
             "API_KEY": self.key,
             "SSL_CERT_FILE": self.ca_file,
         }
+        if self.server:
+            ours["DB_ADDRESS"] = self.server.address(self.database_name)
         values.update({name: value for name, value in ours.items() if value})
         for name, value in self._settings.items():
             if value is None:
@@ -351,6 +365,8 @@ class Stack:
         """A running proxy-gpt-admin, which the caller ends."""
         environment = {name: os.environ[name] for name in INHERITED if name in os.environ}
         environment["STATE_DIRECTORY"] = self.state_directory
+        if self.server:
+            environment["DB_ADDRESS"] = self.server.address(self.database_name)
         environment.update({name: str(value) for name, value in (settings or {}).items()})
         return subprocess.Popen(
             [binary("proxy-gpt-admin"), *arguments],

@@ -6,6 +6,8 @@ import pytest
 from client import basic, call, check_error
 from stack import wait_for
 
+DATABASES = ("sqlite", "postgresql")
+
 FOREIGN = {"Origin": "https://evil.example"}
 NULL = {"Origin": "null"}
 CROSS = {"Sec-Fetch-Site": "cross-site"}

@@ -357,7 +357,7 @@ def test_the_doctor_tells_what_is_well_and_what_is_not(stack):
         assert results(stack, **key)["state directory"][0] == "warning"
     finally:
         os.chmod(stack.state_directory, 0o700)
-    other = results(stack, code=1, DB_ADDRESS="postgresql://somewhere/x")
+    other = results(stack, code=1, DB_ADDRESS="mysql://somewhere/x")
     assert other["settings"][0] == "broken"
 
 
@@ -369,7 +369,7 @@ def test_wrong_usage_is_64_and_no_database_is_ever_made(stack, tmp_path):
     assert list(tmp_path.iterdir()) == []
     nowhere = {"STATE_DIRECTORY": tmp_path / "nowhere"}
     assert "no state directory" in refused(stack, "list", settings=nowhere)
-    other = {"DB_ADDRESS": "postgresql://somewhere/x"}
+    other = {"DB_ADDRESS": "mysql://somewhere/x"}
     assert "DB_ADDRESS" in refused(stack, "list", settings=other)
 
 

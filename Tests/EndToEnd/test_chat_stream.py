@@ -16,6 +16,8 @@ from stack import Stack, wait_for
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect as connect_websocket
 
+DATABASES = ("sqlite", "postgresql")
+
 SLOW = "mock?chunks=20&chunk-delay-ms=60"
 
 

@@ -1,7 +1,6 @@
 """Chats: their form, their lists, who is in them, and what becomes of deleted ones."""
 
 import datetime
-import sqlite3
 import uuid
 
 import database
@@ -9,6 +8,8 @@ import pytest
 from client import call, check_error
 from person import Person
 from stack import Stack, wait_for
+
+DATABASES = ("sqlite", "postgresql")
 
 CHAT = {"id", "name", "model", "user_id", "group_id", "created_at", "updated_at"}
 
@@ -254,14 +255,14 @@ def test_who_shares_a_chat_sees_the_others_name_and_no_more(stack, owner):
 
 def fill(stack, chat, user, count, prompt="p"):
     """Puts messages into a chat of a stack that has stopped."""
-    database.rows(stack, "SELECT 1")
     text = "INSERT INTO messages (id, chat_id, seq, user_id, prompt, reply, model, state, "
-    text += "created_at, updated_at) VALUES (?, ?, ?, ?, ?, 'r', 'mock', 'done', 0, 0)"
-    with sqlite3.connect(stack.database) as connection:
-        rows = [(str(uuid.uuid4()), chat, number + 1, user, prompt) for number in range(count)]
-        connection.executemany(text, rows)
-        connection.execute("UPDATE chats SET last_message_seq = ? WHERE id = ?", (count, chat))
-    connection.close()
+    text += "created_at, updated_at) VALUES "
+    text += ", ".join(["(?, ?, ?, ?, ?, 'r', 'mock', 'done', 0, 0)"] * count)
+    values = []
+    for number in range(count):
+        values += [str(uuid.uuid4()), chat, number + 1, user, prompt]
+    assert database.change(stack, text, *values) == count
+    database.change(stack, "UPDATE chats SET last_message_seq = ? WHERE id = ?", count, chat)
 
 
 def test_large_deleted_chats_are_gone_at_once_and_their_rows_soon(tmp_path):

@@ -14,6 +14,8 @@ import pytest
 from client import JSON, call, chat
 from stack import Stack, wait_for
 
+DATABASES = ("sqlite", "postgresql")
+
 AS_JSON = ("Content-Type", JSON)
 LIMIT = 16 * 1024
 USAGE = {"include_usage": True}
@@ -46,10 +48,10 @@ def leave_in_mid_stream(stack, token, name, model, pieces):
 
 
 @pytest.fixture(scope="module")
-def told():
+def told(database_kind):
     told = Told()
     settings = {"IDLE_TIMEOUT": "1", "FIRST_BYTE_TIMEOUT": "1"}
-    with Stack(settings=settings) as stack:
+    with Stack(settings=settings, database=database_kind) as stack:
         told.before = int(time.time() * 1000)
         form = {"username": "shared", "password": "password-1"}
         token = do(stack, told, "signup", "POST", "/user/signup", form=form).json["token"]

@@ -6,6 +6,8 @@ import pytest
 from client import call, check_error
 from person import Person, at_once
 
+DATABASES = ("sqlite", "postgresql")
+
 GROUP = {"id", "name", "description", "owner_id", "created_at", "updated_at"}
 
 

@@ -5,6 +5,8 @@ from client import call
 from person import Person, at_once
 from stack import wait_for
 
+DATABASES = ("sqlite", "postgresql")
+
 
 def test_one_name_signed_up_by_many_at_once_is_one_user(stack):
     for round_ in range(3):

@@ -13,6 +13,8 @@ import pytest
 from client import basic, call, check_error
 from stack import Stack
 
+DATABASES = ("sqlite", "postgresql")
+
 STACK = {"tls": True}
 
 USER = {"id", "username", "first_name", "last_name", "role", "created_at", "updated_at", "groups"}

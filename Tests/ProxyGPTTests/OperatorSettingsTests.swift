@@ -44,7 +44,7 @@ private final class InstalledPlace {
         let found = try OperatorSettings.find(
             source(["STATE_DIRECTORY": "/x"]), place.installation)
         #expect(found.place == .environment)
-        #expect(try found.databaseFile() == "/x/proxy.db")
+        #expect(try found.database() == .sqlite(file: "/x/proxy.db"))
         #expect(found.value("SIGNUP") == "open")
     }
 
@@ -66,7 +66,7 @@ private final class InstalledPlace {
         let place = InstalledPlace()
         place.write("environment", "MAX_BODY=much\n")
         let found = try OperatorSettings.find(source([:]), place.installation)
-        #expect(try found.databaseFile() == place.root + "/state/proxy.db")
+        #expect(try found.database() == .sqlite(file: place.root + "/state/proxy.db"))
         let problems = try #require(throws: Settings.Problems.self) { try found.whole() }
         #expect(problems.all.count == 2)
     }
@@ -75,17 +75,21 @@ private final class InstalledPlace {
         let place = InstalledPlace()
         let nowhere = try OperatorSettings.find(source([:]), place.installation)
         #expect(nowhere.place == .directory("."))
-        #expect(try nowhere.databaseFile() == "./proxy.db")
+        #expect(try nowhere.database() == .sqlite(file: "./proxy.db"))
         mkdir(place.root + "/state", 0o700)
         let found = try OperatorSettings.find(source([:]), place.installation)
-        #expect(try found.databaseFile() == place.root + "/state/proxy.db")
+        #expect(try found.database() == .sqlite(file: place.root + "/state/proxy.db"))
         // Nothing says that workers have these settings.
         #expect(try found.whole().lacksKey)
     }
 
-    @Test func `another database than SQLite is told, not taken for an empty one`() throws {
-        let found = try OperatorSettings.find(
-            source(["DB_ADDRESS": "postgresql://h/d"]), InstalledPlace().installation)
-        #expect(throws: Settings.Problems.self) { try found.databaseFile() }
+    @Test func `an address of PostgreSQL is one, and of anything else is told`() throws {
+        func database(_ address: String) throws -> DatabaseAddress {
+            let found = try OperatorSettings.find(
+                source(["DB_ADDRESS": address]), InstalledPlace().installation)
+            return try found.database()
+        }
+        #expect(try database("postgresql://h/d") == .postgreSQL(Secret("postgresql://h/d")))
+        #expect(throws: Settings.Problems.self) { try database("mysql://h/d") }
     }
 }

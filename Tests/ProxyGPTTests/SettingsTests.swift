@@ -23,7 +23,8 @@ import Testing
         #expect(settings.apiKey == Secret(Self.key))
         #expect(settings.upstream == .openAI)
         #expect(settings.certificateFile == nil)
-        #expect(settings.databaseFile == "./proxy.db")
+        #expect(settings.database == .sqlite(file: "./proxy.db"))
+        #expect(settings.databaseConnections == 4)
         #expect(settings.redisAddress == nil)
         #expect(settings.signupIsOpen)
         #expect(settings.passwordMinimum == 8)
@@ -62,15 +63,36 @@ import Testing
         #expect(settings.stateDirectory == ".")
     }
 
+    @Test(
+        "An address of PostgreSQL begins with its scheme",
+        arguments: [
+            ("postgresql://u:p@h:5432/d?sslmode=require", true), ("postgres://h/d", true),
+            ("POSTGRES://h/d", true), ("postgresql:h", false), ("postgresqls://h/d", false),
+            ("host=h dbname=d", false), ("sqlite:proxy.db", false), ("://h", false),
+        ])
+    func readsDatabaseAddress(_ text: String, _ isOne: Bool) {
+        guard let address = DatabaseAddress(text, file: "f") else {
+            #expect(!isOne)
+            return
+        }
+        #expect(isOne)
+        guard case .postgreSQL(let secret) = address else {
+            Issue.record("\(text) names a file")
+            return
+        }
+        #expect(secret.revealed.lowercased() == text.lowercased())
+        #expect(secret.revealed.hasPrefix("postgres"))
+        #expect(!"\(address)".contains("://"))
+    }
+
     @Test("All problems are told at once, each by its variable's name")
     func tellsAllProblems() {
         let wrong = [
-            "API_KEY": "has space", "API_URL": "nowhere", "DB_ADDRESS": "postgresql://u:secret@h/d",
-            "REDIS_ADDRESS": "rediss://u:secret@h", "SIGNUP": "maybe", "PASSWORD_MIN": "0",
-            "SESSION_DAYS": "x",
-            "EVENT_BODIES": "yes", "MODEL_ALIASES": "gpt-3", "CORS_ORIGINS": "example.org",
-            "IDLE_TIMEOUT": "soon", "MAX_BODY": "25MB", "MAX_IN_FLIGHT": "15001",
-            "LOG_LEVEL": "loud",
+            "API_KEY": "has space", "API_URL": "nowhere", "DB_ADDRESS": "mysql://u:secret@h/d",
+            "DB_CONNECTIONS": "1", "REDIS_ADDRESS": "rediss://u:secret@h", "SIGNUP": "maybe",
+            "PASSWORD_MIN": "0", "SESSION_DAYS": "x", "EVENT_BODIES": "yes",
+            "MODEL_ALIASES": "gpt-3", "CORS_ORIGINS": "example.org", "IDLE_TIMEOUT": "soon",
+            "MAX_BODY": "25MB", "MAX_IN_FLIGHT": "15001", "LOG_LEVEL": "loud",
         ]
         let problems = problems(wrong)
         #expect(problems.count == wrong.count)

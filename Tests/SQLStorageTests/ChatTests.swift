@@ -4,8 +4,11 @@ internal import Testing
 @testable internal import SQLStorage
 
 @Suite struct ChatTests {
-    @Test func `a chat is there for its owner and nobody else`() async throws {
-        let place = try Place()
+    @Test(arguments: Engine.allCases)
+    func `a chat is there for its owner and nobody else`(
+        on engine: Engine
+    ) async throws {
+        let place = try await Place(engine)
         try await place.with { storage in
             let asim = try await storage.addUser("asim").user
             let other = try await storage.addUser("other").user
@@ -18,10 +21,13 @@ internal import Testing
         }
     }
 
-    @Test func `who may do what in a group's chat follows from membership as it is now`()
+    @Test(arguments: Engine.allCases)
+    func `who may do what in a group's chat follows from membership as it is now`(
+        on engine: Engine
+    )
         async throws
     {
-        let place = try Place()
+        let place = try await Place(engine)
         try await place.with { storage in
             let store = storage.store
             let owner = try await storage.addUser("owner").user
@@ -53,8 +59,11 @@ internal import Testing
         }
     }
 
-    @Test func `only members make chats in a group`() async throws {
-        let place = try Place()
+    @Test(arguments: Engine.allCases)
+    func `only members make chats in a group`(
+        on engine: Engine
+    ) async throws {
+        let place = try await Place(engine)
         try await place.with { storage in
             let owner = try await storage.addUser("owner").user
             let other = try await storage.addUser("other").user
@@ -66,8 +75,11 @@ internal import Testing
         }
     }
 
-    @Test func `a member may read, not change, and leave`() async throws {
-        let place = try Place()
+    @Test(arguments: Engine.allCases)
+    func `a member may read, not change, and leave`(
+        on engine: Engine
+    ) async throws {
+        let place = try await Place(engine)
         try await place.with { storage in
             let store = storage.store
             let owner = try await storage.addUser("owner").user
@@ -110,10 +122,13 @@ internal import Testing
         }
     }
 
-    @Test func `the list has one's own chats, those one was added to and those of one's groups`()
+    @Test(arguments: Engine.allCases)
+    func `the list has one's own chats, those one was added to and those of one's groups`(
+        on engine: Engine
+    )
         async throws
     {
-        let place = try Place()
+        let place = try await Place(engine)
         try await place.with { storage in
             let store = storage.store
             let asim = try await storage.addUser("asim").user
@@ -139,8 +154,11 @@ internal import Testing
         }
     }
 
-    @Test func `pages follow one another in both directions`() async throws {
-        let place = try Place()
+    @Test(arguments: Engine.allCases)
+    func `pages follow one another in both directions`(
+        on engine: Engine
+    ) async throws {
+        let place = try await Place(engine)
         try await place.with { storage in
             let store = storage.store
             let asim = try await storage.addUser("asim").user
@@ -171,8 +189,11 @@ internal import Testing
         }
     }
 
-    @Test func `long messages of a deleted chat go a few at a time`() async throws {
-        let place = try Place()
+    @Test(arguments: Engine.allCases)
+    func `long messages of a deleted chat go a few at a time`(
+        on engine: Engine
+    ) async throws {
+        let place = try await Place(engine)
         try await place.with { storage in
             let asim = try await storage.addUser("asim").user
             let chat = makeChat(of: asim.id)
@@ -186,8 +207,11 @@ internal import Testing
         }
     }
 
-    @Test func `a deleted chat is gone at once and its messages soon`() async throws {
-        let place = try Place()
+    @Test(arguments: Engine.allCases)
+    func `a deleted chat is gone at once and its messages soon`(
+        on engine: Engine
+    ) async throws {
+        let place = try await Place(engine)
         try await place.with { storage in
             let store = storage.store
             let asim = try await storage.addUser("asim").user
@@ -206,8 +230,11 @@ internal import Testing
 }
 
 @Suite struct GroupTests {
-    @Test func `a group is there for its members alone, its owner first among them`() async throws {
-        let place = try Place()
+    @Test(arguments: Engine.allCases)
+    func `a group is there for its members alone, its owner first among them`(
+        on engine: Engine
+    ) async throws {
+        let place = try await Place(engine)
         try await place.with { storage in
             let store = storage.store
             let owner = try await storage.addUser("owner").user
@@ -222,8 +249,11 @@ internal import Testing
         }
     }
 
-    @Test func `members are added and removed all or none`() async throws {
-        let place = try Place()
+    @Test(arguments: Engine.allCases)
+    func `members are added and removed all or none`(
+        on engine: Engine
+    ) async throws {
+        let place = try await Place(engine)
         try await place.with { storage in
             let store = storage.store
             let owner = try await storage.addUser("owner").user
@@ -260,8 +290,11 @@ internal import Testing
         }
     }
 
-    @Test func `a group is handed on to a member`() async throws {
-        let place = try Place()
+    @Test(arguments: Engine.allCases)
+    func `a group is handed on to a member`(
+        on engine: Engine
+    ) async throws {
+        let place = try await Place(engine)
         try await place.with { storage in
             let store = storage.store
             let owner = try await storage.addUser("owner").user
@@ -286,8 +319,11 @@ internal import Testing
         }
     }
 
-    @Test func `a deleted group takes its chats along`() async throws {
-        let place = try Place()
+    @Test(arguments: Engine.allCases)
+    func `a deleted group takes its chats along`(
+        on engine: Engine
+    ) async throws {
+        let place = try await Place(engine)
         try await place.with { storage in
             let store = storage.store
             let owner = try await storage.addUser("owner").user

@@ -51,7 +51,10 @@ internal import Testing
         }
     }
 
-    @Test func `filters are asked of every part`() async throws {
+    @Test(arguments: Engine.allCases)
+    func `filters are asked of every part`(
+        on engine: Engine
+    ) async throws {
         try await Place().with { storage in
             try await fill(storage, 20)
             var filter = EventScan.Filter()
@@ -70,7 +73,10 @@ internal import Testing
         }
     }
 
-    @Test func `bounds in time are those of the calls' beginnings`() async throws {
+    @Test(arguments: Engine.allCases)
+    func `bounds in time are those of the calls' beginnings`(
+        on engine: Engine
+    ) async throws {
         try await Place().with { storage in
             try await fill(storage, 20)
             let scan = EventScan(
@@ -81,7 +87,10 @@ internal import Testing
         }
     }
 
-    @Test func `use is what went upstream, by user, model and day`() async throws {
+    @Test(arguments: Engine.allCases)
+    func `use is what went upstream, by user, model and day`(
+        on engine: Engine
+    ) async throws {
         try await Place().with { storage in
             try await fill(storage, 20)
             var counts: [UsageKey: UsageCount] = [:]
@@ -97,7 +106,10 @@ internal import Testing
         }
     }
 
-    @Test func `open events are told from those that have ended`() async throws {
+    @Test(arguments: Engine.allCases)
+    func `open events are told from those that have ended`(
+        on engine: Engine
+    ) async throws {
         try await Place().with { storage in
             let event = makeEvent()
             storage.events.open(event)

@@ -5,8 +5,11 @@ internal import Testing
 @testable internal import SQLStorage
 
 @Suite struct EventWriterTests {
-    @Test func `a closed event is a row with all that was known`() async throws {
-        let place = try Place()
+    @Test(arguments: Engine.allCases)
+    func `a closed event is a row with all that was known`(
+        on engine: Engine
+    ) async throws {
+        let place = try await Place(engine)
         try await place.with { storage in
             var event = makeEvent("/v1/chat/completions")
             event.status = 200
@@ -47,18 +50,24 @@ internal import Testing
         }
     }
 
-    @Test func `an event without bodies has no row for them`() async throws {
-        let place = try Place()
+    @Test(arguments: Engine.allCases)
+    func `an event without bodies has no row for them`(
+        on engine: Engine
+    ) async throws {
+        let place = try await Place(engine)
         try await place.with { storage in
             try await storage.events.close(closed(makeEvent()))
             #expect(try await storage.number("SELECT COUNT(*) AS number FROM event_bodies") == 0)
         }
     }
 
-    @Test func `an opened row is committed before its call goes on, and closed later`()
+    @Test(arguments: Engine.allCases)
+    func `an opened row is committed before its call goes on, and closed later`(
+        on engine: Engine
+    )
         async throws
     {
-        let place = try Place()
+        let place = try await Place(engine)
         try await place.with { storage in
             var event = makeEvent()
             event.requestBody = [1]
@@ -81,8 +90,11 @@ internal import Testing
         }
     }
 
-    @Test func `an opening row is committed by itself when nothing else comes`() async throws {
-        let place = try Place()
+    @Test(arguments: Engine.allCases)
+    func `an opening row is committed by itself when nothing else comes`(
+        on engine: Engine
+    ) async throws {
+        let place = try await Place(engine)
         try await place.with { storage in
             let event = makeEvent()
             storage.events.open(event)
@@ -90,8 +102,11 @@ internal import Testing
         }
     }
 
-    @Test func `waiting for what was never opened is over at once`() async throws {
-        let place = try Place()
+    @Test(arguments: Engine.allCases)
+    func `waiting for what was never opened is over at once`(
+        on engine: Engine
+    ) async throws {
+        let place = try await Place(engine)
         try await place.with { storage in
             try await storage.events.opened(Event.ID("unknown"))
         }
@@ -124,8 +139,11 @@ internal import Testing
         }
     }
 
-    @Test func `a row that another process has closed cannot be overwritten`() async throws {
-        let place = try Place()
+    @Test(arguments: Engine.allCases)
+    func `a row that another process has closed cannot be overwritten`(
+        on engine: Engine
+    ) async throws {
+        let place = try await Place(engine)
         try await place.with { storage in
             let event = makeEvent()
             storage.events.open(event)
@@ -138,8 +156,11 @@ internal import Testing
         }
     }
 
-    @Test func `a row that cannot be written fails alone`() async throws {
-        let place = try Place()
+    @Test(arguments: Engine.allCases)
+    func `a row that cannot be written fails alone`(
+        on engine: Engine
+    ) async throws {
+        let place = try await Place(engine)
         try await place.with { storage in
             let event = makeEvent()
             try await storage.events.close(closed(event))
@@ -159,8 +180,11 @@ internal import Testing
         }
     }
 
-    @Test func `who waits for an opening row learns that it was refused`() async throws {
-        let place = try Place()
+    @Test(arguments: Engine.allCases)
+    func `who waits for an opening row learns that it was refused`(
+        on engine: Engine
+    ) async throws {
+        let place = try await Place(engine)
         try await place.with { storage in
             let event = makeEvent()
             try await storage.events.close(closed(event))
@@ -194,9 +218,12 @@ internal import Testing
         }
     }
 
-    @Test func `what is queued when the storage closes is committed`() async throws {
-        let place = try Place()
-        let storage = try place.open()
+    @Test(arguments: Engine.allCases)
+    func `what is queued when the storage closes is committed`(
+        on engine: Engine
+    ) async throws {
+        let place = try await Place(engine)
+        let storage = try await place.open()
         for _ in 0..<50 {
             storage.events.open(makeEvent())
             storage.events.record(closed(makeEvent()))
@@ -208,9 +235,12 @@ internal import Testing
         }
     }
 
-    @Test func `rows of two writers on one file all arrive and are seen by both`() async throws {
-        let place = try Place()
-        let storages = [try place.open(), try place.open()]
+    @Test(arguments: Engine.allCases)
+    func `rows of two writers on one file all arrive and are seen by both`(
+        on engine: Engine
+    ) async throws {
+        let place = try await Place(engine)
+        let storages = [try await place.open(), try await place.open()]
         for result in await concurrently(
             32,
             { index in

@@ -4,8 +4,11 @@ internal import Testing
 @testable internal import SQLStorage
 
 @Suite struct LoginFailureTests {
-    @Test func `failures are counted by key, and a key without any is absent`() async throws {
-        let place = try Place()
+    @Test(arguments: Engine.allCases)
+    func `failures are counted by key, and a key without any is absent`(
+        on engine: Engine
+    ) async throws {
+        let place = try await Place(engine)
         try await place.with { storage in
             let store = storage.store
             let later = now.adding(seconds: 1)
@@ -21,8 +24,11 @@ internal import Testing
         }
     }
 
-    @Test func `counting starts anew after a while, and what is old goes`() async throws {
-        let place = try Place()
+    @Test(arguments: Engine.allCases)
+    func `counting starts anew after a while, and what is old goes`(
+        on engine: Engine
+    ) async throws {
+        let place = try await Place(engine)
         try await place.with { storage in
             let store = storage.store
             try await store.countLoginFailure(["a", "b"], now: now, forgetAfter: 60)
@@ -35,8 +41,11 @@ internal import Testing
         }
     }
 
-    @Test func `clearing forgets the given keys alone`() async throws {
-        let place = try Place()
+    @Test(arguments: Engine.allCases)
+    func `clearing forgets the given keys alone`(
+        on engine: Engine
+    ) async throws {
+        let place = try await Place(engine)
         try await place.with { storage in
             let store = storage.store
             try await store.countLoginFailure(["a", "b"], now: now, forgetAfter: 60)
@@ -45,9 +54,12 @@ internal import Testing
         }
     }
 
-    @Test func `no failure is lost when two processes count at once`() async throws {
-        let place = try Place()
-        let storages = [try place.open(), try place.open()]
+    @Test(arguments: Engine.allCases)
+    func `no failure is lost when two processes count at once`(
+        on engine: Engine
+    ) async throws {
+        let place = try await Place(engine)
+        let storages = [try await place.open(), try await place.open()]
         for result in await concurrently(
             100,
             { index in

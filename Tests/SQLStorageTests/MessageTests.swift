@@ -46,8 +46,11 @@ internal import Testing
         }
     }
 
-    @Test func `a prompt is stored with its place, model and state`() async throws {
-        let place = try Place()
+    @Test(arguments: Engine.allCases)
+    func `a prompt is stored with its place, model and state`(
+        on engine: Engine
+    ) async throws {
+        let place = try await Place(engine)
         try await place.with { storage in
             let scene = try await Scene(storage)
             let (first, version) = try await scene.new("one")
@@ -61,8 +64,11 @@ internal import Testing
         }
     }
 
-    @Test func `a stranger's prompt leaves nothing`() async throws {
-        let place = try Place()
+    @Test(arguments: Engine.allCases)
+    func `a stranger's prompt leaves nothing`(
+        on engine: Engine
+    ) async throws {
+        let place = try await Place(engine)
         try await place.with { storage in
             let scene = try await Scene(storage)
             let other = try await storage.addUser("other").user
@@ -75,12 +81,15 @@ internal import Testing
         }
     }
 
-    @Test func `an end is written once, by the process whose reply it is`() async throws {
-        let place = try Place()
+    @Test(arguments: Engine.allCases)
+    func `an end is written once, by the process whose reply it is`(
+        on engine: Engine
+    ) async throws {
+        let place = try await Place(engine)
         try await place.with { storage in
             let scene = try await Scene(storage)
             let (message, _) = try await scene.new()
-            let other = try place.open()
+            let other = try await place.open()
             #expect(
                 try await other.store.finish(
                     message.id, ReplyEnd(.failed, reply: ""), now: now) == nil)
@@ -95,8 +104,11 @@ internal import Testing
         }
     }
 
-    @Test func `a reply cannot bring a deleted chat back`() async throws {
-        let place = try Place()
+    @Test(arguments: Engine.allCases)
+    func `a reply cannot bring a deleted chat back`(
+        on engine: Engine
+    ) async throws {
+        let place = try await Place(engine)
         try await place.with { storage in
             let scene = try await Scene(storage)
             try await storage.addMessages(600, to: scene.chat, of: scene.user.id)
@@ -107,8 +119,11 @@ internal import Testing
         }
     }
 
-    @Test func `the same key is the same message, another prompt is a conflict`() async throws {
-        let place = try Place()
+    @Test(arguments: Engine.allCases)
+    func `the same key is the same message, another prompt is a conflict`(
+        on engine: Engine
+    ) async throws {
+        let place = try await Place(engine)
         try await place.with { storage in
             let scene = try await Scene(storage)
             guard case .new(let first, _) = try await scene.begin("one", key: "k"),
@@ -126,8 +141,11 @@ internal import Testing
         }
     }
 
-    @Test func `a user's running replies are limited, whoever runs them`() async throws {
-        let place = try Place()
+    @Test(arguments: Engine.allCases)
+    func `a user's running replies are limited, whoever runs them`(
+        on engine: Engine
+    ) async throws {
+        let place = try await Place(engine)
         try await place.with { storage in
             let scene = try await Scene(storage)
             let (first, _) = try await scene.new()
@@ -141,10 +159,13 @@ internal import Testing
         }
     }
 
-    @Test func `context is what was said on the record and answered, before the prompt`()
+    @Test(arguments: Engine.allCases)
+    func `context is what was said on the record and answered, before the prompt`(
+        on engine: Engine
+    )
         async throws
     {
-        let place = try Place()
+        let place = try await Place(engine)
         try await place.with { storage in
             let scene = try await Scene(storage)
             let store = storage.store
@@ -170,8 +191,11 @@ internal import Testing
         }
     }
 
-    @Test func `a stop is asked for by who wrote the prompt or owns the chat`() async throws {
-        let place = try Place()
+    @Test(arguments: Engine.allCases)
+    func `a stop is asked for by who wrote the prompt or owns the chat`(
+        on engine: Engine
+    ) async throws {
+        let place = try await Place(engine)
         try await place.with { storage in
             let scene = try await Scene(storage)
             let store = storage.store
@@ -200,11 +224,14 @@ internal import Testing
         }
     }
 
-    @Test func `replies of a dead process are closed as failed, and told`() async throws {
-        let place = try Place()
+    @Test(arguments: Engine.allCases)
+    func `replies of a dead process are closed as failed, and told`(
+        on engine: Engine
+    ) async throws {
+        let place = try await Place(engine)
         let clock = TestClock()
-        let dead = try place.open(process: "dead")
-        let living = try place.open(clock: clock, process: "living")
+        let dead = try await place.open(process: "dead")
+        let living = try await place.open(clock: clock, process: "living")
         try await dead.lease.start()
         try await living.lease.start()
         let scene = try await Scene(dead)
@@ -223,10 +250,13 @@ internal import Testing
         for storage in [dead, living] { await storage.close() }
     }
 
-    @Test func `a page ends early where its texts are long, and has at least one message`()
+    @Test(arguments: Engine.allCases)
+    func `a page ends early where its texts are long, and has at least one message`(
+        on engine: Engine
+    )
         async throws
     {
-        let place = try Place()
+        let place = try await Place(engine)
         try await place.with { storage in
             let scene = try await Scene(storage)
             let third = String(repeating: "x", count: Message.pageSize / 3)
@@ -253,13 +283,16 @@ internal import Testing
         }
     }
 
-    @Test func `what a process ended shortly before it died is told, and nothing older`()
+    @Test(arguments: Engine.allCases)
+    func `what a process ended shortly before it died is told, and nothing older`(
+        on engine: Engine
+    )
         async throws
     {
-        let place = try Place()
+        let place = try await Place(engine)
         let clock = TestClock()
-        let dead = try place.open(clock: clock, process: "dead")
-        let living = try place.open(clock: clock, process: "living")
+        let dead = try await place.open(clock: clock, process: "dead")
+        let living = try await place.open(clock: clock, process: "living")
         let told = Told()
         await told.listen(to: living.lease)
         for storage in [dead, living] { try await storage.lease.start() }
@@ -287,7 +320,7 @@ internal import Testing
             try await store.create(large)
             try await storage.addMessages(100, to: scene.chat, of: scene.user.id)
             try await storage.addMessages(10_000, to: large, of: scene.user.id)
-            let reader = storage.database.reader
+            let reader = try #require(storage.database as? SQLiteDatabase).reader
             func cost(_ chat: Chat) async throws -> (steps: Int, scanned: Int) {
                 _ = await reader.takeCost()
                 _ = try await store.access(to: chat.id, of: scene.user.id)

@@ -8,21 +8,34 @@ internal import Testing
 @Suite struct MigrationTests {
     private static let known = Migrations.all.last?.version ?? 0
 
+    private func tables(on engine: Engine) -> SQL {
+        switch engine {
+        case .sqlite: "SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name"
+        case .postgreSQL:
+            """
+            SELECT CAST(tablename AS TEXT) AS name FROM pg_tables WHERE schemaname = 'public'
+            ORDER BY tablename
+            """
+        }
+    }
+
     private let later = Migration(version: known + 1, name: "later") { _ in
         ["CREATE TABLE later (id TEXT PRIMARY KEY)"]
     }
 
-    private func open(_ place: Place, _ migrations: [Migration]) throws -> SQLStorage {
+    private func open(_ place: Place, _ migrations: [Migration]) async throws -> SQLStorage {
         var tuning = SQLStorage.Tuning()
         tuning.migrations = migrations
-        return try place.open(tuning: tuning)
+        return try await place.open(tuning: tuning)
     }
 
-    @Test func `an empty file gets every table and a record of every step`() async throws {
-        let place = try Place()
+    @Test(arguments: Engine.allCases)
+    func `an empty file gets every table and a record of every step`(
+        on engine: Engine
+    ) async throws {
+        let place = try await Place(engine)
         try await place.with { storage in
-            let rows = try await storage.database.query(
-                "SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name")
+            let rows = try await storage.database.query(tables(on: engine))
             let names = try rows.map { try $0.text("name") }
             #expect(
                 names == [
@@ -42,53 +55,70 @@ internal import Testing
         #expect(versions == versions.sorted() && Set(versions).count == versions.count)
     }
 
-    @Test func `a database of the release before gets what is missing and keeps its rows`()
+    @Test(arguments: Engine.allCases)
+    func `a database of the release before gets what is missing and keeps its rows`(
+        on engine: Engine
+    )
         async throws
     {
-        let place = try Place()
-        let old = try open(place, Migrations.all)
+        let place = try await Place(engine)
+        let old = try await open(place, Migrations.all)
         let user = try await old.addUser("asim").user
         await old.close()
-        let new = try open(place, Migrations.all + [later])
+        let new = try await open(place, Migrations.all + [later])
         #expect(try await new.number("SELECT COUNT(*) AS number FROM later") == 0)
         #expect(try await new.store.login(id: user.id)?.user == user)
         await new.close()
     }
 
-    @Test func `a newer schema is refused and left alone`() async throws {
-        let place = try Place()
-        await (try open(place, Migrations.all + [later])).close()
-        let error = #expect(throws: MigrationError.self) { try open(place, Migrations.all) }
+    @Test(arguments: Engine.allCases)
+    func `a newer schema is refused and left alone`(
+        on engine: Engine
+    ) async throws {
+        let place = try await Place(engine)
+        await (try await open(place, Migrations.all + [later])).close()
+        let error = await #expect(throws: MigrationError.self) {
+            try await open(place, Migrations.all)
+        }
         guard case .schemaIsNewer(Self.known + 1, Self.known) = error else {
             Issue.record("\(String(describing: error))")
             return
         }
-        let again = try open(place, Migrations.all + [later])
+        let again = try await open(place, Migrations.all + [later])
         #expect(
             try await again.number("SELECT MAX(version) AS number FROM schema_migrations")
                 == Self.known + 1)
         await again.close()
     }
 
-    @Test func `a step that fails stops the start and leaves nothing of itself`() async throws {
-        let place = try Place()
+    @Test(arguments: Engine.allCases)
+    func `a step that fails stops the start and leaves nothing of itself`(
+        on engine: Engine
+    ) async throws {
+        let place = try await Place(engine)
         let broken = Migration(version: Self.known + 1, name: "broken") { _ in
             ["CREATE TABLE half (id TEXT PRIMARY KEY)", "CREATE TABLE half (id TEXT PRIMARY KEY)"]
         }
-        let error = #expect(throws: MigrationError.self) {
-            try open(place, Migrations.all + [broken])
+        let error = await #expect(throws: MigrationError.self) {
+            try await open(place, Migrations.all + [broken])
         }
         #expect(error?.description.contains("migration \(Self.known + 1) (broken) failed") == true)
-        let storage = try open(place, Migrations.all)
+        let storage = try await open(place, Migrations.all)
         #expect(
             try await storage.number(
-                "SELECT COUNT(*) AS number FROM sqlite_schema WHERE name = 'half'") == 0)
+                "SELECT COUNT(*) AS number FROM (\(tables(on: engine))) AS tables WHERE name = 'half'"
+            ) == 0)
         await storage.close()
     }
 
-    @Test func `of many that start at once one migrates and all work`() async throws {
-        let place = try Place()
-        let storages = try await concurrently(8) { _ in try place.open() }.map { try $0.get() }
+    @Test(arguments: Engine.allCases)
+    func `of many that start at once one migrates and all work`(
+        on engine: Engine
+    ) async throws {
+        let place = try await Place(engine)
+        let storages = try await concurrently(8) { _ in try await place.open() }.map {
+            try $0.get()
+        }
         for (index, storage) in storages.enumerated() {
             _ = try await storage.addUser("user\(index)")
         }
@@ -108,10 +138,10 @@ internal import Testing
         }
     }
 
-    @Test func `a program that must not make a database makes none`() throws {
+    @Test func `a program that must not make a database makes none`() async throws {
         let place = try Place()
-        #expect(throws: SQLStorage.OpenError.absent(place.file)) {
-            try place.open(mayCreate: false)
+        await #expect(throws: SQLStorage.OpenError.absent(place.file)) {
+            try await place.open(mayCreate: false)
         }
         var status = stat()
         #expect(stat(place.file, &status) != 0)

@@ -9,9 +9,12 @@ internal import Testing
             .map { try $0.text("id") }
     }
 
-    @Test func `a process is in the table from start to stop`() async throws {
-        let place = try Place()
-        let storage = try place.open(process: "one")
+    @Test(arguments: Engine.allCases)
+    func `a process is in the table from start to stop`(
+        on engine: Engine
+    ) async throws {
+        let place = try await Place(engine)
+        let storage = try await place.open(process: "one")
         try await storage.lease.start()
         #expect(try await processes(storage) == ["one"])
         await storage.lease.stop()
@@ -19,14 +22,17 @@ internal import Testing
         await storage.close()
     }
 
-    @Test func `open rows of a dead process are closed, those of a living one are not`()
+    @Test(arguments: Engine.allCases)
+    func `open rows of a dead process are closed, those of a living one are not`(
+        on engine: Engine
+    )
         async throws
     {
-        let place = try Place()
+        let place = try await Place(engine)
         let deadClock = TestClock()
         let clock = TestClock()
-        let dead = try place.open(clock: deadClock, process: "dead")
-        let living = try place.open(clock: clock, process: "living")
+        let dead = try await place.open(clock: deadClock, process: "dead")
+        let living = try await place.open(clock: clock, process: "living")
         for storage in [dead, living] { try await storage.lease.start() }
         let lost = makeEvent()
         let held = makeEvent()
@@ -51,11 +57,14 @@ internal import Testing
         for storage in [dead, living] { await storage.close() }
     }
 
-    @Test func `a process that was late itself buries nobody before the next beat`() async throws {
-        let place = try Place()
+    @Test(arguments: Engine.allCases)
+    func `a process that was late itself buries nobody before the next beat`(
+        on engine: Engine
+    ) async throws {
+        let place = try await Place(engine)
         let clock = TestClock()
-        let other = try place.open(process: "other")
-        let storage = try place.open(clock: clock, process: "one")
+        let other = try await place.open(process: "other")
+        let storage = try await place.open(clock: clock, process: "one")
         try await other.lease.start()
         try await storage.lease.start()
         clock.advance(seconds: 3600)
@@ -67,9 +76,12 @@ internal import Testing
         for storage in [other, storage] { await storage.close() }
     }
 
-    @Test func `rows left open by a process that stopped are closed by the next`() async throws {
-        let place = try Place()
-        let first = try place.open()
+    @Test(arguments: Engine.allCases)
+    func `rows left open by a process that stopped are closed by the next`(
+        on engine: Engine
+    ) async throws {
+        let place = try await Place(engine)
+        let first = try await place.open()
         try await first.lease.start()
         let event = makeEvent()
         first.events.open(event)
@@ -80,8 +92,11 @@ internal import Testing
         }
     }
 
-    @Test func `bodies go after their days, events stay`() async throws {
-        let place = try Place()
+    @Test(arguments: Engine.allCases)
+    func `bodies go after their days, events stay`(
+        on engine: Engine
+    ) async throws {
+        let place = try await Place(engine)
         let clock = TestClock()
         try await place.with(clock: clock) { storage in
             func body(daysAgo: Int64) async throws -> Event.ID {
@@ -114,8 +129,11 @@ internal import Testing
         }
     }
 
-    @Test func `expired sessions go, living ones stay`() async throws {
-        let place = try Place()
+    @Test(arguments: Engine.allCases)
+    func `expired sessions go, living ones stay`(
+        on engine: Engine
+    ) async throws {
+        let place = try await Place(engine)
         let clock = TestClock()
         try await place.with(clock: clock) { storage in
             let (user, long) = try await storage.addUser("asim")

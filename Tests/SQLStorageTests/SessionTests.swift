@@ -4,12 +4,15 @@ internal import Testing
 @testable internal import SQLStorage
 
 @Suite struct SessionTests {
-    @Test func `a token's digest finds its session and user, in every process at once`()
+    @Test(arguments: Engine.allCases)
+    func `a token's digest finds its session and user, in every process at once`(
+        on engine: Engine
+    )
         async throws
     {
-        let place = try Place()
-        let one = try place.open()
-        let other = try place.open()
+        let place = try await Place(engine)
+        let one = try await place.open()
+        let other = try await place.open()
         let (user, new) = try await one.addUser("asim")
         let caller = try await other.store.caller(tokenDigest: new.tokenDigest, now: now)
         #expect(caller == Caller(user: user, session: new.session))
@@ -20,8 +23,11 @@ internal import Testing
         await other.close()
     }
 
-    @Test func `an expired session is not found and has nothing left to end`() async throws {
-        let place = try Place()
+    @Test(arguments: Engine.allCases)
+    func `an expired session is not found and has nothing left to end`(
+        on engine: Engine
+    ) async throws {
+        let place = try await Place(engine)
         try await place.with { storage in
             let (_, new) = try await storage.addUser("asim")
             let end = new.session.expiresAt
@@ -33,8 +39,11 @@ internal import Testing
         }
     }
 
-    @Test func `a touched session lasts longer, an ended one stays ended`() async throws {
-        let place = try Place()
+    @Test(arguments: Engine.allCases)
+    func `a touched session lasts longer, an ended one stays ended`(
+        on engine: Engine
+    ) async throws {
+        let place = try await Place(engine)
         try await place.with { storage in
             let (_, new) = try await storage.addUser("asim")
             let store = storage.store
@@ -53,8 +62,11 @@ internal import Testing
         }
     }
 
-    @Test func `a session of nobody, or won with an old password, is not added`() async throws {
-        let place = try Place()
+    @Test(arguments: Engine.allCases)
+    func `a session of nobody, or won with an old password, is not added`(
+        on engine: Engine
+    ) async throws {
+        let place = try await Place(engine)
         try await place.with { storage in
             let store = storage.store
             let (user, _) = try await storage.addUser("asim")

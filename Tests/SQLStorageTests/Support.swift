@@ -18,9 +18,36 @@ let silent = Logger(label: "test", factory: { _ in SwiftLogNoOpLogHandler() })
 final class Place: Sendable {
     let directory: String
     var file: String { directory + "/proxy.db" }
+    /// The PostgreSQL database, where it is one.
+    let database: (cluster: Cluster, name: String)?
 
-    init() throws {
+    convenience init() throws {
+        try self.init(database: nil)
+    }
+
+    convenience init(_ engine: Engine) async throws {
+        guard engine == .postgreSQL else {
+            try self.init(database: nil)
+            return
+        }
+        try await self.init(on: Cluster.shared.get())
+    }
+
+    /// A database on a server.
+    convenience init(on cluster: Cluster) async throws {
         _ = Loop.started
+        await cluster.enter()
+        do {
+            try self.init(database: (cluster, try await cluster.makeDatabase()))
+        } catch {
+            cluster.leave()
+            throw error
+        }
+    }
+
+    private init(database: (Cluster, String)?) throws {
+        _ = Loop.started
+        self.database = database
         var template = Array("/tmp/sql-storage-XXXXXX".utf8CString)
         guard let path = mkdtemp(&template) else { throw SystemError("mkdtemp") }
         directory = String(cString: path)
@@ -34,24 +61,63 @@ final class Place: Sendable {
         }
         unlink(directory + "/acknowledged")
         rmdir(directory)
+        database?.cluster.leave()
     }
 
     func open(
-        clock: TestClock = TestClock(), process: String? = nil, mayCreate: Bool = true,
-        tuning: SQLStorage.Tuning = .still
-    ) throws -> SQLStorage {
-        try SQLStorage.open(
-            file: file, mayCreate: mayCreate,
+        clock: any Clock = TestClock(), process: String? = nil, mayCreate: Bool = true,
+        tuning: SQLStorage.Tuning = .still, logger: Logger = silent
+    ) async throws -> SQLStorage {
+        let process = ProcessIdentity(id: process ?? ids.next(), host: "host", bootID: "boot")
+        guard database == nil else {
+            return try await SQLStorage.open(
+                configuration(), process: process, clock: clock, logger: logger,
+                tuning: tuning.withOwnClock)
+        }
+        return try SQLStorage.open(
+            file: file, mayCreate: mayCreate, process: process, clock: clock, logger: logger,
+            tuning: tuning)
+    }
+
+    /// How to reach the PostgreSQL database.
+    func configuration(size: Int = 3) throws -> PostgresPool.Configuration {
+        guard let database else { throw SystemError("no server", code: ENOENT) }
+        return PostgresPool.Configuration(
+            address: database.cluster.address(of: database.name), size: size)
+    }
+
+    /// Opens the PostgreSQL database as a process of the service does.
+    func open(
+        _ configuration: PostgresPool.Configuration, clock: any Clock = TestClock(),
+        process: String? = nil
+    ) async throws -> SQLStorage {
+        try await SQLStorage.open(
+            configuration,
             process: ProcessIdentity(id: process ?? ids.next(), host: "host", bootID: "boot"),
-            clock: clock, logger: silent, tuning: tuning)
+            clock: clock, logger: silent, tuning: .still)
+    }
+
+    /// The same, and closes it again; what `body` throws is `refused`'s to look at.
+    func with(
+        _ configuration: PostgresPool.Configuration, _ body: (SQLStorage) async throws -> Void,
+        refused: (any Error) throws -> Void = { throw $0 }
+    ) async throws {
+        let storage = try await open(configuration)
+        do {
+            try await body(storage)
+        } catch {
+            await storage.close()
+            return try refused(error)
+        }
+        await storage.close()
     }
 
     /// Opens the database, runs `body` and closes it again, whatever happens.
     func with(
-        clock: TestClock = TestClock(), tuning: SQLStorage.Tuning = .still,
+        clock: any Clock = TestClock(), tuning: SQLStorage.Tuning = .still,
         _ body: (SQLStorage) async throws -> Void
     ) async throws {
-        let storage = try open(clock: clock, tuning: tuning)
+        let storage = try await open(clock: clock, tuning: tuning)
         do {
             try await body(storage)
         } catch {
@@ -65,6 +131,16 @@ final class Place: Sendable {
     func size(of suffix: String) -> Int64 {
         var status = stat()
         return stat(file + suffix, &status) == 0 ? Int64(status.st_size) : 0
+    }
+}
+
+extension SQLStorage.Tuning {
+    /// Without PostgreSQL's own clock, which no test can move.
+    var withOwnClock: SQLStorage.Tuning {
+        var tuning = self
+        tuning.dialect.clock = nil
+        tuning.dialect.hasSettled = Dialect.sqlite.hasSettled
+        return tuning
     }
 }
 
@@ -135,6 +211,18 @@ final class Obstacle {
         return String(decoding: text, as: UTF8.self).split(separator: "\n")
             .filter { $0.contains("->") }
     }
+}
+
+/// The lines of a file of ids.
+func linesOfFile(_ path: String) throws -> [String] {
+    guard let file = fopen(path, "re") else { throw SystemError("fopen \(path)") }
+    defer { fclose(file) }
+    var line = [CChar](repeating: 0, count: 64)
+    var lines: [String] = []
+    while fgets(&line, 64, file) != nil {
+        lines.append(String(decoding: line.prefix(36).map(UInt8.init), as: UTF8.self))
+    }
+    return lines
 }
 
 struct Impatience: Error {}

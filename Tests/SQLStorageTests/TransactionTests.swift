@@ -51,8 +51,11 @@ internal import Testing
         }
     }
 
-    @Test func `what a transaction returns is committed and seen by the next read`() async throws {
-        let place = try Place()
+    @Test(arguments: Engine.allCases)
+    func `what a transaction returns is committed and seen by the next read`(
+        on engine: Engine
+    ) async throws {
+        let place = try await Place(engine)
         try await place.with { storage in
             for index in 0..<50 {
                 let count = try await storage.database.transaction { transaction in
@@ -104,8 +107,11 @@ internal import Testing
         }
     }
 
-    @Test func `a body may yield`() async throws {
-        let place = try Place()
+    @Test(arguments: Engine.allCases)
+    func `a body may yield`(
+        on engine: Engine
+    ) async throws {
+        let place = try await Place(engine)
         try await place.with { storage in
             let value = try await storage.database.transaction { transaction in
                 await Task.yield()
@@ -148,9 +154,12 @@ internal import Testing
         }
     }
 
-    @Test func `after the end everything is refused`() async throws {
-        let place = try Place()
-        let storage = try place.open()
+    @Test(arguments: Engine.allCases)
+    func `after the end everything is refused`(
+        on engine: Engine
+    ) async throws {
+        let place = try await Place(engine)
+        let storage = try await place.open()
         await storage.close()
         await storage.close()
         let errors = [

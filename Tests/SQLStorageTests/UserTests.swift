@@ -4,8 +4,11 @@ internal import Testing
 @testable internal import SQLStorage
 
 @Suite struct UserTests {
-    @Test func `a new user is found by folded name and by id`() async throws {
-        let place = try Place()
+    @Test(arguments: Engine.allCases)
+    func `a new user is found by folded name and by id`(
+        on engine: Engine
+    ) async throws {
+        let place = try await Place(engine)
         try await place.with { storage in
             let user = try await storage.addUser("Asím").user
             let byName = try await storage.store.login(foldedName: Username.folded("ASÍM"))
@@ -17,11 +20,14 @@ internal import Testing
         }
     }
 
-    @Test func `of many sign-ups with one name one makes a user, whichever process it is`()
+    @Test(arguments: Engine.allCases)
+    func `of many sign-ups with one name one makes a user, whichever process it is`(
+        on engine: Engine
+    )
         async throws
     {
-        let place = try Place()
-        let storages = [try place.open(), try place.open()]
+        let place = try await Place(engine)
+        let storages = [try await place.open(), try await place.open()]
         let names = ["asim", "ASIM", "Asim"]
         let results = await concurrently(30) { index in
             try await storages[index % 2].addUser(names[index % 3])
@@ -37,8 +43,11 @@ internal import Testing
         for storage in storages { await storage.close() }
     }
 
-    @Test func `a sign-up whose session cannot be stored leaves no user`() async throws {
-        let place = try Place()
+    @Test(arguments: Engine.allCases)
+    func `a sign-up whose session cannot be stored leaves no user`(
+        on engine: Engine
+    ) async throws {
+        let place = try await Place(engine)
         try await place.with { storage in
             let digest: [UInt8] = [1, 2, 3]
             let first = try makeUser("first")
@@ -53,8 +62,11 @@ internal import Testing
         }
     }
 
-    @Test func `an update writes what is given and leaves the rest`() async throws {
-        let place = try Place()
+    @Test(arguments: Engine.allCases)
+    func `an update writes what is given and leaves the rest`(
+        on engine: Engine
+    ) async throws {
+        let place = try await Place(engine)
         try await place.with { storage in
             let user = try await storage.addUser("asim").user
             let later = now.adding(seconds: 5)
@@ -76,8 +88,11 @@ internal import Testing
         }
     }
 
-    @Test func `an update to a taken name is a conflict and changes nothing`() async throws {
-        let place = try Place()
+    @Test(arguments: Engine.allCases)
+    func `an update to a taken name is a conflict and changes nothing`(
+        on engine: Engine
+    ) async throws {
+        let place = try await Place(engine)
         try await place.with { storage in
             _ = try await storage.addUser("first")
             let second = try await storage.addUser("second").user
@@ -90,8 +105,11 @@ internal import Testing
         }
     }
 
-    @Test func `an update of nobody is not found`() async throws {
-        let place = try Place()
+    @Test(arguments: Engine.allCases)
+    func `an update of nobody is not found`(
+        on engine: Engine
+    ) async throws {
+        let place = try await Place(engine)
         try await place.with { storage in
             let failure = await #expect(throws: Failure.self) {
                 try await storage.store.update(User.ID("nobody"), UserChange(), now: now)
@@ -100,8 +118,11 @@ internal import Testing
         }
     }
 
-    @Test func `a new password ends all sessions but the one that set it`() async throws {
-        let place = try Place()
+    @Test(arguments: Engine.allCases)
+    func `a new password ends all sessions but the one that set it`(
+        on engine: Engine
+    ) async throws {
+        let place = try await Place(engine)
         try await place.with { storage in
             let (user, mine) = try await storage.addUser("asim")
             let other = makeSession(of: user.id)
@@ -127,8 +148,11 @@ internal import Testing
         }
     }
 
-    @Test func `a stronger hash replaces only the hash it was made for`() async throws {
-        let place = try Place()
+    @Test(arguments: Engine.allCases)
+    func `a stronger hash replaces only the hash it was made for`(
+        on engine: Engine
+    ) async throws {
+        let place = try await Place(engine)
         try await place.with { storage in
             let user = try await storage.addUser("asim").user
             let store = storage.store

@@ -53,8 +53,8 @@ internal import Testing
         }
     }
 
-    private func withPeople(_ body: (People) async throws -> Void) async throws {
-        let place = try Place()
+    private func withPeople(on engine: Engine, _ body: (People) async throws -> Void) async throws {
+        let place = try await Place(engine)
         try await place.with { storage in
             try await body(
                 People(
@@ -63,8 +63,11 @@ internal import Testing
         }
     }
 
-    @Test func `everybody sees oneself and no stranger`() async throws {
-        try await withPeople { (people) async throws in
+    @Test(arguments: Engine.allCases)
+    func `everybody sees oneself and no stranger`(
+        on engine: Engine
+    ) async throws {
+        try await withPeople(on: engine) { (people) async throws in
             #expect(try await people.see(people.anna, people.anna))
             #expect(try await !people.see(people.anna, people.ben))
             let nobody = User.ID("nobody")
@@ -73,24 +76,33 @@ internal import Testing
         }
     }
 
-    @Test func `members of a group and its owner see each other`() async throws {
-        try await withPeople { (people) async throws in
+    @Test(arguments: Engine.allCases)
+    func `members of a group and its owner see each other`(
+        on engine: Engine
+    ) async throws {
+        try await withPeople(on: engine) { (people) async throws in
             try await people.group("g", owner: people.carl, members: [people.anna, people.ben])
             #expect(try await people.see(people.anna, people.ben))
             #expect(try await people.see(people.anna, people.carl))
         }
     }
 
-    @Test func `a chat's owner and its users see each other`() async throws {
-        try await withPeople { (people) async throws in
+    @Test(arguments: Engine.allCases)
+    func `a chat's owner and its users see each other`(
+        on engine: Engine
+    ) async throws {
+        try await withPeople(on: engine) { (people) async throws in
             try await people.chat("c", owner: people.carl, users: [people.anna, people.ben])
             #expect(try await people.see(people.anna, people.ben))
             #expect(try await people.see(people.anna, people.carl))
         }
     }
 
-    @Test func `users of a group's chat and the group's members see each other`() async throws {
-        try await withPeople { (people) async throws in
+    @Test(arguments: Engine.allCases)
+    func `users of a group's chat and the group's members see each other`(
+        on engine: Engine
+    ) async throws {
+        try await withPeople(on: engine) { (people) async throws in
             try await people.group("g", owner: people.carl, members: [people.anna])
             try await people.chat("c", owner: people.anna, group: "g", users: [people.ben])
             #expect(try await people.see(people.anna, people.ben))
@@ -98,8 +110,11 @@ internal import Testing
         }
     }
 
-    @Test func `who made a group's chat and left the group is a stranger`() async throws {
-        try await withPeople { (people) async throws in
+    @Test(arguments: Engine.allCases)
+    func `who made a group's chat and left the group is a stranger`(
+        on engine: Engine
+    ) async throws {
+        try await withPeople(on: engine) { (people) async throws in
             try await people.group("g", owner: people.carl, members: [people.ben])
             try await people.chat("c", owner: people.anna, group: "g", users: [people.carl])
             #expect(try await !people.see(people.anna, people.ben))
@@ -107,8 +122,11 @@ internal import Testing
         }
     }
 
-    @Test func `sight ends with the row it rests on`() async throws {
-        try await withPeople { (people) async throws in
+    @Test(arguments: Engine.allCases)
+    func `sight ends with the row it rests on`(
+        on engine: Engine
+    ) async throws {
+        try await withPeople(on: engine) { (people) async throws in
             try await people.chat("c", owner: people.anna, users: [people.ben])
             #expect(try await people.see(people.anna, people.ben))
             try await people.storage.write("DELETE FROM chat_users")
@@ -120,8 +138,11 @@ internal import Testing
         }
     }
 
-    @Test func `a user's groups come oldest first`() async throws {
-        try await withPeople { (people) async throws in
+    @Test(arguments: Engine.allCases)
+    func `a user's groups come oldest first`(
+        on engine: Engine
+    ) async throws {
+        try await withPeople(on: engine) { (people) async throws in
             try await people.group("z", owner: people.anna, members: [people.anna])
             try await people.group("m", owner: people.anna, members: [people.ben])
             try await people.group("a", owner: people.ben, members: [people.anna, people.ben])

@@ -33,7 +33,7 @@ internal import Testing
             case .committed: break
             }
         }
-        let storages = [try place.open(tuning: tuning), try place.open(tuning: tuning)]
+        let storages = [try await place.open(tuning: tuning), try await place.open(tuning: tuning)]
         for result in await concurrently(
             16,
             { index in
@@ -74,7 +74,7 @@ internal import Testing
         let place = try Place()
         var tuning = SQLStorage.Tuning()
         tuning.checkpointPages = 50
-        let storages = [try place.open(tuning: tuning), try place.open(tuning: tuning)]
+        let storages = [try await place.open(tuning: tuning), try await place.open(tuning: tuning)]
         for result in await concurrently(
             16,
             { index in
@@ -93,7 +93,7 @@ internal import Testing
 
     @Test func `neither commits nor closing checkpoint by themselves`() async throws {
         let place = try Place()
-        let storage = try place.open()
+        let storage = try await place.open()
         let before = place.size(of: "")
         for result in await concurrently(
             16,
@@ -189,13 +189,7 @@ internal import Testing
                 }
             }
         }
-        let file = try #require(fopen(directory + "/acknowledged", "re"))
-        var line = [CChar](repeating: 0, count: 64)
-        var lines: [String] = []
-        while fgets(&line, 64, file) != nil {
-            lines.append(String(decoding: line.prefix(36).map(UInt8.init), as: UTF8.self))
-        }
-        fclose(file)
+        let lines = try linesOfFile(directory + "/acknowledged")
         #expect(lines.count >= 700)
 
         let clock = TestClock(now.milliseconds + 16_000)

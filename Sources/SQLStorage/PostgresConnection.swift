@@ -1,0 +1,270 @@
+// One connection to PostgreSQL on the loop.
+//
+// Always in libpq's pipeline mode: what is known at once is sent at once, and answered in one round
+// trip. A batch ends with a synchronization point, so that the failure of one statement undoes the
+// rest of its batch and nothing of the next. Confined to the loop. Knows nothing of pools and
+// transactions.
+
+internal import CPostgres
+internal import EventLoop
+internal import ProxyGPT
+
+/// A statement on its way to PostgreSQL.
+struct PostgresStatement: Sendable {
+    let text: String
+    let parameters: PostgresParameters
+
+    init(_ text: String, _ parameters: PostgresParameters = PostgresParameters()) {
+        self.text = text
+        self.parameters = parameters
+    }
+
+    init(_ sql: SQL) {
+        self.init(sql.text, PostgresParameters(sql.values))
+    }
+}
+
+/// Sends batches of statements and hands back their answers.
+@EventLoop final class PostgresConnection {
+    /// How many statements are kept prepared.
+    nonisolated static let preparedLimit = 256
+
+    typealias Completion = @EventLoop (Result<[PostgresAnswer], DatabaseError>) -> Void
+
+    /// What the server answers one by one.
+    private enum Step {
+        case preparation(StatementKey)
+        case other
+        case statement(text: String, PostgresColumns)
+    }
+
+    private struct Batch {
+        var steps: ArraySlice<Step> = []
+        var answers: [PostgresAnswer] = []
+        var failure: DatabaseError?
+        /// The moment of `monotonicMilliseconds` at which its answer is given up.
+        let deadline: Int64
+        let completion: Completion
+    }
+
+    private struct StatementKey: Hashable {
+        let text: String
+        let types: [UInt32]
+    }
+
+    private struct Prepared {
+        let name: String
+        let columns: PostgresColumns
+        var lastUse: UInt64
+    }
+
+    private let handle: PostgresHandle
+    private var connection: OpaquePointer { handle.pointer }
+    private var watch: Watch?
+    private var waitsForWriting = false
+    private var prepared: [StatementKey: Prepared] = [:]
+    private var uses: UInt64 = 0
+    private var running: [Batch] = []
+    /// Why the connection is of no use any more.
+    private(set) var failure: DatabaseError?
+    /// Called once, when that happens.
+    var onFailure: ((DatabaseError) -> Void)?
+
+    init(_ handle: PostgresHandle) throws {
+        self.handle = handle
+        watch = try EventLoop.watch(PQsocket(handle.pointer), for: .readable) {
+            [weak self] in self?.ready($0)
+        }
+    }
+
+    /// Whether nothing is under way.
+    var isIdle: Bool { running.isEmpty }
+
+    /// Whether no transaction is open.
+    var isBetweenTransactions: Bool {
+        failure == nil && PQtransactionStatus(connection) == PQTRANS_IDLE
+    }
+
+    /// A parameter that the server reports, such as `server_encoding`.
+    func parameter(_ name: String) -> String? {
+        PQparameterStatus(connection, name).map { String(cString: $0) }
+    }
+
+    var serverVersion: Int32 { PQserverVersion(connection) }
+
+    /// Sends a batch behind those that are under way and returns the answers, one a statement. Throws
+    /// the first failure.
+    func run(
+        _ statements: [PostgresStatement], within milliseconds: Int64
+    ) async throws -> [PostgresAnswer] {
+        let result: Result<[PostgresAnswer], DatabaseError> =
+            await withUnsafeContinuation { continuation in
+                submit(statements, within: milliseconds) { continuation.resume(returning: $0) }
+            }
+        return try result.get()
+    }
+
+    func submit(
+        _ statements: [PostgresStatement], within milliseconds: Int64,
+        completion: @escaping Completion
+    ) {
+        if let failure {
+            completion(.failure(failure))
+            return
+        }
+        var batch = Batch(
+            deadline: monotonicMilliseconds() &+ milliseconds, completion: completion)
+        var isSent = true
+        for statement in statements where isSent { isSent = send(statement, &batch) }
+        running.append(batch)
+        guard isSent, PQpipelineSync(connection) == 1 else {
+            fail(DatabaseError(.connection, handle.message, during: "send"))
+            return
+        }
+        flush()
+    }
+
+    /// Ends the connection when the oldest batch has waited for too long.
+    func checkDeadline(_ now: Int64) {
+        guard let first = running.first, first.deadline < now else { return }
+        fail(
+            DatabaseError(
+                .connection, "the server does not answer", during: "wait"))
+    }
+
+    /// Ends the connection; what is under way fails.
+    func close() {
+        fail(.closed)
+    }
+
+    // MARK: - Sending
+
+    private func send(_ statement: PostgresStatement, _ batch: inout Batch) -> Bool {
+        uses += 1
+        let key = StatementKey(text: statement.text, types: statement.parameters.types)
+        if prepared[key] == nil {
+            if prepared.count >= Self.preparedLimit, !forgetOne(&batch) { return false }
+            let name = "s\(uses)"
+            prepared[key] = Prepared(name: name, columns: PostgresColumns(), lastUse: uses)
+            batch.steps.append(.preparation(key))
+            let count = Int32(clamping: key.types.count)
+            guard PQsendPrepare(connection, name, key.text, count, key.types) == 1 else {
+                return false
+            }
+        }
+        prepared[key]?.lastUse = uses
+        guard let known = prepared[key] else { return false }
+        batch.steps.append(.statement(text: statement.text, known.columns))
+        return statement.parameters.withPointers { values, lengths, formats in
+            PQsendQueryPrepared(
+                connection, known.name, Int32(clamping: key.types.count), values, lengths, formats,
+                0) == 1
+        }
+    }
+
+    /// Lets go of the statement that was not used for longest.
+    private func forgetOne(_ batch: inout Batch) -> Bool {
+        guard let oldest = prepared.min(by: { $0.value.lastUse < $1.value.lastUse }) else {
+            return true
+        }
+        prepared[oldest.key] = nil
+        batch.steps.append(.other)
+        return PQsendQueryParams(
+            connection, "DEALLOCATE \(oldest.value.name)", 0, nil, nil, nil, nil, 0) == 1
+    }
+
+    private func flush() {
+        switch PQflush(connection) {
+        case 0: waitForWriting(false)
+        case 1: waitForWriting(true)
+        default: fail(DatabaseError(.connection, handle.message, during: "send"))
+        }
+    }
+
+    private func waitForWriting(_ waits: Bool) {
+        guard waits != waitsForWriting else { return }
+        waitsForWriting = waits
+        do {
+            try watch?.change(to: waits ? [.readable, .writable] : .readable)
+        } catch {
+            fail(DatabaseError(.connection, "\(error)", during: "watch"))
+        }
+    }
+
+    // MARK: - Reading
+
+    private func ready(_ readiness: Readiness) {
+        // "After sending any command or data on a nonblocking connection, call PQflush. If it returns 1,
+        // wait for the socket to become read- or write-ready … If it becomes read-ready, call
+        // PQconsumeInput, then call PQflush again" (libpq-async.html).
+        if !readiness.isDisjoint(with: [.readable, .peerClosed, .hungUp]) {
+            let isOpen = PQconsumeInput(connection) == 1
+            // What the server said before it closed is read in any case.
+            readAnswers()
+            if !isOpen {
+                fail(DatabaseError(.connection, handle.message, during: "receive"))
+            }
+        }
+        if failure == nil, waitsForWriting { flush() }
+    }
+
+    private func readAnswers() {
+        while failure == nil, !running.isEmpty, PQisBusy(connection) == 0 {
+            guard let result = PostgresResult(nextOf: connection) else {
+                // The end of one command's results.
+                guard running[0].steps.popFirst() != nil else {
+                    fail(DatabaseError(.connection, handle.message, during: "receive"))
+                    return
+                }
+                continue
+            }
+            let status = result.status
+            if status == PGRES_PIPELINE_SYNC {
+                let batch = running.removeFirst()
+                batch.completion(batch.failure.map { .failure($0) } ?? .success(batch.answers))
+            } else {
+                take(result, status)
+            }
+        }
+    }
+
+    private func take(_ result: consuming PostgresResult, _ status: ExecStatusType) {
+        guard let step = running[0].steps.first else {
+            fail(DatabaseError(postgres: result, during: "receive"))
+            return
+        }
+        switch (status, step) {
+        case (PGRES_TUPLES_OK, .statement(_, let columns)),
+            (PGRES_COMMAND_OK, .statement(_, let columns)):
+            running[0].answers.append(columns.answer(result))
+        case (PGRES_COMMAND_OK, _), (PGRES_TUPLES_OK, _): break
+        case (_, .preparation(let key)):
+            prepared[key] = nil
+            note(result, status, during: key.text)
+        case (_, .statement(let text, _)): note(result, status, during: text)
+        case (_, .other): note(result, status, during: "deallocate")
+        }
+    }
+
+    private func note(
+        _ result: borrowing PostgresResult, _ status: ExecStatusType, during text: String
+    ) {
+        // The statements behind a failed one are only passed over.
+        guard status != PGRES_PIPELINE_ABORTED, running[0].failure == nil else { return }
+        let error = DatabaseError(postgres: result, during: text)
+        running[0].failure = error
+        if error.kind == .connection { fail(error) }
+    }
+
+    private func fail(_ error: DatabaseError) {
+        guard failure == nil else { return }
+        failure = error
+        watch?.cancel()
+        watch = nil
+        let batches = running
+        running.removeAll()
+        for batch in batches { batch.completion(.failure(batch.failure ?? error)) }
+        onFailure?(error)
+        onFailure = nil
+    }
+}

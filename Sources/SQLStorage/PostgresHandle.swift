@@ -1,0 +1,103 @@
+// A connection of libpq, from its making to its end.
+//
+// Owns a PGconn. Connecting blocks, for names are looked up, certificates read and several hosts tried
+// in turn, so it happens on a thread of its own; afterwards only the loop touches the handle, and
+// nothing blocks. Knows no statement.
+
+internal import CPostgres
+internal import EventLoop
+internal import ProxyGPT
+
+/// Owns one connection to PostgreSQL.
+final class PostgresHandle: @unchecked Sendable {
+    // Sendable: the thread that connects hands the object on when it is done, and then the loop alone
+    // uses it ("One thread restriction is that no two threads attempt to manipulate the same PGconn
+    // object at the same time", postgresql.org/docs/15/libpq-threading.html).
+    let pointer: OpaquePointer
+
+    private init(_ pointer: OpaquePointer) {
+        self.pointer = pointer
+    }
+
+    deinit {
+        PQfinish(pointer)
+    }
+
+    /// What the address may say otherwise: seconds to connect, and when a peer that is silent is taken
+    /// for dead; and that the server takes writes, where the address names several.
+    private static let defaults = [
+        ("connect_timeout", "5"), ("keepalives_idle", "10"), ("keepalives_interval", "3"),
+        ("keepalives_count", "3"), ("tcp_user_timeout", "10000"),
+        ("target_session_attrs", "read-write"), ("fallback_application_name", "proxy-gpt"),
+    ]
+
+    /// Connects, which takes as long as it takes. For threads that may wait.
+    static func connect(_ address: Secret) throws(DatabaseError) -> PostgresHandle {
+        // "if multiple values are given for the same keyword the last is used", those in an address
+        // that stands for dbname included (libpq-connect.html, PQconnectdbParams).
+        let parameters =
+            defaults + [("dbname", address.revealed), ("client_encoding", "UTF8")]
+        let pointer = withCStrings(parameters.map(\.0)) { keywords in
+            withCStrings(parameters.map(\.1)) { values in
+                PQconnectdbParams(keywords, values, 1)
+            }
+        }
+        guard let pointer else {
+            throw DatabaseError(.connection, "out of memory", during: "connect")
+        }
+        let handle = PostgresHandle(pointer)
+        guard PQstatus(pointer) == CONNECTION_OK else {
+            let needsOther = PQconnectionNeedsPassword(pointer) == 1
+            throw DatabaseError(
+                .connection,
+                needsOther ? "the server asks for a password" : handle.message,
+                during: "connect")
+        }
+        PQsetNoticeProcessor(pointer, { _, _ in }, nil)
+        guard PQsetnonblocking(pointer, 1) == 0, PQenterPipelineMode(pointer) == 1 else {
+            throw DatabaseError(.connection, handle.message, during: "connect")
+        }
+        return handle
+    }
+
+    /// What libpq says of the last failure, in one line.
+    var message: String {
+        let text = PQerrorMessage(pointer).map { String(cString: $0) } ?? ""
+        let lines = text.split { $0 == "\n" || $0 == "\r" }
+        return lines.isEmpty ? "the connection is lost" : lines.joined(separator: "; ")
+    }
+
+    /// Says what libpq finds wrong with an address, without a word of what stands in it; nil when it
+    /// can be used.
+    static func problem(with address: Secret) -> String? {
+        var message: UnsafeMutablePointer<CChar>?
+        if let options = PQconninfoParse(address.revealed, &message) {
+            PQconninfoFree(options)
+            return nil
+        }
+        guard let message else { return "out of memory" }
+        defer { PQfreemem(message) }
+        // libpq quotes what it stumbled over, which may be part of a password.
+        let parts = String(cString: message).split(
+            separator: "\"", omittingEmptySubsequences: false)
+        let said = parts.enumerated().map { index, part in index % 2 == 0 ? String(part) : "…" }
+        return said.joined().split(separator: "\n").first.map(String.init) ?? "not an address"
+    }
+}
+
+/// Calls `body` with an array of C strings that ends with nil.
+private func withCStrings<T>(
+    _ strings: [String], _ body: (UnsafePointer<UnsafePointer<CChar>?>?) -> T
+) -> T {
+    let bytes = strings.flatMap { Array($0.utf8CString) }
+    return bytes.withUnsafeBufferPointer { buffer in
+        var pointers: [UnsafePointer<CChar>?] = []
+        var start = 0
+        for string in strings {
+            pointers.append(buffer.baseAddress.map { $0 + start })
+            start += string.utf8CString.count
+        }
+        pointers.append(nil)
+        return body(pointers)
+    }
+}

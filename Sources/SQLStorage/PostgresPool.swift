@@ -1,0 +1,360 @@
+// The few connections to PostgreSQL that all tasks of a process share.
+//
+// Owns the connections; opens them one after the other, and again when they are lost, ever more slowly
+// while that fails. Reads that wait while all connections are busy share the next one, several in one
+// round trip. Bounds: 10,000 tasks may wait, two seconds each; none waits while the server is away.
+// Confined to the loop.
+
+internal import EventLoop
+internal import Logging
+internal import ProxyGPT
+
+/// Lends connections, and runs single statements on them.
+@EventLoop final class PostgresPool {
+    struct Configuration: Sendable {
+        var address: Secret
+        var size: Int
+        /// Milliseconds that the server gives a statement.
+        var statementLimit: Int64 = 5000
+        /// Milliseconds after that, in which the answer must arrive.
+        var answerGrace: Int64 = 2000
+        /// Milliseconds that a task waits for a connection while there are some.
+        var waitLimit: Int64 = 2000
+        var queueLimit = 10_000
+        /// Whether the process is one of the service's, whose connections are counted.
+        var countsProcesses = true
+
+        /// Milliseconds after which an answer is given up.
+        var answerLimit: Int64 { statementLimit + answerGrace }
+    }
+
+    /// Milliseconds that a task waits for the first connection after all were lost.
+    private nonisolated static let grace: Int64 = 1000
+    /// Milliseconds from one look for what has waited too long to the next.
+    private nonisolated static let lookInterval: Int64 = 250
+    /// Milliseconds from one try to connect to the next: at first, and at most.
+    private nonisolated static let firstPause: Int64 = 50
+    private nonisolated static let longestPause: Int64 = 2000
+    /// How many reads that wait are sent in one go.
+    private nonisolated static let company = 8
+
+    /// Who waits for a connection.
+    private struct Waiter {
+        enum Wish {
+            case lease(@EventLoop (Result<PostgresConnection, DatabaseError>) -> Void)
+            case statement(PostgresStatement, PostgresConnection.Completion)
+        }
+
+        let wish: Wish
+        let deadline: Int64
+    }
+
+    private nonisolated let configuration: Configuration
+    /// Connects, one after the other.
+    private nonisolated static let connector = ThreadPool(
+        name: "pg-connect", threads: 1, capacity: 64)
+    private nonisolated let logger: Logger
+    private var spread: Spread
+    private var members: [PostgresConnection] = []
+    private var idle: [PostgresConnection] = []
+    /// Those who cannot wait behind others: events and heartbeats.
+    private var urgent: [Waiter] = []
+    private var waiting: [Waiter] = []
+    private var waitingStart = 0
+    private var isConnecting = false
+    private var failedTries = 0
+    private var lastFailure: DatabaseError?
+    private var isTicking = false
+    private var isClosed = false
+    /// Called before a new connection is lent for the first time.
+    private nonisolated let prepare: @EventLoop (PostgresConnection) async throws -> Void
+
+    nonisolated init(
+        _ configuration: Configuration, process: String, logger: Logger,
+        prepare: @escaping @EventLoop (PostgresConnection) async throws -> Void
+    ) {
+        self.configuration = configuration
+        self.logger = logger
+        self.prepare = prepare
+        spread = Spread(process)
+    }
+
+    nonisolated var answerLimit: Int64 { configuration.answerLimit }
+
+    /// How many connections there are, and how many tasks wait for one.
+    var counts: (connections: Int, waiting: Int) {
+        (members.count, urgent.count + waiting.count - waitingStart)
+    }
+
+    // MARK: - Using
+
+    /// Opens the first connection; throws why there is none.
+    func start() async throws {
+        let connection = try await connect()
+        join(connection)
+    }
+
+    /// Runs one statement by itself.
+    func run(
+        _ statement: PostgresStatement, isUrgent: Bool = false
+    ) async throws -> PostgresAnswer {
+        let result: Result<[PostgresAnswer], DatabaseError> =
+            await withUnsafeContinuation { continuation in
+                add(
+                    .statement(statement) { continuation.resume(returning: $0) },
+                    isUrgent: isUrgent)
+            }
+        guard let answer = try result.get().first else {
+            throw DatabaseError(.other, "no answer", during: statement.text)
+        }
+        return answer
+    }
+
+    /// Lends a connection, which must be given back.
+    func lease(isUrgent: Bool = false) async throws -> PostgresConnection {
+        let result: Result<PostgresConnection, DatabaseError> =
+            await withUnsafeContinuation { continuation in
+                add(.lease { continuation.resume(returning: $0) }, isUrgent: isUrgent)
+            }
+        return try result.get()
+    }
+
+    /// Takes a connection back, which goes on to the next who waits.
+    func giveBack(_ connection: PostgresConnection) {
+        guard connection.isBetweenTransactions, !isClosed else {
+            connection.close()
+            return
+        }
+        dispatch(connection)
+    }
+
+    /// Closes all connections; who waits or comes later is refused.
+    func close() {
+        isClosed = true
+        for member in members { member.close() }
+        failWaiting(.closed)
+    }
+
+    // MARK: - Waiting
+
+    private func add(_ wish: Waiter.Wish, isUrgent: Bool) {
+        if isClosed { return refuse(wish, .closed) }
+        keepTicking()
+        if let connection = idle.popLast() {
+            serve(wish, connection)
+            return
+        }
+        let isAway = members.isEmpty
+        if isAway, let lastFailure { return refuse(wish, lastFailure) }
+        guard waiting.count - waitingStart + urgent.count < configuration.queueLimit else {
+            return refuse(wish, Self.crowded)
+        }
+        let limit = isAway ? Self.grace : configuration.waitLimit
+        let waiter = Waiter(wish: wish, deadline: monotonicMilliseconds() &+ limit)
+        if isUrgent { urgent.append(waiter) } else { waiting.append(waiter) }
+    }
+
+    private static let crowded = DatabaseError(
+        .busy, "no connection became free", during: "wait")
+    private static let silent = DatabaseError(
+        .connection, "the server does not answer", during: "connect")
+
+    private func serve(_ wish: Waiter.Wish, _ connection: PostgresConnection) {
+        switch wish {
+        case .lease(let body): body(.success(connection))
+        case .statement(let statement, let completion):
+            connection.submit([statement], within: configuration.answerLimit) {
+                [weak self] result in
+                completion(result)
+                if connection.isIdle { self?.giveBack(connection) }
+            }
+        }
+    }
+
+    private func refuse(_ wish: Waiter.Wish, _ error: DatabaseError) {
+        switch wish {
+        case .lease(let body): body(.failure(error))
+        case .statement(_, let completion): completion(.failure(error))
+        }
+    }
+
+    /// Gives a free connection to whoever waits: to one that leases it, or to several reads.
+    private func dispatch(_ connection: PostgresConnection) {
+        var served = 0
+        while served < Self.company, let waiter = nextWaiter(mayLease: served == 0) {
+            serve(waiter.wish, connection)
+            served += 1
+            if case .lease = waiter.wish { return }
+            if connection.failure != nil { return }
+        }
+        if served == 0 { idle.append(connection) }
+    }
+
+    private func nextWaiter(mayLease: Bool) -> Waiter? {
+        if let first = urgent.first {
+            if case .lease = first.wish, !mayLease { return nil }
+            return urgent.removeFirst()
+        }
+        guard waitingStart < waiting.count else { return nil }
+        let first = waiting[waitingStart]
+        if case .lease = first.wish, !mayLease { return nil }
+        return takeWaiting()
+    }
+
+    private func takeWaiting() -> Waiter {
+        let first = waiting[waitingStart]
+        waitingStart += 1
+        if waitingStart == waiting.count {
+            waiting.removeAll(keepingCapacity: true)
+            waitingStart = 0
+        } else if waitingStart >= 1024 {
+            waiting.removeFirst(waitingStart)
+            waitingStart = 0
+        }
+        return first
+    }
+
+    private func failWaiting(_ error: DatabaseError) {
+        let all = urgent + waiting[waitingStart...]
+        urgent = []
+        waiting = []
+        waitingStart = 0
+        for waiter in all { refuse(waiter.wish, error) }
+    }
+
+    /// Looks for what has waited for too long, four times a second while there is anything to wait for.
+    private func keepTicking() {
+        guard !isTicking else { return }
+        isTicking = true
+        EventLoop.schedule(afterMilliseconds: Self.lookInterval) { [weak self] in self?.tick() }
+    }
+
+    private func tick() {
+        isTicking = false
+        let now = monotonicMilliseconds()
+        for member in members { member.checkDeadline(now) }
+        let isAway = members.isEmpty
+        let reason = isAway ? Self.silent : Self.crowded
+        var hasRefused = false
+        while let first = urgent.first, first.deadline <= now {
+            urgent.removeFirst()
+            hasRefused = true
+            refuse(first.wish, reason)
+        }
+        while waitingStart < waiting.count, waiting[waitingStart].deadline <= now {
+            hasRefused = true
+            refuse(takeWaiting().wish, reason)
+        }
+        if isAway, hasRefused, members.isEmpty { goAway(reason) }
+        if idle.count < members.count || counts.waiting > 0 { keepTicking() }
+    }
+
+    // MARK: - Connecting
+
+    private func connect() async throws -> PostgresConnection {
+        let address = configuration.address
+        let handle = try await Self.connector.run { try PostgresHandle.connect(address) }
+        let connection = try PostgresConnection(handle)
+        members.append(connection)
+        connection.onFailure = { [weak self, weak connection] error in
+            if let connection { self?.lose(connection, error) }
+        }
+        do {
+            keepTicking()
+            try await prepare(connection)
+            return connection
+        } catch {
+            connection.close()
+            throw error
+        }
+    }
+
+    private func join(_ connection: PostgresConnection) {
+        if isClosed { return connection.close() }
+        if failedTries > 0 || lastFailure != nil {
+            logger.notice("database reached again", metadata: ["pool.tries": "\(failedTries)"])
+        }
+        failedTries = 0
+        lastFailure = nil
+        dispatch(connection)
+        fill()
+    }
+
+    /// Opens what is missing, one connection after the other.
+    private func fill() {
+        guard !isClosed, !isConnecting, members.count < configuration.size else { return }
+        isConnecting = true
+        EventLoop.spawn { await self.openOne() }
+    }
+
+    private func openOne() async {
+        do {
+            let connection = try await connect()
+            isConnecting = false
+            join(connection)
+        } catch {
+            failedTries += 1
+            if members.isEmpty {
+                let cause =
+                    error as? DatabaseError
+                    ?? DatabaseError(.connection, "\(error)", during: "connect")
+                goAway(cause)
+                failWaiting(cause)
+            } else if failedTries == 1 {
+                logger.warning("no new connection", metadata: ["storage.error": "\(error)"])
+            }
+            await EventLoop.sleep(milliseconds: pause())
+            isConnecting = false
+            fill()
+        }
+    }
+
+    /// Refuses whoever comes from now on, until there is a connection again.
+    private func goAway(_ cause: DatabaseError) {
+        if lastFailure == nil {
+            logger.error("database away", metadata: ["storage.error": "\(cause)"])
+        }
+        lastFailure = cause
+    }
+
+    /// Twice as long after each failure, and somewhere in the upper half of that: processes that lost
+    /// the server together do not come back together.
+    private func pause() -> Int64 {
+        let longest = min(Self.longestPause, Self.firstPause << min(Int64(failedTries), 10))
+        return spread.next(in: longest / 2...longest)
+    }
+
+    private func lose(_ connection: PostgresConnection, _ error: DatabaseError) {
+        members.removeAll { $0 === connection }
+        idle.removeAll { $0 === connection }
+        guard !isClosed else { return }
+        if failedTries == 0, error.kind != .closed {
+            logger.warning("connection lost", metadata: ["storage.error": "\(error)"])
+        }
+        if members.isEmpty {
+            // Those who waited for two seconds now wait for the next connection alone.
+            let end = monotonicMilliseconds() &+ Self.grace
+            waiting = waiting[waitingStart...].map {
+                Waiter(wish: $0.wish, deadline: min($0.deadline, end))
+            }
+            waitingStart = 0
+        }
+        fill()
+    }
+}
+
+/// Numbers that differ from process to process, for what should not happen everywhere at once.
+struct Spread {
+    private var state: UInt64 = 0xCBF2_9CE4_8422_2325
+
+    /// - Parameter seed: a text that no other process has.
+    init(_ seed: String) {
+        for byte in seed.utf8 { state = (state ^ UInt64(byte)) &* 0x100_0000_01B3 }
+    }
+
+    mutating func next(in range: ClosedRange<Int64>) -> Int64 {
+        state = state &* 6_364_136_223_846_793_005 &+ 1_442_695_040_888_963_407
+        let width = UInt64(range.upperBound - range.lowerBound) + 1
+        return range.lowerBound + Int64((state >> 33) % width)
+    }
+}

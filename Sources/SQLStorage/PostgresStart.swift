@@ -1,0 +1,163 @@
+// What happens before PostgreSQL is used: each new connection is set up, the schema is brought up to
+// date, and the server's connections are counted.
+
+internal import EventLoop
+internal import Logging
+
+/// Sets up a new connection.
+enum PostgresSession {
+    /// The release whose behaviour is known here.
+    private static let oldestVersion: Int32 = 150_000
+    /// Milliseconds that a transaction may lie idle: a process that stands still holds no lock longer.
+    private static let idleLimit = 10_000
+
+    /// Throws `OpenError` where the server is none that can be used.
+    @EventLoop static func prepare(
+        _ connection: PostgresConnection, statementLimit: Int64
+    ) async throws {
+        guard connection.serverVersion >= oldestVersion else {
+            throw SQLStorage.OpenError.serverTooOld(connection.parameter("server_version") ?? "?")
+        }
+        let encoding = connection.parameter("server_encoding") ?? "unknown"
+        guard encoding == "UTF8" else { throw SQLStorage.OpenError.wrongEncoding(encoding) }
+        // Durability may be stronger than usual, with replicas, but not weaker. Compiling statements
+        // costs more than these small ones ever take.
+        let sql: SQL = """
+            SELECT set_config('statement_timeout', \(String(statementLimit)), false),
+                set_config('idle_in_transaction_session_timeout', \(String(idleLimit)), false),
+                set_config('synchronous_commit', CASE current_setting('synchronous_commit')
+                    WHEN 'off' THEN 'on' ELSE current_setting('synchronous_commit') END, false),
+                set_config('jit', 'off', false)
+            """
+        _ = try await connection.run([PostgresStatement(sql)], within: statementLimit)
+    }
+}
+
+/// The schema, which whoever starts first brings up to date.
+struct PostgresSchema {
+    /// The number of the lock that migrations are done under; any will do that nobody else uses.
+    private static let lock: Int64 = 0x5047_5054_4D49_4752
+    /// Milliseconds that a migration may take, and the wait for those of another process.
+    private static let limit: Int64 = 3_600_000
+
+    private let pool: PostgresPool
+
+    init(_ pool: PostgresPool) {
+        self.pool = pool
+    }
+
+    func migrate(_ migrations: [Migration]) async throws {
+        let connection = try await pool.lease()
+        do {
+            while try await step(connection, migrations) {}
+        } catch {
+            await connection.close()
+            throw error
+        }
+        await pool.giveBack(connection)
+    }
+
+    /// Does one step that is missing, if one is, in a transaction with its record; says whether there
+    /// may be another. The lock ends with the transaction, so that it passes through poolers too.
+    private func step(
+        _ connection: PostgresConnection, _ migrations: [Migration]
+    ) async throws -> Bool {
+        try await run(
+            connection, "BEGIN", "SET LOCAL statement_timeout = 0",
+            "SELECT pg_advisory_xact_lock(\(unsafe: String(Self.lock)))")
+        let known = try await run(
+            connection, "SELECT to_regclass('schema_migrations') IS NOT NULL AS is_there")
+        if try known.first?.integer("is_there") == 0 {
+            try await run(connection, SQL(unsafe: Migrations.record(.postgreSQL)))
+        }
+        let rows = try await run(
+            connection, "SELECT COALESCE(MAX(version), 0) AS version FROM schema_migrations")
+        let found = try rows.first?.integer("version") ?? 0
+        guard let migration = try Migrations.pending(after: found, in: migrations).first else {
+            try await run(connection, "COMMIT")
+            return false
+        }
+        do {
+            for statement in migration.statements(.postgreSQL) {
+                try await run(connection, SQL(unsafe: statement))
+            }
+            try await run(
+                connection,
+                """
+                INSERT INTO schema_migrations (version, name)
+                VALUES (\(migration.version), \(migration.name))
+                """, "COMMIT")
+        } catch {
+            throw MigrationError.failed(
+                version: migration.version, name: migration.name, cause: error)
+        }
+        return true
+    }
+
+    @discardableResult
+    private func run(
+        _ connection: PostgresConnection, _ statements: SQL...
+    ) async throws -> [Row] {
+        try await connection.run(statements.map(PostgresStatement.init), within: Self.limit)
+            .last?.rows ?? []
+    }
+}
+
+/// Whether the server has room for the connections of all processes.
+struct PostgresRoom {
+    /// Connections that the server, the database and the role allow, whichever are the fewest.
+    let allowed: Int64
+    let allowedBy: String
+    /// Processes that are alive, on all hosts, and this one.
+    let processes: Int64
+    let connections: Int
+
+    private var needed: Int64 { processes * Int64(connections) }
+
+    static func look(_ pool: PostgresPool, connections: Int) async throws -> PostgresRoom {
+        // A heartbeat that is 15 s old is nobody's, see ProcessLease.
+        let answer = try await pool.run(
+            PostgresStatement(
+                """
+                SELECT CAST(current_setting('max_connections') AS BIGINT)
+                    - CAST(current_setting('superuser_reserved_connections') AS BIGINT) AS server,
+                    (SELECT datconnlimit FROM pg_database WHERE datname = current_database())
+                        AS database,
+                    (SELECT rolconnlimit FROM pg_roles WHERE rolname = current_user) AS role,
+                    (SELECT COUNT(*) FROM processes
+                        WHERE heartbeat > \(Dialect.postgreSQLClock) - \(ProcessLease.lifetime))
+                        AS processes
+                """))
+        guard let row = answer.rows.first else {
+            throw DatabaseError(.other, "no answer", during: "count connections")
+        }
+        var allowed = (try row.integer("server"), "max_connections less those for superusers")
+        // -1 is no limit.
+        for (name, what) in [
+            ("database", "the database's connection limit"),
+            ("role", "the role's connection limit"),
+        ] {
+            if let limit = try row.optionalInteger(name), limit >= 0, limit < allowed.0 {
+                allowed = (limit, what)
+            }
+        }
+        return PostgresRoom(
+            allowed: allowed.0, allowedBy: allowed.1,
+            processes: try row.integer("processes") + 1, connections: connections)
+    }
+
+    var metadata: Logger.Metadata {
+        [
+            "database.processes": "\(processes)", "database.connections_each": "\(connections)",
+            "database.connections_needed": "\(needed)",
+            "database.connections_allowed": "\(allowed)",
+        ]
+    }
+
+    func check() throws(SQLStorage.OpenError) {
+        guard needed > allowed else { return }
+        throw .tooManyConnections(
+            "\(processes) processes of \(connections) connections each (DB_CONNECTIONS) need "
+                + "\(needed), PostgreSQL allows \(allowed) (\(allowedBy))")
+    }
+}

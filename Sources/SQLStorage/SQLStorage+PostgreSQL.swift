@@ -1,0 +1,108 @@
+internal import EventLoop
+package import Logging
+package import ProxyGPT
+
+extension SQLStorage {
+    /// Opens whichever database the settings name.
+    ///
+    /// - Parameters:
+    ///   - mayCreate: false for programs that must not make a SQLite file where none is.
+    ///   - connections: how many this process has to PostgreSQL.
+    ///   - isPassing: true for a program that is no part of the service, and not counted with it.
+    /// - Throws: as `open(file:…)`.
+    package static func open(
+        _ address: DatabaseAddress, mayCreate: Bool = true, connections: Int,
+        isPassing: Bool = false, process: ProcessIdentity, clock: any Clock, eventDays: Int64 = 30,
+        logger: Logger
+    ) async throws -> SQLStorage {
+        switch address {
+        case .sqlite(let file):
+            return try open(
+                file: file, mayCreate: mayCreate, process: process, clock: clock,
+                eventDays: eventDays, logger: logger)
+        case .postgreSQL(let address):
+            var configuration = PostgresPool.Configuration(address: address, size: connections)
+            configuration.countsProcesses = !isPassing
+            return try await open(
+                configuration, process: process, clock: clock, eventDays: eventDays,
+                logger: logger, tuning: Tuning())
+        }
+    }
+
+    static func open(
+        _ configuration: PostgresPool.Configuration, process: ProcessIdentity, clock: any Clock,
+        eventDays: Int64 = 30, logger: Logger, tuning: Tuning
+    ) async throws -> SQLStorage {
+        if let problem = PostgresHandle.problem(with: configuration.address) {
+            throw OpenError.invalidAddress(problem)
+        }
+        let limit = configuration.statementLimit
+        let pool = PostgresPool(configuration, process: process.id, logger: logger) {
+            try await PostgresSession.prepare($0, statementLimit: limit)
+        }
+        do {
+            try await pool.start()
+            try await PostgresSchema(pool).migrate(tuning.migrations)
+            if configuration.countsProcesses {
+                let room = try await PostgresRoom.look(pool, connections: configuration.size)
+                logger.info("database connections", metadata: room.metadata)
+                try room.check()
+            }
+        } catch {
+            await pool.close()
+            throw error
+        }
+        let bell = LoopBell()
+        let queue = WriteQueue(bell)
+        let writer = PostgresEventWriter(
+            pool, queue: queue, bell: bell, process: process.id, logger: logger)
+        EventLoop.spawn { await writer.serve() }
+        let database = PostgresDatabase(pool, dialect: tuning.dialect, logger: logger)
+        let urgent = PostgresDatabase(
+            pool, dialect: tuning.dialect, isUrgent: true, logger: logger)
+        return SQLStorage(
+            store: SQLStore(database, process: process.id),
+            events: EventWriter(queue, logger: logger),
+            lease: ProcessLease(
+                process, database: urgent, clock: clock, eventDays: eventDays, logger: logger,
+                beatsByItself: tuning.beatsByItself),
+            database: database
+        ) {
+            await withUnsafeContinuation { queue.close($0) }
+            await pool.close()
+        }
+    }
+}
+
+/// How a PostgreSQL server and its database are.
+package struct ServerHealth: Sendable {
+    package let version: String
+    package let schemaVersion: Int64
+    package let bytes: Int64
+    /// Connections to the server, those of others included, and how many it allows.
+    package let used: Int64
+    package let allowed: Int64
+}
+
+extension SQLStorage {
+    /// Asks the server how it is. For PostgreSQL alone.
+    package func examineServer() async throws -> ServerHealth {
+        let rows = try await database.query(
+            """
+            SELECT current_setting('server_version') AS version,
+                (SELECT MAX(version) FROM schema_migrations) AS schema_version,
+                pg_database_size(current_database()) AS bytes,
+                (SELECT COUNT(*) FROM pg_stat_activity WHERE backend_type = 'client backend')
+                    AS used,
+                CAST(current_setting('max_connections') AS BIGINT)
+                    - CAST(current_setting('superuser_reserved_connections') AS BIGINT) AS allowed
+            """)
+        guard let row = rows.first else {
+            throw DatabaseError(.other, "no answer", during: "examine server")
+        }
+        return ServerHealth(
+            version: try row.text("version"), schemaVersion: try row.integer("schema_version"),
+            bytes: try row.integer("bytes"), used: try row.integer("used"),
+            allowed: try row.integer("allowed"))
+    }
+}

@@ -1,0 +1,259 @@
+internal import EventLoop
+internal import Glibc
+internal import Logging
+internal import ProxyGPT
+internal import Synchronization
+internal import Testing
+
+@testable internal import SQLStorage
+
+/// What becomes of those who wait when the server, or the way to it, fails.
+@Suite struct PostgresFaultTests {
+    private func isUnavailable(_ error: any Error) -> Bool {
+        (error as? Failure)?.code == .unavailable
+    }
+
+    @Test func `connections that the server ends are replaced, and nobody notices`() async throws {
+        let place = try await Place(.postgreSQL)
+        try await place.with { storage in
+            let (cluster, name) = try #require(place.database)
+            let user = try await storage.addUser("asim").user
+            for _ in 0..<5 {
+                try await cluster.run(
+                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                        + "WHERE datname = '\(name)' AND state = 'idle'")
+                #expect(try await storage.store.login(id: user.id)?.user == user)
+                try await storage.events.close(closed(makeEvent()))
+                try await storage.store.create(makeChat(of: user.id))
+            }
+            #expect(try await storage.number("SELECT COUNT(*) AS number FROM chats") == 5)
+            #expect(try await storage.number("SELECT COUNT(*) AS number FROM events") == 5)
+        }
+    }
+
+    @Test func `a server that is away is told at once, and found again without a hand`()
+        async throws
+    {
+        let cluster = try Cluster()
+        let place = try await Place(on: cluster)
+        try await place.with { storage in
+            let user = try await storage.addUser("asim").user
+            try await cluster.command("stop")
+            try await eventually { await self.refuses { try await storage.addUser("other") } }
+
+            let start = monotonicMilliseconds()
+            let event = makeEvent()
+            storage.events.open(event)
+            await #expect(throws: (any Error).self) { try await storage.events.opened(event.id) }
+            await #expect(throws: (any Error).self) {
+                try await storage.events.close(closed(makeEvent()))
+            }
+            #expect(await refuses { try await storage.store.login(id: user.id) })
+            #expect(await refuses { try await storage.addUser("third") })
+            #expect(monotonicMilliseconds() - start < 1000)
+
+            try await cluster.command("start")
+            try await eventually {
+                await !self.refuses { try await storage.store.login(id: user.id) }
+            }
+            _ = try await storage.addUser("fourth")
+            try await storage.events.close(closed(event))
+            #expect(try await storage.event(event.id)?.text("end") == "done")
+        }
+    }
+
+    private func refuses<T: Sendable>(_ body: () async throws -> T) async -> Bool {
+        do {
+            _ = try await body()
+            return false
+        } catch {
+            return isUnavailable(error)
+        }
+    }
+
+    @Test func `every acknowledged row outlives a crash of the server`() async throws {
+        let cluster = try Cluster("fsync=on")
+        let place = try await Place(on: cluster)
+        try await place.with { storage in
+            let acknowledged = Mutex<[Event.ID]>([])
+            let isOver = Atomic(false)
+            async let load = concurrently(16) { index in
+                while !isOver.load(ordering: .sequentiallyConsistent) {
+                    let event = makeEvent()
+                    do {
+                        if index % 2 == 0 {
+                            storage.events.open(event)
+                            try await storage.events.opened(event.id)
+                        }
+                        try await storage.events.close(closed(event))
+                        acknowledged.withLock { $0.append(event.id) }
+                    } catch {
+                        await EventLoop.sleep(milliseconds: 5)
+                    }
+                }
+            }
+            for goal in [300, 600, 900] {
+                try await eventually { acknowledged.withLock { $0.count } >= goal }
+                try await cluster.command("restart")
+            }
+            let before = acknowledged.withLock { $0.count }
+            try await eventually { acknowledged.withLock { $0.count } >= before + 300 }
+            isOver.store(true, ordering: .sequentiallyConsistent)
+            for result in await load { try result.get() }
+            let rows = try await storage.database.query(
+                "SELECT id FROM events WHERE \"end\" = 'done'")
+            let stored = Set(try rows.map { try $0.text("id") })
+            #expect(acknowledged.withLock { $0.filter { !stored.contains($0.text) } }.isEmpty)
+        }
+    }
+
+    @Test func `a statement that takes too long ends, and its connection goes on`() async throws {
+        let place = try await Place(.postgreSQL)
+        var configuration = try place.configuration(size: 2)
+        configuration.statementLimit = 100
+        try await place.with(configuration) { storage in
+            #expect(await refuses { try await storage.database.query("SELECT pg_sleep(5)") })
+            #expect(
+                await refuses {
+                    try await storage.database.transaction {
+                        try await $0.query("SELECT pg_sleep(5)")
+                    }
+                })
+            let one = try await storage.number("SELECT 1 AS number")
+            #expect(one == 1)
+        }
+    }
+
+    @Test func `a server that falls silent is given up, and another connection taken`()
+        async throws
+    {
+        let place = try await Place(.postgreSQL)
+        var configuration = try place.configuration(size: 2)
+        configuration.statementLimit = 300
+        configuration.answerGrace = 200
+        try await place.with(configuration) { storage in
+            let process = try await storage.database.transaction { transaction in
+                let rows = try await transaction.query("SELECT pg_backend_pid() AS pid")
+                let process = pid_t(try rows.first?.integer("pid") ?? 0)
+                guard process > 0, kill(process, SIGSTOP) == 0 else { throw SystemError("kill") }
+                return process
+            }
+            // The commit was not answered, so nothing was returned.
+            Issue.record("\(process) went on")
+        } refused: { error in
+            #expect(isUnavailable(error))
+        }
+    }
+
+    @Test func `whoever finds no connection free waits a while, and is refused`() async throws {
+        let place = try await Place(.postgreSQL)
+        var configuration = try place.configuration(size: 2)
+        configuration.waitLimit = 300
+        configuration.queueLimit = 20
+        try await place.with(configuration) { storage in
+            let held = Atomic(0)
+            let isOver = Atomic(false)
+            async let holders = concurrently(2) { _ in
+                try await storage.database.transaction { transaction in
+                    _ = try await transaction.query("SELECT 1")
+                    held.add(1, ordering: .sequentiallyConsistent)
+                    while !isOver.load(ordering: .sequentiallyConsistent) {
+                        _ = try await transaction.query("SELECT pg_sleep(0.01)")
+                    }
+                }
+            }
+            try await eventually { held.load(ordering: .sequentiallyConsistent) == 2 }
+            let start = monotonicMilliseconds()
+            let results = await concurrently(50) { _ in
+                try await storage.database.query("SELECT 1")
+            }
+            for result in results {
+                guard case .failure(let error) = result else {
+                    Issue.record("somebody was served")
+                    continue
+                }
+                #expect(isUnavailable(error))
+            }
+            #expect(monotonicMilliseconds() - start < 2000)
+            isOver.store(true, ordering: .sequentiallyConsistent)
+            for result in await holders { try result.get() }
+            let one = try await storage.number("SELECT 1 AS number")
+            #expect(one == 1)
+        }
+    }
+
+    @Test func `a commit that the server was lost in is an error that says so`() async throws {
+        let place = try await Place(.postgreSQL)
+        try await place.with { storage in
+            let (cluster, name) = try #require(place.database)
+            for statement: SQL in [
+                """
+                CREATE FUNCTION linger() RETURNS trigger LANGUAGE plpgsql AS
+                $body$ BEGIN PERFORM pg_sleep(4); RETURN NULL; END $body$
+                """,
+                """
+                CREATE CONSTRAINT TRIGGER lingers AFTER INSERT ON login_failures
+                DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION linger()
+                """,
+            ] { try await storage.write(statement) }
+            let runs = Atomic(0)
+            let lost = Task {
+                try await storage.database.transaction { transaction in
+                    runs.add(1, ordering: .sequentiallyConsistent)
+                    try await transaction.execute(
+                        "INSERT INTO login_failures (key, count, last_at) VALUES ('a', 1, 0)")
+                }
+            }
+            try await eventually {
+                try await cluster.run(
+                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                        + "WHERE datname = '\(name)' AND state = 'active' AND query = 'COMMIT'"
+                ).count == 1
+            }
+            let error = await #expect(throws: Failure.self) { try await lost.value }
+            #expect(error?.message.contains("look whether") == true)
+            #expect(runs.load(ordering: .sequentiallyConsistent) == 1, "it is not tried again")
+        }
+    }
+
+    @Test func `every acknowledged row outlives kill -9 of its process`() async throws {
+        let place = try await Place(.postgreSQL)
+        let directory = place.directory
+        let address = try place.configuration().address.revealed
+        await #expect(processExitsWith: .signal(SIGKILL)) {
+            [directory = directory as String, address = address as String] in
+            _ = Loop.started
+            let storage = try await SQLStorage.open(
+                PostgresPool.Configuration(address: Secret(address), size: 3),
+                process: ProcessIdentity(id: "victim", host: "host", bootID: "boot"),
+                clock: TestClock(), logger: silent, tuning: SQLStorage.Tuning())
+            try await storage.lease.start()
+            let log = open(directory + "/acknowledged", O_WRONLY | O_CREAT | O_APPEND, 0o600)
+            let acknowledged = Atomic(0)
+            _ = await concurrently(16) { index in
+                for _ in 0..<10_000 {
+                    let event = makeEvent()
+                    if index % 2 == 0 {
+                        storage.events.open(event)
+                        try await storage.events.opened(event.id)
+                    }
+                    try await storage.events.close(closed(event))
+                    _ = write(log, event.id.text + "\n", 37)
+                    if acknowledged.add(1, ordering: .relaxed).newValue == 700 {
+                        kill(getpid(), SIGKILL)
+                    }
+                }
+            }
+        }
+        let lines = try linesOfFile(directory + "/acknowledged")
+        #expect(lines.count >= 700)
+        try await place.with { storage in
+            let rows = try await storage.database.query(
+                "SELECT id FROM events WHERE \"end\" = 'done'")
+            let stored = Set(try rows.map { try $0.text("id") })
+            #expect(lines.allSatisfy { stored.contains($0) })
+            // Its heartbeat is by the server's clock, and so of now.
+            #expect(try await storage.number("SELECT COUNT(*) AS number FROM processes") == 1)
+        }
+    }
+}
