@@ -59,8 +59,9 @@ def test_a_server_that_goes_is_503_at_once_and_calls_are_refused_unrecorded(stac
         assert stack.mock("/mock/calls") == []
     finally:
         server.command("start")
+    # Each finds it by itself.
     wait_for(
-        lambda: call(stack.url, "GET", "/user/session", token=person.token).status == 200,
+        lambda: all("database reached again" in stack.worker_log(it) for it in stack.workers),
         "the workers to be back",
     )
     assert post(stack, person.token, "/v1/chat/completions", json=CHAT).status == 200
