@@ -68,18 +68,19 @@ let package = Package(
         module("CurlUpstream", ["CCurl", "ProxyGPT", "EventLoop", logging]),
         module("HTTPAPI", ["ProxyGPT", "Credentials", logging]),
         module("Logs", [logging]),
+        module("Service", ["ProxyGPT", "EventLoop", "Logs", logging]),
 
         program(
             "Worker",
             [
                 "ProxyGPT", "EventLoop", "FastCGI", "Credentials", "SQLStorage", "RedisStorage",
-                "CurlUpstream", "HTTPAPI", "Logs", logging,
+                "CurlUpstream", "HTTPAPI", "Service", logging,
             ]),
         program(
             "Streamer",
             [
                 "ProxyGPT", "EventLoop", "Credentials", "SQLStorage", "RedisStorage", "HTTPAPI",
-                "Logs", logging,
+                "Service", logging,
                 .product(name: "NIOSSL", package: "swift-nio-ssl"),
                 .product(name: "NIOTLS", package: "swift-nio"),
             ] + nio),

@@ -63,14 +63,20 @@ extension Settings {
         return source
     }
 
-    /// What a service manager tells a process it starts, see sd_listen_fds(3) and sd_notify(3).
+    /// What a service manager tells a process it starts, see sd_listen_fds(3), sd_notify(3)
+    /// and sd_watchdog_enabled(3).
     package struct ServiceManager: Sendable {
         /// The names of the descriptors passed from 3 on; nil when none were passed.
         package let descriptorNames: [String]?
         package let notifySocket: String?
+        /// Within what time it wants to hear that the process has not hung; nil where it does not.
+        package let watchdogMilliseconds: Int64?
 
         package init() {
-            notifySocket = variable("NOTIFY_SOCKET")
+            notifySocket = variable("NOTIFY_SOCKET").flatMap { $0.isEmpty ? nil : $0 }
+            let isWatched = variable("WATCHDOG_PID").map { $0 == String(getpid()) } ?? true
+            watchdogMilliseconds = variable("WATCHDOG_USEC").flatMap { Int64($0) }
+                .flatMap { isWatched && $0 >= 1000 ? $0 / 1000 : nil }
             let addressed = variable("LISTEN_PID").map { $0 == String(getpid()) } ?? true
             guard addressed, let count = variable("LISTEN_FDS").flatMap({ Int($0) }),
                 (1...16).contains(count)

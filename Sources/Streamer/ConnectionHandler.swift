@@ -94,6 +94,7 @@ final class ConnectionHandler: ChannelInboundHandler, RemovableChannelHandler {
         let request = Self.request(head, body)
         let services = services
         guard !services.connections.isFull else {
+            services.connections.wasTurnedAway()
             turnAway(isWebSocket: request.value(of: "Upgrade") != nil, context)
             return
         }

@@ -7,6 +7,9 @@ final class Connections {
 
     let loop: any EventLoop
     private var open = 0
+    /// How many there have been, and how many of them for which there was no place.
+    private(set) var total = 0
+    private(set) var turnedAway = 0
     private var none: [EventLoopPromise<Void>] = []
     var waiting = 0
 
@@ -18,6 +21,11 @@ final class Connections {
 
     func opened() {
         open += 1
+        total += 1
+    }
+
+    func wasTurnedAway() {
+        turnedAway += 1
     }
 
     func closed() {

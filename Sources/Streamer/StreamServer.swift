@@ -81,6 +81,17 @@ struct StreamServer: Sendable {
         }
     }
 
+    /// Says what is open, from the loop that has it: no answer means that the loop hangs.
+    func report(to answer: @escaping @Sendable (String) -> Void) {
+        let connections = connections
+        fanOut.enter { [calls] fanOut in
+            answer(
+                "\(fanOut.count) streams and \(calls.callsOnLoop.count) calls in flight, "
+                    + "\(connections.value.total) requests so far, "
+                    + "\(connections.value.turnedAway) turned away")
+        }
+    }
+
     /// Accepts nobody any more, ends all streams and returns when the connections are closed.
     func drain(closing listener: any Channel) async throws {
         let (door, calls, connections, drainLimit) = (fanOut, calls, connections, drainLimit)

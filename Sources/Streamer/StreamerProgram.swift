@@ -1,4 +1,4 @@
-// proxy-gpt-streamer: holds `/chat/stream`. Wires the modules together, runs until SIGTERM, sends
+// proxy-gpt-streamer: holds `/chat/stream`. Wires the modules together, serves until it is asked to stop, sends
 // everybody away in good order and ends. Writes nothing durable but event rows: killed at any time,
 // its clients come back and resume.
 
@@ -7,59 +7,27 @@ internal import EventLoop
 internal import Glibc
 internal import HTTPAPI
 internal import Logging
-internal import Logs
 internal import ProxyGPT
 internal import RedisStorage
 internal import SQLStorage
+internal import Service
 
 @main
 struct StreamerProgram {
-    /// Exit code of a process that will not start because of its settings (sysexits.h, EX_CONFIG).
-    private static let configurationError: Int32 = 78
-
     static func main() {
-        umask(0o077)
-        let manager = Settings.ServiceManager()
-        let settings: Settings
-        do {
-            settings = try Settings.fromEnvironment()
-        } catch {
-            LineLogHandler.write("proxy-gpt-streamer does not start:\n\(error)\n")
-            exit(configurationError)
-        }
-        let logger = LineLogHandler.logger("streamer", level: settings.logLevel)
-        Signals.block([SIGTERM, SIGINT])
-        raiseDescriptorLimit()
-        EventLoop.run {
-            do {
-                try await Streamer(settings, manager, logger).run()
-            } catch {
-                logger.critical("streamer failed", metadata: ["error": "\(error)"])
-                exit(1)
-            }
-        }
-    }
-
-    /// A stream is a descriptor.
-    private static func raiseDescriptorLimit() {
-        var limit = rlimit()
-        guard getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0 else { return }
-        limit.rlim_cur = limit.rlim_max
-        setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
+        ServiceProcess.main("streamer") { try await Streamer($0).run() }
     }
 }
 
 @EventLoop private final class Streamer {
+    private let service: ServiceProcess
     private let settings: Settings
-    private let manager: Settings.ServiceManager
     private let logger: Logger
-    private var stopping: UnsafeContinuation<Void, Never>?
-    private var stopSignals = 0
 
-    init(_ settings: Settings, _ manager: Settings.ServiceManager, _ logger: Logger) {
-        self.settings = settings
-        self.manager = manager
-        self.logger = logger
+    init(_ service: ServiceProcess) {
+        self.service = service
+        settings = service.settings
+        logger = service.logger
     }
 
     /// Serves until a signal comes, then until all streams have ended.
@@ -122,8 +90,11 @@ struct StreamerProgram {
         try await revocations.start()
         try await live.start()
         storeWatch.start()
-        let signals = try Signals([SIGTERM, SIGINT]) { self.received($0) }
-        let ticker = tick(endpoint, realtime)
+        try service.awaitSignals()
+        let ticker = ServiceProcess.tick(every: 1000) {
+            endpoint.tick()
+            realtime.tick()
+        }
         let channel = try await server.listen(on: listener()) { request, reply in
             if RealtimeEndpoint.serves(request) {
                 calls.answer(request, reply: reply)
@@ -132,10 +103,7 @@ struct StreamerProgram {
             }
         }
         if case .path(let path) = listener() { chmod(path, 0o660) }
-        logger.info("streamer ready", metadata: ["process.id": "\(getpid())"])
-        notify("READY=1")
-        await withUnsafeContinuation { stopping = $0 }
-        notify("STOPPING=1")
+        await service.serve { server.report(to: $0) }
         logger.info("streamer draining")
         try await server.drain(closing: channel)
         ticker.cancel()
@@ -149,8 +117,6 @@ struct StreamerProgram {
         await bus.close()
         await redis?.close()
         await storage.close()
-        withExtendedLifetime(signals) {}
-        logger.info("streamer stopped")
     }
 
     private func surroundings(
@@ -173,46 +139,14 @@ struct StreamerProgram {
             total: settings.maxStreams)
     }
 
-    private func received(_ signal: Int32) {
-        stopSignals += 1
-        if stopSignals > 1 { exit(signal == SIGINT ? 130 : 143) }
-        stopping?.resume()
-        stopping = nil
-    }
-
-    private func tick(
-        _ endpoint: StreamEndpoint, _ realtime: RealtimeEndpoint
-    ) -> Task<Void, Never> {
-        EventLoop.spawn {
-            while !Task.isCancelled {
-                await EventLoop.sleep(milliseconds: 1000)
-                endpoint.tick()
-                realtime.tick()
-            }
-        }
-    }
-
     // MARK: - The service manager
 
-    private func descriptor(named name: String) -> Int32? {
-        (manager.descriptorNames ?? []).firstIndex(of: name).map { 3 + Int32($0) }
-    }
-
     private func listener() -> StreamServer.Listener {
-        descriptor(named: "streamer").map { .descriptor($0) } ?? .path(settings.streamerSocket)
+        service.descriptor(named: "streamer").map { .descriptor($0) }
+            ?? .path(settings.streamerSocket)
     }
 
     private func bell() -> SQLiteBusLog.Bell {
-        descriptor(named: "bell").map { .descriptor($0) } ?? .path(settings.bellSocket)
-    }
-
-    /// Tells the service manager, where there is one (sd_notify(3)).
-    private func notify(_ state: String) {
-        guard let path = manager.notifySocket else { return }
-        do {
-            try Sockets.sendDatagram(Array(state.utf8), toPath: path)
-        } catch {
-            logger.warning("service manager not notified", metadata: ["error": "\(error)"])
-        }
+        service.descriptor(named: "bell").map { .descriptor($0) } ?? .path(settings.bellSocket)
     }
 }

@@ -1,66 +1,34 @@
 // proxy-gpt-worker: answers FastCGI requests on a socket that the pool of workers shares. Wires the
-// modules together, runs until SIGTERM, drains and ends. Holds no rule of the product.
+// modules together, serves until it is asked to stop, drains and ends. Holds no rule of the product.
 
 internal import Credentials
 internal import CurlUpstream
 internal import EventLoop
 internal import FastCGI
-internal import Glibc
 internal import HTTPAPI
 internal import Logging
-internal import Logs
 internal import ProxyGPT
 internal import RedisStorage
 internal import SQLStorage
+internal import Service
 
 @main
 struct WorkerProgram {
-    /// Exit code of a process that will not start because of its settings (sysexits.h, EX_CONFIG).
-    private static let configurationError: Int32 = 78
-
     static func main() {
-        umask(0o077)
-        let manager = Settings.ServiceManager()
-        let settings: Settings
-        do {
-            settings = try Settings.fromEnvironment()
-        } catch {
-            LineLogHandler.write("proxy-gpt-worker does not start:\n\(error)\n")
-            exit(configurationError)
-        }
-        let logger = LineLogHandler.logger("worker", level: settings.logLevel)
-        Signals.block([SIGTERM, SIGINT])
-        raiseDescriptorLimit()
-        EventLoop.run {
-            do {
-                try await Worker(settings, manager, logger).run()
-            } catch {
-                logger.critical("worker failed", metadata: ["error": "\(error)"])
-                exit(1)
-            }
-        }
-    }
-
-    /// A connection and an upstream call are a descriptor each.
-    private static func raiseDescriptorLimit() {
-        var limit = rlimit()
-        guard getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0 else { return }
-        limit.rlim_cur = limit.rlim_max
-        setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
+        ServiceProcess.main("worker") { try await Worker($0).run() }
     }
 }
 
 @EventLoop private final class Worker {
+    private let service: ServiceProcess
     private let settings: Settings
-    private let manager: Settings.ServiceManager
     private let logger: Logger
-    private var stopping: UnsafeContinuation<Void, Never>?
-    private var stopSignals = 0
+    private var tally = Tally()
 
-    init(_ settings: Settings, _ manager: Settings.ServiceManager, _ logger: Logger) {
-        self.settings = settings
-        self.manager = manager
-        self.logger = logger
+    init(_ service: ServiceProcess) {
+        self.service = service
+        settings = service.settings
+        logger = service.logger
     }
 
     /// Serves until a signal comes, then until all calls have ended.
@@ -90,17 +58,16 @@ struct WorkerProgram {
         let server = try FastCGIServer(sockets()) { request in
             let exchange = FastCGIExchange(request)
             await api.serve(exchange.takeRequest(), to: exchange)
+            self.tally.count(exchange.status)
         }
         background.server = server
-        let signals = try Signals([SIGTERM, SIGINT]) { self.received($0) }
+        try service.awaitSignals()
         let tickers = [
-            tick(every: 1000) { await api.tick() }, tick(every: 250) { await api.lookAtReplies() },
+            ServiceProcess.tick(every: 1000) { await api.tick() },
+            ServiceProcess.tick(every: 250) { await api.lookAtReplies() },
         ]
         try server.start()
-        logger.info("worker ready", metadata: ["process.id": "\(getpid())"])
-        notify("READY=1")
-        await withUnsafeContinuation { stopping = $0 }
-        notify("STOPPING=1")
+        await service.serve { answer in answer(self.tally.text(inFlight: server.inFlight)) }
         logger.info("worker draining", metadata: ["requests.in_flight": "\(server.inFlight)"])
         await server.drain(milliseconds: settings.drainTimeout)
         for ticker in tickers { ticker.cancel() }
@@ -108,27 +75,6 @@ struct WorkerProgram {
         await bus.close()
         await redis?.close()
         await storage.close()
-        withExtendedLifetime(signals) {}
-        logger.info("worker stopped")
-    }
-
-    private func received(_ signal: Int32) {
-        stopSignals += 1
-        // Asked twice, or by somebody at a keyboard, it does not wait for long calls.
-        if stopSignals > 1 { exit(signal == SIGINT ? 130 : 143) }
-        stopping?.resume()
-        stopping = nil
-    }
-
-    private func tick(
-        every milliseconds: Int64, _ action: @escaping @EventLoop () async -> Void
-    ) -> Task<Void, Never> {
-        EventLoop.spawn {
-            while !Task.isCancelled {
-                await EventLoop.sleep(milliseconds: milliseconds)
-                await action()
-            }
-        }
     }
 
     private func upstreamConfiguration() -> CurlUpstream.Configuration {
@@ -141,22 +87,24 @@ struct WorkerProgram {
 
     /// The sockets by the names that the service manager gave them; alone, descriptor 0.
     private func sockets() -> FastCGIServer.Configuration {
-        let first: Int32 = 3
-        let names = manager.descriptorNames ?? []
-        let handover = names.firstIndex(of: "handover").map { first + Int32($0) }
-        let listener = names.firstIndex { $0 != "handover" }.map { first + Int32($0) }
-        return FastCGIServer.Configuration(
-            listener: listener ?? 0, handover: handover, maxInFlight: settings.maxInFlight)
+        FastCGIServer.Configuration(
+            listener: service.descriptor(named: "worker") ?? 0,
+            handover: service.descriptor(named: "handover"), maxInFlight: settings.maxInFlight)
+    }
+}
+
+/// What a worker has answered so far, for who looks at its state.
+private struct Tally {
+    private var requests = 0
+    private var errors = 0
+
+    mutating func count(_ status: Int?) {
+        requests += 1
+        if status.map({ $0 >= 500 }) ?? false { errors += 1 }
     }
 
-    /// Tells the service manager, where there is one (sd_notify(3)).
-    private func notify(_ state: String) {
-        guard let path = manager.notifySocket else { return }
-        do {
-            try Sockets.sendDatagram(Array(state.utf8), toPath: path)
-        } catch {
-            logger.warning("service manager not notified", metadata: ["error": "\(error)"])
-        }
+    func text(inFlight: Int) -> String {
+        "\(inFlight) in flight, \(requests) requests so far, \(errors) errors"
     }
 }
 

@@ -11,13 +11,14 @@ enum Rules {
         "CurlUpstream": ["CCurl", "ProxyGPT", "EventLoop", "Logging"],
         "HTTPAPI": ["ProxyGPT", "Credentials", "Logging"],
         "Logs": ["Logging"],
+        "Service": ["ProxyGPT", "EventLoop", "Logs", "Logging"],
         "Worker": [
             "ProxyGPT", "EventLoop", "FastCGI", "Credentials", "SQLStorage", "RedisStorage",
-            "CurlUpstream", "HTTPAPI", "Logs", "Logging",
+            "CurlUpstream", "HTTPAPI", "Service", "Logging",
         ],
         "Streamer": [
-            "ProxyGPT", "EventLoop", "Credentials", "SQLStorage", "RedisStorage", "HTTPAPI", "Logs",
-            "Logging", "NIOCore", "NIOPosix", "NIOHTTP1", "NIOSSL", "NIOTLS",
+            "ProxyGPT", "EventLoop", "Credentials", "SQLStorage", "RedisStorage", "HTTPAPI",
+            "Service", "Logging", "NIOCore", "NIOPosix", "NIOHTTP1", "NIOSSL", "NIOTLS",
         ],
         "Admin": [
             "ProxyGPT", "EventLoop", "Credentials", "SQLStorage", "CurlUpstream", "Logging",

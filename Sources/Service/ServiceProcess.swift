@@ -1,0 +1,116 @@
+// The frame of the programs that serve: settings, signals, sockets and the service manager. What is
+// served, and how it drains, is each program's own.
+
+package import EventLoop
+internal import Glibc
+package import Logging
+internal import Logs
+package import ProxyGPT
+
+/// A process that serves until it is asked to stop.
+@EventLoop package final class ServiceProcess {
+    /// Asks everything that must go on turning for an answer: what the process is doing, in a few words.
+    package typealias Pulse = @EventLoop (_ answer: @escaping @Sendable (String) -> Void) -> Void
+
+    /// Exit code of a process that will not start because of its settings (sysexits.h, EX_CONFIG).
+    private nonisolated static let configurationError: Int32 = 78
+    /// Exit code after a wrong command line (EX_USAGE).
+    private nonisolated static let usageError: Int32 = 64
+
+    package let settings: Settings
+    package let logger: Logger
+    private let manager: Settings.ServiceManager
+    private let heart: Heart
+    private var signals: Signals?
+    private var stopping: UnsafeContinuation<Void, Never>?
+    private var stopSignals = 0
+
+    private init(_ settings: Settings, _ manager: Settings.ServiceManager, _ logger: Logger) {
+        self.settings = settings
+        self.manager = manager
+        self.logger = logger
+        heart = Heart(manager, logger)
+    }
+
+    /// Runs `body` on the event loop once the settings are found good, and ends the process with an
+    /// exit code of 1 when it throws. With `--check` the settings are looked at and nothing runs.
+    package nonisolated static func main(
+        _ name: String, _ body: @escaping @EventLoop (ServiceProcess) async throws -> Void
+    ) {
+        let arguments = CommandLine.arguments.dropFirst()
+        guard arguments.isEmpty || Array(arguments) == ["--check"] else {
+            LineLogHandler.write(
+                "usage: proxy-gpt-\(name) [--check]\nSettings come from the environment.\n")
+            exit(usageError)
+        }
+        umask(0o077)
+        let manager = Settings.ServiceManager()
+        let settings: Settings
+        do {
+            settings = try Settings.fromEnvironment()
+        } catch {
+            LineLogHandler.write("proxy-gpt-\(name) does not start:\n\(error)\n")
+            exit(configurationError)
+        }
+        if !arguments.isEmpty { exit(0) }
+        let logger = LineLogHandler.logger(name, level: settings.logLevel)
+        Signals.block([SIGTERM, SIGINT])
+        raiseDescriptorLimit()
+        EventLoop.run {
+            do {
+                try await body(ServiceProcess(settings, manager, logger))
+            } catch {
+                logger.critical("\(name) failed", metadata: ["error": "\(error)"])
+                exit(1)
+            }
+            logger.info("\(name) stopped")
+        }
+    }
+
+    /// Connections, streams and upstream calls are a descriptor each.
+    private nonisolated static func raiseDescriptorLimit() {
+        var limit = rlimit()
+        guard getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0 else { return }
+        limit.rlim_cur = limit.rlim_max
+        setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
+    }
+
+    /// Begins to listen for the signals that stop the process, even before it is ready.
+    package func awaitSignals() throws {
+        signals = try Signals([SIGTERM, SIGINT]) { [weak self] in self?.received($0) }
+    }
+
+    /// Says that the process serves, and returns when it is asked to stop. From now on, and while it
+    /// drains, the service manager hears of it as long as `pulse` is answered.
+    package func serve(pulse: @escaping Pulse) async {
+        logger.info("ready", metadata: ["process.id": "\(getpid())"])
+        heart.start(pulse)
+        if stopSignals == 0 { await withUnsafeContinuation { stopping = $0 } }
+        heart.stop()
+    }
+
+    private func received(_ signal: Int32) {
+        stopSignals += 1
+        // Asked twice, or by somebody at a keyboard, it does not wait for long calls.
+        if stopSignals > 1 { exit(signal == SIGINT ? 130 : 143) }
+        stopping?.resume()
+        stopping = nil
+    }
+
+    /// The socket that the service manager has given by this name.
+    package func descriptor(named name: String) -> Int32? {
+        (manager.descriptorNames ?? []).firstIndex(of: name).map { 3 + Int32($0) }
+    }
+
+    /// Calls `action` again and again, so long after its last end, until the task is cancelled.
+    package nonisolated static func tick(
+        every milliseconds: Int64, _ action: @escaping @EventLoop () async -> Void
+    ) -> Task<Void, Never> {
+        EventLoop.spawn {
+            while !Task.isCancelled {
+                await EventLoop.sleep(milliseconds: milliseconds)
+                await action()
+            }
+        }
+    }
+}
