@@ -20,7 +20,7 @@ final class PostgresDatabase: Database {
     /// A commit that somebody was told of is seen by every statement that is sent afterwards.
     func query(_ sql: SQL) async throws -> [Row] {
         let statement = PostgresStatement(sql)
-        var retries = PostgresRetries()
+        var retries = PostgresRetries(within: pool.grace)
         while true {
             do {
                 return try await pool.run(statement, isUrgent: isUrgent).rows
@@ -34,7 +34,7 @@ final class PostgresDatabase: Database {
     func transaction<T: Sendable>(
         _ body: @Sendable @escaping (any Transaction) async throws -> T
     ) async throws -> T {
-        var retries = PostgresRetries()
+        var retries = PostgresRetries(within: pool.grace)
         while true {
             do {
                 return try await runOnce(body)
@@ -81,10 +81,14 @@ final class PostgresDatabase: Database {
 /// Counts how often something was run again that others, or a lost connection, stood in the way of.
 struct PostgresRetries {
     /// A server that takes longer to fail is not asked again.
-    private static let patience: Int64 = 1000
-
+    private let patience: Int64
     private let start = monotonicMilliseconds()
     private var counts: [DatabaseError.Kind: Int] = [:]
+
+    /// - Parameter patience: milliseconds.
+    init(within patience: Int64) {
+        self.patience = patience
+    }
 
     /// Whether what failed in this way may be run once more. It has left nothing behind.
     mutating func allow(_ error: DatabaseError) -> Bool {
@@ -92,7 +96,7 @@ struct PostgresRetries {
             switch error.kind {
             case .conflict: 5
             // All connections may be dead, and each is found out alone.
-            case .connection: monotonicMilliseconds() - start < Self.patience ? 10 : 0
+            case .connection: monotonicMilliseconds() - start < patience ? 10 : 0
             // Somebody else has just added or removed what its own questions did not see yet: asked
             // again, they find it and refuse in the right words.
             case .uniqueViolation, .constraint: 1

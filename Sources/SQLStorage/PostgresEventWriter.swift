@@ -124,7 +124,7 @@ final class LoopBell: Bell {
     /// added once at most, so it does no harm if the first time was enough.
     private func write(_ group: PostgresEvents) async throws -> Set<String> {
         let statement = group.statement
-        var retries = PostgresRetries()
+        var retries = PostgresRetries(within: pool.grace)
         var isRepeated = false
         while true {
             do {

@@ -20,6 +20,9 @@ internal import ProxyGPT
         var answerGrace: Int64 = 2000
         /// Milliseconds that a task waits for a connection while there are some.
         var waitLimit: Int64 = 2000
+        /// Milliseconds that a task waits for the first connection after all were lost, or asks again
+        /// after its own was.
+        var grace: Int64 = 1000
         var queueLimit = 10_000
         /// Whether the process is one of the service's, whose connections are counted.
         var countsProcesses = true
@@ -28,8 +31,6 @@ internal import ProxyGPT
         var answerLimit: Int64 { statementLimit + answerGrace }
     }
 
-    /// Milliseconds that a task waits for the first connection after all were lost.
-    private nonisolated static let grace: Int64 = 1000
     /// Milliseconds from one look for what has waited too long to the next.
     private nonisolated static let lookInterval: Int64 = 250
     /// Milliseconds from one try to connect to the next: at first, and at most.
@@ -80,6 +81,7 @@ internal import ProxyGPT
     }
 
     nonisolated var answerLimit: Int64 { configuration.answerLimit }
+    nonisolated var grace: Int64 { configuration.grace }
 
     /// How many connections there are, and how many tasks wait for one.
     var counts: (connections: Int, waiting: Int) {
@@ -149,7 +151,7 @@ internal import ProxyGPT
         guard waiting.count - waitingStart + urgent.count < configuration.queueLimit else {
             return refuse(wish, Self.crowded)
         }
-        let limit = isAway ? Self.grace : configuration.waitLimit
+        let limit = isAway ? configuration.grace : configuration.waitLimit
         let waiter = Waiter(wish: wish, deadline: monotonicMilliseconds() &+ limit)
         if isUrgent { urgent.append(waiter) } else { waiting.append(waiter) }
     }
@@ -333,7 +335,7 @@ internal import ProxyGPT
         }
         if members.isEmpty {
             // Those who waited for two seconds now wait for the next connection alone.
-            let end = monotonicMilliseconds() &+ Self.grace
+            let end = monotonicMilliseconds() &+ configuration.grace
             waiting = waiting[waitingStart...].map {
                 Waiter(wish: $0.wish, deadline: min($0.deadline, end))
             }

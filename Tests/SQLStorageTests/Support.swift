@@ -82,8 +82,11 @@ final class Place: Sendable {
     /// How to reach the PostgreSQL database.
     func configuration(size: Int = 3) throws -> PostgresPool.Configuration {
         guard let database else { throw SystemError("no server", code: ENOENT) }
-        return PostgresPool.Configuration(
+        var configuration = PostgresPool.Configuration(
             address: database.cluster.address(of: database.name), size: size)
+        // Beside hundreds of other tests a server takes its time to fork.
+        configuration.grace = 15_000
+        return configuration
     }
 
     /// Opens the PostgreSQL database as a process of the service does.
