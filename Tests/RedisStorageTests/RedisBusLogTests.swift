@@ -218,7 +218,7 @@ internal import Testing
         try await server.ask("HSET", "test:bus", "seq", "\((state.number ?? 0) + 5)")
         try await server.ask("DEL", "test:bus:recent")
         other.bus.publish(end(of: "n"))
-        try await eventually { delivery.starts == 1 }
+        try await eventually { delivery.starts >= 1 }
         other.bus.publish(end(of: "o"))
         try await delivery.ends(["o"])
         #expect(delivery.newFrames.map(\.frame).last == end(of: "o"))

@@ -99,7 +99,7 @@ internal import Testing
         peer.bus.publishReply("m", words: 3)
         try await delivery.ends(["m"])
         try await server.ask("HSET", "test:bus", "seq", "1")
-        try await eventually { delivery.starts == 1 }
+        try await eventually { delivery.starts >= 1 }
         await peer.close()
     }
 
@@ -144,7 +144,7 @@ internal import Testing
         await peer.bus.flush()
         let old = try await peer.log.head()
         server.kill()
-        try await eventually { delivery.starts == 1 }
+        try await eventually { delivery.starts >= 1 }
         #expect(try await peer.log.frames(of: chat, after: old) == nil)
         let running = try await peer.log.runningFrames(of: chat)
         #expect(running.frames.isEmpty && running.head.epoch != old.epoch)
@@ -152,7 +152,7 @@ internal import Testing
         peer.bus.publish(words("dropped", of: "m"))
         peer.bus.publish(end(of: "m"))
         try await server.start()
-        try await eventually { delivery.starts == 2 }
+        try await eventually { delivery.starts >= 2 }
         let (_, frames) = try await whole(peer.log)
         #expect(frames.map(\.frame) == [end(of: "m")], "the end has waited for Redis")
         await peer.close()
@@ -168,7 +168,7 @@ internal import Testing
         #expect(try await peer.log.runningFrames(of: chat).frames.isEmpty)
         #expect(try await peer.log.frames(of: chat, after: head) == nil)
         try await server.start()
-        try await eventually { delivery.starts == 1 }
+        try await eventually { delivery.starts >= 1 }
         peer.bus.publishReply("m", words: 2)
         try await delivery.ends(["m"])
         #expect(delivery.text(of: "m") == numbered(0..<2))
