@@ -26,7 +26,9 @@ struct AdminProgram: ParsableCommand {
             CommandGroup(name: "Records", subcommands: [Events.self, ShowUsage.self]),
             CommandGroup(
                 name: "Service",
-                subcommands: [Config.self, Doctor.self, Backup.self, Restore.self]),
+                subcommands: [
+                    Config.self, Doctor.self, Backup.self, Restore.self, Migrate.self,
+                ]),
         ])
 
     static func main() {

@@ -15,6 +15,7 @@ typealias OperatorStore = AdminStore & GroupStore & MessageStore
     let showsJSON: Bool
     let clock = SystemClock()
     let identifiers: any IdentifierSource
+    let logger = Logger(label: "admin") { _ in ComplaintLogHandler() }
     /// Who gave the command, before it became somebody else.
     private let operatorName: String
     private var storage: SQLStorage?
@@ -45,14 +46,15 @@ typealias OperatorStore = AdminStore & GroupStore & MessageStore
     }
 
     /// The process becomes the owner of a SQLite file first.
-    func openStorage() async throws -> SQLStorage {
+    func openStorage(mayBeIncomplete: Bool = false) async throws -> SQLStorage {
         if let storage { return storage }
         let database = try settings.database()
         if case .sqlite = database { try Owner(of: settings.stateDirectory).become() }
         let storage = try await SQLStorage.open(
             database, mayCreate: false, connections: 2, isPassing: true,
+            mayBeIncomplete: mayBeIncomplete,
             process: ProcessIdentity.current(id: identifiers.next()), clock: clock,
-            logger: Logger(label: "admin") { _ in ComplaintLogHandler() })
+            logger: logger)
         self.storage = storage
         return storage
     }

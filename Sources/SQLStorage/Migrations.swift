@@ -66,6 +66,7 @@ enum Migrations {
         Migration(version: 2, name: "groups and chats", statements: chats),
         Migration(version: 3, name: "events and processes", statements: events),
         Migration(version: 4, name: "conversations", statements: conversations),
+        Migration(version: 5, name: "moves", statements: moves),
     ]
 
     /// Where the steps that were done are recorded.
@@ -343,6 +344,21 @@ extension Migrations {
                 created_at \(dialect.integer) NOT NULL
             )\(dialect.large)
             """,
+        ]
+    }
+
+    // MARK: - 5
+
+    // Of a move from one database to another, in both: where from, and whether all has arrived.
+    @Sendable private static func moves(_ dialect: Dialect) -> [String] {
+        [
+            """
+            CREATE TABLE moves (
+                source \(dialect.text) NOT NULL PRIMARY KEY,
+                began_at \(dialect.integer) NOT NULL,
+                ended_at \(dialect.integer)
+            )\(dialect.small)
+            """
         ]
     }
 

@@ -26,6 +26,8 @@ internal import ProxyGPT
         var queueLimit = 10_000
         /// Whether the process is one of the service's, whose connections are counted.
         var countsProcesses = true
+        /// Whether a database is opened to which not all has been moved yet.
+        var mayBeIncomplete = false
 
         /// Milliseconds after which an answer is given up.
         var answerLimit: Int64 { statementLimit + answerGrace }

@@ -231,13 +231,13 @@ package import ProxyGPT
 }
 
 /// A process that was taken off the table, and when it showed last that it lived.
-private struct DeadProcess: Sendable {
+struct DeadProcess: Sendable {
     let id: String
     let heartbeat: Int64
 }
 
 /// What was closed in the place of the dead.
-private struct Closed: Sendable {
+struct Closed: Sendable {
     var processes: [DeadProcess] = []
     var events = 0
     var messages: [Message] = []
@@ -245,7 +245,7 @@ private struct Closed: Sendable {
 
 extension Transaction {
     /// Takes processes without a beat since `oldest` off the table, and closes what they left open.
-    fileprivate func buryDeadProcesses(
+    func buryDeadProcesses(
         oldest: Timestamp, now: Timestamp, if hasSettled: String
     ) async throws -> Closed {
         let dead = try await query(

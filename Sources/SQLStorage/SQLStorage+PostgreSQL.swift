@@ -9,11 +9,12 @@ extension SQLStorage {
     ///   - mayCreate: false for programs that must not make a SQLite file where none is.
     ///   - connections: how many this process has to PostgreSQL.
     ///   - isPassing: true for a program that is no part of the service, and not counted with it.
+    ///   - mayBeIncomplete: true for the one that moves an installation to PostgreSQL.
     /// - Throws: as `open(file:…)`.
     package static func open(
         _ address: DatabaseAddress, mayCreate: Bool = true, connections: Int,
-        isPassing: Bool = false, process: ProcessIdentity, clock: any Clock, eventDays: Int64 = 30,
-        logger: Logger
+        isPassing: Bool = false, mayBeIncomplete: Bool = false, process: ProcessIdentity,
+        clock: any Clock, eventDays: Int64 = 30, logger: Logger
     ) async throws -> SQLStorage {
         switch address {
         case .sqlite(let file):
@@ -23,6 +24,7 @@ extension SQLStorage {
         case .postgreSQL(let address):
             var configuration = PostgresPool.Configuration(address: address, size: connections)
             configuration.countsProcesses = !isPassing
+            configuration.mayBeIncomplete = mayBeIncomplete
             return try await open(
                 configuration, process: process, clock: clock, eventDays: eventDays,
                 logger: logger, tuning: Tuning())
@@ -47,6 +49,10 @@ extension SQLStorage {
                 let room = try await PostgresRoom.look(pool, connections: configuration.size)
                 logger.info("database connections", metadata: room.metadata)
                 try room.check()
+            }
+            if !configuration.mayBeIncomplete {
+                let moves = PostgresStatement("SELECT source FROM moves WHERE ended_at IS NULL")
+                guard try await pool.run(moves).rows.isEmpty else { throw OpenError.incomplete }
             }
         } catch {
             await pool.close()

@@ -48,15 +48,13 @@ package struct SQLStorage: Sendable {
 
     static func open(
         file: String, mayCreate: Bool = true, process: ProcessIdentity, clock: any Clock,
-        eventDays: Int64 = 30, logger: Logger, tuning: Tuning
+        eventDays: Int64 = 30, logger: Logger, tuning: Tuning, life: LockFile? = nil
     ) throws -> SQLStorage {
         guard SQLiteConnection.libraryVersion >= 3_037_000 else {
             throw OpenError.libraryTooOld(SQLiteConnection.libraryVersion)
         }
         let file = try existing(file, mayCreate: mayCreate)
-        let life = try LockFile(lifeLock(of: file))
-        // Waits while a backup is being put in place of the database.
-        try life.lock(.shared)
+        let life = try life ?? shared(file)
         let bell = Doorbell()
         let queue = WriteQueue(bell)
         let (connection, gate) = try migrated(file, tuning.migrations)
@@ -77,6 +75,13 @@ package struct SQLStorage: Sendable {
             await database.close()
             life.unlock()
         }
+    }
+
+    /// Waits while a backup is being put in place of the database.
+    private static func shared(_ file: String) throws -> LockFile {
+        let life = try LockFile(lifeLock(of: file))
+        try life.lock(.shared)
+        return life
     }
 
     /// Held by all processes that have the database open, each of them shared.
@@ -131,6 +136,8 @@ package struct SQLStorage: Sendable {
         case serverTooOld(String)
         case wrongEncoding(String)
         case tooManyConnections(String)
+        /// A move to this database has begun and not ended.
+        case incomplete
 
         package var description: String {
             switch self {
@@ -143,6 +150,8 @@ package struct SQLStorage: Sendable {
                 "the database has the encoding \(encoding), UTF8 is needed: "
                     + "create it with ENCODING 'UTF8'"
             case .tooManyConnections(let sum): sum
+            case .incomplete:
+                "not all has arrived in this database: run `proxy-gpt-admin migrate` to its end"
             }
         }
     }

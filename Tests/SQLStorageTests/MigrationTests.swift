@@ -40,7 +40,7 @@ internal import Testing
             #expect(
                 names == [
                     "chat_users", "chats", "counters", "deleted_chats", "event_bodies", "events",
-                    "group_members", "groups", "login_failures", "messages", "processes",
+                    "group_members", "groups", "login_failures", "messages", "moves", "processes",
                     "revocations", "schema_migrations", "sessions", "users",
                 ])
             let versions = try await storage.database.query(

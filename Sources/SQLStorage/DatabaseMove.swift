@@ -1,0 +1,340 @@
+// A grown installation moves from SQLite to PostgreSQL.
+//
+// Tables are copied one after the other in the order of their keys, a batch a transaction: so the
+// newest key that has arrived tells where to go on after an interruption. In the end both sides are
+// read again and compared row by row; only then the new database may be served from. Nobody may have
+// the old one open meanwhile, and it stays as it is. Called by the operator's commands.
+
+internal import EventLoop
+package import Logging
+package import ProxyGPT
+
+/// Copies everything from a SQLite file to PostgreSQL.
+package struct DatabaseMove {
+    /// What a move has done.
+    package struct Report: Sendable {
+        /// The tables and how many rows of each were compared.
+        package var tables: [(name: String, rows: Int)] = []
+    }
+
+    /// What is under way: a table, how many of its rows are done, and whether they are compared already.
+    package typealias Progress = @EventLoop (_ table: String, _ rows: Int, _ compares: Bool) -> Void
+
+    /// A table and the columns that its rows are told apart by, in the order in which rows refer to
+    /// one another.
+    struct Table: Sendable {
+        let name: String
+        let key: [String]
+
+        static let all = [
+            Table(name: "users", key: ["id"]), Table(name: "sessions", key: ["id"]),
+            Table(name: "login_failures", key: ["key"]), Table(name: "groups", key: ["id"]),
+            Table(name: "group_members", key: ["group_id", "user_id"]),
+            Table(name: "chats", key: ["id"]),
+            Table(name: "chat_users", key: ["chat_id", "user_id"]),
+            Table(name: "messages", key: ["id"]), Table(name: "deleted_chats", key: ["id"]),
+            Table(name: "revocations", key: ["seq"]), Table(name: "counters", key: ["name"]),
+            Table(name: "events", key: ["id"]), Table(name: "event_bodies", key: ["id"]),
+        ]
+        /// Tables that tell of a database itself.
+        static let others = ["schema_migrations", "processes", "moves"]
+    }
+
+    private let source: SQLStorage
+    private let target: SQLStorage
+    private let clock: any Clock
+    private let progress: Progress
+
+    private init(
+        _ source: SQLStorage, _ target: SQLStorage, _ clock: any Clock,
+        _ progress: @escaping Progress
+    ) {
+        self.source = source
+        self.target = target
+        self.clock = clock
+        self.progress = progress
+    }
+
+    /// Copies what is in `file` and not yet in `target`, compares all, and gives `target` free.
+    ///
+    /// - Parameter target: opened by a program that is no part of the service.
+    /// - Throws: `MoveError`, or what opening throws. The next run goes on from there.
+    @EventLoop package static func run(
+        from file: String, to target: SQLStorage, identifiers: any IdentifierSource,
+        clock: any Clock, logger: Logger, progress: @escaping Progress
+    ) async throws -> Report {
+        let path = try SQLStorage.existing(file, mayCreate: false)
+        let life = try LockFile(SQLStorage.lifeLock(of: path))
+        guard life.tryLock(.exclusive) else { throw MoveError.sourceIsInUse(file) }
+        let source = try SQLStorage.open(
+            file: path, mayCreate: false,
+            process: try ProcessIdentity.current(id: identifiers.next()), clock: clock,
+            logger: logger, tuning: SQLStorage.Tuning(), life: life)
+        let move = DatabaseMove(source, target, clock, progress)
+        do {
+            let report = try await move.run(identifiers)
+            await source.close()
+            return report
+        } catch {
+            await source.close()
+            throw error
+        }
+    }
+
+    @EventLoop private func run(_ identifiers: any IdentifierSource) async throws -> Report {
+        try await closeWhatIsOpen()
+        for table in Table.all { try await findWhatCannotBe(table) }
+        let name = try await identity(identifiers)
+        try await begin(name)
+        for table in Table.all { try await copy(table) }
+        var report = Report()
+        for table in Table.all { report.tables.append((table.name, try await compare(table))) }
+        let now = clock.now()
+        for database in [target.database, source.database] {
+            _ = try await database.transaction { transaction in
+                try await transaction.execute(
+                    "UPDATE moves SET ended_at = \(now) WHERE source = \(name)")
+            }
+        }
+        return report
+    }
+
+    // MARK: - Before
+
+    /// Nobody runs a reply any more.
+    private func closeWhatIsOpen() async throws {
+        let now = clock.now()
+        _ = try await source.database.transaction { transaction in
+            try await transaction.buryDeadProcesses(
+                oldest: Timestamp(milliseconds: .max), now: now, if: "1 = 1")
+        }
+    }
+
+    /// PostgreSQL's text holds every character but the null character.
+    private func findWhatCannotBe(_ table: Table) async throws {
+        let columns = try await columns(of: table)
+        let condition = columns.map {
+            "(typeof(\(quoted($0))) = 'text' AND instr(\(quoted($0)), char(0)) > 0)"
+        }.joined(separator: " OR ")
+        let sql: SQL = """
+            SELECT \(unsafe: list(table.key)) FROM \(unsafe: table.name)
+            WHERE \(unsafe: condition) LIMIT 1
+            """
+        guard let row = try await source.database.query(sql).first else { return }
+        throw MoveError.hasNullCharacter(table.name, Self.name(of: row.values))
+    }
+
+    /// By what the target knows this source again.
+    private func identity(_ identifiers: any IdentifierSource) async throws -> String {
+        let found = try await source.database.query("SELECT source FROM moves ORDER BY began_at")
+        if let first = found.first { return try first.text("source") }
+        let name = identifiers.next()
+        let now = clock.now()
+        _ = try await source.database.transaction { transaction in
+            try await transaction.execute(
+                "INSERT INTO moves (source, began_at) VALUES (\(name), \(now))")
+        }
+        return name
+    }
+
+    /// Takes an empty target, or the one that this move has begun with.
+    private func begin(_ name: String) async throws {
+        let now = clock.now()
+        let moment = target.database.dialect.clock ?? "0"
+        try await target.database.transaction { transaction in
+            let living = try await transaction.query(
+                """
+                SELECT id FROM processes
+                WHERE heartbeat > \(unsafe: moment) - \(ProcessLease.lifetime) LIMIT 1
+                """)
+            guard living.isEmpty else { throw MoveError.targetIsInUse }
+            let moves = try await transaction.query("SELECT source, ended_at FROM moves")
+            if let move = moves.first {
+                guard try move.text("source") == name else { throw MoveError.targetIsAnothers }
+                guard try move.optionalInteger("ended_at") == nil else {
+                    throw MoveError.hasEnded
+                }
+                return
+            }
+            for table in Table.all where table.name != "counters" && table.name != "events" {
+                let sql: SQL = "SELECT 1 AS one FROM \(unsafe: table.name) LIMIT 1"
+                guard try await transaction.query(sql).isEmpty else {
+                    throw MoveError.targetIsNotEmpty(table.name)
+                }
+            }
+            // Of a new database: counters at zero, and what operators have looked at.
+            try await transaction.execute("DELETE FROM counters")
+            try await transaction.execute("DELETE FROM events")
+            try await transaction.execute(
+                "INSERT INTO moves (source, began_at) VALUES (\(name), \(now))")
+        }
+    }
+
+    // MARK: - Copying
+
+    @EventLoop private func copy(_ table: Table) async throws {
+        let columns = try await columns(of: table)
+        let newest = descending(table)
+        var reading = Reading(table, columns, after: try await target.database.query(newest).first)
+        var count = 0
+        while true {
+            let rows = try await reading.next(from: source.database)
+            if rows.isEmpty { break }
+            try await target.database.transaction { transaction in
+                for row in rows { try await transaction.send(insertion(table, columns, row)) }
+            }
+            count += rows.count
+            progress(table.name, count, false)
+        }
+    }
+
+    private func descending(_ table: Table) -> SQL {
+        let order = table.key.map { "\(quoted($0)) DESC" }.joined(separator: ", ")
+        return SQL(
+            unsafe: "SELECT \(list(table.key)) FROM \(table.name) ORDER BY \(order) LIMIT 1")
+    }
+
+    // MARK: - Comparing
+
+    /// Reads both sides in the same order; whatever is not the same on both is an error.
+    @EventLoop private func compare(_ table: Table) async throws -> Int {
+        let columns = try await columns(of: table)
+        var here = Reading(table, columns, after: nil)
+        var count = 0
+        while true {
+            let position = here.position
+            let rows = try await here.next(from: source.database)
+            let others = try await target.database.query(
+                Reading.sql(table, columns, after: position, limit: max(rows.count, 1)))
+            for (row, other) in zip(rows, others) where row.values != other.values {
+                throw MoveError.differs(table.name, Self.name(of: here.key(of: row)))
+            }
+            guard rows.count == others.count else {
+                let longer = rows.count > others.count ? rows : others
+                let odd = longer[min(rows.count, others.count)]
+                throw MoveError.differs(table.name, Self.name(of: here.key(of: odd)))
+            }
+            if rows.isEmpty { return count }
+            count += rows.count
+            progress(table.name, count, true)
+        }
+    }
+
+    // MARK: - Statements
+
+    private func columns(of table: Table) async throws -> [String] {
+        try await source.database.query(
+            "SELECT name FROM pragma_table_info(\(table.name)) ORDER BY cid"
+        ).map { try $0.text("name") }
+    }
+
+    /// A key as people are told of it.
+    private static func name(of key: [SQLValue]) -> String {
+        key.map {
+            switch $0 {
+            case .text(let text): text
+            case .integer(let integer): "\(integer)"
+            default: $0.kind
+            }
+        }.joined(separator: ", ")
+    }
+}
+
+private func quoted(_ column: String) -> String { "\"\(column)\"" }
+
+private func list(_ columns: [String]) -> String {
+    columns.map(quoted).joined(separator: ", ")
+}
+
+private func insertion(_ table: DatabaseMove.Table, _ columns: [String], _ row: Row) -> SQL {
+    let names = list(columns)
+    return "INSERT INTO \(unsafe: table.name) (\(unsafe: names)) VALUES (\(list: row.values))"
+}
+
+/// Reads a table in the order of its key, a batch at a time.
+private struct Reading {
+    /// How many bytes a batch should have, and how many rows it may.
+    private static let bytes = 1 << 20
+    private static let rows = 1...2000
+
+    private let table: DatabaseMove.Table
+    private let columns: [String]
+    private var limit = 100
+    /// The key of the row that was read last; empty before the first.
+    private(set) var position: [SQLValue]
+
+    init(_ table: DatabaseMove.Table, _ columns: [String], after row: Row?) {
+        self.table = table
+        self.columns = columns
+        position = row?.values ?? []
+    }
+
+    func key(of row: Row) -> [SQLValue] {
+        table.key.compactMap { name in
+            columns.firstIndex(of: name).map { row.values[$0] }
+        }
+    }
+
+    mutating func next(from database: any Database) async throws -> [Row] {
+        let rows = try await database.query(
+            Self.sql(table, columns, after: position, limit: limit))
+        if let last = rows.last { position = key(of: last) }
+        let size = rows.reduce(1) { $0 + $1.size }
+        let fitting = rows.count * Self.bytes / size
+        limit = max(Self.rows.lowerBound, min(fitting, 4 * limit, Self.rows.upperBound))
+        return rows
+    }
+
+    static func sql(
+        _ table: DatabaseMove.Table, _ columns: [String], after key: [SQLValue], limit: Int
+    ) -> SQL {
+        let names = list(columns)
+        let order = list(table.key)
+        let condition: SQL =
+            key.isEmpty ? "1 = 1" : "(\(unsafe: order)) > (\(list: key))"
+        return """
+            SELECT \(unsafe: names) FROM \(unsafe: table.name)
+            WHERE \(condition) ORDER BY \(unsafe: order) LIMIT \(limit)
+            """
+    }
+}
+
+extension Row {
+    /// Roughly, in bytes.
+    fileprivate var size: Int {
+        values.reduce(0) { sum, value in
+            switch value {
+            case .text(let text): sum + text.utf8.count
+            case .blob(let bytes): sum + bytes.count
+            default: sum + 8
+            }
+        }
+    }
+}
+
+/// Says why a move cannot begin, go on or end.
+package enum MoveError: Error, Equatable, CustomStringConvertible {
+    case sourceIsInUse(String)
+    case targetIsInUse
+    case targetIsAnothers
+    case targetIsNotEmpty(String)
+    case hasEnded
+    case hasNullCharacter(String, String)
+    case differs(String, String)
+
+    package var description: String {
+        switch self {
+        case .sourceIsInUse(let file): "\(file) is in use: stop the service first"
+        case .targetIsInUse: "the service runs on the PostgreSQL database: stop it first"
+        case .targetIsAnothers: "the PostgreSQL database is that of another installation"
+        case .targetIsNotEmpty(let table):
+            "the PostgreSQL database is not empty, there are \(table): use a new one"
+        case .hasEnded: "this installation has been moved to the PostgreSQL database already"
+        case .hasNullCharacter(let table, let key):
+            "\(table) \(key) has a null character in a text, which PostgreSQL cannot hold"
+        case .differs(let table, let key):
+            "\(table) \(key) is not the same on both sides: "
+                + "start again with a new PostgreSQL database"
+        }
+    }
+}
