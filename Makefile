@@ -126,7 +126,7 @@ install:
 	install -D -m 0644 systemd/proxy-gpt.tmpfiles $(DESTDIR)$(PREFIX)/lib/tmpfiles.d/proxy-gpt.conf
 	install -d $(DESTDIR)$(SYSCONFDIR)/nginx/snippets
 	install -m 0644 nginx/proxy-gpt-locations.conf nginx/proxy-gpt-fastcgi.conf \
-		nginx/proxy-gpt-streamer.conf \
+		nginx/proxy-gpt-streamer.conf nginx/proxy-gpt-operators.conf \
 		$(DESTDIR)$(SYSCONFDIR)/nginx/snippets
 	install -d $(DESTDIR)$(PREFIX)/share/proxy-gpt/web
 	install -m 0644 web/* $(DESTDIR)$(PREFIX)/share/proxy-gpt/web
