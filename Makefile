@@ -126,8 +126,10 @@ install:
 	install -D -m 0644 systemd/proxy-gpt.tmpfiles $(DESTDIR)$(PREFIX)/lib/tmpfiles.d/proxy-gpt.conf
 	install -d $(DESTDIR)$(SYSCONFDIR)/nginx/snippets
 	install -m 0644 nginx/proxy-gpt-locations.conf nginx/proxy-gpt-fastcgi.conf \
-		nginx/proxy-gpt-streamer.conf \
+		nginx/proxy-gpt-streamer.conf nginx/proxy-gpt-operators.conf \
 		$(DESTDIR)$(SYSCONFDIR)/nginx/snippets
+	install -d $(DESTDIR)$(PREFIX)/share/doc/proxy-gpt
+	install -m 0644 docs/grafana.json docs/prometheus-rules.yml $(DESTDIR)$(PREFIX)/share/doc/proxy-gpt
 	install -d $(DESTDIR)$(PREFIX)/share/proxy-gpt/web
 	install -m 0644 web/* $(DESTDIR)$(PREFIX)/share/proxy-gpt/web
 	sed 's|/usr/share/proxy-gpt|$(PREFIX)/share/proxy-gpt|' nginx/proxy-gpt-page.conf \

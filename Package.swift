@@ -63,24 +63,27 @@ let package = Package(
         module("EventLoop", ["CLinux"]),
         module("FastCGI", ["CFastCGI", "EventLoop"]),
         module("Credentials", ["COpenSSL", "ProxyGPT", "EventLoop"]),
-        module("SQLStorage", ["CSQLite", "CPostgres", "ProxyGPT", "EventLoop", logging]),
+        module(
+            "SQLStorage",
+            ["CSQLite", "CPostgres", "ProxyGPT", "EventLoop", "Metrics", logging]),
         module("RedisStorage", ["CHiredis", "ProxyGPT", "EventLoop", logging]),
         module("CurlUpstream", ["CCurl", "ProxyGPT", "EventLoop", logging]),
-        module("HTTPAPI", ["ProxyGPT", "Credentials", logging]),
-        module("Logs", [logging]),
+        module("HTTPAPI", ["ProxyGPT", "Credentials", "Metrics", logging]),
+        module("Logs", ["EventLoop", logging]),
+        module("Metrics"),
         module("Service", ["ProxyGPT", "EventLoop", "Logs", logging]),
 
         program(
             "Worker",
             [
                 "ProxyGPT", "EventLoop", "FastCGI", "Credentials", "SQLStorage", "RedisStorage",
-                "CurlUpstream", "HTTPAPI", "Service", logging,
+                "CurlUpstream", "HTTPAPI", "Metrics", "Service", logging,
             ]),
         program(
             "Streamer",
             [
                 "ProxyGPT", "EventLoop", "Credentials", "SQLStorage", "RedisStorage", "HTTPAPI",
-                "Service", logging,
+                "Metrics", "Service", logging,
                 .product(name: "NIOSSL", package: "swift-nio-ssl"),
                 .product(name: "NIOTLS", package: "swift-nio"),
             ] + nio),
@@ -102,12 +105,14 @@ let package = Package(
         tests("CurlUpstreamTests", ["CurlUpstream", "ProxyGPT", "EventLoop", logging]),
         tests(
             "HTTPAPITests",
-            ["HTTPAPI", "ProxyGPT", "Credentials", "SQLStorage", "EventLoop", logging]),
+            ["HTTPAPI", "ProxyGPT", "Credentials", "SQLStorage", "EventLoop", "Metrics", logging]),
+        tests("MetricsTests", ["Metrics"]),
+        tests("LogsTests", ["Logs", "EventLoop", logging]),
         tests(
             "StreamerTests",
             [
                 "Streamer", "ProxyGPT", "EventLoop", "Credentials", "SQLStorage", "HTTPAPI",
-                logging,
+                "Metrics", logging,
                 .product(name: "NIOEmbedded", package: "swift-nio"),
             ] + nio),
         tests(

@@ -1,5 +1,6 @@
 package import Credentials
 package import Logging
+package import Metrics
 package import ProxyGPT
 
 /// The product's HTTP interface: takes a request, proves who calls, does it or passes it on, and
@@ -19,14 +20,20 @@ package struct API: Sendable {
     let keyMasks: KeyMasks
     let prompts: PromptRunner
     let background: any Background
+    let operators: OperatorEndpoint?
+    let meter: RequestMeter
     let eventHealth = EventHealth()
     let unclosed = UnclosedEvents()
 
     package init(
         settings: Settings, store: any Store, events: any EventLog, upstream: any Upstream,
         bus: any Bus, cache: any ContextCache, background: any Background,
-        hasher: PasswordHasher, clock: any Clock, identifiers: any IdentifierSource, logger: Logger
+        hasher: PasswordHasher, clock: any Clock, identifiers: any IdentifierSource,
+        operators: OperatorEndpoint? = nil, scoreboard: Scoreboard? = nil, logger: Logger
     ) {
+        self.operators = operators
+        let scoreboard = scoreboard ?? Scoreboard(Catalog(routes: Router.countedRoutes))
+        meter = RequestMeter(scoreboard, clock: clock, slowLog: settings.slowLog, logger: logger)
         self.settings = settings
         self.store = store
         self.events = events
@@ -42,7 +49,7 @@ package struct API: Sendable {
         self.background = background
         prompts = PromptRunner(
             settings: settings, store: store, upstream: upstream, bus: bus, cache: cache,
-            clock: clock, keyMasks: keyMasks, logger: logger)
+            clock: clock, keyMasks: keyMasks, scoreboard: scoreboard, logger: logger)
     }
 
     /// Looks for replies that were stopped or whose end is waited for. Called four times a second.
@@ -71,6 +78,16 @@ package struct API: Sendable {
             requestID: request.id, clientAddress: request.clientAddress, method: request.method,
             path: String(request.target.prefix { $0 != "?" }.prefix(1024)))
         let call = Call(request, writer, event: event, startedAt: clock.monotonicMicroseconds())
+        meter.began(call)
+        defer { meter.ended(call) }
+        if let operators, let response = await operators.answer(request) {
+            call.event.status = response.status
+            return await send(response, call)
+        }
+        await Stages.$current.withValue(call.stages) { await serve(call) }
+    }
+
+    private func serve(_ call: Call) async {
         do {
             switch try await respond(to: call) {
             case .whole(let response): await answer(call, response)
@@ -124,6 +141,11 @@ package struct API: Sendable {
     }
 
     private func authenticate(_ call: Call) async throws {
+        let startedAt = monotonicMicroseconds()
+        defer {
+            call.stages.set(.auth, to: monotonicMicroseconds() - startedAt)
+            call.stages.set(.db, to: 0)
+        }
         let request = call.request
         let credential = PresentedCredential.find(
             authorization: request.values(of: "Authorization"),
@@ -163,7 +185,10 @@ package struct API: Sendable {
 
     /// What the caller learns of an error; what it must not learn goes to the log.
     func failure(for error: any Error, in call: Call) -> Failure {
-        if let failure = error as? Failure { return failure }
+        if let failure = error as? Failure {
+            meter.refused(failure, isFull: call.request.isRefused)
+            return failure
+        }
         logger.error(
             "request failed",
             metadata: [
@@ -209,9 +234,12 @@ package struct API: Sendable {
     private func send(_ response: Response, _ call: Call) async {
         let hasBody = call.request.method != "HEAD" && response.status != 204
         var headers = response.headers + commonHeaders(call.request)
+        if let header = meter.serverTiming(call) { headers.append(header) }
         if response.status != 204 {
             headers.append(Header("Content-Length", String(response.body.count)))
         }
+        let startedAt = monotonicMicroseconds()
+        defer { call.stages.add(monotonicMicroseconds() - startedAt, to: .write) }
         do {
             try await call.writer.begin(status: response.status, headers: headers)
             if hasBody { try await call.writer.write(response.body, flush: false) }
@@ -233,6 +261,8 @@ package struct API: Sendable {
     func close(_ call: Call) async -> Bool {
         if call.isClosed { return true }
         closeTimes(call)
+        let startedAt = monotonicMicroseconds()
+        defer { meter.committed(call, since: startedAt) }
         do {
             try await events.close(call.event)
             call.isClosed = true

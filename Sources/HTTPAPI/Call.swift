@@ -1,3 +1,4 @@
+internal import Metrics
 internal import ProxyGPT
 
 /// A request on its way through the product, with what becomes known of it. One task's own.
@@ -7,6 +8,10 @@ final class Call {
     /// Microseconds of the monotonic clock at the first look at the request.
     let startedAt: Int64
     var event: Event
+    /// Where its time goes.
+    let stages: Stages
+    /// What it is counted under.
+    let route: Int
     /// The closing row is committed: what happens to the answer now cannot change it.
     var isClosed = false
     var target: RequestTarget?
@@ -14,7 +19,12 @@ final class Call {
     var caller: Caller?
     var parameters: Parameters?
 
-    init(_ request: Request, _ writer: any ResponseWriter, event: Event, startedAt: Int64) {
+    init(
+        _ request: Request, _ writer: any ResponseWriter, event: Event, startedAt: Int64,
+        stages: Stages = Stages()
+    ) {
+        self.stages = stages
+        route = Router.countedIndex(of: event.path)
         self.request = request
         self.writer = writer
         self.event = event

@@ -5,6 +5,7 @@
 // the closing row alone.
 
 internal import Logging
+internal import Metrics
 internal import ProxyGPT
 
 extension API {
@@ -51,6 +52,8 @@ extension API {
 
     /// Waits for the opening row. Throws `unavailable` when it cannot be written.
     func opened(_ call: Call) async throws(Failure) {
+        let startedAt = monotonicMicroseconds()
+        defer { meter.committed(call, since: startedAt) }
         do {
             try await events.opened(call.event.id)
             eventHealth.note(isWell: true)
@@ -136,8 +139,10 @@ final class Relay {
                 throw Failure(.unavailable, "Nothing can be recorded just now.", retryAfter: 5)
             }
             try await begin()
+            let writtenFrom = monotonicMicroseconds()
             if !last.isEmpty { try await call.writer.write(last, flush: false) }
             await call.writer.finish()
+            call.stages.add(monotonicMicroseconds() - writtenFrom, to: .write)
         } catch let failure as UpstreamFailure {
             await fail(failure)
         } catch is ClientGone {
@@ -154,6 +159,9 @@ final class Relay {
         // Who reads events wants to know at once that the stream is open.
         if meter.readsEvents { try await begin(streamed: true, flush: true) }
         while let piece = try await reply.next() {
+            if received == 0, meter.readsEvents {
+                api.meter.firstToken(since: startedAt, isReply: false)
+            }
             received += Int64(piece.count)
             meter.feed(piece)
             if api.settings.recordsBodies && beginning.count < Event.bodyLimit {
@@ -177,6 +185,8 @@ final class Relay {
         var headers = ForwardedHeaders.response(
             reply.head, mask: api.keyMasks.mask(forStatus: reply.head.status))
         headers += api.commonHeaders(call.request)
+        call.stages.set(.upstream, to: api.clock.monotonicMicroseconds() - startedAt)
+        if let header = api.meter.serverTiming(call) { headers.append(header) }
         // nginx must not gather what is to leave at once; it takes this header out again.
         if streamed { headers.append(Header("X-Accel-Buffering", "no")) }
         hasBegun = true

@@ -126,6 +126,7 @@ extension API {
         note(outcome, in: &event)
         event.end = outcome.eventEnd
         event.durationMicroseconds = clock.monotonicMicroseconds() - startedAt
+        meter.upstreamEnded(event)
         do {
             try await events.close(event)
         } catch {

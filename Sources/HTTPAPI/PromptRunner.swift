@@ -5,6 +5,7 @@
 // end it, a stop, a deletion or the end of the process does.
 
 internal import Logging
+internal import Metrics
 internal import ProxyGPT
 internal import Synchronization
 
@@ -37,6 +38,7 @@ final class PromptRunner: Sendable {
     private let context: ContextSource
     private let clock: any Clock
     private let keyMasks: KeyMasks
+    private let scoreboard: Scoreboard?
     private let logger: Logger
     let replies: RunningReplies
     /// Whether the upstream takes `stream_options`; what is found out once holds for the process.
@@ -44,8 +46,10 @@ final class PromptRunner: Sendable {
 
     init(
         settings: Settings, store: any MessageStore, upstream: any Upstream, bus: any Bus,
-        cache: any ContextCache, clock: any Clock, keyMasks: KeyMasks, logger: Logger
+        cache: any ContextCache, clock: any Clock, keyMasks: KeyMasks,
+        scoreboard: Scoreboard? = nil, logger: Logger
     ) {
+        self.scoreboard = scoreboard
         self.settings = settings
         self.store = store
         self.upstream = upstream
@@ -132,6 +136,7 @@ final class PromptRunner: Sendable {
         let startedAt = clock.monotonicMicroseconds()
         defer { outcome.upstreamMicroseconds = clock.monotonicMicroseconds() - startedAt }
         var reader = ReplyReader(contentType: nil)
+        var hasSaid = false
         do {
             let answer = try await start(message.model, turns)
             outcome.upstreamStatus = answer.head.status
@@ -146,7 +151,10 @@ final class PromptRunner: Sendable {
                 while let bytes = try await answer.next() {
                     outcome.bytesOut += Int64(bytes.count)
                     let words = try reader.feed(bytes)
-                    if !words.isEmpty { said(words) }
+                    if words.isEmpty { continue }
+                    if !hasSaid { noteFirstToken(since: startedAt) }
+                    hasSaid = true
+                    said(words)
                 }
                 let words = try reader.finish()
                 if !words.isEmpty { said(words) }
@@ -167,6 +175,12 @@ final class PromptRunner: Sendable {
             return failed(
                 ReplyFailure(.internal, Failure.hidden.message), reply: reader.reply, &outcome)
         }
+    }
+
+    private func noteFirstToken(since startedAt: Int64) {
+        guard let scoreboard else { return }
+        scoreboard.observe(
+            scoreboard.catalog.firstToken, 1, clock.monotonicMicroseconds() - startedAt)
     }
 
     /// Starts the call; once more without what an older server has refused to understand.

@@ -43,6 +43,8 @@ package struct RealtimeEnd: Sendable {
     /// The beginnings of what was said each way, as text.
     package var clientWords: [UInt8] = []
     package var upstreamWords: [UInt8] = []
+    /// The tokens of all replies together.
+    package var usage: Usage?
 
     package init(_ end: Event.End, detail: String?) {
         self.end = end

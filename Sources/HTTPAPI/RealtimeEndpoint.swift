@@ -4,6 +4,7 @@
 
 internal import Credentials
 package import Logging
+package import Metrics
 package import ProxyGPT
 
 /// Decides about WebSocket calls of the upstream and records them.
@@ -25,11 +26,13 @@ package struct RealtimeEndpoint: Sendable {
     private let authenticator: Authenticator
     private let crossSite: CrossSite
     private let refusals: RefusalRecorder
+    private let meter: StreamMeter
 
     package init(
         settings: Settings, store: any Store, events: any EventLog, clock: any Clock,
-        identifiers: any IdentifierSource, logger: Logger
+        identifiers: any IdentifierSource, scoreboard: Scoreboard? = nil, logger: Logger
     ) {
+        meter = StreamMeter(scoreboard)
         self.settings = settings
         self.events = events
         self.clock = clock
@@ -60,6 +63,7 @@ package struct RealtimeEndpoint: Sendable {
             id: Event.ID(identifiers.next()), timestamp: clock.now(), kind: .forward,
             requestID: request.id, clientAddress: request.clientAddress, method: request.method,
             path: String(request.target.prefix { $0 != "?" }.prefix(1024)))
+        meter.began(event)
         do {
             let call = try await call(request, &event, startedAt)
             events.open(event)
@@ -169,6 +173,7 @@ package struct RealtimeEndpoint: Sendable {
         guard let told = failure.told else {
             event.end = .clientGone
             event.durationMicroseconds = clock.monotonicMicroseconds() - call.startedAt
+            meter.ended(event)
             await close(event)
             return nil
         }
@@ -211,6 +216,9 @@ package struct RealtimeEndpoint: Sendable {
             event.responseBody = keyMasks.whole.masked(end.upstreamWords)
         }
         event.durationMicroseconds = clock.monotonicMicroseconds() - call.startedAt
+        event.promptTokens = end.usage?.promptTokens
+        event.completionTokens = end.usage?.completionTokens
+        meter.ended(event)
         await close(event)
     }
 
@@ -222,6 +230,7 @@ package struct RealtimeEndpoint: Sendable {
         event.bytesOut = Int64(response.body.count)
         event.end = event.end ?? (response.status < 500 ? .done : .error)
         event.durationMicroseconds = clock.monotonicMicroseconds() - startedAt
+        meter.ended(event)
         if event.userID == nil {
             // Strangers must not be able to fill the disk, nor wait for it.
             refusals.record(event)
@@ -252,7 +261,10 @@ package struct RealtimeEndpoint: Sendable {
     }
 
     private func failure(for error: any Error, _ id: String) -> Failure {
-        if let failure = error as? Failure { return failure }
+        if let failure = error as? Failure {
+            meter.refused(failure)
+            return failure
+        }
         log("request failed", error, id)
         return .hidden
     }

@@ -16,11 +16,15 @@ package struct Request: Sendable {
     package let body: any BodySource
     /// The worker has no room for it: it is to be refused.
     package let isRefused: Bool
+    /// The web server has found that it comes from whom the operator's pages are for.
+    package let isOperators: Bool
 
     package init(
         id: String, method: String, target: String, headers: [Header], clientAddress: String,
-        scheme: String, contentLength: Int64?, body: any BodySource, isRefused: Bool = false
+        scheme: String, contentLength: Int64?, body: any BodySource, isRefused: Bool = false,
+        isOperators: Bool = false
     ) {
+        self.isOperators = isOperators
         self.id = id
         self.method = method
         self.target = target

@@ -29,7 +29,7 @@ struct Route: Sendable {
 }
 
 /// Which path means what.
-enum Router {
+package enum Router {
     private static let post = ["POST"]
     private static let read = ["GET", "HEAD", "POST"]
 
@@ -74,6 +74,34 @@ enum Router {
 
     /// Names below this may hold a slash, which must then be escaped.
     static let models = "/v1/models/"
+
+    /// Where load balancers and operators look, see `OperatorEndpoint`.
+    static let live = "/live"
+    static let ready = "/ready"
+    static let readyStreamer = "/ready/streamer"
+    static let metrics = "/metrics"
+    static let status = "/status"
+
+    /// The upstream's paths that are counted by themselves.
+    private static let counted = [
+        chatCompletions, "/v1/completions", "/v1/embeddings", "/v1/responses", "/v1/models",
+        "/v1/images/generations", "/v1/audio/speech", "/v1/audio/transcriptions", "/v1/files",
+        "/v1/batches", "/v1/moderations", realtime,
+    ]
+
+    /// What requests are counted under: a closed set, whatever clients ask for.
+    package static let countedRoutes =
+        routes.map(\.path) + counted + [stream, live, ready, metrics, status, "/v1/*", "other"]
+
+    private static let indices = Dictionary(
+        uniqueKeysWithValues: countedRoutes.enumerated().map { ($1, $0) })
+
+    /// The place of a path, as it is written, among the counted routes.
+    static func countedIndex(of path: some StringProtocol) -> Int {
+        let name = String(path)
+        if let index = indices[name] { return index }
+        return indices[name.hasPrefix(forwarded) ? "/v1/*" : "other"] ?? 0
+    }
 
     enum Destination {
         case own(Route)

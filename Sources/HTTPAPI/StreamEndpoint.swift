@@ -1,5 +1,6 @@
 package import Credentials
 package import Logging
+package import Metrics
 package import ProxyGPT
 
 /// `/chat/stream`: decides who may subscribe to a chat, and records connects and disconnects. How
@@ -20,11 +21,13 @@ package struct StreamEndpoint: Sendable {
     private let authenticator: Authenticator
     private let crossSite: CrossSite
     private let refusals: RefusalRecorder
+    private let meter: StreamMeter
 
     package init(
         settings: Settings, store: any Store, events: any EventLog, clock: any Clock,
-        identifiers: any IdentifierSource, logger: Logger
+        identifiers: any IdentifierSource, scoreboard: Scoreboard? = nil, logger: Logger
     ) {
+        meter = StreamMeter(scoreboard)
         self.store = store
         self.events = events
         self.clock = clock
@@ -49,6 +52,7 @@ package struct StreamEndpoint: Sendable {
             id: Event.ID(identifiers.next()), timestamp: clock.now(), kind: .request,
             requestID: request.id, clientAddress: request.clientAddress, method: request.method,
             path: String(request.target.prefix { $0 != "?" }.prefix(1024)))
+        meter.began(event)
         do {
             if let response = crossSite.preflight(request) {
                 return .response(await finish(request, event, startedAt, response))
@@ -172,6 +176,7 @@ package struct StreamEndpoint: Sendable {
         event.bytesOut = bytesOut
         event.detail = detail
         event.durationMicroseconds = clock.monotonicMicroseconds() - subscription.startedAt
+        meter.ended(event)
         await close(event)
     }
 
@@ -183,6 +188,7 @@ package struct StreamEndpoint: Sendable {
         event.bytesOut = Int64(response.body.count)
         event.end = response.status < 500 ? .done : .error
         event.durationMicroseconds = clock.monotonicMicroseconds() - startedAt
+        meter.ended(event)
         if event.userID == nil {
             // Strangers must not be able to fill the disk, nor wait for it.
             refusals.record(event)
@@ -214,7 +220,10 @@ package struct StreamEndpoint: Sendable {
     }
 
     private func failure(for error: any Error, _ request: Request) -> Failure {
-        if let failure = error as? Failure { return failure }
+        if let failure = error as? Failure {
+            meter.refused(failure)
+            return failure
+        }
         log("request failed", error, request.id)
         return .hidden
     }

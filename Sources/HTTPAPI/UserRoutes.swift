@@ -80,6 +80,7 @@ extension API {
         event.userID = user
         event.status = Failure.Code.unauthorized.status
         event.end = .done
+        meter.loginFailed()
         refusals.record(event)
     }
 

@@ -27,14 +27,20 @@ package struct LineLogHandler: LogHandler {
     }
 
     package func log(event: LogEvent) {
-        var line = showsTime ? Self.time() + " " : ""
-        line += "\(event.level) \(event.message)"
         let all = metadata.merging(event.metadata ?? [:]) { $1 }
-        for (key, value) in all.sorted(by: { $0.key < $1.key }) {
-            line += " \(key)=\(Self.quoted("\(value)"))"
+        let line = Self.line(event.level, "\(event.message)", all, isLeveled: true)
+        Self.write((showsTime ? Self.time() + " " : "") + line + "\n")
+    }
+
+    /// An entry as a person reads it.
+    static func line(
+        _ level: Logger.Level, _ message: String, _ metadata: Logger.Metadata, isLeveled: Bool
+    ) -> String {
+        var line = isLeveled ? "\(level) \(message)" : message
+        for (key, value) in metadata.sorted(by: { $0.key < $1.key }) {
+            line += " \(key)=\(quoted("\(value)"))"
         }
-        line += "\n"
-        Self.write(line)
+        return line
     }
 
     /// Writes to standard error at once and as a whole, so that the lines of several processes do

@@ -38,8 +38,15 @@ package protocol Bus: Sendable {
     /// nothing of the message is carried after its end, a second end neither.
     func publish(_ frame: StreamFrame)
 
+    /// Whether frames are carried just now, as far as anybody knows.
+    func isReachable() async -> Bool
+
     /// Carries what was published, as far as that is possible; what is published later is dropped.
     func close() async
+}
+
+extension Bus {
+    package func isReachable() async -> Bool { true }
 }
 
 /// The bus of a process whose frames nobody waits for.

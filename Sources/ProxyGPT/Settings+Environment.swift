@@ -69,10 +69,13 @@ extension Settings {
         /// The names of the descriptors passed from 3 on; nil when none were passed.
         package let descriptorNames: [String]?
         package let notifySocket: String?
+        /// Device and inode of standard error, where that is the journal's (systemd.exec(5)).
+        package let journalStream: String?
         /// Within what time it wants to hear that the process has not hung; nil where it does not.
         package let watchdogMilliseconds: Int64?
 
         package init() {
+            journalStream = variable("JOURNAL_STREAM")
             notifySocket = variable("NOTIFY_SOCKET").flatMap { $0.isEmpty ? nil : $0 }
             let isWatched = variable("WATCHDOG_PID").map { $0 == String(getpid()) } ?? true
             watchdogMilliseconds = variable("WATCHDOG_USEC").flatMap { Int64($0) }

@@ -35,9 +35,21 @@ package struct Settings: Sendable {
     package let maxStreamsPerUser: Int
     package let maxStreams: Int
     package let logLevel: String
+    package let logFormat: LogFormat
+    /// Own time from which a request is logged with its stages; 0 for never.
+    package let slowLog: Milliseconds
 
     /// The largest body of all other endpoints, in bytes.
     package static let maxBodyOfOwnEndpoints: Int64 = 1024 * 1024
+
+    /// How lines of the log are written.
+    package enum LogFormat: String, Sendable, CaseIterable {
+        /// To the journal where standard error is its, else as text.
+        case auto
+        case text
+        case json
+        case journal
+    }
 
     package typealias Milliseconds = Int64
 
@@ -46,6 +58,9 @@ package struct Settings: Sendable {
 
     /// The bus of this host.
     package var busFile: String { stateDirectory + "/bus.db" }
+
+    /// The figures of this host's processes.
+    package var scoreboards: String { stateDirectory + "/scoreboard" }
 
     /// Where the streamer hears that frames were published.
     package var bellSocket: String { stateDirectory + "/bell.sock" }
@@ -107,6 +122,8 @@ package struct Settings: Sendable {
         Entry("MAX_STREAMS_PER_USER", "20", "Open streams of one user."),
         Entry("MAX_STREAMS", "10000", "Open streams in all."),
         Entry("LOG_LEVEL", "info", "trace, debug, info, notice, warning, error or critical."),
+        Entry("LOG_FORMAT", "auto", "auto (the journal, else text), text, json or journal."),
+        Entry("SLOW_LOG", "1000", "Milliseconds of own time that are logged as slow; 0: never."),
     ]
 
     /// Everything that is wrong with the settings, each by variable name.
@@ -163,6 +180,10 @@ package struct Settings: Sendable {
                 uniqueKeysWithValues: [
                     "trace", "debug", "info", "notice", "warning", "error", "critical",
                 ].map { ($0, $0) }))
+        logFormat = reader.choice(
+            "LOG_FORMAT",
+            Dictionary(uniqueKeysWithValues: LogFormat.allCases.map { ($0.rawValue, $0) }))
+        slowLog = Int64(reader.integer("SLOW_LOG", 0...3_600_000))
         guard reader.problems.isEmpty else { throw Problems(all: reader.problems) }
     }
 }

@@ -35,6 +35,8 @@ package final class RedisBus: Bus {
         }
     }
 
+    package func isReachable() async -> Bool { await sender.isReady }
+
     /// Carries what was published, as far as Redis is there. What comes later is dropped.
     package func close() async {
         queue.close()
@@ -89,6 +91,8 @@ struct BusPlace: Sendable {
         self.identifiers = identifiers
         self.logger = logger
     }
+
+    var isReady: Bool { client.isReady }
 
     func start() {
         client.listen { [weak self] change in

@@ -37,7 +37,7 @@ final class BusReader {
         }
         self.identity = identity
         connection = try SQLiteConnection(file: file.path, role: .reader)
-        let columns = "seq, chat_id, message_id, user_id, kind, text, prompt"
+        let columns = "seq, chat_id, message_id, user_id, kind, text, prompt, created_at"
         state = try connection.prepare(
             """
             SELECT epoch, trimmed, floor,
@@ -78,7 +78,7 @@ final class BusReader {
     /// the last of them where frames of a kind were passed over that this program does not know.
     func frames(
         after sequence: Int64, limit: Int
-    ) throws -> (frames: [LoggedFrame], end: Int64, isAll: Bool, state: State) {
+    ) throws -> (frames: [LoggedFrame], end: Int64, isAll: Bool, state: State, newest: Int64?) {
         try snapshot {
             let state = try readState()
             defer { news.reset() }
@@ -86,7 +86,7 @@ final class BusReader {
             news.bind(Int64(limit), at: 2)
             let news = try read(news, state.epoch, bytes: Self.batchBytes)
             let isAll = news.isWhole && news.count < limit
-            return (news.frames, max(news.last, sequence), isAll, state)
+            return (news.frames, max(news.last, sequence), isAll, state, news.newest)
         }
     }
 
@@ -128,6 +128,8 @@ final class BusReader {
         /// Rows, those of unknown kinds included.
         var count = 0
         var last: Int64 = 0
+        /// When the last one was committed, by the kernel's monotonic clock.
+        var newest: Int64?
         /// False when there was more than it may weigh.
         var isWhole = true
     }
@@ -144,6 +146,7 @@ final class BusReader {
                 break
             }
             reading.count += 1
+            if !statement.isNull(at: 7) { reading.newest = statement.integer(at: 7) }
             reading.last = statement.integer(at: 0)
             let content: StreamFrame.Content
             switch statement.text(at: 4) {

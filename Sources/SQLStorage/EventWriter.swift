@@ -1,5 +1,6 @@
 internal import EventLoop
 internal import Logging
+internal import Metrics
 package import ProxyGPT
 internal import Synchronization
 
@@ -12,10 +13,12 @@ package final class EventWriter: EventLog {
     }
 
     private let queue: WriteQueue
+    private let scoreboard: Scoreboard?
     private let logger: Logger
     private let dropped = Mutex(Dropped())
 
-    init(_ queue: WriteQueue, logger: Logger) {
+    init(_ queue: WriteQueue, scoreboard: Scoreboard? = nil, logger: Logger) {
+        self.scoreboard = scoreboard
         self.queue = queue
         self.logger = logger
     }
@@ -50,6 +53,7 @@ package final class EventWriter: EventLog {
 
     /// Counts a lost row; one line a second at most tells how many there were.
     private func drop() {
+        if let scoreboard { scoreboard.count(scoreboard.catalog.eventsDropped) }
         let now = monotonicMilliseconds()
         let count: Int? = dropped.withLock { dropped in
             dropped.count += 1

@@ -3,6 +3,7 @@
 
 internal import EventLoop
 internal import Logging
+internal import Metrics
 internal import ProxyGPT
 
 /// Wakes a task of the loop that waits.
@@ -61,14 +62,17 @@ final class LoopBell: Bell {
     private nonisolated let queue: WriteQueue
     private nonisolated let bell: LoopBell
     private nonisolated let process: String
+    private nonisolated let scoreboard: Scoreboard?
     private nonisolated let logger: Logger
     /// Rows that were opened here and not closed yet.
     private var openRows: Set<Event.ID> = []
     private var failedGroups = 0
 
     nonisolated init(
-        _ pool: PostgresPool, queue: WriteQueue, bell: LoopBell, process: String, logger: Logger
+        _ pool: PostgresPool, queue: WriteQueue, bell: LoopBell, process: String,
+        scoreboard: Scoreboard? = nil, logger: Logger
     ) {
+        self.scoreboard = scoreboard
         self.pool = pool
         self.queue = queue
         self.bell = bell
@@ -92,7 +96,9 @@ final class LoopBell: Bell {
     private func writeGroup(_ items: [WriteItem]) async {
         if items.isEmpty { return }
         do {
+            let startedAt = monotonicMicroseconds()
             let written = try await write(group(of: items))
+            scoreboard?.noteCommit(rows: items.count, since: startedAt)
             failedGroups = 0
             tell(items, written)
         } catch let error as DatabaseError where error.concernsOneRow && items.count > 1 {

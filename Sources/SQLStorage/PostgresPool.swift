@@ -90,6 +90,9 @@ internal import ProxyGPT
         (members.count, urgent.count + waiting.count - waitingStart)
     }
 
+    /// Those that somebody uses, and those that wait for somebody.
+    var connections: (busy: Int, idle: Int) { (members.count - idle.count, idle.count) }
+
     // MARK: - Using
 
     /// Opens the first connection; throws why there is none.

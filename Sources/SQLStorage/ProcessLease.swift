@@ -28,6 +28,8 @@ package import ProxyGPT
     private var lastBeat: Timestamp?
     private var beats: Task<Void, Never>?
     private var isStarted = false
+    /// Whether the last sign of life could be written.
+    package private(set) var isBeating = false
 
     nonisolated init(
         _ process: ProcessIdentity, database: any Database, clock: any Clock, eventDays: Int64,
@@ -51,6 +53,7 @@ package import ProxyGPT
             isStarted = false
             throw error
         }
+        isBeating = true
         guard isStarted, beatsByItself else { return }
         beats = EventLoop.spawn { await self.goOnBeating() }
     }
@@ -74,7 +77,6 @@ package import ProxyGPT
 
     private func goOnBeating() async {
         var looks: Int64 = 0
-        var hasFailed = false
         while true {
             await EventLoop.sleep(milliseconds: Self.lookInterval)
             guard isStarted else { return }
@@ -85,16 +87,16 @@ package import ProxyGPT
                     try await expire()
                 } else {
                     // A beat that was missed is made up for at the next look: others wait 15 s.
-                    var mustBeat = hasFailed
+                    var mustBeat = !isBeating
                     if !mustBeat { mustBeat = try await somebodyIsDead() }
                     if mustBeat { try await beat() }
                 }
-                hasFailed = false
+                isBeating = true
             } catch {
-                if !hasFailed {
+                if isBeating {
                     logger.error("heartbeat failed", metadata: ["storage.error": "\(error)"])
                 }
-                hasFailed = true
+                isBeating = false
             }
         }
     }
@@ -102,6 +104,15 @@ package import ProxyGPT
     /// The present moment in SQL: by the database's clock where hosts share it, whose own differ.
     private var moment: SQL {
         database.dialect.clock.map { SQL(unsafe: $0) } ?? "\(clock.now())"
+    }
+
+    /// How many hosts have processes that beat.
+    func hostCount() async throws -> Int {
+        try await database.query(
+            """
+            SELECT DISTINCT host FROM processes WHERE heartbeat >= \(moment) - \(Self.lifetime)
+            """
+        ).count
     }
 
     /// Whether a process has not beaten for so long that what it left is to be closed.

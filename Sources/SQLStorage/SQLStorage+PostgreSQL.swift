@@ -1,5 +1,6 @@
 internal import EventLoop
 package import Logging
+package import Metrics
 package import ProxyGPT
 
 extension SQLStorage {
@@ -14,26 +15,26 @@ extension SQLStorage {
     package static func open(
         _ address: DatabaseAddress, mayCreate: Bool = true, connections: Int,
         isPassing: Bool = false, mayBeIncomplete: Bool = false, process: ProcessIdentity,
-        clock: any Clock, eventDays: Int64 = 30, logger: Logger
+        clock: any Clock, eventDays: Int64 = 30, scoreboard: Scoreboard? = nil, logger: Logger
     ) async throws -> SQLStorage {
         switch address {
         case .sqlite(let file):
             return try open(
                 file: file, mayCreate: mayCreate, process: process, clock: clock,
-                eventDays: eventDays, logger: logger)
+                eventDays: eventDays, scoreboard: scoreboard, logger: logger)
         case .postgreSQL(let address):
             var configuration = PostgresPool.Configuration(address: address, size: connections)
             configuration.countsProcesses = !isPassing
             configuration.mayBeIncomplete = mayBeIncomplete
             return try await open(
                 configuration, process: process, clock: clock, eventDays: eventDays,
-                logger: logger, tuning: Tuning())
+                scoreboard: scoreboard, logger: logger, tuning: Tuning())
         }
     }
 
     static func open(
         _ configuration: PostgresPool.Configuration, process: ProcessIdentity, clock: any Clock,
-        eventDays: Int64 = 30, logger: Logger, tuning: Tuning
+        eventDays: Int64 = 30, scoreboard: Scoreboard? = nil, logger: Logger, tuning: Tuning
     ) async throws -> SQLStorage {
         if let problem = PostgresHandle.problem(with: configuration.address) {
             throw OpenError.invalidAddress(problem)
@@ -61,18 +62,19 @@ extension SQLStorage {
         let bell = LoopBell()
         let queue = WriteQueue(bell)
         let writer = PostgresEventWriter(
-            pool, queue: queue, bell: bell, process: process.id, logger: logger)
+            pool, queue: queue, bell: bell, process: process.id, scoreboard: scoreboard,
+            logger: logger)
         EventLoop.spawn { await writer.serve() }
         let database = PostgresDatabase(pool, dialect: tuning.dialect, logger: logger)
         let urgent = PostgresDatabase(
             pool, dialect: tuning.dialect, isUrgent: true, logger: logger)
         return SQLStorage(
-            store: SQLStore(database, process: process.id),
-            events: EventWriter(queue, logger: logger),
+            store: SQLStore(measured(database, scoreboard), process: process.id),
+            events: EventWriter(queue, scoreboard: scoreboard, logger: logger),
             lease: ProcessLease(
                 process, database: urgent, clock: clock, eventDays: eventDays, logger: logger,
                 beatsByItself: tuning.beatsByItself),
-            database: database
+            database: database, connections: { await pool.connections }
         ) {
             await withUnsafeContinuation { queue.close($0) }
             await pool.close()

@@ -1,6 +1,7 @@
 internal import EventLoop
 internal import Glibc
 package import Logging
+package import Metrics
 package import ProxyGPT
 
 /// Everything that a program has of the database: the store, the event log and its own lease.
@@ -11,11 +12,15 @@ package struct SQLStorage: Sendable {
     let database: any Database
     /// Commits what is queued and closes the connections.
     private let closing: @Sendable () async -> Void
+    /// Connections to a server; nil where the database is a file.
+    let connections: @Sendable () async -> (busy: Int, idle: Int)?
 
     init(
         store: SQLStore, events: EventWriter, lease: ProcessLease, database: any Database,
+        connections: @escaping @Sendable () async -> (busy: Int, idle: Int)? = { nil },
         closing: @escaping @Sendable () async -> Void
     ) {
+        self.connections = connections
         self.store = store
         self.events = events
         self.lease = lease
@@ -30,11 +35,11 @@ package struct SQLStorage: Sendable {
     ///   says what is wrong in one line.
     package static func open(
         file: String, mayCreate: Bool = true, process: ProcessIdentity, clock: any Clock,
-        eventDays: Int64 = 30, logger: Logger
+        eventDays: Int64 = 30, scoreboard: Scoreboard? = nil, logger: Logger
     ) throws -> SQLStorage {
         try open(
             file: file, mayCreate: mayCreate, process: process, clock: clock, eventDays: eventDays,
-            logger: logger, tuning: Tuning())
+            scoreboard: scoreboard, logger: logger, tuning: Tuning())
     }
 
     /// What tests change.
@@ -48,7 +53,8 @@ package struct SQLStorage: Sendable {
 
     static func open(
         file: String, mayCreate: Bool = true, process: ProcessIdentity, clock: any Clock,
-        eventDays: Int64 = 30, logger: Logger, tuning: Tuning, life: LockFile? = nil
+        eventDays: Int64 = 30, scoreboard: Scoreboard? = nil, logger: Logger, tuning: Tuning,
+        life: LockFile? = nil
     ) throws -> SQLStorage {
         guard SQLiteConnection.libraryVersion >= 3_037_000 else {
             throw OpenError.libraryTooOld(SQLiteConnection.libraryVersion)
@@ -61,12 +67,13 @@ package struct SQLStorage: Sendable {
         let reader = SQLiteReader(try SQLiteConnection(file: file, role: .reader))
         let writer = try Writer(
             connection, gate: gate, queue: queue, bell: bell, process: process.id,
-            checkpointPages: tuning.checkpointPages, logger: logger, observe: tuning.observe)
+            checkpointPages: tuning.checkpointPages, scoreboard: scoreboard, logger: logger,
+            observe: tuning.observe)
         Writer.start(writer)
         let database = SQLiteDatabase(reader: reader, queue: queue)
         return SQLStorage(
-            store: SQLStore(database, process: process.id),
-            events: EventWriter(queue, logger: logger),
+            store: SQLStore(measured(database, scoreboard), process: process.id),
+            events: EventWriter(queue, scoreboard: scoreboard, logger: logger),
             lease: ProcessLease(
                 process, database: database, clock: clock, eventDays: eventDays, logger: logger,
                 beatsByItself: tuning.beatsByItself),
@@ -82,6 +89,12 @@ package struct SQLStorage: Sendable {
         let life = try LockFile(lifeLock(of: file))
         try life.lock(.shared)
         return life
+    }
+
+    static func measured(
+        _ database: any Database, _ scoreboard: Scoreboard?
+    ) -> any Database {
+        scoreboard.map { MeasuredDatabase(database: database, scoreboard: $0) } ?? database
     }
 
     /// Held by all processes that have the database open, each of them shared.

@@ -1,3 +1,4 @@
+internal import Glibc
 package import Logging
 package import ProxyGPT
 
@@ -7,10 +8,12 @@ package import ProxyGPT
 /// they were published, and durable as far as a crash of the process goes.
 package final class SQLiteBus: Bus {
     private let queue: BusQueue
+    private let file: String
     private let logger: Logger
 
-    private init(_ queue: BusQueue, logger: Logger) {
+    private init(_ queue: BusQueue, file: String, logger: Logger) {
         self.queue = queue
+        self.file = file
         self.logger = logger
     }
 
@@ -39,7 +42,7 @@ package final class SQLiteBus: Bus {
             file, file.open(), queue: queue, bell: bell, clock: clock, tuning: tuning,
             logger: logger)
         BusWriter.start(writer)
-        return SQLiteBus(queue, logger: logger)
+        return SQLiteBus(queue, file: file.path, logger: logger)
     }
 
     package func publish(_ frame: StreamFrame) {
@@ -51,6 +54,9 @@ package final class SQLiteBus: Bus {
     package func flush() async {
         await withUnsafeContinuation { queue.flush($0) }
     }
+
+    /// A file that cannot be written carries nothing.
+    package func isReachable() async -> Bool { access(file, R_OK | W_OK) == 0 }
 
     /// Commits what was published and ends the thread. What is published afterwards is dropped.
     package func close() async {

@@ -6,6 +6,7 @@
 
 package import EventLoop
 package import Logging
+package import Metrics
 package import ProxyGPT
 
 /// Reads the frames that all processes of the host publish.
@@ -27,6 +28,7 @@ package import ProxyGPT
 
     private let file: BusFile
     private let bell: DatagramSocket
+    private let scoreboard: Scoreboard?
     private let logger: Logger
     private var reader: BusReader?
     private var deliver: (@Sendable ([LoggedFrame]) -> Void)?
@@ -39,7 +41,10 @@ package import ProxyGPT
     private var epoch = ""
     private var last: Int64 = 0
 
-    private nonisolated init(_ file: BusFile, bell: DatagramSocket, logger: Logger) {
+    private nonisolated init(
+        _ file: BusFile, bell: DatagramSocket, scoreboard: Scoreboard?, logger: Logger
+    ) {
+        self.scoreboard = scoreboard
         self.file = file
         self.bell = bell
         self.logger = logger
@@ -48,7 +53,7 @@ package import ProxyGPT
     /// Opens the log, which is made where it is absent, and the bell. Blocks for a moment.
     package nonisolated static func open(
         file: String, bell: Bell, process: ProcessIdentity, identifiers: any IdentifierSource,
-        logger: Logger
+        scoreboard: Scoreboard? = nil, logger: Logger
     ) throws -> SQLiteBusLog {
         let file = BusFile(path: file, bootID: process.bootID, identifiers: identifiers)
         let socket =
@@ -57,7 +62,7 @@ package import ProxyGPT
             case .descriptor(let descriptor): DatagramSocket(adopting: descriptor)
             }
         _ = try file.open()
-        return SQLiteBusLog(file, bell: socket, logger: logger)
+        return SQLiteBusLog(file, bell: socket, scoreboard: scoreboard, logger: logger)
     }
 
     // MARK: - Live
@@ -125,6 +130,10 @@ package import ProxyGPT
             deliver([])
             last = news.state.head
             return true
+        }
+        if let newest = news.newest, let scoreboard {
+            let lag = (monotonicMilliseconds() - newest) * 1000
+            scoreboard.observe(scoreboard.catalog.busLag, 0, lag)
         }
         if !news.frames.isEmpty { deliver(news.frames) }
         last = max(last, news.end)

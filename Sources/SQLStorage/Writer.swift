@@ -8,6 +8,7 @@
 internal import EventLoop
 internal import Glibc
 internal import Logging
+internal import Metrics
 internal import ProxyGPT
 
 /// Commits what the queue holds, group by group.
@@ -35,6 +36,7 @@ final class Writer {
     private let executor: WriterExecutor
     private let events: EventStatements
     private let checkpointPages: Int32
+    private let scoreboard: Scoreboard?
     private let logger: Logger
     private let observe: (@Sendable (Step) -> Void)?
     /// Rows of events that were opened here and not closed yet.
@@ -45,8 +47,10 @@ final class Writer {
     init(
         _ connection: SQLiteConnection, gate: WriteGate, queue: WriteQueue, bell: Doorbell,
         process: String,
-        checkpointPages: Int32, logger: Logger, observe: (@Sendable (Step) -> Void)?
+        checkpointPages: Int32, scoreboard: Scoreboard? = nil, logger: Logger,
+        observe: (@Sendable (Step) -> Void)?
     ) throws(DatabaseError) {
+        self.scoreboard = scoreboard
         self.connection = connection
         self.gate = gate
         self.queue = queue
@@ -113,6 +117,7 @@ final class Writer {
         // Taken only now: what came while others were committing belongs to this group.
         var items: ArraySlice<WriteItem> = []
         do {
+            let startedAt = monotonicMicroseconds()
             try connection.run("BEGIN IMMEDIATE")
             items = queue.take(rows: Self.groupRows, bytes: Self.groupBytes)[...]
             while let item = items.first {
@@ -123,6 +128,7 @@ final class Writer {
             observe?(.committing)
             try connection.run("COMMIT")
             observe?(.committed)
+            scoreboard?.noteCommit(rows: outcome.told.count, since: startedAt)
             failedGroups = 0
             lastRows = outcome.told.count
             tell(outcome, failure: nil)

@@ -53,7 +53,9 @@ package import ProxyGPT
             exit(configurationError)
         }
         if !arguments.isEmpty { exit(0) }
-        let logger = LineLogHandler.logger(name, level: settings.logLevel)
+        let logger = Logs.logger(
+            "proxy-gpt-\(name)", level: settings.logLevel, format: settings.logFormat.rawValue,
+            journalStream: manager.journalStream)
         Signals.block([SIGTERM, SIGINT])
         raiseDescriptorLimit()
         EventLoop.run {

@@ -4,6 +4,7 @@
 // database and goes on when the answer comes. Knows nothing of HTTP.
 
 internal import HTTPAPI
+internal import Metrics
 internal import NIOCore
 internal import ProxyGPT
 
@@ -24,6 +25,7 @@ final class FanOut {
         let now: @Sendable () -> Int64
         /// A random number from a range.
         let spread: @Sendable (ClosedRange<Int64>) -> Int64
+        var scoreboard: Scoreboard?
     }
 
     /// How long the late last frame of a message is kept from those who have its end already.
@@ -42,6 +44,7 @@ final class FanOut {
     private var audiences: [Chat.ID: Audience] = [:]
     private var ofUser: [User.ID: Int] = [:]
     private var ofAddress: [String: Int] = [:]
+    private var ofWire: [Wire: Int] = [:]
     private var nextNumber = 0
     /// The newest frame that has been passed on; nil after a gap, until the next comes.
     private var last: FrameID?
@@ -58,6 +61,8 @@ final class FanOut {
 
     var now: Int64 { surroundings.now() }
     var count: Int { subscribers.count }
+
+    var scoreboard: Scoreboard? { surroundings.scoreboard }
 
     private func spread(_ range: ClosedRange<Int64>) -> Int64 { surroundings.spread(range) }
 
@@ -85,6 +90,8 @@ final class FanOut {
         subscribers[subscriber.number] = subscriber
         ofUser[subscription.userID, default: 0] += 1
         ofAddress[subscription.clientAddress, default: 0] += 1
+        scoreboard?.noteBegin(of: subscription)
+        scoreboard?.noteSubscribers(wire: subscriber.wire, change(1, of: subscriber.wire))
         readHistory(of: chat, subscription.resumption, [subscriber.number], for: subscription)
         return subscriber
     }
@@ -93,6 +100,7 @@ final class FanOut {
     func remove(_ subscriber: Subscriber, _ ending: Ending) {
         guard subscribers.removeValue(forKey: subscriber.number) != nil else { return }
         let subscription = subscriber.subscription
+        scoreboard?.noteSubscribers(wire: subscriber.wire, change(-1, of: subscriber.wire))
         if let audience = audiences[subscription.chatID] {
             audience.remove(subscriber)
             if audience.subscribers.isEmpty {
@@ -102,11 +110,19 @@ final class FanOut {
         }
         ofUser.countDown(subscription.userID)
         ofAddress.countDown(subscription.clientAddress)
+        scoreboard?.noteEnd(ending)
         surroundings.storage.record(subscription, ending, bytesOut: subscriber.bytesOut)
+    }
+
+    /// Counts the subscribers of a transport.
+    private func change(_ number: Int, of wire: Wire) -> Int {
+        ofWire[wire, default: 0] += number
+        return ofWire[wire, default: 0]
     }
 
     /// Records a stream that ends as it begins.
     func record(_ subscription: Subscription, _ ending: Ending) {
+        scoreboard?.noteEnd(ending)
         surroundings.storage.record(subscription, ending, bytesOut: 0)
     }
 

@@ -7,6 +7,7 @@ internal import EventLoop
 internal import Glibc
 internal import HTTPAPI
 internal import Logging
+internal import Metrics
 internal import ProxyGPT
 internal import RedisStorage
 internal import SQLStorage
@@ -35,16 +36,23 @@ struct StreamerProgram {
         let clock = SystemClock()
         let identifiers = RandomIdentifiers(clock: clock)
         let process = try ProcessIdentity.current(id: identifiers.next())
+        let boards = ScoreboardDirectory(
+            settings.scoreboards, Catalog(routes: Router.countedRoutes))
+        let (board, problem) = boards.makeBoard(
+            .streamer, name: process.id, startedAt: clock.now().milliseconds * 1000)
+        if let problem {
+            logger.warning("figures are not shared", metadata: ["error": "\(problem)"])
+        }
         let storage = try await SQLStorage.open(
             settings.database, connections: settings.databaseConnections, process: process,
-            clock: clock, eventDays: settings.eventDays, logger: logger)
+            clock: clock, eventDays: settings.eventDays, scoreboard: board, logger: logger)
         let redis = RedisStorage(settings, identifiers: identifiers, logger: logger)
         await redis?.start()
         let log: any BusLog =
             try redis?.log
             ?? SQLiteBusLog.open(
                 file: settings.busFile, bell: bell(), process: process, identifiers: identifiers,
-                logger: logger)
+                scoreboard: board, logger: logger)
         // Its own frames are the ends of replies whose process died.
         let bus: any Bus =
             try redis?.bus
@@ -58,10 +66,14 @@ struct StreamerProgram {
 
         let endpoint = StreamEndpoint(
             settings: settings, store: storage.store, events: storage.events, clock: clock,
-            identifiers: identifiers, logger: logger)
+            identifiers: identifiers, scoreboard: board, logger: logger)
         let realtime = RealtimeEndpoint(
             settings: settings, store: storage.store, events: storage.events, clock: clock,
-            identifiers: identifiers, logger: logger)
+            identifiers: identifiers, scoreboard: board, logger: logger)
+        let operators = OperatorEndpoint(
+            readiness: Readiness(storage: storage, bus: bus, settings: settings), boards: boards,
+            version: Product.version, now: { clock.now() },
+            pause: { await EventLoop.sleep(milliseconds: 5) })
         let calls = RealtimeStorage(endpoint: realtime, logger: logger)
         let resolver = FrameResolver(store: storage.store)
         let side = StorageSide(
@@ -73,7 +85,7 @@ struct StreamerProgram {
             FanOut.Surroundings(
                 storage: side, watched: watched, limits: limits(),
                 now: { clock.monotonicMicroseconds() / 1000 },
-                spread: { Randomness.number(in: $0) }),
+                spread: { Randomness.number(in: $0) }, scoreboard: board),
             try surroundings(of: realtime, calls, clock))
         let (fanOut, openCalls) = (server.fanOut, server.calls)
         let storeWatch = StoreWatch(
@@ -94,16 +106,25 @@ struct StreamerProgram {
         let ticker = ServiceProcess.tick(every: 1000) {
             endpoint.tick()
             realtime.tick()
+            board.noteProcess()
+            await storage.note(in: board)
+            if redis != nil {
+                board.set(board.catalog.redisUp, isUp: await bus.isReachable())
+            }
         }
         let channel = try await server.listen(on: listener()) { request, reply in
-            if RealtimeEndpoint.serves(request) {
+            if OperatorEndpoint.serves(request) {
+                EventLoop.spawn { reply(.response(await operators.answerWhole(request))) }
+            } else if RealtimeEndpoint.serves(request) {
                 calls.answer(request, reply: reply)
             } else {
                 side.answer(request, reply: reply)
             }
         }
         if case .path(let path) = listener() { chmod(path, 0o660) }
+        board.set(.ready)
         await service.serve { server.report(to: $0) }
+        board.set(.draining)
         logger.info("streamer draining")
         try await server.drain(closing: channel)
         ticker.cancel()

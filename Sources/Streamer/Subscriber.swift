@@ -110,6 +110,7 @@ final class Subscriber: ChannelInboundHandler {
             // History may have had frames that are still on their way here.
             if !isFromStore && isInHistory(frame.frame) { return }
             enqueue(.frame(frame), now)
+            fanOut.scoreboard?.noteFrames(1, wire: wire)
         case .closing, .ended: break
         }
     }
@@ -122,6 +123,8 @@ final class Subscriber: ChannelInboundHandler {
         settled = history.settled
         settledUntil = now + FanOut.settledTime
         backlog = frames
+        fanOut.scoreboard?.noteFrames(frames.count, wire: wire)
+        if case .reset? = frames.first?.frame.content { fanOut.scoreboard?.noteReset() }
         if frames.isEmpty && wire == .serverSentEvents {
             enqueue(.bytes(ServerSentEvents.mark(at: history.position)), now)
         }

@@ -7,6 +7,7 @@ internal import EventLoop
 internal import FastCGI
 internal import HTTPAPI
 internal import Logging
+internal import Metrics
 internal import ProxyGPT
 internal import RedisStorage
 internal import SQLStorage
@@ -36,9 +37,16 @@ struct WorkerProgram {
         let clock = SystemClock()
         let identifiers = RandomIdentifiers(clock: clock)
         let process = try ProcessIdentity.current(id: identifiers.next())
+        let boards = ScoreboardDirectory(
+            settings.scoreboards, Catalog(routes: Router.countedRoutes))
+        let (board, problem) = boards.makeBoard(
+            .worker, name: process.id, startedAt: clock.now().milliseconds * 1000)
+        if let problem {
+            logger.warning("figures are not shared", metadata: ["error": "\(problem)"])
+        }
         let storage = try await SQLStorage.open(
             settings.database, connections: settings.databaseConnections, process: process,
-            clock: clock, eventDays: settings.eventDays, logger: logger)
+            clock: clock, eventDays: settings.eventDays, scoreboard: board, logger: logger)
         let redis = RedisStorage(settings, identifiers: identifiers, logger: logger)
         await redis?.start()
         let bus: any Bus =
@@ -52,7 +60,12 @@ struct WorkerProgram {
             upstream: CurlUpstream(upstreamConfiguration()), bus: bus,
             cache: redis?.cache ?? MemoryContextCache(), background: background,
             hasher: try PasswordHasher(),
-            clock: clock, identifiers: identifiers, logger: logger)
+            clock: clock, identifiers: identifiers,
+            operators: OperatorEndpoint(
+                readiness: Readiness(storage: storage, bus: bus, settings: settings),
+                boards: boards, version: Product.version, now: { clock.now() },
+                pause: { await EventLoop.sleep(milliseconds: 5) }),
+            scoreboard: board, logger: logger)
         storage.lease.replyWasClosed = { api.replyWasClosed($0) }
         try await storage.lease.start()
         let server = try FastCGIServer(sockets()) { request in
@@ -65,9 +78,18 @@ struct WorkerProgram {
         let tickers = [
             ServiceProcess.tick(every: 1000) { await api.tick() },
             ServiceProcess.tick(every: 250) { await api.lookAtReplies() },
+            ServiceProcess.tick(every: 1000) {
+                board.noteProcess()
+                await storage.note(in: board)
+                if redis != nil {
+                    board.set(board.catalog.redisUp, isUp: await bus.isReachable())
+                }
+            },
         ]
         try server.start()
+        board.set(.ready)
         await service.serve { answer in answer(self.tally.text(inFlight: server.inFlight)) }
+        board.set(.draining)
         logger.info("worker draining", metadata: ["requests.in_flight": "\(server.inFlight)"])
         await server.drain(milliseconds: settings.drainTimeout)
         for ticker in tickers { ticker.cancel() }

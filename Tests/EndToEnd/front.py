@@ -73,8 +73,8 @@ def write_nginx_files(
     locations = replaced(locations, ACCESS_LOG, access_log)
     locations = replaced(locations, ERROR_LOG, error_log, 4)
     root.joinpath("snippets/proxy-gpt-locations.conf").write_text(locations)
-    for name in ("proxy-gpt-fastcgi.conf", "proxy-gpt-streamer.conf"):
-        shutil.copy(source / name, root / "snippets")
+    for name in ("fastcgi", "streamer", "operators"):
+        shutil.copy(source / f"proxy-gpt-{name}.conf", root / "snippets")
 
     kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
     temporary = "\n    ".join(f"{kind}_temp_path {root}/temporary/{kind};" for kind in kinds)

@@ -272,4 +272,69 @@ enum Wire {
             }
         }
     }
+
+    // MARK: - Usage
+
+    private func usage(_ source: RealtimeSide, _ bytes: [UInt8], pieces size: Int) -> Usage? {
+        var relay = relay(source)
+        var rest = bytes[...]
+        var passed: [UInt8] = []
+        while !rest.isEmpty {
+            var input = ByteBuffer(bytes: rest.prefix(size))
+            var output = ByteBuffer()
+            _ = relay.take(&input, into: &output)
+            passed += output.readableBytesView
+            rest = rest.dropFirst(size)
+        }
+        if source == .upstream { #expect(passed == bytes) }
+        return relay.usage
+    }
+
+    private static func done(_ input: Int64, _ output: Int64) -> String {
+        #"{"type":"response.done","event_id":"e","response":{"usage":"#
+            + #"{"total_tokens":0,"input_tokens":\#(input),"output_tokens":\#(output)}}}"#
+    }
+
+    @Test(
+        "The tokens of all replies are added up, in whatever pieces and fragments they come",
+        arguments: [1, 5, 4096])
+    func tokensAreAddedUp(size: Int) {
+        let first = Self.done(10, 20)
+        let half = first.index(first.startIndex, offsetBy: 40)
+        let bytes =
+            Wire.text(
+                #"{"type":"response.audio.delta","delta":"\#(String(repeating: "A", count: 2000))"}"#
+            )
+            + Wire.text(String(first[..<half]), isFinal: false)
+            + Wire.more(String(first[half...])) + Wire.text(Self.done(1, 2))
+        #expect(
+            usage(.upstream, bytes, pieces: size)
+                == Usage(promptTokens: 11, completionTokens: 22))
+    }
+
+    @Test(
+        "What only looks like it counts for nothing",
+        arguments: [
+            #"{"type":"response.done""#, #"{"type":"other","text":"response.done"}"#,
+            #"{"type":"response.done","response":null}"#,
+            #"{"type":"response.done","response":{"usage":{"input_tokens":-5}}}"#,
+            #"{"type":"response.done","response":{"usage":[1]}}"#, "response.done",
+        ])
+    func foreignWordsCountForNothing(text: String) {
+        let usage = usage(.upstream, Wire.text(text), pieces: 4096)
+        #expect((usage?.promptTokens ?? 0) == 0 && (usage?.completionTokens ?? 0) == 0)
+    }
+
+    @Test("A client's messages are not read, nor are messages without end")
+    func onlyTheUpstreamIsRead() {
+        #expect(
+            usage(
+                .client, Wire.frame(.text, Array(Self.done(1, 2).utf8), mask: Wire.mask),
+                pieces: 4096)
+                == nil)
+        let long = #"{"type":"response.done","x":""# + String(repeating: "y", count: 2 << 20)
+        #expect(
+            usage(.upstream, Wire.text(long) + Wire.text(Self.done(1, 2)), pieces: 65536)
+                == Usage(promptTokens: 1, completionTokens: 2))
+    }
 }

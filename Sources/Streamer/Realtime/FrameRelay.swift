@@ -42,11 +42,14 @@ struct FrameRelay {
     /// The opcode of a message that has begun and not ended.
     private var message: FrameHead.Opcode?
     private var keyMask: KeyMask
+    private var usageReader = UsageReader()
     private var segments: [Segment] = []
     private var outcome = Outcome.open
 
     /// The beginning of the text messages, each on a line of its own.
     private(set) var words: [UInt8] = []
+    /// What the upstream's replies have taken, as far as it has told.
+    var usage: Usage? { usageReader.usage }
     /// The payload of a ping of our own, whose answer is not the other peer's.
     var awaitedPong: [UInt8]?
 
@@ -152,6 +155,7 @@ struct FrameRelay {
             if message == .text, words.count < wordLimit {
                 words += piece.prefix(wordLimit - words.count)
             }
+            if message == .text, source == .upstream { usageReader.feed(piece) }
             // The client does not know the key, and what it says is nobody else's.
             emit(source == .upstream ? keyMask.feed(piece) : piece, into: &output)
         }
@@ -167,6 +171,7 @@ struct FrameRelay {
             control = []
         } else if frame.isFinal {
             if message == .text, words.count < wordLimit { words.append(0x0A) }
+            usageReader.endMessage()
             letGo(into: &output)
             message = nil
         }

@@ -146,6 +146,7 @@ final class RealtimeSession {
         end.bytesOut = client.bytesWritten
         end.clientWords = client.relay.words
         end.upstreamWords = upstream.relay.words
+        end.usage = upstream.relay.usage
         owner.record(.ended(end), of: self)
     }
 

@@ -1,0 +1,115 @@
+// `/live`, `/ready`, `/metrics` and `/status`: for load balancers and operators. Nothing of it is
+// recorded, nothing tells of a user, and nothing asks the upstream.
+
+package import Metrics
+package import ProxyGPT
+
+/// Answers those who watch over the processes.
+package struct OperatorEndpoint: Sendable {
+    /// Tries to read the processes' figures, some milliseconds apart, while somebody else does.
+    private static let tries = 50
+
+    private let readiness: Readiness
+    private let boards: ScoreboardDirectory
+    private let version: String
+    private let now: @Sendable () -> Timestamp
+    private let pause: @Sendable () async -> Void
+
+    /// - Parameter pause: waits for some milliseconds.
+    package init(
+        readiness: Readiness, boards: ScoreboardDirectory, version: String,
+        now: @escaping @Sendable () -> Timestamp, pause: @escaping @Sendable () async -> Void
+    ) {
+        self.readiness = readiness
+        self.boards = boards
+        self.version = version
+        self.now = now
+        self.pause = pause
+    }
+
+    /// The answer to a request for one of its paths, written as they are; nil for all others, and for
+    /// figures that are asked for by whom they are not for.
+    package func answer(_ request: Request) async -> Response? {
+        let path = request.target.prefix { $0 != "?" }
+        // One look by the first letters: this stands before every request.
+        guard path.utf8.count <= Router.readyStreamer.utf8.count else { return nil }
+        switch path {
+        case Router.live, Router.ready, Router.readyStreamer:
+            guard ["GET", "HEAD"].contains(request.method) else { return Self.wrongMethod }
+            return path == Router.live ? Response(json: ["status": "live"]) : await ready()
+        case Router.metrics where request.isOperators, Router.status where request.isOperators:
+            guard ["GET", "HEAD"].contains(request.method) else { return Self.wrongMethod }
+            return path == Router.metrics ? await metrics() : await status(request.target)
+        default: return nil
+        }
+    }
+
+    /// Whether a request is this endpoint's in the streamer, which has no figures to show.
+    package static func serves(_ request: Request) -> Bool {
+        let path = request.target.prefix { $0 != "?" }
+        return [Router.live, Router.ready, Router.readyStreamer].contains { $0 == path }
+    }
+
+    /// The answer as it leaves, for whom does not add what every answer has.
+    package func answerWhole(_ request: Request) async -> Response {
+        var response =
+            await answer(request) ?? Response(Failure(.notFound, "There is nothing here."))
+        response.headers.append(Header("X-Request-Id", request.id))
+        response.headers.append(Header("Content-Length", String(response.body.count)))
+        if request.method == "HEAD" { response.body = [] }
+        return response
+    }
+
+    private static var wrongMethod: Response {
+        Response(
+            Failure(.methodNotAllowed, "This path is only for reading.", allow: "GET, HEAD"))
+    }
+
+    private func ready() async -> Response {
+        let problems = await readiness.problems()
+        if problems.isEmpty { return Response(json: ["status": "ready"]) }
+        return Response(
+            Failure(.unavailable, problems.joined(separator: " "), retryAfter: 1))
+    }
+
+    private func metrics() async -> Response {
+        guard let text = await read({ try boards.exposition(version: version) }) else {
+            return Self.busy
+        }
+        return Response(
+            status: Self.fine,
+            headers: [
+                Header("Content-Type", "text/plain; version=0.0.4; charset=utf-8"),
+                Header("Cache-Control", "no-store"), Header("X-Content-Type-Options", "nosniff"),
+            ], body: Array(text.utf8))
+    }
+
+    private static let fine = 200
+    private static let busy = Response(
+        Failure(.unavailable, "The figures are being read.", retryAfter: 1))
+
+    private func status(_ target: String) async -> Response {
+        guard let processes = await read({ try boards.processes() }) else { return Self.busy }
+        let words =
+            target.split(separator: "?", maxSplits: 1).dropFirst().first?
+            .split(separator: "&").map { $0.prefix { $0 != "=" } } ?? []
+        let page = StatusPage(processes: processes, version: version, now: now())
+        if words.contains("json") {
+            return Response(json: page.json(isFull: words.contains("full")))
+        }
+        return Response(
+            status: Self.fine,
+            headers: [
+                Header("Content-Type", "text/plain; charset=utf-8"),
+                Header("Cache-Control", "no-store"), Header("X-Content-Type-Options", "nosniff"),
+            ], body: Array(page.text(isFull: words.contains("full")).utf8))
+    }
+
+    private func read<T>(_ body: () throws -> T) async -> T? {
+        for _ in 0..<Self.tries {
+            if let result = try? body() { return result }
+            await pause()
+        }
+        return nil
+    }
+}

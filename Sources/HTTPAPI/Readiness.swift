@@ -1,0 +1,33 @@
+package import ProxyGPT
+
+/// Finds out whether this process can do its work: by what it needs here, never by the upstream.
+package struct Readiness: Sendable {
+    private let storage: any StorageHealth
+    private let bus: any Bus
+    /// Without Redis the frames of one host are not heard on another.
+    private let demandsOneHost: Bool
+
+    package init(storage: any StorageHealth, bus: any Bus, settings: Settings) {
+        self.storage = storage
+        self.bus = bus
+        demandsOneHost = settings.redisAddress == nil
+    }
+
+    /// What is missing, as sentences; nothing where all is well.
+    func problems() async -> [String] {
+        guard await storage.isWell() else { return ["The database cannot be reached or written."] }
+        var problems: [String] = []
+        if await !bus.isReachable() { problems.append("The bus cannot be reached.") }
+        if demandsOneHost {
+            do {
+                let count = try await storage.hostCount()
+                if count > 1 {
+                    problems.append("\(count) hosts share the database without REDIS_ADDRESS.")
+                }
+            } catch {
+                problems.append("The database cannot be reached or written.")
+            }
+        }
+        return problems
+    }
+}

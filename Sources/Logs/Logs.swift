@@ -1,0 +1,48 @@
+internal import Glibc
+package import Logging
+
+/// Chooses where a program's log goes, and in which form.
+package enum Logs {
+    /// - Parameters:
+    ///   - name: the program's.
+    ///   - level: one of swift-log's level names.
+    ///   - format: `auto`, `text`, `json` or `journal`.
+    ///   - journalStream: what the service manager says of standard error, `DEVICE:INODE`.
+    package static func logger(
+        _ name: String, level: String, format: String, journalStream: String?
+    ) -> Logger {
+        let level = Logger.Level(rawValue: level) ?? .info
+        let isJournals =
+            format == "journal" || format == "auto" && leadsToJournal(journalStream, descriptor: 2)
+        if isJournals, let journal = JournalSocket() {
+            return Logger(label: name) { _ in
+                JournalLogHandler(level, program: name, journal: journal)
+            }
+        }
+        if format == "json" {
+            return Logger(label: name) { _ in JSONLogHandler(level, program: name) }
+        }
+        return LineLogHandler.logger(name, level: level.rawValue)
+    }
+
+    /// "If services print to standard output and are connected to the journal … the environment
+    /// variable is set and the device and inode numbers match" (systemd.exec(5), JOURNAL_STREAM): a
+    /// program that the service starts with another standard error inherits the variable as well.
+    static func leadsToJournal(_ stream: String?, descriptor: Int32) -> Bool {
+        guard let numbers = stream?.split(separator: ":"), numbers.count == 2,
+            let device = UInt64(numbers[0]), let inode = UInt64(numbers[1])
+        else { return false }
+        var status = stat()
+        return fstat(descriptor, &status) == 0 && UInt64(status.st_dev) == device
+            && UInt64(status.st_ino) == inode
+    }
+
+    /// The longest value; what is longer is cut.
+    static let valueLimit = 8 * 1024
+
+    /// A text of at most `valueLimit` bytes.
+    static func cut(_ text: String) -> String {
+        guard text.utf8.count > valueLimit else { return text }
+        return String(decoding: text.utf8.prefix(valueLimit - 3), as: UTF8.self) + "…"
+    }
+}

@@ -1,0 +1,85 @@
+// A file of 64-bit words, mapped into memory.
+//
+// Its owner alone writes, each word by itself and atomically: several of its threads may count at
+// once, and whoever reads the file sees every word whole, though not all of one moment. The room is
+// taken up front, so that a full disk cannot strike at a later store (SIGBUS, mmap(2)). Where there
+// can be no file the words are the process's own, and nobody else sees them.
+
+internal import Glibc
+internal import Synchronization
+
+/// The figures of one process, in a file that outlives it.
+final class Words: Sendable {
+    let count: Int
+    /// The file, which stays locked as long as the process lives; -1 where there is none.
+    let descriptor: Int32
+    // Mapped until the process ends, and touched by atomic operations alone.
+    private nonisolated(unsafe) let base: UnsafeMutablePointer<Atomic<UInt64>>
+    private let isMapped: Bool
+
+    /// Words without a file.
+    init(count: Int) {
+        self.count = count
+        descriptor = -1
+        isMapped = false
+        base = .allocate(capacity: count)
+        for index in 0..<count { (base + index).initialize(to: Atomic(0)) }
+    }
+
+    /// Maps a file of its own, which is empty, and keeps the descriptor. Nil when that is refused.
+    init?(count: Int, descriptor: Int32) {
+        let size = count * MemoryLayout<UInt64>.size
+        guard posix_fallocate(descriptor, 0, off_t(size)) == 0,
+            let memory = mmap(nil, size, PROT_READ | PROT_WRITE, MAP_SHARED, descriptor, 0),
+            memory != MAP_FAILED
+        else { return nil }
+        self.count = count
+        self.descriptor = descriptor
+        isMapped = true
+        base = memory.bindMemory(to: Atomic<UInt64>.self, capacity: count)
+    }
+
+    deinit {
+        if isMapped {
+            munmap(base, count * MemoryLayout<UInt64>.size)
+            close(descriptor)
+        } else {
+            base.deinitialize(count: count)
+            base.deallocate()
+        }
+    }
+
+    func add(_ number: UInt64, at index: Int) {
+        guard index >= 0, index < count else { return }
+        base[index].wrappingAdd(number, ordering: .relaxed)
+    }
+
+    func subtract(_ number: UInt64, at index: Int) {
+        guard index >= 0, index < count else { return }
+        base[index].wrappingSubtract(number, ordering: .relaxed)
+    }
+
+    func set(_ number: UInt64, at index: Int) {
+        guard index >= 0, index < count else { return }
+        base[index].store(number, ordering: .relaxed)
+    }
+
+    /// Stores what tells a reader that the words before it are there.
+    func publish(_ number: UInt64, at index: Int) {
+        guard index >= 0, index < count else { return }
+        base[index].store(number, ordering: .releasing)
+    }
+
+    func value(at index: Int) -> UInt64 {
+        guard index >= 0, index < count else { return 0 }
+        return base[index].load(ordering: .relaxed)
+    }
+
+    private let looks = Atomic<Int>(0)
+
+    /// How often this was asked before.
+    func countLook() -> Int { looks.wrappingAdd(1, ordering: .relaxed).oldValue }
+
+    /// All of them, as a reader of the file would see them.
+    var all: [UInt64] { (0..<count).map { value(at: $0) } }
+}

@@ -1,0 +1,74 @@
+import Metrics
+import ProxyGPT
+import Testing
+
+@testable import HTTPAPI
+
+@Suite struct OperatorEndpointTests {
+    @Test("Every route is counted under its own name, and everything else under a few")
+    func routes() {
+        let names = Router.countedRoutes
+        #expect(Set(names).count == names.count)
+        for route in Router.routes {
+            #expect(names[Router.countedIndex(of: route.path)] == route.path)
+        }
+        #expect(names[Router.countedIndex(of: "/v1/chat/completions")] == "/v1/chat/completions")
+        #expect(names[Router.countedIndex(of: "/v1/anything/else")] == "/v1/*")
+        for path in ["", "/", "/v1", "/wp-login.php", "/user/session/", "*"] {
+            #expect(names[Router.countedIndex(of: path)] == "other")
+        }
+    }
+
+    private struct Health: StorageHealth {
+        var well = true
+        var hosts: Int? = 1
+        func isWell() async -> Bool { well }
+        func hostCount() async throws -> Int {
+            guard let hosts else { throw Failure.hidden }
+            return hosts
+        }
+    }
+
+    private func endpoint(_ health: Health, redis: String = "") throws -> OperatorEndpoint {
+        let settings = try Settings(
+            values: ["API_URL": "http://localhost:1", "REDIS_ADDRESS": redis])
+        return OperatorEndpoint(
+            readiness: Readiness(storage: health, bus: NoBus(), settings: settings),
+            boards: ScoreboardDirectory("/proc/none", Catalog(routes: Router.countedRoutes)),
+            version: "1", now: { Timestamp(milliseconds: 0) }, pause: {})
+    }
+
+    private func request(_ path: String, isOperators: Bool = false) -> Request {
+        Request(
+            id: "r", method: "GET", target: path, headers: [], clientAddress: "", scheme: "http",
+            contentLength: nil, body: EmptyBody(), isOperators: isOperators)
+    }
+
+    private struct EmptyBody: BodySource {
+        let length: Int64? = nil
+        func next() async throws -> [UInt8]? { nil }
+    }
+
+    @Test("Ready is who reaches the database, alone or with Redis")
+    func readiness() async throws {
+        func status(_ health: Health, redis: String = "") async throws -> Int? {
+            try await endpoint(health, redis: redis).answer(request("/ready"))?.status
+        }
+        #expect(try await status(Health()) == 200)
+        #expect(try await status(Health(well: false)) == 503)
+        #expect(try await status(Health(hosts: 2)) == 503)
+        #expect(try await status(Health(hosts: nil)) == 503)
+        #expect(try await status(Health(hosts: 2), redis: "redis://localhost") == 200)
+        let live = try await endpoint(Health(well: false)).answer(request("/live"))
+        #expect(live?.status == 200)
+    }
+
+    @Test("Figures are for operators, and nobody waits for ever while they are read")
+    func figures() async throws {
+        let endpoint = try endpoint(Health())
+        #expect(await endpoint.answer(request("/metrics"))?.status == nil)
+        #expect(await endpoint.answer(request("/status?full"))?.status == nil)
+        #expect(await endpoint.answer(request("/metrics", isOperators: true))?.status == 503)
+        #expect(await endpoint.answer(request("/chat/index", isOperators: true))?.status == nil)
+    }
+}

@@ -1,0 +1,93 @@
+import EventLoop
+import Glibc
+import Logging
+import Testing
+
+@testable import Logs
+
+@Suite struct LogsTests {
+    // MARK: - The journal
+
+    private func entry(_ log: (Logger) -> Void) throws -> [UInt8] {
+        let path = "@logs-test-\(getpid())-\(UInt64.random(in: 0 ... .max))"
+        let receiver = try DatagramSocket(at: path)
+        let journal = try #require(JournalSocket(path: path))
+        log(
+            Logger(label: "test") { _ in JournalLogHandler(.info, program: "test", journal: journal)
+            })
+        var bytes = [UInt8](repeating: 0, count: 256 * 1024)
+        let count = recv(receiver.descriptor, &bytes, bytes.count, Int32(MSG_DONTWAIT))
+        return Array(bytes.prefix(max(0, count)))
+    }
+
+    @Test("An entry goes to the journal as fields")
+    func fields() throws {
+        let text = String(
+            decoding: try entry { $0.warning("slow", metadata: ["request.id": "r-1"]) },
+            as: UTF8.self)
+        #expect(
+            text == """
+                PRIORITY=4
+                SYSLOG_IDENTIFIER=test
+                MESSAGE=slow request.id=r-1
+                PROXY_GPT_REQUEST_ID=r-1
+
+                """)
+    }
+
+    @Test("A value with line breaks goes with its length and makes no field of its own")
+    func lineBreaks() throws {
+        let bytes = try entry { $0.error("failed", metadata: ["error": "a\nPRIORITY=0"]) }
+        let value =
+            Array("PROXY_GPT_ERROR\n".utf8) + [12, 0, 0, 0, 0, 0, 0, 0]
+            + Array("a\nPRIORITY=0\n".utf8)
+        #expect(Array(bytes.suffix(value.count)) == value)
+        #expect(String(decoding: bytes, as: UTF8.self).hasPrefix("PRIORITY=3\n"))
+    }
+
+    @Test("However much is said, an entry fits into a datagram")
+    func bounds() throws {
+        let bytes = try entry { logger in
+            var metadata: Logger.Metadata = [:]
+            for number in 0..<100 {
+                metadata["key\(number)"] = "\(String(repeating: "x", count: 100_000))"
+            }
+            logger.info("much", metadata: metadata)
+        }
+        #expect(bytes.count > 10_000 && bytes.count <= JournalSocket.entryLimit)
+    }
+
+    @Test("Keys become names that the journal takes")
+    func names() {
+        #expect(JournalLogHandler.fieldName("request.id") == "PROXY_GPT_REQUEST_ID")
+        #expect(JournalLogHandler.fieldName("ä=1\n") == "PROXY_GPT____1_")
+        #expect(JournalLogHandler.fieldName("") == nil)
+        #expect(JournalLogHandler.fieldName(String(repeating: "a", count: 80)) == nil)
+    }
+
+    @Test("The journal's is standard error only where device and inode are")
+    func stream() throws {
+        var ends: [Int32] = [0, 0]
+        try #require(pipe(&ends) == 0)
+        defer { for end in ends { close(end) } }
+        var status = stat()
+        fstat(ends[1], &status)
+        #expect(Logs.leadsToJournal("\(status.st_dev):\(status.st_ino)", descriptor: ends[1]))
+        #expect(!Logs.leadsToJournal("\(status.st_dev):\(status.st_ino + 1)", descriptor: ends[1]))
+        for wrong in [nil, "", "1", "a:b", "1:2:3", "-1:5"] {
+            #expect(!Logs.leadsToJournal(wrong, descriptor: ends[1]))
+        }
+    }
+
+    // MARK: - JSON
+
+    @Test("A line of JSON stays one, whatever is said")
+    func json() {
+        let line = JSONLogHandler.line(
+            .error, "failed", ["error": "a \"b\"\n\\\u{1}", "request.id": "r"], program: "p",
+            time: "T")
+        #expect(
+            line == #"{"time":"T","level":"error","program":"p","message":"failed","#
+                + #""error":"a \"b\"\n\\\u0001","request.id":"r"}"#)
+    }
+}

@@ -1,0 +1,144 @@
+import Glibc
+import Testing
+
+@testable import Metrics
+
+@Suite struct ScoreboardTests {
+    private let catalog = Catalog(routes: ["/a", "/b", "other"])
+
+    /// A new directory, removed by nobody: it lies below the system's own for such things.
+    private func directory() throws -> String {
+        var template = Array("/tmp/scoreboard-XXXXXX".utf8CString)
+        let path = template.withUnsafeMutableBufferPointer { buffer in
+            buffer.baseAddress.flatMap { mkdtemp($0) }.map { String(cString: $0) }
+        }
+        return try #require(path) + "/boards"
+    }
+
+    private func value(_ name: String, in text: String) -> Double? {
+        text.split(separator: "\n").first { $0.hasPrefix(name + " ") }
+            .flatMap { Double($0.dropFirst(name.utf8.count + 1)) }
+    }
+
+    @Test func figuresOfAllProcessesAreSummed() throws {
+        let path = try directory()
+        let boards = ScoreboardDirectory(path, catalog)
+        let first = boards.makeBoard(.worker, name: "1", startedAt: 5_000_000)
+        let second = boards.makeBoard(.streamer, name: "2", startedAt: 7_000_000)
+        #expect(first.problem == nil && second.problem == nil)
+        for board in [first.board, second.board] {
+            board.began(route: 1, at: 1)
+            board.ended(route: 1, status: 200, after: 1500)
+            board.countTokens(model: "m", prompt: 3, completion: 4)
+        }
+        let text = try boards.exposition(version: "1")
+        #expect(value(#"proxy_gpt_requests_total{route="/b",status="2xx"}"#, in: text) == 2)
+        #expect(
+            value(
+                #"proxy_gpt_request_seconds_bucket{route="/b",status="2xx",le="0.0025"}"#, in: text)
+                == 2)
+        #expect(
+            value(#"proxy_gpt_request_seconds_sum{route="/b",status="2xx"}"#, in: text) == 0.003)
+        #expect(value(#"proxy_gpt_processes{process="worker"}"#, in: text) == 1)
+        #expect(
+            value(#"proxy_gpt_process_start_time_seconds{process="streamer"}"#, in: text) == 7)
+        #expect(
+            value(#"proxy_gpt_tokens_total{model="m",kind="completion"}"#, in: text) == 8)
+        #expect(try boards.processes().map(\.kind) == ["worker", "streamer"])
+    }
+
+    @Test func whatADeadProcessCountedStaysAndItsGaugesGo() throws {
+        let path = try directory()
+        let boards = ScoreboardDirectory(path, catalog)
+        do {
+            let dead = boards.makeBoard(.worker, name: "1", startedAt: 1).board
+            dead.count(dead.catalog.loginFailures, by: 5)
+            dead.countTokens(model: "m", prompt: 3, completion: 4)
+            dead.began(route: 0, at: 1)
+            let text = try boards.exposition(version: "1")
+            #expect(value("proxy_gpt_login_failures_total", in: text) == 5)
+            #expect(value(#"proxy_gpt_in_flight{process="worker"}"#, in: text) == 1)
+        }
+        for _ in 0..<3 {
+            let text = try boards.exposition(version: "1")
+            #expect(value("proxy_gpt_login_failures_total", in: text) == 5)
+            #expect(value(#"proxy_gpt_tokens_total{model="m",kind="prompt"}"#, in: text) == 3)
+            #expect(value(#"proxy_gpt_in_flight{process="worker"}"#, in: text) == 0)
+            #expect(value(#"proxy_gpt_processes{process="worker"}"#, in: text) == 0)
+        }
+        #expect(try boards.processes().isEmpty)
+    }
+
+    @Test func aFileThatWasAddedAndNotRemovedIsNotAddedTwice() throws {
+        let path = try directory()
+        let boards = ScoreboardDirectory(path, catalog)
+        do {
+            let dead = boards.makeBoard(.worker, name: "1", startedAt: 1).board
+            dead.count(dead.catalog.loginFailures, by: 5)
+        }
+        #expect(link(path + "/1.board", path + "/copy") == 0)
+        _ = try boards.exposition(version: "1")
+        #expect(rename(path + "/copy", path + "/1.board") == 0)
+        let text = try boards.exposition(version: "1")
+        #expect(value("proxy_gpt_login_failures_total", in: text) == 5)
+        #expect(access(path + "/1.board", F_OK) != 0)
+    }
+
+    @Test func foreignAndBrokenFilesDoNoHarm() throws {
+        let path = try directory()
+        let boards = ScoreboardDirectory(path, catalog)
+        let (board, _) = boards.makeBoard(.worker, name: "1", startedAt: 1)
+        board.count(catalog.loginFailures)
+        func write(_ name: String, _ bytes: [UInt8]) throws {
+            let file = try #require(fopen(path + "/" + name, "w"))
+            fwrite(bytes, 1, bytes.count, file)
+            fclose(file)
+        }
+        try write("short.board", [1, 2, 3])
+        try write("empty.board", [])
+        try write("past", [UInt8](repeating: 0xFF, count: 4096))
+        mkdir(path + "/directory.board", 0o700)
+        // Of another layout, and alive.
+        let other = ScoreboardDirectory(path, Catalog(routes: ["/c"]))
+        let (stranger, _) = other.makeBoard(.worker, name: "2", startedAt: 1)
+        stranger.count(stranger.catalog.loginFailures, by: 100)
+        let text = try boards.exposition(version: "1")
+        #expect(value("proxy_gpt_login_failures_total", in: text) == 1)
+        withExtendedLifetime((board, stranger)) {}
+    }
+
+    @Test func aProcessWithoutADirectoryCountsForItself() {
+        let boards = ScoreboardDirectory("/proc/none/boards", catalog)
+        let (board, problem) = boards.makeBoard(.worker, name: "1", startedAt: 1)
+        #expect(problem != nil)
+        board.began(route: 0, at: 1)
+        #expect(board.inFlight == 1)
+        board.ended(route: 0, status: 503, after: 1)
+        #expect(board.inFlight == 0 && board.requests == 1 && board.errors == 1)
+        #expect(throws: ScoreboardDirectory.Busy.self) { try boards.exposition(version: "1") }
+    }
+
+    @Test func onlySoManyModelsAreToldApart() throws {
+        let path = try directory()
+        let boards = ScoreboardDirectory(path, catalog)
+        let (board, _) = boards.makeBoard(.worker, name: "1", startedAt: 1)
+        for number in 0..<100 { board.countTokens(model: "m\(number)", prompt: 1, completion: 1) }
+        board.countTokens(model: "a \"quoted\" name\n", prompt: 1, completion: 0)
+        board.countTokens(model: nil, prompt: 1, completion: 0)
+        let text = try boards.exposition(version: "1")
+        #expect(value(#"proxy_gpt_tokens_total{model="m31",kind="prompt"}"#, in: text) == 1)
+        #expect(value(#"proxy_gpt_tokens_total{model="other",kind="prompt"}"#, in: text) == 70)
+        #expect(!text.contains("quoted"))
+    }
+
+    @Test func whatIsOutOfRangeIsNotCounted() {
+        let board = Scoreboard(catalog)
+        board.count(catalog.requests, 10_000)
+        board.count(catalog.requests, -1)
+        board.count(catalog.loginFailures, by: -5)
+        board.observe(catalog.requestTime, 10_000, 1)
+        board.observe(catalog.upstreamTime, 0, -5)
+        board.set(catalog.subscribers, 7, 1)
+        #expect(board.words.all.dropFirst(Board.headWords).reduce(0, &+) == 2)
+    }
+}
