@@ -51,7 +51,9 @@ typealias OperatorStore = AdminStore & GroupStore & MessageStore
         if case .sqlite = database { try Owner(of: settings.stateDirectory).become() }
         let storage = try await SQLStorage.open(
             database, mayCreate: false, connections: 2, isPassing: true,
-            process: ProcessIdentity.current(id: identifiers.next()), clock: clock,
+            process: ProcessIdentity.current(
+                id: identifiers.next(), stateDirectory: settings.stateDirectory),
+            clock: clock,
             logger: Logger(label: "admin") { _ in ComplaintLogHandler() })
         self.storage = storage
         return storage

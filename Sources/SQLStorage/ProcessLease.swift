@@ -99,10 +99,7 @@ package import ProxyGPT
         }
     }
 
-    /// The present moment in SQL: by the database's clock where hosts share it, whose own differ.
-    private var moment: SQL {
-        database.dialect.clock.map { SQL(unsafe: $0) } ?? "\(clock.now())"
-    }
+    private var moment: SQL { database.dialect.moment(clock.now()) }
 
     /// Whether a process has not beaten for so long that what it left is to be closed.
     private func somebodyIsDead() async throws -> Bool {
@@ -121,7 +118,7 @@ package import ProxyGPT
             let rows = try await transaction.query(
                 """
                 INSERT INTO processes (id, host, boot_id, heartbeat)
-                VALUES (\(process.id), \(process.host), \(process.bootID), \(moment))
+                VALUES (\(process.id), \(process.host), \(process.home), \(moment))
                 ON CONFLICT (id) DO UPDATE SET heartbeat = excluded.heartbeat
                 RETURNING heartbeat
                 """)

@@ -67,7 +67,8 @@ struct WorkerProgram {
     func run() async throws {
         let clock = SystemClock()
         let identifiers = RandomIdentifiers(clock: clock)
-        let process = try ProcessIdentity.current(id: identifiers.next())
+        let process = try ProcessIdentity.current(
+            id: identifiers.next(), stateDirectory: settings.stateDirectory)
         let storage = try await SQLStorage.open(
             settings.database, connections: settings.databaseConnections, process: process,
             clock: clock, eventDays: settings.eventDays, logger: logger)

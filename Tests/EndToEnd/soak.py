@@ -61,8 +61,9 @@ def whole_reply(prompt):
 class Soak:
     """One run; `run` returns its report, or raises with what was wrong."""
 
-    def __init__(self, seed, faults, progress=lambda text: None):
+    def __init__(self, seed, faults, progress=lambda text: None, make_stack=Stack):
         self.seed, self.faults = seed, faults
+        self._make_stack = make_stack
         self.random = random.Random(seed)
         self.counts = dict.fromkeys(FAULTS, 0)
         self.sent, self.subscribers = {}, []
@@ -75,7 +76,7 @@ class Soak:
 
     def run(self):
         begun = time.monotonic()
-        with Stack(workers=2, settings=SETTINGS) as self.stack:
+        with self._make_stack(workers=2, settings=SETTINGS) as self.stack:
             self.token, _ = self.stack.signup()
             chats = [self._chat() for _ in range(CHATS)]
             prompters = [

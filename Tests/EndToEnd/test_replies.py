@@ -82,9 +82,9 @@ def upstream():
 
 
 @pytest.fixture(scope="module")
-def stack(upstream):
+def stack(make_stack, upstream):
     settings = {"API_URL": upstream.url, "FIRST_BYTE_TIMEOUT": "1", "LOG_LEVEL": "debug"}
-    with Stack(mock=False, settings=settings) as running:
+    with make_stack(mock=False, settings=settings) as running:
         yield running
 
 
