@@ -4,12 +4,11 @@ A module says with `STACK = {...}` how its stack is built, and with `DATABASES =
 run on several databases, one stack each; `postgresql+redis` has a Redis beside it.
 """
 
-import contextlib
 import pathlib
 
 import pytest
-from redis_server import Redis
 from stack import Stack
+from surroundings import surrounded
 
 
 def pytest_generate_tests(metafunc):
@@ -28,17 +27,7 @@ def database_kind(request):
 @pytest.fixture(scope="module")
 def make_stack(database_kind):
     """What makes a stack on that database, and with that bus."""
-    database, _, beside = (database_kind or "").partition("+")
-    with contextlib.ExitStack() as open_things:
-        shared = {}
-        if beside == "redis":
-            shared["REDIS_ADDRESS"] = open_things.enter_context(Redis()).address
-
-        def make(settings=(), **options):
-            return Stack(
-                database=database or None, settings={**shared, **dict(settings)}, **options
-            )
-
+    with surrounded(database_kind) as make:
         yield make
 
 

@@ -67,6 +67,8 @@ def is_silent(asked):
     asked.wait()
 
 
+DATABASES = ("sqlite", "postgresql+redis")
+
 SCRIPTS = {
     "hold": hold, "refuse": refuse(500, f"boom of {CANARY_KEY}"), "busy": refuse(429, "slow down"),
     "key": refuse(401, f"Incorrect API key provided: {CANARY_KEY}"), "mid": tell_in_mid_stream,
