@@ -22,8 +22,8 @@ from stack import Stack, wait_for
 
 CHAT = {"model": "mock", "messages": [{"role": "user", "content": "Hello"}]}
 SPOKEN = "mock?chunks=20&chunk-delay-ms=40"
-# Seconds that a server stays away, and that load goes on before and after a fault.
-AWAY, CALM = 5, 2
+# Seconds that a server stays away, or cannot be reached, and that load goes on before and after.
+AWAY, CUT, CALM = 5, 12, 2
 # What takes longer than this hangs.
 PATIENCE = 30
 
@@ -239,9 +239,9 @@ def _await_calls(load, seconds):
     wait_for(goes_on, "calls to succeed again", PATIENCE)
 
 
-def _away(stop, start):
+def _away(stop, start, seconds=AWAY):
     stop()
-    over = time.monotonic() + AWAY
+    over = time.monotonic() + seconds
     wait_for(lambda: time.monotonic() > over, "the server's time away")
     start()
 
@@ -260,7 +260,7 @@ FAULTS = {
     "Redis restarted empty": lambda s, r, _: (r.kill(), r.start()),
     "Redis wiped (FLUSHALL)": lambda s, r, _: r.ask("FLUSHALL"),
     "Redis slow, 2 s a command, for 5 s": lambda s, r, relays: _slow(relays[1]),
-    "network cut for 5 s": None,
+    f"network cut for {CUT} s": None,
 }
 
 
@@ -271,7 +271,7 @@ def run(name):
     if not CAN_CUT:
         return None
     with Network() as network:
-        return measure(lambda *_: _away(network.cut, network.mend), network)
+        return measure(lambda *_: _away(network.cut, network.mend, CUT), network)
 
 
 def main(names):

@@ -11,7 +11,7 @@ import subprocess
 import sys
 
 CAN_CUT = os.geteuid() == 0 and subprocess.run(
-    ["unshare", "--net", "ip", "link", "add", "probe", "type", "dummy"], capture_output=True
+    ["unshare", "--net", "ip", "link", "add", "probe", "type", "veth", "peer", "name", "other"], capture_output=True
 ).returncode == 0  # fmt: skip
 
 
