@@ -2,17 +2,18 @@
 #
 #   make run       serve on http://localhost:8080 in the foreground
 #   make test      every test there is
-#   make soak      a thousand faults under running replies, some twenty minutes (SEED=, FAULTS=)
+#   make soak      a thousand faults under running replies, some twenty minutes (SEED=, FAULTS=, DATABASE=)
+#   make faults    what clients see when PostgreSQL or Redis fails, as a table
 #   make lint      formatting and the rules of who imports whom
 #   make bench     measurements, beside nginx's own
 #   make install   to DESTDIR, PREFIX is /usr; after `make build`, which needs no root
 #
-# run, test, soak and bench install the Debian packages that are missing, which needs root.
+# run, test, soak, faults and bench install the Debian packages that are missing, which needs root.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := build
-.PHONY: run test soak lint bench install build clean packages test-packages bench-packages
+.PHONY: run test soak faults lint bench install build clean packages test-packages bench-packages
 
 # The same flags wherever the release is built, or SwiftPM would build it twice. Swift's own
 # library is linked in: the binaries run where there is no toolchain.
@@ -48,8 +49,11 @@ test: packages test-packages $(VENV)/installed
 	@echo "end-to-end tests: $$(grep -E '[1-9][0-9]* passed' .build/end-to-end-tests.log | tail -1)"
 
 # The same seed has the same faults in the same order; at which moment they meet is chance.
-soak: build $(VENV)/installed
+soak: build test-packages $(VENV)/installed
 	@$(VENV)/bin/python Tests/EndToEnd/soak.py
+
+faults: build test-packages $(VENV)/installed
+	@$(VENV)/bin/python Tests/EndToEnd/faults.py
 
 lint: packages
 	swift format lint --strict --recursive Sources Tests Benchmarks Package.swift

@@ -23,6 +23,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "Tests" / "
 
 import chats  # noqa: E402
 import databases  # noqa: E402
+import hosts  # noqa: E402
 import streams  # noqa: E402
 from front import nginx_binary  # noqa: E402
 from processes import Processes, free_port  # noqa: E402
@@ -319,7 +320,7 @@ def restarts(count=30, least=300_000):
 
 PARTS = (
     "unary", "stream", "held", "cancellation", "restarts", "chats", "history",
-    "delivery", "bus", "idle", "fanout", "stalled", "databases",
+    "delivery", "bus", "idle", "fanout", "stalled", "databases", "hosts",
 )
 
 
@@ -352,6 +353,8 @@ def main(names):
         chats.history(heading)
     if "databases" in names:
         databases.beside(load, heading)
+    if "hosts" in names:
+        hosts.beside(load, heading)
     for name in ("delivery", "bus", "idle", "fanout", "stalled"):
         if name in names:
             getattr(streams, name)(heading)

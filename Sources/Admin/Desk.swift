@@ -53,8 +53,9 @@ typealias OperatorStore = AdminStore & GroupStore & MessageStore
         let storage = try await SQLStorage.open(
             database, mayCreate: false, connections: 2, isPassing: true,
             mayBeIncomplete: mayBeIncomplete,
-            process: ProcessIdentity.current(id: identifiers.next()), clock: clock,
-            logger: logger)
+            process: ProcessIdentity.current(
+                id: identifiers.next(), stateDirectory: settings.stateDirectory),
+            clock: clock, logger: logger)
         self.storage = storage
         return storage
     }

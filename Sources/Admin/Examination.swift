@@ -137,7 +137,7 @@ internal import SQLStorage
             case .postgreSQL:
                 findings += Self.server(try await desk.openStorage().examineServer())
             }
-            let processes = try await desk.open().processes(since: desk.now.adding(seconds: -15))
+            let processes = try await desk.open().livingProcesses(now: desk.now)
             let hasRedis = (try? desk.settings.whole())?.redisAddress != nil
             findings.append(Self.finding(of: processes, meetInRedis: hasRedis))
             await desk.note("doctor")
@@ -194,13 +194,8 @@ internal import SQLStorage
     static nonisolated func finding(
         of processes: [ProcessRecord], meetInRedis: Bool
     ) -> Finding {
-        let hosts = Set(processes.map { [$0.host, $0.bootID] })
-        if hosts.count > 1 && !meetInRedis {
-            let names = Set(processes.map(\.host)).sorted().joined(separator: ", ")
-            return Finding(
-                "processes", .broken,
-                "processes of \(hosts.count) hosts share this database without REDIS_ADDRESS: "
-                    + names)
+        if !meetInRedis, let problem = processes.problemWithoutRedis {
+            return Finding("processes", .broken, problem)
         }
         return processes.isEmpty
             ? Finding("processes", .warning, "none is alive: the service does not run")

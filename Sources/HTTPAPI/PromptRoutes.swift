@@ -13,8 +13,14 @@ extension API {
             prompt: try promptText(parameters), isOffRecord: isOffRecord,
             state: isOffRecord ? .done : isStreamed ? .streaming : .pending,
             idempotencyKey: try idempotencyKey(call.request), createdAt: clock.now())
-        let stored = try await store.begin(
-            new, limit: settings.maxRepliesPerUser, model: { settings.resolved(model: $0) })
+        let stored: StoredPrompt
+        do {
+            stored = try await store.begin(
+                new, limit: settings.maxRepliesPerUser, model: { settings.resolved(model: $0) })
+        } catch let failure as Failure where failure == .mayHaveBeenDone {
+            prompts.mayHaveBegun(new.id)
+            throw failure
+        }
         switch stored {
         case .known(let message):
             note(message, in: call)

@@ -95,6 +95,18 @@ final class PromptRunner: Sendable {
     /// Stores ends that could not be stored before. Called once a second.
     func storeUnwritten() async {
         for (id, end) in replies.takeUnwritten() { _ = await store(end, of: id) }
+        for id in replies.takeDoubtful() {
+            let failure = ReplyFailure(.unavailable, "The database was lost at the last moment.")
+            let end = await store(ReplyEnd(.failed, reply: "", failure: failure), of: id)
+            if case .gone = end { continue }
+            replies.settle(id)
+        }
+    }
+
+    /// Notes a prompt that was refused although its row may have been stored: nobody runs its reply, and
+    /// if there is a row it must not wait for one.
+    func mayHaveBegun(_ id: Message.ID) {
+        replies.doubt(id)
     }
 
     /// Tells the chat's subscribers of a message that has its final form.

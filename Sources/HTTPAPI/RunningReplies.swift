@@ -30,6 +30,8 @@ final class RunningReplies: Sendable {
         var verdicts: [Message.ID: ReplyVerdict] = [:]
         var waiters: [Message.ID: [Waiter]] = [:]
         var unwritten: [Message.ID: ReplyEnd] = [:]
+        /// Messages that may be there without a reply, and how often they are looked for yet.
+        var doubtful: [Message.ID: Int] = [:]
         var lastWaiter = 0
         var isLooking = false
     }
@@ -79,6 +81,30 @@ final class RunningReplies: Sendable {
         state.withLock { state in
             defer { state.unwritten = [:] }
             return state.unwritten
+        }
+    }
+
+    /// How often a doubtful message is looked for, once a second: a server may commit late.
+    private static let looksForDoubtful = 30
+    private static let doubtfulLimit = 10_000
+
+    func doubt(_ id: Message.ID) {
+        state.withLock { state in
+            guard state.doubtful.count < Self.doubtfulLimit else { return }
+            state.doubtful[id] = Self.looksForDoubtful
+        }
+    }
+
+    /// The message was found, and has its end.
+    func settle(_ id: Message.ID) {
+        state.withLock { $0.doubtful[id] = nil }
+    }
+
+    func takeDoubtful() -> [Message.ID] {
+        state.withLock { state in
+            let ids = Array(state.doubtful.keys)
+            state.doubtful = state.doubtful.mapValues { $0 - 1 }.filter { $0.value > 0 }
+            return ids
         }
     }
 

@@ -1,4 +1,4 @@
-package import Credentials
+internal import Credentials
 package import Logging
 package import Metrics
 package import ProxyGPT

@@ -2,7 +2,7 @@
 /// database may do everything.
 ///
 /// Methods that change something take the event that tells of it and commit it with the change.
-package protocol AdminStore: Sendable {
+package protocol AdminStore: ProcessStore {
     /// Users in the order of their ids, after `user`.
     func accounts(after user: User.ID?, limit: Int, now: Timestamp) async throws -> [Account]
 
@@ -63,9 +63,6 @@ package protocol AdminStore: Sendable {
 
     /// The names of users by their ids, where they are there.
     func usernames(_ ids: [User.ID]) async throws -> [User.ID: String]
-
-    /// The processes with a beat after `oldest`.
-    func processes(since oldest: Timestamp) async throws -> [ProcessRecord]
 
     /// Writes an event that goes with no change.
     func record(_ event: Event) async throws
@@ -128,20 +125,5 @@ package struct ChatSummary: Sendable, Equatable {
         self.username = username
         self.groupName = groupName
         self.messages = messages
-    }
-}
-
-/// A process that is registered in the database.
-package struct ProcessRecord: Sendable, Equatable {
-    package let id: String
-    package let host: String
-    package let bootID: String
-    package let heartbeat: Timestamp
-
-    package init(id: String, host: String, bootID: String, heartbeat: Timestamp) {
-        self.id = id
-        self.host = host
-        self.bootID = bootID
-        self.heartbeat = heartbeat
     }
 }

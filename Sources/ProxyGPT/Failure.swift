@@ -47,6 +47,11 @@ package struct Failure: Error, Equatable, Sendable {
         Failure(.notFound, "There is no such \(noun).")
     }
 
+    /// The database was lost while it committed.
+    package static let mayHaveBeenDone = Failure(
+        .unavailable, "The database was lost at the last moment: look whether this was done.",
+        retryAfter: 1)
+
     /// What a caller learns of an error that is none of its business.
     package static let hidden = Failure(
         .internal, "Something went wrong here. The request id finds it in the log.")

@@ -98,11 +98,7 @@ extension DatabaseError {
         case .connection: Failure.databaseIsAway
         case .conflict, .interrupted:
             Failure(.unavailable, "The database is busy.", retryAfter: 1)
-        case .uncertain:
-            Failure(
-                .unavailable,
-                "The database was lost at the last moment: look whether this was done.",
-                retryAfter: 1)
+        case .uncertain: Failure.mayHaveBeenDone
         case .uniqueViolation, .constraint, .suspended, .closed, .other: self
         }
     }

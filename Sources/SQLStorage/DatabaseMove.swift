@@ -68,7 +68,7 @@ package struct DatabaseMove {
         guard life.tryLock(.exclusive) else { throw MoveError.sourceIsInUse(file) }
         let source = try SQLStorage.open(
             file: path, mayCreate: false,
-            process: try ProcessIdentity.current(id: identifiers.next()), clock: clock,
+            process: ProcessIdentity(id: identifiers.next(), host: "", bootID: ""), clock: clock,
             logger: logger, tuning: SQLStorage.Tuning(), life: life)
         let move = DatabaseMove(source, target, clock, progress)
         do {

@@ -5,6 +5,8 @@
 // Beside that of the bus the one file with CREATE. Times are milliseconds since 1970. Statements
 // keep to what SQLite and PostgreSQL share; what they do not share is a word of `Dialect`.
 
+internal import ProxyGPT
+
 /// What differs between the databases in a table's definition, and in a few statements.
 package struct Dialect: Sendable {
     /// Compared byte by byte, whatever the database's language is: ids and pages rest on it.
@@ -21,6 +23,11 @@ package struct Dialect: Sendable {
     var clock: String?
     /// Holds once all living processes had the time to beat after the database itself was away.
     var hasSettled = "1 = 1"
+
+    /// The present moment in SQL: by the database's clock where hosts share it, whose own differ.
+    func moment(_ now: Timestamp) -> SQL {
+        clock.map { SQL(unsafe: $0) } ?? "\(now)"
+    }
 
     static let sqlite = Dialect(
         text: "TEXT", integer: "INTEGER", bytes: "BLOB", small: " STRICT, WITHOUT ROWID",

@@ -7,15 +7,25 @@ package struct ProcessIdentity: Sendable, Equatable {
     package let host: String
     /// New for every start of the host's kernel.
     package let bootID: String
+    /// Tells one state directory of a host from another, whatever path leads to it.
+    package let directory: String
 
-    package init(id: String, host: String, bootID: String) {
+    package init(id: String, host: String, bootID: String, directory: String = "") {
         self.id = id
         self.host = host
         self.bootID = bootID
+        self.directory = directory
     }
 
-    /// The calling process under a new `id`. Throws when the kernel does not tell.
-    package static func current(id: String) throws(SystemError) -> ProcessIdentity {
+    /// Where the process is at home: those of one home meet in the files of its state directory. Two
+    /// containers of one host may have one name and have two homes.
+    package var home: String { directory.isEmpty ? bootID : bootID + " " + directory }
+
+    /// The calling process under a new `id`, with its state directory. Throws when the kernel does not
+    /// tell.
+    package static func current(
+        id: String, stateDirectory: String
+    ) throws(SystemError) -> ProcessIdentity {
         var name = [UInt8](repeating: 0, count: 256)
         let isKnown = name.withUnsafeMutableBytes { bytes in
             guard let start = bytes.baseAddress else { return false }
@@ -23,7 +33,14 @@ package struct ProcessIdentity: Sendable, Equatable {
         }
         guard isKnown else { throw SystemError("gethostname") }
         let host = String(decoding: name.prefix { $0 != 0 }, as: UTF8.self)
-        return ProcessIdentity(id: id, host: host, bootID: try bootID())
+        return ProcessIdentity(
+            id: id, host: host, bootID: try bootID(), directory: try number(of: stateDirectory))
+    }
+
+    private static func number(of directory: String) throws(SystemError) -> String {
+        var status = stat()
+        guard stat(directory, &status) == 0 else { throw SystemError("stat \(directory)") }
+        return "\(status.st_dev):\(status.st_ino)"
     }
 
     private static func bootID() throws(SystemError) -> String {

@@ -101,16 +101,14 @@ package import ProxyGPT
         }
     }
 
-    /// The present moment in SQL: by the database's clock where hosts share it, whose own differ.
-    private var moment: SQL {
-        database.dialect.clock.map { SQL(unsafe: $0) } ?? "\(clock.now())"
-    }
+    private var moment: SQL { database.dialect.moment(clock.now()) }
 
-    /// How many hosts have processes that beat.
+    /// How many homes have processes that beat: hosts, and containers of one.
     func hostCount() async throws -> Int {
         try await database.query(
             """
-            SELECT DISTINCT host FROM processes WHERE heartbeat >= \(moment) - \(Self.lifetime)
+            SELECT DISTINCT host, boot_id FROM processes
+            WHERE heartbeat >= \(moment) - \(Self.lifetime)
             """
         ).count
     }
@@ -132,7 +130,7 @@ package import ProxyGPT
             let rows = try await transaction.query(
                 """
                 INSERT INTO processes (id, host, boot_id, heartbeat)
-                VALUES (\(process.id), \(process.host), \(process.bootID), \(moment))
+                VALUES (\(process.id), \(process.host), \(process.home), \(moment))
                 ON CONFLICT (id) DO UPDATE SET heartbeat = excluded.heartbeat
                 RETURNING heartbeat
                 """)

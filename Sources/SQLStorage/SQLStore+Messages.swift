@@ -57,7 +57,9 @@ extension SQLStore {
                     WHERE id = \(id) AND process = \(process) AND state IN ('pending', 'streaming'))
                 RETURNING context_version
                 """)
-            guard let version = try chats.first?.integer("context_version") else { return nil }
+            guard let version = try chats.first?.integer("context_version") else {
+                return try await transaction.ended(id, as: end, by: process)
+            }
             let rows = try await transaction.query(
                 """
                 UPDATE messages SET state = \(end.state.rawValue), reply = \(end.reply),
@@ -210,6 +212,21 @@ extension Failure {
 }
 
 extension Transaction {
+    /// The message, where exactly this end was stored before: by a commit whose answer was lost.
+    fileprivate func ended(
+        _ id: Message.ID, as end: ReplyEnd, by process: String
+    ) async throws -> (message: Message, contextVersion: Int64)? {
+        let rows = try await query(
+            """
+            SELECT chats.context_version, \(unsafe: Message.columns)
+            FROM messages JOIN chats ON chats.id = messages.chat_id
+            WHERE messages.id = \(id) AND messages.process = \(process)
+                AND messages.state = \(end.state.rawValue) AND messages.reply = \(end.reply)
+                AND COALESCE(messages.error, '') = \(end.failure?.text ?? "")
+            """)
+        return try rows.first.map { (try Message(row: $0), try $0.integer("context_version")) }
+    }
+
     fileprivate func message(of user: User.ID, key: String) async throws -> Message? {
         let rows = try await query(
             """

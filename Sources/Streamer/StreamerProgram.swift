@@ -35,7 +35,8 @@ struct StreamerProgram {
     func run() async throws {
         let clock = SystemClock()
         let identifiers = RandomIdentifiers(clock: clock)
-        let process = try ProcessIdentity.current(id: identifiers.next())
+        let process = try ProcessIdentity.current(
+            id: identifiers.next(), stateDirectory: settings.stateDirectory)
         let boards = ScoreboardDirectory(
             settings.scoreboards, Catalog(routes: Router.countedRoutes))
         let (board, problem) = boards.makeBoard(

@@ -36,7 +36,8 @@ struct WorkerProgram {
     func run() async throws {
         let clock = SystemClock()
         let identifiers = RandomIdentifiers(clock: clock)
-        let process = try ProcessIdentity.current(id: identifiers.next())
+        let process = try ProcessIdentity.current(
+            id: identifiers.next(), stateDirectory: settings.stateDirectory)
         let boards = ScoreboardDirectory(
             settings.scoreboards, Catalog(routes: Router.countedRoutes))
         let (board, problem) = boards.makeBoard(

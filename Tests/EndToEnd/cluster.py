@@ -41,7 +41,7 @@ class Cluster:
         self._keeper.stdout.close()
 
     def command(self, word):
-        """`stop`, `start` or `restart`; returns when it is done."""
+        """`stop`, `start`, `restart` or `restart fast`; returns when it is done."""
         self._keeper.stdin.write(word + "\n")
         self._keeper.stdin.flush()
         assert self._keeper.stdout.readline().strip() == word

@@ -1,13 +1,14 @@
 """What the tests share: one stack a module, a user of it, and its logs beside a failure.
 
 A module says with `STACK = {...}` how its stack is built, and with `DATABASES = (...)` that its tests
-run on several databases, one stack each.
+run on several databases, one stack each; `postgresql+redis` has a Redis beside it.
 """
 
 import pathlib
 
 import pytest
 from stack import Stack
+from surroundings import surrounded
 
 
 def pytest_generate_tests(metafunc):
@@ -24,10 +25,16 @@ def database_kind(request):
 
 
 @pytest.fixture(scope="module")
-def stack(request, database_kind):
+def make_stack(database_kind):
+    """What makes a stack on that database, and with that bus."""
+    with surrounded(database_kind) as make:
+        yield make
+
+
+@pytest.fixture(scope="module")
+def stack(request, make_stack):
     """nginx, workers and mock upstream, shared by the tests of a module."""
-    options = {"database": database_kind, **getattr(request.module, "STACK", {})}
-    with Stack(**options) as running:
+    with make_stack(**getattr(request.module, "STACK", {})) as running:
         yield running
 
 
@@ -50,9 +57,13 @@ def pool(stack):
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item, call):
     report = yield
-    stack = getattr(item, "funcargs", {}).get("stack")
-    if report.failed and stack and stack.directory and pathlib.Path(stack.directory).exists():
+    arguments = getattr(item, "funcargs", {}) if report.failed else {}
+    for name, stack in arguments.items():
+        if not isinstance(stack, Stack) or not stack.directory:
+            continue
+        if not pathlib.Path(stack.directory).exists():
+            continue
         for path, text in stack.logs().items():
             if text.strip():
-                report.sections.append((pathlib.Path(path).name, text[-3000:]))
+                report.sections.append((f"{name}: {pathlib.Path(path).name}", text[-3000:]))
     return report

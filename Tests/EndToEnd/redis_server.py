@@ -51,6 +51,12 @@ class Redis:
     def resume(self):
         self._process.send_signal(signal.SIGCONT)
 
+    def ticks(self):
+        """The processor time that it has used."""
+        with open(f"/proc/{self._process.pid}/stat") as file:
+            fields = file.read().rpartition(")")[2].split()
+        return int(fields[11]) + int(fields[12])
+
     def ask(self, *words):
         """The raw answer to a command."""
         with socket.socket(socket.AF_UNIX) as connection:

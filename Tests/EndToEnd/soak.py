@@ -1,7 +1,7 @@
 """Faults in random order under running replies, and subscribers who must not notice.
 
-`python3 Tests/EndToEnd/soak.py` runs long (SEED, FAULTS, as `make soak` has it); test_soak.py runs
-a few of them. The seed decides which faults come in which order; their moments go by what arrives.
+`python3 Tests/EndToEnd/soak.py` runs long (SEED, FAULTS, DATABASE, as `make soak` has it);
+test_soak.py runs a few of them. The seed decides which faults come in which order; their moments go by what arrives.
 """
 
 import contextlib
@@ -17,6 +17,7 @@ import time
 from client import call
 from sse import Stream
 from stack import Stack, wait_for
+from surroundings import surrounded
 from views import Subscriber, View, Wrong
 
 PIECES, DELAY_MS = 30, 80
@@ -61,8 +62,9 @@ def whole_reply(prompt):
 class Soak:
     """One run; `run` returns its report, or raises with what was wrong."""
 
-    def __init__(self, seed, faults, progress=lambda text: None):
+    def __init__(self, seed, faults, progress=lambda text: None, make_stack=Stack):
         self.seed, self.faults = seed, faults
+        self._make_stack = make_stack
         self.random = random.Random(seed)
         self.counts = dict.fromkeys(FAULTS, 0)
         self.sent, self.subscribers = {}, []
@@ -75,7 +77,7 @@ class Soak:
 
     def run(self):
         begun = time.monotonic()
-        with Stack(workers=2, settings=SETTINGS) as self.stack:
+        with self._make_stack(workers=2, settings=SETTINGS) as self.stack:
             self.token, _ = self.stack.signup()
             chats = [self._chat() for _ in range(CHATS)]
             prompters = [
@@ -348,8 +350,10 @@ class Soak:
 def main():
     seed = int(os.environ.get("SEED") or random.SystemRandom().randrange(1 << 32))
     faults = int(os.environ.get("FAULTS") or 1000)
-    print(f"SEED={seed} FAULTS={faults}", flush=True)
-    report = Soak(seed, faults, lambda text: print(text, flush=True)).run()
+    database = os.environ.get("DATABASE") or "sqlite"
+    print(f"SEED={seed} FAULTS={faults} DATABASE={database}", flush=True)
+    with surrounded(database) as make_stack:
+        report = Soak(seed, faults, lambda text: print(text, flush=True), make_stack).run()
     for name, value in report.items():
         print(f"{name}: {value}")
 

@@ -6,7 +6,7 @@ import pytest
 from client import basic, call, check_error
 from stack import wait_for
 
-DATABASES = ("sqlite", "postgresql")
+DATABASES = ("sqlite", "postgresql+redis")
 
 FOREIGN = {"Origin": "https://evil.example"}
 NULL = {"Origin": "null"}

@@ -4,19 +4,18 @@ import contextlib
 import json
 import signal
 import threading
-import time
 import urllib.parse
 
 import client
 import database
 import pytest
 from client import FORM, JSON, call, check_error
+from sockets import receive, revoked_within_a_second, websocket
 from sse import Stream
 from stack import Stack, wait_for
 from websockets.exceptions import ConnectionClosed, InvalidStatus
-from websockets.sync.client import connect as connect_websocket
 
-DATABASES = ("sqlite", "postgresql")
+DATABASES = ("sqlite", "postgresql+redis")
 
 SLOW = "mock?chunks=20&chunk-delay-ms=60"
 
@@ -36,25 +35,6 @@ def prompt(stack, token, chat, text="tell me about spain", **fields):
 
 def start(stack, token, chat, text="tell me about spain", **fields):
     return prompt(stack, token, chat, text, stream="true", **fields)
-
-
-def websocket(stack, chat, token=None, **query):
-    """A WebSocket through nginx with the token in the query, as a browser has it."""
-    query = {"id": chat, **({"token": token} if token else {}), **query}
-    headers = query.pop("headers", None)
-    origin = query.pop("origin", None)
-    address = stack.url.replace("http", "ws", 1) + "/chat/stream?" + urllib.parse.urlencode(query)
-    return connect_websocket(
-        address, additional_headers=headers, origin=origin, compression=None, proxy=None
-    )
-
-
-def receive(socket, until):
-    """Frames of a WebSocket up to one that satisfies `until`."""
-    frames = []
-    while not frames or not until(frames[-1]):
-        frames.append(json.loads(socket.recv(timeout=15)))
-    return frames
 
 
 def is_last(frame):
@@ -378,20 +358,6 @@ def test_a_handshake_that_is_none_is_refused(stack, token, chat):
 
 
 # Rights that end
-
-
-def revoked_within_a_second(streams, sockets, change):
-    begun = time.monotonic()
-    change()
-    for stream in streams:
-        stream.end(cap=5)
-    for socket in sockets:
-        with pytest.raises(ConnectionClosed) as closed:
-            while True:
-                socket.recv(timeout=5)
-        assert closed.value.rcvd.code == 1008
-    # The second counts from the answer; the margin is for a busy machine.
-    assert time.monotonic() - begun < 2.5
 
 
 def test_who_is_removed_from_a_chat_receives_nothing_more(stack, token, chat):

@@ -9,7 +9,7 @@ from client import call, check_error
 from person import Person
 from stack import Stack, wait_for
 
-DATABASES = ("sqlite", "postgresql")
+DATABASES = ("sqlite", "postgresql+redis")
 
 CHAT = {"id", "name", "model", "user_id", "group_id", "created_at", "updated_at"}
 

@@ -2,8 +2,9 @@
 
 import pytest
 from person import Person
-from stack import Stack
 from upstream import Upstream, hold
+
+DATABASES = ("sqlite", "postgresql+redis")
 
 BUDGET = 300
 
@@ -24,16 +25,17 @@ def upstream():
 
 
 @pytest.fixture(scope="module")
-def stack(upstream):
-    with Stack(mock=False, streamer=False, workers=1, settings={"API_URL": upstream.url}) as running:
+def stack(make_stack, upstream):
+    settings = {"API_URL": upstream.url}
+    with make_stack(mock=False, streamer=False, workers=1, settings=settings) as running:
         yield running
 
 
 @pytest.fixture(scope="module")
-def other(stack, upstream):
+def other(make_stack, stack, upstream):
     """A second worker, with a front of its own, over the same database."""
     settings = {"API_URL": upstream.url}
-    with Stack(
+    with make_stack(
         mock=False, streamer=False, workers=1, settings=settings,
         state_directory=stack.state_directory,
     ) as running:  # fmt: skip
@@ -106,9 +108,9 @@ def test_a_running_reply_is_left_out_and_a_stopped_one_counts(owner, upstream):
     assert told(upstream, owner, chat, f"{owner.name} after") == expected
 
 
-def test_a_token_budget_drops_the_oldest(upstream, tmp_path):
+def test_a_token_budget_drops_the_oldest(make_stack, upstream, tmp_path):
     settings = {"API_URL": upstream.url, "CONTEXT_TOKENS": BUDGET, "CONTEXT_MESSAGES": 100}
-    with Stack(
+    with make_stack(
         mock=False, streamer=False, workers=1, settings=settings, state_directory=tmp_path
     ) as stack:
         owner = Person(stack)

@@ -14,7 +14,7 @@ import pytest
 from client import JSON, call, chat
 from stack import Stack, wait_for
 
-DATABASES = ("sqlite", "postgresql")
+DATABASES = ("sqlite", "postgresql+redis")
 
 AS_JSON = ("Content-Type", JSON)
 LIMIT = 16 * 1024

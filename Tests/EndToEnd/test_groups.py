@@ -6,7 +6,7 @@ import pytest
 from client import call, check_error
 from person import Person, at_once
 
-DATABASES = ("sqlite", "postgresql")
+DATABASES = ("sqlite", "postgresql+redis")
 
 GROUP = {"id", "name", "description", "owner_id", "created_at", "updated_at"}
 

@@ -5,7 +5,7 @@ from client import call
 from person import Person, at_once
 from stack import wait_for
 
-DATABASES = ("sqlite", "postgresql")
+DATABASES = ("sqlite", "postgresql+redis")
 
 
 def test_one_name_signed_up_by_many_at_once_is_one_user(stack):

@@ -12,7 +12,7 @@ import pytest
 from client import FORM, call, check_error, connect, raw_request, raw_socket, send, without
 from stack import CANARY_KEY, Stack, wait_for
 
-DATABASES = ("sqlite", "postgresql")
+DATABASES = ("sqlite", "postgresql+redis")
 
 # A worker that a test lets stand still for three seconds must not take its upstream for silent.
 STACK = {"settings": {"FIRST_BYTE_TIMEOUT": "2", "IDLE_TIMEOUT": "8"}}

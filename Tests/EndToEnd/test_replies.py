@@ -67,6 +67,8 @@ def is_silent(asked):
     asked.wait()
 
 
+DATABASES = ("sqlite", "postgresql+redis")
+
 SCRIPTS = {
     "hold": hold, "refuse": refuse(500, f"boom of {CANARY_KEY}"), "busy": refuse(429, "slow down"),
     "key": refuse(401, f"Incorrect API key provided: {CANARY_KEY}"), "mid": tell_in_mid_stream,
@@ -82,9 +84,9 @@ def upstream():
 
 
 @pytest.fixture(scope="module")
-def stack(upstream):
+def stack(make_stack, upstream):
     settings = {"API_URL": upstream.url, "FIRST_BYTE_TIMEOUT": "1", "LOG_LEVEL": "debug"}
-    with Stack(mock=False, settings=settings) as running:
+    with make_stack(mock=False, settings=settings) as running:
         yield running
 
 

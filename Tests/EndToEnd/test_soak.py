@@ -4,11 +4,13 @@ import pytest
 from soak import Soak, whole_reply
 from views import View, Wrong
 
+DATABASES = ("sqlite", "postgresql+redis")
+
 A, B = "message-a", "message-b"
 
 
-def test_nobody_misses_a_frame_whatever_is_killed(record_property):
-    report = Soak(seed=4, faults=40, progress=print).run()
+def test_nobody_misses_a_frame_whatever_is_killed(record_property, make_stack):
+    report = Soak(seed=4, faults=40, progress=print, make_stack=make_stack).run()
     for name, value in report.items():
         record_property(name, value)
         print(f"{name}: {value}")

@@ -13,7 +13,7 @@ import pytest
 from client import basic, call, check_error
 from stack import Stack
 
-DATABASES = ("sqlite", "postgresql")
+DATABASES = ("sqlite", "postgresql+redis")
 
 STACK = {"tls": True}
 

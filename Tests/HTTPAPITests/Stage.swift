@@ -32,7 +32,8 @@ final class Stage: Sendable {
         let logger = Logger(label: "test") { _ in LogRecorder(lines: log) }
         let identifiers = RandomIdentifiers(clock: clock)
         storage = try SQLStorage.open(
-            file: directory + "/proxy.db", process: .current(id: identifiers.next()), clock: clock,
+            file: directory + "/proxy.db",
+            process: .current(id: identifiers.next(), stateDirectory: directory), clock: clock,
             logger: logger)
         events = ControlledEvents(journal)
         upstream = ScriptedUpstream(journal)

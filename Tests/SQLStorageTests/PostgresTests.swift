@@ -265,6 +265,45 @@ internal import Testing
         }
     }
 
+    @Test func `a page goes on at a message and skips none, however late the others commit`()
+        async throws
+    {
+        let place = try await Place(.postgreSQL)
+        try await place.with { storage in
+            for statement: SQL in [
+                """
+                CREATE FUNCTION linger() RETURNS trigger LANGUAGE plpgsql AS
+                $body$ BEGIN PERFORM pg_sleep(random() * 0.02); RETURN NULL; END $body$
+                """,
+                """
+                CREATE CONSTRAINT TRIGGER lingers AFTER INSERT ON messages
+                DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION linger()
+                """,
+            ] { try await storage.write(statement) }
+            let user = try await storage.addUser("asim").user
+            let chat = makeChat(of: user.id)
+            try await storage.store.create(chat)
+            let count = 30
+            async let writers = concurrently(6) { _ in
+                for _ in 0..<count / 6 {
+                    let message = NewMessage(
+                        id: Message.ID(ids.next()), chatID: chat.id, userID: user.id, prompt: "p",
+                        isOffRecord: true, state: .done, idempotencyKey: nil, createdAt: now)
+                    _ = try await storage.store.begin(message, limit: 8, model: { $0 })
+                }
+            }
+            var seen: [Message] = []
+            while seen.count < count {
+                // A message that was the first to be seen is the first there is.
+                let place = seen.last.map { Page.Place.after($0.id.text) } ?? .newest
+                let page = Page(limit: 5, place: place)
+                seen += try await storage.store.messages(of: chat.id, page).elements
+                #expect(seen.map(\.seq) == Array(1..<Int64(seen.count + 1)))
+            }
+            for result in await writers { try result.get() }
+        }
+    }
+
     @Test func `a body that swallows an error cannot commit the rest`() async throws {
         let place = try await Place(.postgreSQL)
         try await place.with { storage in
