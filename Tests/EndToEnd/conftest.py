@@ -4,9 +4,15 @@ A module says with `STACK = {...}` how its stack is built.
 """
 
 import pathlib
+import signal
 
 import pytest
 from stack import Stack
+
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    # A shell sets it aside for what it starts in the background, and all that the tests start would
+    # inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="module")

@@ -7,6 +7,7 @@ import os
 import pathlib
 import select
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
@@ -284,7 +285,7 @@ def test_new_events_are_followed_and_each_is_shown_once_when_it_has_ended(stack)
             seen.append(event["path"])
         assert seen.count("/nowhere") == seen.count("/v1/chat/completions") == 1
     finally:
-        process.terminate()
+        process.send_signal(signal.SIGINT)
         process.wait(10)
         process.stdout.close()
         process.stderr.close()
