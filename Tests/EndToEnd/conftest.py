@@ -5,6 +5,7 @@ run on several databases, one stack each; `postgresql+redis` has a Redis beside 
 """
 
 import pathlib
+import signal
 
 import pytest
 from stack import Stack
@@ -16,6 +17,11 @@ def pytest_generate_tests(metafunc):
     # Those of one database one after the other, whatever else a test is parametrized with.
     if databases and "database_kind" in metafunc.fixturenames:
         metafunc.parametrize("database_kind", databases, scope="module")
+
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    # A shell sets it aside for what it starts in the background, and all that the tests start would
+    # inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="module")

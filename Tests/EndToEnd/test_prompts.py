@@ -9,7 +9,8 @@ import urllib.parse
 import database
 import fastcgi
 import pytest
-from client import FORM, call, check_error, connect, raw_request, raw_socket, send, without
+from client import FORM, call, check_error, raw_request, raw_socket, without
+from sse import Stream
 from stack import CANARY_KEY, Stack, wait_for
 
 DATABASES = ("sqlite", "postgresql+redis")
@@ -65,19 +66,6 @@ def running(stack, count):
     return stack.mock(f"/mock/wait?in-flight={count}")
 
 
-def await_words(stack, token, chat):
-    """Returns once words of a running reply have reached a subscriber: its runner has read them."""
-    connection = connect(stack.url)
-    try:
-        send(connection, "GET", f"/chat/stream?id={chat}", token=token)
-        for line in connection.getresponse():
-            if line.startswith(b"data:") and json.loads(line[5:])["message"]["reply"]:
-                return
-    finally:
-        connection.close()
-    raise AssertionError("the stream ended before a word came")
-
-
 SLOW = "mock?chunks=1000&chunk-delay-ms=20"
 
 
@@ -86,8 +74,10 @@ def test_a_stop_reaches_the_other_worker_and_keeps_what_came(stack, token):
     prompt = post_to(
         stack, stack.workers[0], token, "/chat/prompt", id=chat, prompt="x", stream="true"
     )
-    await_words(stack, token, chat)
     message = prompt.json["message"]["id"]
+    # What has reached a subscriber the runner has read.
+    with Stream(stack.url, chat, token) as stream:
+        stream.read(lambda it: it.words(message))
     # The other one sets the mark, which the runner sees when it goes on.
     post_to(stack, stack.workers[1], token, "/chat/stop", id=chat, message_id=message)
     running(stack, 0)
