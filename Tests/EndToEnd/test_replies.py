@@ -78,7 +78,8 @@ SCRIPTS = {
 
 
 @pytest.fixture(scope="module")
-def upstream():
+def upstream(database_kind):
+    # One for each database: what was asked is counted.
     with Upstream(**SCRIPTS) as running:
         yield running
 
