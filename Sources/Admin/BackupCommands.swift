@@ -59,11 +59,12 @@ struct Restore: AdminCommand {
     @OptionGroup var output: OutputOptions
 
     @EventLoop func run(_ desk: Desk) async throws -> Int32 {
+        // First, since a file that pg_dump has made is none that can be opened here.
+        let database = try desk.databaseFile(
+            orElse: "stop the service and use "
+                + "`pg_restore --clean --if-exists --dbname=\"$DB_ADDRESS\" \(file)`")
         // Opened before root becomes somebody who may not read it.
         let source = try DatabaseRestore.Source(file)
-        let database = try desk.databaseFile(
-            orElse: "stop the service and use `pg_restore --clean --dbname=\"$DB_ADDRESS\" \(file)`"
-        )
         try Owner(of: desk.settings.stateDirectory).become()
         if !yes { try desk.console.confirm("Replace \(database) by \(file)?") }
         let directory = try resolved(desk.settings.stateDirectory)

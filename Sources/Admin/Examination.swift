@@ -135,7 +135,12 @@ internal import SQLStorage
             switch try desk.settings.database() {
             case .sqlite(let path): findings += file(try DatabaseHealth.examine(path))
             case .postgreSQL:
-                findings += Self.server(try await desk.openStorage().examineServer())
+                // Where the settings are wrong there is a finding already.
+                let settings = try? desk.settings.whole()
+                let health = try await desk.openStorage().examineServer(
+                    connections: settings?.databaseConnections ?? 0)
+                findings += Self.server(health)
+                if settings != nil { findings.append(Self.room(health.room)) }
             }
             let processes = try await desk.open().livingProcesses(now: desk.now)
             let hasRedis = (try? desk.settings.whole())?.redisAddress != nil
@@ -158,6 +163,10 @@ internal import SQLStorage
                 "connections", health.used * 10 > health.allowed * 9 ? .warning : .ok,
                 "\(health.used) of \(health.allowed) in use"),
         ]
+    }
+
+    private static nonisolated func room(_ room: PostgresRoom) -> Finding {
+        Finding("pools", room.suffices ? .ok : .broken, room.description)
     }
 
     private func file(_ health: DatabaseHealth) -> [Finding] {

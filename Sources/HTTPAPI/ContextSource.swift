@@ -46,9 +46,10 @@ struct ContextSource: Sendable {
         }
     }
 
-    /// Takes over a message that has ended, which made the context `version`.
-    func note(_ message: Message, version: Int64) async {
-        guard let window = await cache.window(of: message.chatID),
+    /// Takes over a message that has ended, which made the context `version`; where nobody knows, the
+    /// store is asked the next time.
+    func note(_ message: Message, version: Int64?) async {
+        guard let version, let window = await cache.window(of: message.chatID),
             let grown = window.adding(message, version: version)
         else { return }
         await cache.keep(grown, of: message.chatID)

@@ -78,10 +78,11 @@ package protocol MessageStore: Sendable {
     ) async throws -> StoredPrompt
 
     /// Writes how a reply of this process ended. Returns the message and the chat's context version
-    /// by then; nil when the chat or message is gone or others have closed it.
+    /// by then, which is nil when this end was stored before; nil when the chat or message is gone or
+    /// others have closed it.
     func finish(
         _ id: Message.ID, _ end: ReplyEnd, now: Timestamp
-    ) async throws -> (message: Message, contextVersion: Int64)?
+    ) async throws -> (message: Message, contextVersion: Int64?)?
 
     /// The messages of a chat; whether anybody may read them is the caller's to know. A page may have
     /// fewer than its limit though there are more, see `Message.pageSize`.

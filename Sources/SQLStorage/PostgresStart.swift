@@ -104,31 +104,46 @@ struct PostgresSchema {
 }
 
 /// Whether the server has room for the connections of all processes.
-struct PostgresRoom {
+package struct PostgresRoom: Sendable {
     /// Connections that the server, the database and the role allow, whichever are the fewest.
     let allowed: Int64
     let allowedBy: String
-    /// Processes that are alive, on all hosts, and this one.
+    /// Processes that are alive, on all hosts, and the one that is about to start.
     let processes: Int64
     let connections: Int
 
     private var needed: Int64 { processes * Int64(connections) }
 
+    /// Whether all of them have their connections at once.
+    package var suffices: Bool { needed <= allowed }
+    package var description: String {
+        "\(processes) processes of \(connections) connections each (DB_CONNECTIONS) need "
+            + "\(needed), PostgreSQL allows \(allowed) (\(allowedBy))"
+    }
+
+    // A heartbeat that is 15 s old is nobody's, see ProcessLease.
+    static let question = SQL(
+        unsafe: """
+            SELECT CAST(current_setting('max_connections') AS BIGINT)
+                - CAST(current_setting('superuser_reserved_connections') AS BIGINT) AS server,
+                (SELECT datconnlimit FROM pg_database WHERE datname = current_database())
+                    AS database,
+                (SELECT rolconnlimit FROM pg_roles WHERE rolname = current_user) AS role,
+                (SELECT COUNT(*) FROM processes
+                    WHERE heartbeat > \(Dialect.postgreSQLClock) - \(ProcessLease.lifetime))
+                    AS processes
+            """)
+
     static func look(_ pool: PostgresPool, connections: Int) async throws -> PostgresRoom {
-        // A heartbeat that is 15 s old is nobody's, see ProcessLease.
-        let answer = try await pool.run(
-            PostgresStatement(
-                """
-                SELECT CAST(current_setting('max_connections') AS BIGINT)
-                    - CAST(current_setting('superuser_reserved_connections') AS BIGINT) AS server,
-                    (SELECT datconnlimit FROM pg_database WHERE datname = current_database())
-                        AS database,
-                    (SELECT rolconnlimit FROM pg_roles WHERE rolname = current_user) AS role,
-                    (SELECT COUNT(*) FROM processes
-                        WHERE heartbeat > \(Dialect.postgreSQLClock) - \(ProcessLease.lifetime))
-                        AS processes
-                """))
-        guard let row = answer.rows.first else {
+        let answer = try await pool.run(PostgresStatement(question))
+        return try read(answer.rows, connections: connections, newcomers: 1)
+    }
+
+    /// - Parameter newcomers: processes that are about to start and in no table yet.
+    static func read(
+        _ rows: [Row], connections: Int, newcomers: Int64
+    ) throws -> PostgresRoom {
+        guard let row = rows.first else {
             throw DatabaseError(.other, "no answer", during: "count connections")
         }
         var allowed = (try row.integer("server"), "max_connections less those for superusers")
@@ -143,7 +158,7 @@ struct PostgresRoom {
         }
         return PostgresRoom(
             allowed: allowed.0, allowedBy: allowed.1,
-            processes: try row.integer("processes") + 1, connections: connections)
+            processes: try row.integer("processes") + newcomers, connections: connections)
     }
 
     var metadata: Logger.Metadata {
@@ -155,9 +170,6 @@ struct PostgresRoom {
     }
 
     func check() throws(SQLStorage.OpenError) {
-        guard needed > allowed else { return }
-        throw .tooManyConnections(
-            "\(processes) processes of \(connections) connections each (DB_CONNECTIONS) need "
-                + "\(needed), PostgreSQL allows \(allowed) (\(allowedBy))")
+        if !suffices { throw .tooManyConnections(description) }
     }
 }

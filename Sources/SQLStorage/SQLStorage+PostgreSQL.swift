@@ -90,11 +90,15 @@ package struct ServerHealth: Sendable {
     /// Connections to the server, those of others included, and how many it allows.
     package let used: Int64
     package let allowed: Int64
+    /// What the processes that are alive need of it.
+    package let room: PostgresRoom
 }
 
 extension SQLStorage {
     /// Asks the server how it is. For PostgreSQL alone.
-    package func examineServer() async throws -> ServerHealth {
+    ///
+    /// - Parameter connections: how many each process of the service has.
+    package func examineServer(connections: Int) async throws -> ServerHealth {
         let rows = try await database.query(
             """
             SELECT current_setting('server_version') AS version,
@@ -111,6 +115,9 @@ extension SQLStorage {
         return ServerHealth(
             version: try row.text("version"), schemaVersion: try row.integer("schema_version"),
             bytes: try row.integer("bytes"), used: try row.integer("used"),
-            allowed: try row.integer("allowed"))
+            allowed: try row.integer("allowed"),
+            room: try PostgresRoom.read(
+                try await database.query(PostgresRoom.question), connections: connections,
+                newcomers: 0))
     }
 }

@@ -45,7 +45,7 @@ extension SQLStore {
 
     package func finish(
         _ id: Message.ID, _ end: ReplyEnd, now: Timestamp
-    ) async throws -> (message: Message, contextVersion: Int64)? {
+    ) async throws -> (message: Message, contextVersion: Int64?)? {
         let process = process
         return try await database.transaction { transaction in
             // The chat first, as everybody locks it before its messages. Its version grows in vain where
@@ -215,16 +215,17 @@ extension Transaction {
     /// The message, where exactly this end was stored before: by a commit whose answer was lost.
     fileprivate func ended(
         _ id: Message.ID, as end: ReplyEnd, by process: String
-    ) async throws -> (message: Message, contextVersion: Int64)? {
+    ) async throws -> (message: Message, contextVersion: Int64?)? {
         let rows = try await query(
             """
-            SELECT chats.context_version, \(unsafe: Message.columns)
+            SELECT \(unsafe: Message.columns)
             FROM messages JOIN chats ON chats.id = messages.chat_id
             WHERE messages.id = \(id) AND messages.process = \(process)
                 AND messages.state = \(end.state.rawValue) AND messages.reply = \(end.reply)
                 AND COALESCE(messages.error, '') = \(end.failure?.text ?? "")
             """)
-        return try rows.first.map { (try Message(row: $0), try $0.integer("context_version")) }
+        // The version that it made is not known any more: others may have ended behind it.
+        return try rows.first.map { (try Message(row: $0), nil) }
     }
 
     fileprivate func message(of user: User.ID, key: String) async throws -> Message? {

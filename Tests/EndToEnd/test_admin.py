@@ -15,6 +15,7 @@ import pytest
 from client import call, chat, check_error
 from stack import CANARY_KEY, Stack, binary, wait_for
 
+DATABASES = ("sqlite", "postgresql")
 PASSWORD = "password-1"
 
 
@@ -342,9 +343,14 @@ def test_the_doctor_tells_what_is_well_and_what_is_not(stack):
     key = {"API_URL": stack.mock_url, "API_KEY": CANARY_KEY}
     checks = results(stack, "--upstream", **key)
     assert checks["sign-up"][0] == "warning"
-    for check in ("settings", "state directory", "files", "database", "integrity", "upstream"):
+    own = ("connections", "pools") if stack.server else ("integrity", "WAL")
+    for check in ("settings", "state directory", "files", "database", "upstream", *own):
         assert checks[check][0] == "ok", checks[check]
     assert checks["processes"] == ("ok", "3 alive")
+    if stack.server:
+        assert "3 processes of 4 connections each (DB_CONNECTIONS) need 12" in checks["pools"][1]
+        many = results(stack, code=1, DB_CONNECTIONS=100, **key)["pools"]
+        assert many[0] == "broken" and "need 300, PostgreSQL allows 97" in many[1]
     assert results(stack, SIGNUP="closed", **key)["sign-up"][0] == "ok"
     assert results(stack, code=1, MAX_BODY="much")["settings"][0] == "broken"
     wrong = results(stack, "--upstream", code=1, API_URL=stack.mock_url, API_KEY="sk-wrong")
@@ -363,10 +369,10 @@ def test_the_doctor_tells_what_is_well_and_what_is_not(stack):
 def test_wrong_usage_is_64_and_no_database_is_ever_made(stack, tmp_path):
     for arguments in (["nonsense"], ["user"], ["events", "--status", "x"], ["reset"]):
         assert "Usage:" in refused(stack, *arguments, code=64)
-    empty = {"STATE_DIRECTORY": tmp_path}
+    empty = {"STATE_DIRECTORY": tmp_path, "DB_ADDRESS": ""}
     assert "there is no database" in refused(stack, "list", settings=empty)
     assert list(tmp_path.iterdir()) == []
-    nowhere = {"STATE_DIRECTORY": tmp_path / "nowhere"}
+    nowhere = {**empty, "STATE_DIRECTORY": tmp_path / "nowhere"}
     assert "no state directory" in refused(stack, "list", settings=nowhere)
     other = {"DB_ADDRESS": "mysql://somewhere/x"}
     assert "DB_ADDRESS" in refused(stack, "list", settings=other)

@@ -155,9 +155,10 @@ def test_the_operators_commands_work_on_it(stack):
     name = person.do("/user/session")["user"]["username"]
     assert stack.admin("reset", name, "Password1")[0] == 0
     check_error(call(stack.url, "GET", "/user/session", token=person.token), 401, "unauthorized")
-    code, out, err = stack.admin("backup", "copy.db")
-    assert code == 1
-    assert "pg_dump" in err
+    for command, program in (("backup", "pg_dump"), ("restore", "pg_restore")):
+        code, out, err = stack.admin(command, "copy.db")
+        assert (code, out) == (1, "")
+        assert err.count("\n") == 1 and program in err and "foobar" not in err
 
 
 def test_no_password_of_the_database_is_in_any_log(stack):

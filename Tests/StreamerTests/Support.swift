@@ -156,7 +156,7 @@ final class MemoryMessages: MessageStore {
     ) async throws -> StoredPrompt { throw Unexpected() }
     func finish(
         _ id: Message.ID, _ end: ReplyEnd, now: Timestamp
-    ) async throws -> (message: Message, contextVersion: Int64)? { throw Unexpected() }
+    ) async throws -> (message: Message, contextVersion: Int64?)? { throw Unexpected() }
     func context(
         of chat: Chat.ID, below seq: Int64, limit: Int
     ) async throws -> (messages: [Message], version: Int64) { throw Unexpected() }
