@@ -1,0 +1,281 @@
+"""What is shown in a booted Debian: install, start, answer, restart, upgrade, hang, stop, purge."""
+
+import glob
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+import traceback
+
+from client import Load, call, chat
+from sse import Stream
+from stack import wait_for
+
+URL = "http://127.0.0.1:8080"
+KEY = "sk-systemd-5f1c9a7be2d84c06"
+MOCK = "http://127.0.0.1:9090"
+PACKAGES = sorted(glob.glob("/packages/*.deb"))
+
+
+def run(*command, fails=False):
+    done = subprocess.run(command, capture_output=True, text=True)
+    if not fails and done.returncode != 0:
+        raise AssertionError(f"{command}: {done.returncode} {done.stdout}{done.stderr}")
+    return done.stdout + done.stderr if fails else done.stdout
+
+
+def show(unit, name):
+    return run("systemctl", "show", "-P", name, unit).strip()
+
+
+def workers():
+    lines = run(
+        "systemctl", "list-units", "--plain", "--no-legend", "--state=active",
+        "proxy-gpt-worker@*.service",
+    )  # fmt: skip
+    return [line.split()[0] for line in lines.splitlines()]
+
+
+def pid(unit):
+    return int(show(unit, "MainPID"))
+
+
+def main_pids():
+    return {pid(unit) for unit in workers()}
+
+
+class Results:
+    failed = 0
+
+
+def step(body):
+    start = time.monotonic()
+    try:
+        said = body() or ""
+    except Exception:
+        Results.failed += 1
+        print(f"FAILED {body.__name__}", flush=True)
+        traceback.print_exc()
+        print(run("journalctl", "--no-pager", "-n", "40", "-o", "cat", fails=True), flush=True)
+        return
+    print(f"passed {body.__name__.replace('_', ' ')} ({time.monotonic() - start:.1f} s) {said}", flush=True)
+
+
+TOKEN = []
+
+
+def token():
+    if not TOKEN:
+        answer = call(URL, "POST", "/user/signup", b"username=asim&password=bazbar12",
+                      [("Content-Type", "application/x-www-form-urlencoded")])  # fmt: skip
+        TOKEN.append(answer.json["token"])
+    return TOKEN[0]
+
+
+def the_package_is_installed_in_an_empty_debian():
+    run("apt-get", "install", "-y", "--no-install-recommends", PACKAGES[0])
+    pathlib.Path("/etc/proxy-gpt/api_key").write_text(KEY + "\n")
+    os.chmod("/etc/proxy-gpt/api_key", 0o600)
+    with open("/etc/proxy-gpt/environment", "a") as file:
+        file.write(f"API_URL={MOCK}\nSIGNUP=open\n")
+    run("nginx", "-t")
+    pathlib.Path("/run/systemd/system/mock.service").write_text(
+        "[Service]\nExecStart=/checkout/.build/release/mock-upstream --port 9090 --key " + KEY + "\n")  # fmt: skip
+    run("systemctl", "daemon-reload")
+    run("systemctl", "start", "mock", "nginx")
+
+
+def a_cold_start_answers_within_a_second():
+    start = time.monotonic()
+    run("systemctl", "enable", "--now", "proxy-gpt.target")
+    answer = run("curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", f"{URL}/user/session")
+    took = time.monotonic() - start
+    assert answer == "401", answer
+    assert took < 1, f"{took} s"
+    assert workers() == [f"proxy-gpt-worker@{n}.service" for n in (1, 2)], workers()
+    assert call(URL, "GET", "/v1/models", token=token()).status == 200
+    return f"{took * 1000:.0f} ms from the first command to the answer"
+
+
+def idle_memory_is_small():
+    units = [*workers(), "proxy-gpt-streamer.service"]
+    total = 0
+    for unit in units:
+        text = pathlib.Path(f"/proc/{pid(unit)}/smaps_rollup").read_text()
+        total += int(next(line for line in text.splitlines() if line.startswith("Pss:")).split()[1])
+    assert total < 60 * 1024, total
+    return f"{total / 1024:.0f} MiB (PSS)"
+
+
+def the_state_says_what_is_in_flight():
+    wait_for(lambda: "requests so far" in show("proxy-gpt-worker@1", "StatusText"), "a status", 10)
+    text = show("proxy-gpt-streamer", "StatusText")
+    assert "streams" in text, text
+    return show("proxy-gpt-worker@1", "StatusText")
+
+
+def under_load(body):
+    """Calls `body` under unary calls, a stream of /v1 of 8 s and an SSE subscriber; nothing is lost."""
+    mock = "mock?chunks=40&chunk-delay-ms=200"
+    made = call(URL, "POST", "/chat/create", json.dumps({"name": "x", "model": mock}).encode(),
+                [("Content-Type", "application/json")], token())  # fmt: skip
+    number = made.json["id"]
+    streams = []
+    with Load(URL, token(), threads=8) as load:
+        wait_for(lambda: load.count > 300, "load")
+        for _ in range(4):
+            streams.append(
+                subprocess.Popen(
+                    ["curl", "-sN", "-w", "%{http_code} %{errormsg}", f"{URL}/v1/chat/completions",
+                     "-H", f"Authorization: Bearer {token()}", "-H", "Content-Type: application/json",
+                     "-d", chat(mock, stream=True) if isinstance(chat(mock, stream=True), str)
+                     else chat(mock, stream=True).decode()],
+                    stdout=subprocess.PIPE, text=True,
+                )
+            )  # fmt: skip
+        before = load.count
+        said = body()
+        wait_for(lambda: load.count > before + 500, "load afterwards", 60)
+        for stream in streams:
+            text, _ = stream.communicate(timeout=90)
+            assert "data: [DONE]" in text and text.endswith("200 "), text[-300:]
+    assert load.failures == [], load.failures[:5]
+    call(URL, "POST", "/chat/delete", json.dumps({"id": number}).encode(),
+         [("Content-Type", "application/json")], token())  # fmt: skip
+    return f"{load.count} calls, 4 streams, none failed; {said or ''}"
+
+
+def rolling_restarts_under_load_lose_nothing():
+    def restart():
+        for _ in range(3):
+            before = main_pids() | {pid("proxy-gpt-streamer.service")}
+            run("proxy-gpt-restart")
+            wait_for(lambda: len(workers()) == 2, "two workers", 60)
+            assert workers() == [f"proxy-gpt-worker@{n}.service" for n in (1, 2)], workers()
+            assert not before & (main_pids() | {pid("proxy-gpt-streamer.service")})
+        return "3 restarts"
+
+    return under_load(restart)
+
+
+def an_upgrade_under_load_loses_nothing():
+    if len(PACKAGES) < 2:
+        return "not tried: one package"
+
+    def upgrade():
+        before = main_pids()
+        run("dpkg", "-i", PACKAGES[1])
+        wait_for(lambda: len(workers()) == 2 and not main_pids() & before, "new workers", 60)
+        assert "SIGNUP=open" in pathlib.Path("/etc/proxy-gpt/environment").read_text()
+
+    return under_load(upgrade)
+
+
+def a_bad_setting_stops_nobody_and_is_named():
+    path = pathlib.Path("/etc/proxy-gpt/environment")
+    good, before = path.read_text(), main_pids()
+    path.write_text(good + "MAX_BODY=much\n")
+    said = run("proxy-gpt-restart", fails=True)
+    assert "MAX_BODY" in said, said
+    reload = run("systemctl", "reload", "proxy-gpt-worker@1", fails=True)
+    assert "failed" in reload, reload
+    assert "MAX_BODY" in run("journalctl", "-u", "proxy-gpt-worker@1", "-o", "cat", "-n", "5")
+    assert main_pids() == before
+    path.write_text(good)
+    run("systemctl", "reload", "proxy-gpt-worker@1")
+    wait_for(lambda: not main_pids() & before and len(workers()) == 2, "a restart by reload", 60)
+    wait_for(lambda: show("proxy-gpt-restart", "ActiveState") == "inactive", "its end", 60)
+
+
+def a_bad_program_stops_nobody():
+    path, before = pathlib.Path("/usr/libexec/proxy-gpt/proxy-gpt-worker"), main_pids()
+    kept = path.with_name("kept")
+    path.rename(kept)
+    path.write_text("#!/bin/sh\n[ \"$1\" = --check ] || { echo this is no worker; exit 1; }\n")
+    path.chmod(0o755)
+    said = run("proxy-gpt-restart", fails=True)
+    path.unlink()
+    kept.rename(path)
+    assert "this is no worker" in said, said
+    assert main_pids() == before
+    assert call(URL, "GET", "/v1/models", token=token()).status == 200
+
+
+def who_hangs_is_killed_and_replaced():
+    directory = pathlib.Path("/run/systemd/system")
+    for unit in ("proxy-gpt-worker@", "proxy-gpt-streamer"):
+        (directory / f"{unit}.service.d").mkdir(exist_ok=True)
+        (directory / f"{unit}.service.d/watchdog.conf").write_text("[Service]\nWatchdogSec=2\n")
+    run("systemctl", "daemon-reload")
+    run("proxy-gpt-restart")
+    for unit in ("proxy-gpt-worker@1.service", "proxy-gpt-streamer.service"):
+        hung = pid(unit)
+        start = time.monotonic()
+        os.kill(hung, signal.SIGSTOP)
+        wait_for(lambda: pid(unit) not in (0, hung) and show(unit, "SubState") == "running", unit, 20)
+        print(f"  {unit}: replaced after {time.monotonic() - start:.1f} s", flush=True)
+    assert call(URL, "GET", "/v1/models", token=token()).status == 200
+
+
+def who_is_killed_comes_back():
+    for unit in (*workers(), "proxy-gpt-streamer.service"):
+        killed = pid(unit)
+        os.kill(killed, signal.SIGKILL)
+        wait_for(lambda: pid(unit) not in (0, killed) and show(unit, "SubState") == "running", unit)
+        assert call(URL, "GET", "/v1/models", token=token()).status == 200
+
+
+def old_rows_go_by_the_timer():
+    assert show("proxy-gpt-retention.timer", "ActiveState") == "active"
+    run("systemctl", "start", "proxy-gpt-retention.service")
+    assert "removed" in run("journalctl", "-u", "proxy-gpt-retention", "-o", "cat")
+
+
+def a_stop_lets_running_calls_end():
+    body = chat("mock?chunks=20&chunk-delay-ms=200", stream=True)
+    stream = subprocess.Popen(
+        ["curl", "-sN", f"{URL}/v1/chat/completions", "-H", f"Authorization: Bearer {token()}",
+         "-H", "Content-Type: application/json", "-d", body if isinstance(body, str) else body.decode()],
+        stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    wait_for(lambda: call(MOCK, "GET", "/mock/stats").json["in_flight"] == 1, "a call in flight")
+    start = time.monotonic()
+    run("systemctl", "stop", "proxy-gpt.target")
+    text, _ = stream.communicate(timeout=60)
+    assert "data: [DONE]" in text
+    wait_for(lambda: not workers(), "the end")
+    return f"{time.monotonic() - start:.1f} s"
+
+
+def a_purge_leaves_nothing():
+    run("apt-get", "purge", "-y", "proxy-gpt")
+    run("nginx", "-t")
+    for where in ("/etc", "/var/lib", "/usr", "/run", "/lib/systemd"):
+        found = run("find", where, "-xdev", "-name", "*proxy-gpt*", "-not", "-path", "/var/lib/dpkg/*",
+                    "-not", "-path", "/run/systemd/*", "-not", "-path", "/run/credentials/*")  # fmt: skip
+        assert not found, found
+    assert not run("getent", "passwd", "proxy-gpt", fails=True)
+
+
+QUICK = [
+    the_package_is_installed_in_an_empty_debian,
+    a_cold_start_answers_within_a_second,
+    idle_memory_is_small,
+    the_state_says_what_is_in_flight,
+    rolling_restarts_under_load_lose_nothing,
+    an_upgrade_under_load_loses_nothing,
+    a_bad_setting_stops_nobody_and_is_named,
+    a_bad_program_stops_nobody,
+    who_is_killed_comes_back,
+    who_hangs_is_killed_and_replaced,
+    old_rows_go_by_the_timer,
+    a_stop_lets_running_calls_end,
+    a_purge_leaves_nothing,
+]
+
+for body in QUICK:
+    step(body)
+print(f"inside: {Results.failed} failed" if Results.failed else "inside: all passed", flush=True)
