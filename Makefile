@@ -8,7 +8,7 @@
 #   make bench     measurements, beside nginx's own
 #   make install   to DESTDIR, PREFIX is /usr; after `make build`, which needs no root
 #   make deb       a Debian package in .build, for what runs here; after `make build`
-#   make test-systemd   installs that package in a Debian of its own and boots it; WHOLE=1 for all of it
+#   make test-systemd   installs that package in a Debian of its own and boots it
 #
 # run, test, soak, faults and bench install the Debian packages that are missing, which needs root.
 
@@ -54,6 +54,12 @@ test: packages test-packages $(VENV)/installed
 	@echo
 	@echo "unit tests:       $$(grep -E 'Test run with [1-9][0-9]* tests?' .build/unit-tests.log | tail -1)"
 	@echo "end-to-end tests: $$(grep -E '[1-9][0-9]* passed' .build/end-to-end-tests.log | tail -1)"
+
+# The second package is the same under a later version: it is what the first is upgraded to.
+test-systemd: build systemd-packages
+	$(MAKE) --no-print-directory deb VERSION=$(VERSION)+next > /dev/null
+	$(MAKE) --no-print-directory deb > /dev/null
+	python3 Tests/Systemd/boot.py .build/proxy-gpt_$(VERSION)_*.deb .build/proxy-gpt_$(VERSION)+next_*.deb
 
 # The same seed has the same faults in the same order; at which moment they meet is chance.
 soak: build test-packages $(VENV)/installed
@@ -106,6 +112,9 @@ test-packages:
 	@$(call install_missing,postgresql redis-server)
 	@( $(call install_missing,chromium) ) \
 		|| echo "Chromium cannot be installed: the tests of the page will be skipped" >&2
+
+systemd-packages:
+	@$(call install_missing,systemd-container debootstrap dpkg-dev)
 
 bench-packages:
 	@$(call install_missing,wrk libnginx-mod-nchan)

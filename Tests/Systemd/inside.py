@@ -7,6 +7,7 @@ import pathlib
 import signal
 import subprocess
 import sys
+import threading
 import time
 import traceback
 
@@ -64,6 +65,11 @@ def step(body):
     print(f"passed {body.__name__.replace('_', ' ')} ({time.monotonic() - start:.1f} s) {said}", flush=True)
 
 
+def restart_is_over():
+    units = ("proxy-gpt-restart", "proxy-gpt-restart-finish")
+    return all(show(unit, "ActiveState") == "inactive" for unit in units)
+
+
 TOKEN = []
 
 
@@ -117,12 +123,60 @@ def the_state_says_what_is_in_flight():
     return show("proxy-gpt-worker@1", "StatusText")
 
 
+class Watcher(threading.Thread):
+    """Watches a chat, coming back with the last id whenever it is sent away."""
+
+    def __init__(self, number):
+        super().__init__(daemon=True)
+        self.number, self.stopping = number, False
+        self.events, self.words, self.end, self.problems, self.opened = [], "", None, [], 0
+        self.stands = threading.Event()
+
+    def run(self):
+        last = None
+        while not self.stopping and self.end is None:
+            try:
+                headers = [("Last-Event-ID", last)] if last else []
+                with Stream(URL, self.number, token(), headers=headers) as stream:
+                    self.opened += 1
+                    taken = 0
+                    while not stream.ended and self.end is None:
+                        seen = len(stream.events)
+                        stream.read(lambda one, seen=seen: len(one.events) > seen or one.ended, 60)
+                        self.stands.set()
+                        for event, number, data in stream.events[taken:]:
+                            self._take(event, number, data)
+                        taken = len(stream.events)
+                        last = stream.last_id or last
+            except (AssertionError, OSError) as error:
+                self.problems.append(repr(error)[:300])
+
+    def _take(self, event, number, data):
+        if event == "reset":
+            self.problems.append("reset")
+        if event != "message":
+            return
+        if data["partial"]:
+            self.words += data["message"]["reply"]
+        else:
+            self.end = data["message"]["reply"]
+
+
 def under_load(body):
-    """Calls `body` under unary calls, a stream of /v1 of 8 s and an SSE subscriber; nothing is lost."""
-    mock = "mock?chunks=40&chunk-delay-ms=200"
+    """Calls `body` under unary calls, streams of /v1 and a watched chat; nothing is lost."""
+    mock = "mock?chunks=150&chunk-delay-ms=200"
     made = call(URL, "POST", "/chat/create", json.dumps({"name": "x", "model": mock}).encode(),
                 [("Content-Type", "application/json")], token())  # fmt: skip
-    number = made.json["id"]
+    number = made.json["id"] if "id" in made.json else made.json["chat"]["id"]
+    watchers = [Watcher(number) for _ in range(5)]
+    for watcher in watchers:
+        watcher.start()
+    for watcher in watchers:
+        assert watcher.stands.wait(10)
+    prompted = call(URL, "POST", "/chat/prompt",
+                    json.dumps({"id": number, "prompt": "hello", "stream": True}).encode(),
+                    [("Content-Type", "application/json")], token())  # fmt: skip
+    assert prompted.status == 200, prompted
     streams = []
     with Load(URL, token(), threads=8) as load:
         wait_for(lambda: load.count > 300, "load")
@@ -131,8 +185,7 @@ def under_load(body):
                 subprocess.Popen(
                     ["curl", "-sN", "-w", "%{http_code} %{errormsg}", f"{URL}/v1/chat/completions",
                      "-H", f"Authorization: Bearer {token()}", "-H", "Content-Type: application/json",
-                     "-d", chat(mock, stream=True) if isinstance(chat(mock, stream=True), str)
-                     else chat(mock, stream=True).decode()],
+                     "-d", chat(mock, stream=True).decode()],
                     stdout=subprocess.PIPE, text=True,
                 )
             )  # fmt: skip
@@ -143,9 +196,14 @@ def under_load(body):
             text, _ = stream.communicate(timeout=90)
             assert "data: [DONE]" in text and text.endswith("200 "), text[-300:]
     assert load.failures == [], load.failures[:5]
+    for watcher in watchers:
+        watcher.join(90)
+        assert watcher.problems == [], watcher.problems
+        assert watcher.end is not None and watcher.words == watcher.end, watcher.words
+    opened = max(watcher.opened for watcher in watchers)
     call(URL, "POST", "/chat/delete", json.dumps({"id": number}).encode(),
          [("Content-Type", "application/json")], token())  # fmt: skip
-    return f"{load.count} calls, 4 streams, none failed; {said or ''}"
+    return f"{load.count} calls, 4 streams of 30 s, none failed; 5 watchers, {opened} times connected, no word lost; {said or ''}"
 
 
 def rolling_restarts_under_load_lose_nothing():
@@ -169,6 +227,7 @@ def an_upgrade_under_load_loses_nothing():
         before = main_pids()
         run("dpkg", "-i", PACKAGES[1])
         wait_for(lambda: len(workers()) == 2 and not main_pids() & before, "new workers", 60)
+        wait_for(restart_is_over, "the end of the restart", 60)
         assert "SIGNUP=open" in pathlib.Path("/etc/proxy-gpt/environment").read_text()
 
     return under_load(upgrade)
@@ -178,16 +237,18 @@ def a_bad_setting_stops_nobody_and_is_named():
     path = pathlib.Path("/etc/proxy-gpt/environment")
     good, before = path.read_text(), main_pids()
     path.write_text(good + "MAX_BODY=much\n")
-    said = run("proxy-gpt-restart", fails=True)
-    assert "MAX_BODY" in said, said
-    reload = run("systemctl", "reload", "proxy-gpt-worker@1", fails=True)
-    assert "failed" in reload, reload
-    assert "MAX_BODY" in run("journalctl", "-u", "proxy-gpt-worker@1", "-o", "cat", "-n", "5")
-    assert main_pids() == before
-    path.write_text(good)
+    try:
+        said = run("proxy-gpt-restart", fails=True)
+        assert "MAX_BODY" in said, said
+        reload = run("systemctl", "reload", "proxy-gpt-worker@1", fails=True)
+        assert "failed" in reload, reload
+        assert "MAX_BODY" in run("journalctl", "-u", "proxy-gpt-worker@1", "-o", "cat", "-n", "5")
+        assert main_pids() == before
+    finally:
+        path.write_text(good)
     run("systemctl", "reload", "proxy-gpt-worker@1")
     wait_for(lambda: not main_pids() & before and len(workers()) == 2, "a restart by reload", 60)
-    wait_for(lambda: show("proxy-gpt-restart", "ActiveState") == "inactive", "its end", 60)
+    wait_for(restart_is_over, "its end", 60)
 
 
 def a_bad_program_stops_nobody():
@@ -196,9 +257,10 @@ def a_bad_program_stops_nobody():
     path.rename(kept)
     path.write_text("#!/bin/sh\n[ \"$1\" = --check ] || { echo this is no worker; exit 1; }\n")
     path.chmod(0o755)
-    said = run("proxy-gpt-restart", fails=True)
-    path.unlink()
-    kept.rename(path)
+    try:
+        said = run("proxy-gpt-restart", fails=True)
+    finally:
+        kept.rename(path)
     assert "this is no worker" in said, said
     assert main_pids() == before
     assert call(URL, "GET", "/v1/models", token=token()).status == 200
@@ -228,6 +290,16 @@ def who_is_killed_comes_back():
         assert call(URL, "GET", "/v1/models", token=token()).status == 200
 
 
+def the_units_are_sound_and_confined():
+    units = glob.glob("/lib/systemd/system/proxy-gpt*")
+    named = [unit.replace("worker@", "worker@1") for unit in map(os.path.basename, units)]
+    run("systemd-analyze", "verify", "--man=no", "--recursive-errors=yes", *named)
+    for unit in ("proxy-gpt-worker@1.service", "proxy-gpt-streamer.service"):
+        run("systemd-analyze", "security", "--threshold=13", unit)
+    text = run("systemd-analyze", "security", "proxy-gpt-worker@1.service", "proxy-gpt-streamer.service")
+    return "; ".join(line.split(": ")[1].strip() for line in text.splitlines() if "Overall" in line)
+
+
 def old_rows_go_by_the_timer():
     assert show("proxy-gpt-retention.timer", "ActiveState") == "active"
     run("systemctl", "start", "proxy-gpt-retention.service")
@@ -238,7 +310,7 @@ def a_stop_lets_running_calls_end():
     body = chat("mock?chunks=20&chunk-delay-ms=200", stream=True)
     stream = subprocess.Popen(
         ["curl", "-sN", f"{URL}/v1/chat/completions", "-H", f"Authorization: Bearer {token()}",
-         "-H", "Content-Type: application/json", "-d", body if isinstance(body, str) else body.decode()],
+         "-H", "Content-Type: application/json", "-d", body.decode()],
         stdout=subprocess.PIPE, text=True,
     )  # fmt: skip
     wait_for(lambda: call(MOCK, "GET", "/mock/stats").json["in_flight"] == 1, "a call in flight")
@@ -271,6 +343,7 @@ QUICK = [
     a_bad_program_stops_nobody,
     who_is_killed_comes_back,
     who_hangs_is_killed_and_replaced,
+    the_units_are_sound_and_confined,
     old_rows_go_by_the_timer,
     a_stop_lets_running_calls_end,
     a_purge_leaves_nothing,
