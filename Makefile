@@ -45,12 +45,13 @@ run: build
 	@exec python3 Tests/EndToEnd/stack.py run
 
 # Ends with the runners' own counts; that no test ran at all is a failure too.
-test: packages test-packages $(VENV)/installed
+test: packages test-packages systemd-packages $(VENV)/installed
 	@mkdir -p .build
 	swift test 2>&1 | tee .build/unit-tests.log
 	@grep -qE 'Test run with [1-9][0-9]* tests?' .build/unit-tests.log
 	swift build $(RELEASE)
 	$(VENV)/bin/pytest -p no:cacheprovider Tests/EndToEnd 2>&1 | tee .build/end-to-end-tests.log
+	$(MAKE) --no-print-directory test-systemd
 	@echo
 	@echo "unit tests:       $$(grep -E 'Test run with [1-9][0-9]* tests?' .build/unit-tests.log | tail -1)"
 	@echo "end-to-end tests: $$(grep -E '[1-9][0-9]* passed' .build/end-to-end-tests.log | tail -1)"
@@ -114,7 +115,8 @@ test-packages:
 		|| echo "Chromium cannot be installed: the tests of the page will be skipped" >&2
 
 systemd-packages:
-	@$(call install_missing,systemd-container debootstrap dpkg-dev)
+	@( $(call install_missing,systemd-container debootstrap dpkg-dev) ) \
+		|| echo "systemd-nspawn cannot be installed: the tests under systemd will be skipped" >&2
 
 bench-packages:
 	@$(call install_missing,wrk libnginx-mod-nchan)
