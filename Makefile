@@ -7,13 +7,16 @@
 #   make lint      formatting and the rules of who imports whom
 #   make bench     measurements, beside nginx's own
 #   make install   to DESTDIR, PREFIX is /usr; after `make build`, which needs no root
+#   make deb       a Debian package in .build, for what runs here; after `make build`
+#   make test-systemd   installs that package in a Debian of its own and boots it
 #
 # run, test, soak, faults and bench install the Debian packages that are missing, which needs root.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := build
-.PHONY: run test soak faults lint bench install build clean packages test-packages bench-packages
+.PHONY: run test soak faults lint bench install deb test-systemd build clean packages \
+	test-packages bench-packages systemd-packages
 
 # The same flags wherever the release is built, or SwiftPM would build it twice. Swift's own
 # library is linked in: the binaries run where there is no toolchain.
@@ -25,11 +28,15 @@ VENV := .build/venv
 PACKAGES := libfcgi-dev libsqlite3-dev libpq-dev libhiredis-dev libcurl4-openssl-dev libssl-dev \
 	pkg-config ca-certificates curl openssl python3 python3-venv
 
+# The one place that says it.
+VERSION ?= 0.6.0
+
 PREFIX ?= /usr
 SYSCONFDIR ?= /etc
 UNITDIR ?= /lib/systemd/system
 LIBEXECDIR = $(PREFIX)/libexec/proxy-gpt
 COMPLETIONDIR = $(PREFIX)/share/bash-completion/completions
+MANDIR = $(PREFIX)/share/man
 
 build: packages
 	swift build $(RELEASE)
@@ -38,15 +45,22 @@ run: build
 	@exec python3 Tests/EndToEnd/stack.py run
 
 # Ends with the runners' own counts; that no test ran at all is a failure too.
-test: packages test-packages $(VENV)/installed
+test: packages test-packages systemd-packages $(VENV)/installed
 	@mkdir -p .build
 	swift test 2>&1 | tee .build/unit-tests.log
 	@grep -qE 'Test run with [1-9][0-9]* tests?' .build/unit-tests.log
 	swift build $(RELEASE)
 	$(VENV)/bin/pytest -p no:cacheprovider Tests/EndToEnd 2>&1 | tee .build/end-to-end-tests.log
+	$(MAKE) --no-print-directory test-systemd
 	@echo
 	@echo "unit tests:       $$(grep -E 'Test run with [1-9][0-9]* tests?' .build/unit-tests.log | tail -1)"
 	@echo "end-to-end tests: $$(grep -E '[1-9][0-9]* passed' .build/end-to-end-tests.log | tail -1)"
+
+# The second package is the same under a later version: it is what the first is upgraded to.
+test-systemd: build systemd-packages
+	$(MAKE) --no-print-directory deb VERSION=$(VERSION)+next > /dev/null
+	$(MAKE) --no-print-directory deb > /dev/null
+	python3 Tests/Systemd/boot.py .build/proxy-gpt_$(VERSION)_*.deb .build/proxy-gpt_$(VERSION)+next_*.deb
 
 # The same seed has the same faults in the same order; at which moment they meet is chance.
 soak: build test-packages $(VENV)/installed
@@ -100,6 +114,10 @@ test-packages:
 	@( $(call install_missing,chromium) ) \
 		|| echo "Chromium cannot be installed: the tests of the page will be skipped" >&2
 
+systemd-packages:
+	@( $(call install_missing,systemd-container debootstrap dpkg-dev) ) \
+		|| echo "systemd-nspawn cannot be installed: the tests under systemd will be skipped" >&2
+
 bench-packages:
 	@$(call install_missing,wrk libnginx-mod-nchan)
 
@@ -109,6 +127,12 @@ define install_configuration
 	else install -D -m $(3) $(1) "$(2).new"; echo "kept $(2), see $(2).new"; fi
 endef
 
+# Files of ours name other files of ours, which are elsewhere with another PREFIX.
+define correct_paths
+	sed -i -e 's|/usr/libexec/proxy-gpt|$(LIBEXECDIR)|g' -e 's|/usr/share/proxy-gpt|$(PREFIX)/share/proxy-gpt|g' \
+		-e 's|/usr/sbin/proxy-gpt|$(PREFIX)/sbin/proxy-gpt|g' -e 's|/usr/bin/proxy-gpt|$(PREFIX)/bin/proxy-gpt|g' $(1)
+endef
+
 install:
 	@for program in worker streamer admin; do \
 		[ -x .build/release/proxy-gpt-$$program ] || { echo "run make build first" >&2; exit 1; }; \
@@ -116,18 +140,21 @@ install:
 	install -D -m 0755 .build/release/proxy-gpt-worker $(DESTDIR)$(LIBEXECDIR)/proxy-gpt-worker
 	install -D -m 0755 .build/release/proxy-gpt-streamer $(DESTDIR)$(LIBEXECDIR)/proxy-gpt-streamer
 	install -D -m 0755 .build/release/proxy-gpt-admin $(DESTDIR)$(PREFIX)/bin/proxy-gpt-admin
+	install -D -m 0755 systemd/proxy-gpt-restart $(DESTDIR)$(PREFIX)/sbin/proxy-gpt-restart
 	install -d $(DESTDIR)$(COMPLETIONDIR)
 	.build/release/proxy-gpt-admin --generate-completion-script bash \
 		> $(DESTDIR)$(COMPLETIONDIR)/proxy-gpt-admin
 	chmod 0644 $(DESTDIR)$(COMPLETIONDIR)/proxy-gpt-admin
 	install -d $(DESTDIR)$(UNITDIR)
-	install -m 0644 systemd/*.target systemd/*.socket $(DESTDIR)$(UNITDIR)
-	for unit in proxy-gpt-worker@.service proxy-gpt-streamer.service; do \
-		sed 's|/usr/libexec/proxy-gpt|$(LIBEXECDIR)|' systemd/$$unit > $(DESTDIR)$(UNITDIR)/$$unit; \
-		chmod 0644 $(DESTDIR)$(UNITDIR)/$$unit; \
-	done
+	install -m 0644 systemd/*.target systemd/*.socket systemd/*.service systemd/*.timer \
+		$(DESTDIR)$(UNITDIR)
+	$(call correct_paths,$(DESTDIR)$(UNITDIR)/proxy-gpt*)
 	install -D -m 0644 systemd/proxy-gpt.sysusers $(DESTDIR)$(PREFIX)/lib/sysusers.d/proxy-gpt.conf
 	install -D -m 0644 systemd/proxy-gpt.tmpfiles $(DESTDIR)$(PREFIX)/lib/tmpfiles.d/proxy-gpt.conf
+	for page in man/*; do \
+		install -D -m 0644 $$page $(DESTDIR)$(MANDIR)/man$${page##*.}/$${page##*/}; \
+	done
+	gzip -9nf $(DESTDIR)$(MANDIR)/man?/proxy-gpt*.[158]
 	install -d $(DESTDIR)$(SYSCONFDIR)/nginx/snippets
 	install -m 0644 nginx/proxy-gpt-locations.conf nginx/proxy-gpt-fastcgi.conf \
 		nginx/proxy-gpt-streamer.conf nginx/proxy-gpt-operators.conf \
@@ -136,15 +163,39 @@ install:
 	install -m 0644 docs/grafana.json docs/prometheus-rules.yml $(DESTDIR)$(PREFIX)/share/doc/proxy-gpt
 	install -d $(DESTDIR)$(PREFIX)/share/proxy-gpt/web
 	install -m 0644 web/* $(DESTDIR)$(PREFIX)/share/proxy-gpt/web
-	sed 's|/usr/share/proxy-gpt|$(PREFIX)/share/proxy-gpt|' nginx/proxy-gpt-page.conf \
-		> $(DESTDIR)$(SYSCONFDIR)/nginx/snippets/proxy-gpt-page.conf
-	chmod 0644 $(DESTDIR)$(SYSCONFDIR)/nginx/snippets/proxy-gpt-page.conf
+	install -m 0644 nginx/proxy-gpt-page.conf $(DESTDIR)$(SYSCONFDIR)/nginx/snippets
+	$(call correct_paths,$(DESTDIR)$(SYSCONFDIR)/nginx/snippets/proxy-gpt-page.conf)
+	install -D -m 0644 nginx/balancer.conf $(DESTDIR)$(PREFIX)/share/proxy-gpt/balancer.conf
 	install -d -m 0750 $(DESTDIR)$(SYSCONFDIR)/proxy-gpt
 	$(call install_configuration,nginx/proxy-gpt.conf,$(DESTDIR)$(SYSCONFDIR)/nginx/sites-available/proxy-gpt.conf,0644)
 	$(call install_configuration,systemd/environment,$(DESTDIR)$(SYSCONFDIR)/proxy-gpt/environment,0640)
-	@echo
-	@echo "Installed. As root, once:"
-	@echo "  systemd-sysusers && systemd-tmpfiles --create && systemctl daemon-reload"
-	@echo "  install -m 0600 /dev/stdin $(SYSCONFDIR)/proxy-gpt/api_key     # paste the key, Ctrl-D"
-	@echo "  systemctl enable --now proxy-gpt-worker@1 proxy-gpt-worker@2 proxy-gpt-streamer proxy-gpt.target"
-	@echo "  ln -s ../sites-available/proxy-gpt.conf $(SYSCONFDIR)/nginx/sites-enabled/ && systemctl reload nginx"
+	@[ -n "$(DESTDIR)" ] || printf '%s\n' "" "Installed. As root, once:" \
+		"  systemd-sysusers && systemd-tmpfiles --create && systemctl daemon-reload" \
+		"  install -m 0600 /dev/stdin $(SYSCONFDIR)/proxy-gpt/api_key     # paste the key, Ctrl-D" \
+		"  systemctl enable --now proxy-gpt.target" \
+		"  ln -s ../sites-available/proxy-gpt.conf $(SYSCONFDIR)/nginx/sites-enabled/ && systemctl reload nginx"
+
+# dpkg's own tools alone. What the programs need is read out of them.
+DEB = .build/deb
+deb:
+	rm -rf $(DEB)
+	$(MAKE) --no-print-directory install DESTDIR=$(DEB)/root PREFIX=/usr SYSCONFDIR=/etc \
+		UNITDIR=/lib/systemd/system > /dev/null
+	strip --strip-unneeded $(DEB)/root/usr/libexec/proxy-gpt/* $(DEB)/root/usr/bin/proxy-gpt-admin
+	install -D -m 0644 debian/copyright $(DEB)/root/usr/share/doc/proxy-gpt/copyright
+	mkdir -p $(DEB)/root/DEBIAN $(DEB)/source/debian
+	cp debian/control $(DEB)/source/debian
+	cd $(DEB)/source && dpkg-shlibdeps -O ../root/usr/libexec/proxy-gpt/* ../root/usr/bin/proxy-gpt-admin \
+		2> /dev/null | sed 's/^shlibs:Depends=//' > ../depends
+	grep -q libfcgi $(DEB)/depends
+	size=$$(du -sk --exclude=DEBIAN $(DEB)/root | cut -f 1); \
+	sed -e '1,/^$$/d' -e "s/\$${shlibs:Depends}/$$(cat $(DEB)/depends)/" \
+		-e "s/^Architecture: any/Architecture: $$(dpkg --print-architecture)/" debian/control \
+		| sed -e "1a Version: $(VERSION)" -e "1a Section: web" -e "1a Priority: optional" \
+		-e "1a Maintainer: $$(sed -n 's/^Maintainer: //p' debian/control)" \
+		-e "1a Installed-Size: $$size" > $(DEB)/root/DEBIAN/control
+	cd $(DEB)/root && find etc -type f -printf '/%p\n' | sort > DEBIAN/conffiles
+	cd $(DEB)/root && find * -type f ! -path 'DEBIAN/*' ! -path 'etc/*' -exec md5sum {} + > DEBIAN/md5sums
+	install -m 0755 debian/preinst debian/postinst debian/prerm debian/postrm $(DEB)/root/DEBIAN
+	dpkg-deb --root-owner-group -Zxz --build $(DEB)/root \
+		.build/proxy-gpt_$(VERSION)_$$(dpkg --print-architecture).deb

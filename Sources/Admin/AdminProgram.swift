@@ -28,6 +28,7 @@ struct AdminProgram: ParsableCommand {
                 name: "Service",
                 subcommands: [
                     Config.self, Doctor.self, Backup.self, Restore.self, Migrate.self,
+                    Retention.self,
                 ]),
         ])
 

@@ -46,7 +46,9 @@ typealias OperatorStore = AdminStore & GroupStore & MessageStore
     }
 
     /// The process becomes the owner of a SQLite file first.
-    func openStorage(mayBeIncomplete: Bool = false) async throws -> SQLStorage {
+    func openStorage(
+        mayBeIncomplete: Bool = false, eventDays: Int64 = 30
+    ) async throws -> SQLStorage {
         if let storage { return storage }
         let database = try settings.database()
         if case .sqlite = database { try Owner(of: settings.stateDirectory).become() }
@@ -55,7 +57,7 @@ typealias OperatorStore = AdminStore & GroupStore & MessageStore
             mayBeIncomplete: mayBeIncomplete,
             process: ProcessIdentity.current(
                 id: identifiers.next(), stateDirectory: settings.stateDirectory),
-            clock: clock, logger: logger)
+            clock: clock, eventDays: eventDays, logger: logger)
         self.storage = storage
         return storage
     }

@@ -121,6 +121,14 @@ package struct OperatorSettings: Sendable {
         return minimum
     }
 
+    /// How long bodies are kept. Throws where the setting is no number of days.
+    package func eventDays() throws(Settings.Problems) -> Int {
+        var reader = SettingsReader(source.values)
+        let days = reader.eventDays()
+        guard reader.problems.isEmpty else { throw Settings.Problems(all: reader.problems) }
+        return days
+    }
+
     /// The settings as a worker reads them. Throws everything that is wrong; that there is no key is
     /// wrong only where the workers' own settings are read.
     package func whole() throws(Settings.Problems) -> Settings {

@@ -161,7 +161,7 @@ package struct Settings: Sendable {
         passwordMinimum = reader.passwordMinimum()
         sessionDays = Int64(reader.integer("SESSION_DAYS", 1...3650))
         recordsBodies = reader.choice("EVENT_BODIES", ["on": true, "off": false])
-        eventDays = Int64(reader.integer("EVENT_DAYS", 1...3650))
+        eventDays = Int64(reader.eventDays())
         publicOrigins = reader.origins("PUBLIC_ORIGINS")
         corsOrigins = reader.origins("CORS_ORIGINS")
         connectTimeout = reader.seconds("CONNECT_TIMEOUT")

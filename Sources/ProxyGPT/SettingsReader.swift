@@ -41,6 +41,10 @@ struct SettingsReader {
         integer("PASSWORD_MIN", 1...User.passwordLimit)
     }
 
+    mutating func eventDays() -> Int {
+        integer("EVENT_DAYS", 1...3650)
+    }
+
     mutating func choice<T>(_ name: String, _ choices: [String: T]) -> T {
         if let value = choices[text(name).lowercased()] { return value }
         let words = choices.keys.sorted().map { $0.isEmpty ? "empty" : $0 }

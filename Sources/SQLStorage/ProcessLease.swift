@@ -191,32 +191,34 @@ package import ProxyGPT
     }
 
     /// Deletes old bodies, expired sessions, revocations that all have read, and messages of
-    /// deleted chats in small transactions, for a second at most each.
-    func expire() async throws {
+    /// deleted chats in small transactions, for a second at most each. Returns whether all is gone.
+    @discardableResult
+    package func expire() async throws -> Bool {
         let now = clock.now()
         let oldest = UUIDText.version7(
             milliseconds: now.adding(seconds: -eventDays * 86_400).milliseconds,
             counter: 0, random: 0)
-        try await deleteInBatches(
+        var isDone = try await deleteInBatches(
             """
             DELETE FROM event_bodies WHERE id IN (
                 SELECT id FROM event_bodies WHERE id < \(oldest) ORDER BY id LIMIT 100)
             """)
-        try await deleteInBatches(
+        let areSessionsDone = try await deleteInBatches(
             """
             DELETE FROM sessions WHERE id IN (
                 SELECT id FROM sessions WHERE expires_at <= \(now) LIMIT 100)
             """)
         let read = now.adding(seconds: -3600)
-        try await deleteInBatches(
+        let areRevocationsDone = try await deleteInBatches(
             """
             DELETE FROM revocations WHERE seq IN (
                 SELECT seq FROM revocations WHERE created_at < \(read) ORDER BY seq LIMIT 100)
             """)
-        try await sweepDeletedChats()
+        isDone = isDone && areSessionsDone && areRevocationsDone
+        return try await sweepDeletedChats() && isDone
     }
 
-    private func sweepDeletedChats() async throws {
+    private func sweepDeletedChats() async throws -> Bool {
         let start = clock.monotonicMicroseconds()
         // A look first: most of the time there is nothing, and a transaction costs a commit.
         while !Task.isCancelled, clock.monotonicMicroseconds() - start < 1_000_000,
@@ -224,18 +226,22 @@ package import ProxyGPT
         {
             _ = try await database.transaction { try await $0.sweepDeletedChats() }
         }
+        return try await database.query("SELECT id FROM deleted_chats LIMIT 1").isEmpty
     }
 
-    private func deleteInBatches(_ sql: SQL) async throws {
+    /// Whether nothing is left.
+    private func deleteInBatches(_ sql: SQL) async throws -> Bool {
         let start = clock.monotonicMicroseconds()
         for _ in 0..<200 {
             // A stop does not wait for the backlog.
-            if Task.isCancelled { return }
+            if Task.isCancelled { return false }
             let count = try await database.transaction { transaction in
                 try await transaction.execute(sql)
             }
-            if count < 100 || clock.monotonicMicroseconds() - start > 1_000_000 { return }
+            if count < 100 { return true }
+            if clock.monotonicMicroseconds() - start > 1_000_000 { return false }
         }
+        return false
     }
 }
 

@@ -33,10 +33,12 @@ internal import ProxyGPT
         beats = ServiceProcess.tick(every: pause) { [weak self] in self?.beat(pulse) }
     }
 
-    /// Says that the process stops. It goes on to beat while it drains.
-    func stop() {
+    /// Says that the process stops.
+    /// - Parameter goesOn: whether it beats while it drains.
+    func stop(goesOn: Bool) {
         isStopping = true
         send("STOPPING=1\n" + statusLine)
+        if !goesOn { beats?.cancel() }
     }
 
     /// Tells of the last answer and asks for the next. Without an answer there is no beat: whoever is

@@ -84,11 +84,12 @@ package import ProxyGPT
 
     /// Says that the process serves, and returns when it is asked to stop. From now on, and while it
     /// drains, the service manager hears of it as long as `pulse` is answered.
-    package func serve(pulse: @escaping Pulse) async {
+    /// - Parameter isAskedInDrain: false where those who answer are gone before the drain is over.
+    package func serve(isAskedInDrain: Bool = true, pulse: @escaping Pulse) async {
         logger.info("ready", metadata: ["process.id": "\(getpid())"])
         heart.start(pulse)
         if stopSignals == 0 { await withUnsafeContinuation { stopping = $0 } }
-        heart.stop()
+        heart.stop(goesOn: isAskedInDrain)
     }
 
     private func received(_ signal: Int32) {

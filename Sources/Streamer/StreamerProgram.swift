@@ -124,7 +124,7 @@ struct StreamerProgram {
         }
         if case .path(let path) = listener() { chmod(path, 0o660) }
         board.set(.ready)
-        await service.serve { server.report(to: $0) }
+        await service.serve(isAskedInDrain: false) { server.report(to: $0) }
         board.set(.draining)
         logger.info("streamer draining")
         try await server.drain(closing: channel)
