@@ -28,8 +28,8 @@ VENV := .build/venv
 PACKAGES := libfcgi-dev libsqlite3-dev libpq-dev libhiredis-dev libcurl4-openssl-dev libssl-dev \
 	pkg-config ca-certificates curl openssl python3 python3-venv
 
-# The one place that says it.
-VERSION ?= 0.6.0
+# Said by the programs too: one place has it.
+VERSION ?= $(shell sed -n 's/.*let version = "\(.*\)"/\1/p' Sources/ProxyGPT/Product.swift)
 
 PREFIX ?= /usr
 SYSCONFDIR ?= /etc
@@ -151,7 +151,7 @@ install:
 	$(call correct_paths,$(DESTDIR)$(UNITDIR)/proxy-gpt*)
 	install -D -m 0644 systemd/proxy-gpt.sysusers $(DESTDIR)$(PREFIX)/lib/sysusers.d/proxy-gpt.conf
 	install -D -m 0644 systemd/proxy-gpt.tmpfiles $(DESTDIR)$(PREFIX)/lib/tmpfiles.d/proxy-gpt.conf
-	for page in man/*; do \
+	for page in docs/man/*; do \
 		install -D -m 0644 $$page $(DESTDIR)$(MANDIR)/man$${page##*.}/$${page##*/}; \
 	done
 	gzip -9nf $(DESTDIR)$(MANDIR)/man?/proxy-gpt*.[158]
@@ -182,20 +182,20 @@ deb:
 	$(MAKE) --no-print-directory install DESTDIR=$(DEB)/root PREFIX=/usr SYSCONFDIR=/etc \
 		UNITDIR=/lib/systemd/system > /dev/null
 	strip --strip-unneeded $(DEB)/root/usr/libexec/proxy-gpt/* $(DEB)/root/usr/bin/proxy-gpt-admin
-	install -D -m 0644 debian/copyright $(DEB)/root/usr/share/doc/proxy-gpt/copyright
+	install -D -m 0644 systemd/debian/copyright $(DEB)/root/usr/share/doc/proxy-gpt/copyright
 	mkdir -p $(DEB)/root/DEBIAN $(DEB)/source/debian
-	cp debian/control $(DEB)/source/debian
+	cp systemd/debian/control $(DEB)/source/debian
 	cd $(DEB)/source && dpkg-shlibdeps -O ../root/usr/libexec/proxy-gpt/* ../root/usr/bin/proxy-gpt-admin \
 		2> /dev/null | sed 's/^shlibs:Depends=//' > ../depends
 	grep -q libfcgi $(DEB)/depends
 	size=$$(du -sk --exclude=DEBIAN $(DEB)/root | cut -f 1); \
 	sed -e '1,/^$$/d' -e "s/\$${shlibs:Depends}/$$(cat $(DEB)/depends)/" \
-		-e "s/^Architecture: any/Architecture: $$(dpkg --print-architecture)/" debian/control \
+		-e "s/^Architecture: any/Architecture: $$(dpkg --print-architecture)/" systemd/debian/control \
 		| sed -e "1a Version: $(VERSION)" -e "1a Section: web" -e "1a Priority: optional" \
-		-e "1a Maintainer: $$(sed -n 's/^Maintainer: //p' debian/control)" \
+		-e "1a Maintainer: $$(sed -n 's/^Maintainer: //p' systemd/debian/control)" \
 		-e "1a Installed-Size: $$size" > $(DEB)/root/DEBIAN/control
 	cd $(DEB)/root && find etc -type f -printf '/%p\n' | sort > DEBIAN/conffiles
 	cd $(DEB)/root && find * -type f ! -path 'DEBIAN/*' ! -path 'etc/*' -exec md5sum {} + > DEBIAN/md5sums
-	install -m 0755 debian/preinst debian/postinst debian/prerm debian/postrm $(DEB)/root/DEBIAN
+	install -m 0755 systemd/debian/{preinst,postinst,prerm,postrm} $(DEB)/root/DEBIAN
 	dpkg-deb --root-owner-group -Zxz --build $(DEB)/root \
 		.build/proxy-gpt_$(VERSION)_$$(dpkg --print-architecture).deb
