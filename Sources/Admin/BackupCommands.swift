@@ -62,7 +62,9 @@ struct Restore: AdminCommand {
         // First, since a file that pg_dump has made is none that can be opened here.
         let database = try desk.databaseFile(
             orElse: "stop the service and use "
-                + "`pg_restore --clean --if-exists --dbname=\"$DB_ADDRESS\" \(file)`")
+                + "`pg_restore --clean --if-exists --dbname=\"$DB_ADDRESS\" \(file)`, then, for what is "
+                + "kept in Redis, `psql \"$DB_ADDRESS\" -c \"UPDATE chats SET context_version = "
+                + "context_version + 1000000000\"` and `redis-cli DEL proxy-gpt:bus`")
         // Opened before root becomes somebody who may not read it.
         let source = try DatabaseRestore.Source(file)
         try Owner(of: desk.settings.stateDirectory).become()
@@ -76,13 +78,19 @@ struct Restore: AdminCommand {
                 "database": .string(database), "kept": .text(report.kept),
                 "pages": .integer(report.pages), "schema_version": .integer(report.schemaVersion),
             ],
-            [
+            hint(desk) + [
                 TerminalText.line("\(file) is the database now, \(report.pages) pages, checked."),
                 TerminalText.line(
                     report.kept.map { "What was there before is \($0)." }
                         ?? "There was none before."),
             ])
         return 0
+    }
+
+    /// Words of replies that the restored database knows nothing of.
+    private func hint(_ desk: Desk) -> [String] {
+        desk.settings.value("REDIS_ADDRESS").isEmpty
+            ? [] : ["Redis has frames of the other database: `redis-cli DEL proxy-gpt:bus` there."]
     }
 
     private func resolved(_ directory: String) throws -> String {

@@ -64,6 +64,8 @@ struct Migrate: AdminCommand {
                 "tables": .object(
                     report.tables.map { ($0.name, .integer(Int64($0.rows))) })
             ],
-            table.lines + ["All rows are the same on both sides. Start the service."])
+            table.lines + [
+                "All rows are the same on both sides. Give the service this DB_ADDRESS, and start it."
+            ])
     }
 }

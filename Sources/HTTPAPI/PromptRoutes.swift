@@ -1,3 +1,4 @@
+internal import Metrics
 internal import ProxyGPT
 
 extension API {
@@ -147,7 +148,9 @@ extension API {
     ) async throws -> Response {
         var message = message
         if message.state.isRunning && !isStreamed {
+            let began = clock.monotonicMicroseconds()
             await prompts.replies.awaitEnd(of: message.id, in: message.chatID, looks: .max)
+            call.stages.add(clock.monotonicMicroseconds() - began, to: .upstream)
             if Task.isCancelled { throw ClientGone() }
             guard let ended = try await store.message(message.id, in: message.chatID) else {
                 throw Failure.notFound("chat")

@@ -30,7 +30,7 @@ struct RequestMeter: Sendable {
         let total = clock.monotonicMicroseconds() - call.startedAt
         scoreboard.ended(route: call.route, status: call.event.status, after: total)
         upstreamEnded(call.event)
-        let upstream = call.event.upstreamMicroseconds ?? 0
+        let upstream = time(of: .upstream, in: call)
         scoreboard.observe(catalog.overhead, call.route, max(0, total - upstream))
         let own = max(0, total - upstream - call.stages[.write])
         if limit > 0, own >= limit {

@@ -4,7 +4,8 @@
 // dead process. Whoever sees one adds what counts for ever to the file of the past and removes it,
 // holding the directory's lock, as everybody does who reads: so no sum is ever smaller than one
 // before. Files are read and not mapped: one that somebody cuts short cannot do any harm. A file of
-// another layout is that of another release; dead, it is removed.
+// another layout is that of another release, which has a past of its own;
+// dead, it is removed.
 
 internal import Glibc
 
@@ -61,9 +62,9 @@ package struct ScoreboardDirectory: Sendable {
         let lock: Int32
         do { lock = try self.lock(tries: 1) } catch { throw Busy() }
         defer { close(lock) }
-        foldDead()
+        let kept = foldDead()
         var sum = past().sum
-        for file in live() { sum.add(file, isAlive: true) }
+        for (name, file) in live() { sum.add(file, isAlive: !kept.contains(name)) }
         return Exposition.text(sum, version: version)
     }
 
@@ -72,8 +73,9 @@ package struct ScoreboardDirectory: Sendable {
         let lock: Int32
         do { lock = try self.lock(tries: 1) } catch { throw Busy() }
         defer { close(lock) }
-        foldDead()
-        return live().map { ProcessStatus($0, catalog) }.sorted { $0.startedAt < $1.startedAt }
+        let kept = foldDead()
+        return live().filter { !kept.contains($0.name) }.map { ProcessStatus($0.words, catalog) }
+            .sorted { $0.startedAt < $1.startedAt }
     }
 
     // MARK: - Files
@@ -141,21 +143,32 @@ package struct ScoreboardDirectory: Sendable {
         return words(of: descriptor)
     }
 
-    private func live() -> [[UInt64]] {
-        names().map { words(ofFile: $0) }.filter { Sum.reads($0, catalog) }
+    private func live() -> [(name: String, words: [UInt64])] {
+        names().map { ($0, words(ofFile: $0)) }.filter { Sum.reads($0.1, catalog) }
     }
+
+    /// Each layout's own: while an upgrade goes on, two releases write.
+    private var pastName: String { "past-" + String(catalog.fingerprint, radix: 16) }
 
     private func past() -> (sum: Sum, lastFolded: UInt64) {
         var sum = Sum(catalog)
-        let file = words(ofFile: "past")
+        let file = words(ofFile: pastName)
         guard Sum.reads(file, catalog) else { return (sum, 0) }
         sum.add(file, isAlive: false)
         return (sum, file[Board.lastFoldedWord])
     }
 
     /// Adds the files of dead processes to the past. Called under the lock.
-    private func foldDead() {
-        for name in names() {
+    ///
+    /// - Returns: the files of dead processes that could not be added, as where the disk is full.
+    @discardableResult
+    private func foldDead() -> Set<String> {
+        var kept: Set<String> = []
+        let names = names()
+        // A process that died between adding and removing has done half of this.
+        let lastFolded = past().lastFolded
+        for name in names where Self.mark(name) == lastFolded { unlink("\(path)/\(name)") }
+        for name in names {
             let file = "\(path)/\(name)"
             let descriptor = open(file, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK)
             guard descriptor >= 0 else { continue }
@@ -166,24 +179,24 @@ package struct ScoreboardDirectory: Sendable {
                 unlink(file)
                 continue
             }
-            var (sum, lastFolded) = past()
-            // A process that died between adding and removing has done half of this.
-            let mark = Self.mark(name)
-            if mark != lastFolded {
-                sum.add(words, isAlive: false)
-                guard write(sum.file(lastFolded: mark)) else { continue }
+            var sum = past().sum
+            sum.add(words, isAlive: false)
+            guard write(sum.file(lastFolded: Self.mark(name))) else {
+                kept.insert(name)
+                continue
             }
             unlink(file)
         }
+        return kept
     }
 
     private func write(_ words: [UInt64]) -> Bool {
-        let new = path + "/past.new"
+        let new = "\(path)/\(pastName).new"
         let descriptor = open(new, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o600)
         guard descriptor >= 0 else { return false }
         let written = words.withUnsafeBytes { Glibc.write(descriptor, $0.baseAddress, $0.count) }
         close(descriptor)
-        return written == words.count * 8 && rename(new, path + "/past") == 0
+        return written == words.count * 8 && rename(new, "\(path)/\(pastName)") == 0
     }
 
     private static func mark(_ name: String) -> UInt64 {

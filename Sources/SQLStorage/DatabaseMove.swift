@@ -26,6 +26,11 @@ package struct DatabaseMove {
         let name: String
         let key: [String]
 
+        /// Whether null characters become U+FFFD on the way, as where PostgreSQL is written to at once.
+        ///
+        /// Events tell what callers sent; everything else was looked at before it was stored.
+        var isCleaned: Bool { name == "events" }
+
         static let all = [
             Table(name: "users", key: ["id"]), Table(name: "sessions", key: ["id"]),
             Table(name: "login_failures", key: ["key"]), Table(name: "groups", key: ["id"]),
@@ -83,7 +88,7 @@ package struct DatabaseMove {
 
     @EventLoop private func run(_ identifiers: any IdentifierSource) async throws -> Report {
         try await closeWhatIsOpen()
-        for table in Table.all { try await findWhatCannotBe(table) }
+        for table in Table.all where !table.isCleaned { try await findWhatCannotBe(table) }
         let name = try await identity(identifiers)
         try await begin(name)
         for table in Table.all { try await copy(table) }
@@ -276,13 +281,15 @@ private struct Reading {
     }
 
     mutating func next(from database: any Database) async throws -> [Row] {
-        let rows = try await database.query(
+        var rows = try await database.query(
             Self.sql(table, columns, after: position, limit: limit))
-        if let last = rows.last { position = key(of: last) }
         let size = rows.reduce(1) { $0 + $1.size }
-        let fitting = rows.count * Self.bytes / size
-        limit = max(Self.rows.lowerBound, min(fitting, 4 * limit, Self.rows.upperBound))
-        return rows
+        let fitting = max(Self.rows.lowerBound, rows.count * Self.bytes / size)
+        // Large rows after small ones: the rest of them comes with the next batch.
+        if fitting < rows.count { rows.removeLast(rows.count - fitting) }
+        if let last = rows.last { position = key(of: last) }
+        limit = min(fitting, 4 * limit, Self.rows.upperBound)
+        return table.isCleaned ? rows.map(\.cleaned) : rows
     }
 
     static func sql(
@@ -300,6 +307,15 @@ private struct Reading {
 }
 
 extension Row {
+    fileprivate var cleaned: Row {
+        Row(
+            columns: columns,
+            values: values.map { value in
+                if case .text(let text) = value { return .text(PostgresParameters.cleaned(text)) }
+                return value
+            })
+    }
+
     /// Roughly, in bytes.
     fileprivate var size: Int {
         values.reduce(0) { sum, value in

@@ -47,6 +47,7 @@ package enum DatabaseRestore {
         defer { DatabaseBackup.removeDatabase(new) }
         try source.file.copy(to: copy)
         let facts = try DatabaseBackup.check(new, as: source.path)
+        try outdateWindows(new)
         try copy.synchronize()
         let kept = try keep(database, as: database + ".before-restore-" + stamp(now))
         // Under another name or not at all before, under this name from now on.
@@ -55,6 +56,19 @@ package enum DatabaseRestore {
         try RawFile.synchronize(directoryOf: database)
         return Report(kept: kept, pages: facts.pages, schemaVersion: facts.schemaVersion)
     }
+
+    /// What Redis keeps of a chat's context may be newer than the backup, and must not fit again when
+    /// the chat's version has come that far once more.
+    private static func outdateWindows(_ file: String) throws {
+        let connection = try SQLiteConnection(file: file, role: .alone)
+        let columns: SQL = "SELECT 1 FROM pragma_table_info('chats') WHERE name = 'context_version'"
+        guard try !connection.query(columns).isEmpty else { return }
+        try connection.execute(
+            "UPDATE chats SET context_version = context_version + \(restoredVersions)")
+    }
+
+    /// More than any chat has prompts between a backup and its restoration.
+    private static let restoredVersions = 1_000_000_000
 
     /// Gives the database a second name, as one file where that is possible. What is damaged is kept
     /// as it is.

@@ -6,6 +6,8 @@ internal import ProxyGPT
 struct PostgresEvents {
     /// Rows to be added; a call that opened and closed within the group is one.
     private(set) var added: [Event] = []
+    /// Where a row stands in `added`.
+    private var places: [Event.ID: Int] = [:]
     /// Rows to be closed.
     private(set) var closed: [Event] = []
     private let process: String
@@ -15,7 +17,8 @@ struct PostgresEvents {
     }
 
     mutating func add(_ event: Event) {
-        guard let index = added.lastIndex(where: { $0.id == event.id }) else {
+        guard let index = places[event.id] else {
+            places[event.id] = added.count
             added.append(event)
             return
         }

@@ -84,21 +84,18 @@ struct PostgresParameters: Sendable {
         }
     }
 
-    /// Texts without the character that PostgreSQL cannot keep, which becomes U+FFFD.
+    /// Texts as `cleaned` has them.
     mutating func append(texts: [String?]) {
         append(array: texts, PostgresType.textArray, of: PostgresType.text) { text, buffer in
-            if text.utf8.contains(0) {
-                for byte in text.utf8 {
-                    if byte == 0 {
-                        buffer.append(contentsOf: "\u{FFFD}".utf8)
-                    } else {
-                        buffer.append(byte)
-                    }
-                }
-            } else {
-                buffer.append(contentsOf: text.utf8)
-            }
+            buffer.append(contentsOf: Self.cleaned(text).utf8)
         }
+    }
+
+    /// The text without the character that PostgreSQL cannot keep, which becomes U+FFFD.
+    static func cleaned(_ text: String) -> String {
+        guard text.utf8.contains(0) else { return text }
+        return String(
+            String.UnicodeScalarView(text.unicodeScalars.map { $0 == "\0" ? "\u{FFFD}" : $0 }))
     }
 
     mutating func append(integers: [Int64?]) {

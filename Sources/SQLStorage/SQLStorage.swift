@@ -60,10 +60,13 @@ package struct SQLStorage: Sendable {
             throw OpenError.libraryTooOld(SQLiteConnection.libraryVersion)
         }
         let file = try existing(file, mayCreate: mayCreate)
+        let isMove = life != nil
         let life = try life ?? shared(file)
         let bell = Doorbell()
         let queue = WriteQueue(bell)
         let (connection, gate) = try migrated(file, tuning.migrations)
+        let moves: SQL = "SELECT 1 AS one FROM moves WHERE ended_at IS NOT NULL"
+        guard try isMove || connection.query(moves).isEmpty else { throw OpenError.moved(file) }
         let reader = SQLiteReader(try SQLiteConnection(file: file, role: .reader))
         let writer = try Writer(
             connection, gate: gate, queue: queue, bell: bell, process: process.id,
@@ -143,6 +146,8 @@ package struct SQLStorage: Sendable {
     /// Says why a database cannot be opened at all.
     package enum OpenError: Error, Equatable, CustomStringConvertible {
         case absent(String)
+        /// Everything in it has moved to PostgreSQL, and nothing that came later would follow.
+        case moved(String)
         case libraryTooOld(Int32)
         /// What libpq finds wrong with the address.
         case invalidAddress(String)
@@ -155,6 +160,9 @@ package struct SQLStorage: Sendable {
         package var description: String {
             switch self {
             case .absent(let file): "there is no database \(file)"
+            case .moved(let file):
+                "\(file) has moved to PostgreSQL: set DB_ADDRESS, or to serve from the file again "
+                    + "empty its table moves"
             case .libraryTooOld(let version): "SQLite \(version) is too old, 3.37 is needed"
             case .invalidAddress(let problem): "DB_ADDRESS cannot be used: \(problem)"
             case .serverTooOld(let version):

@@ -468,8 +468,9 @@ def test_no_descriptor_is_left_behind(stack, token):
 # What is recorded
 
 
-def test_each_call_is_a_row_with_its_end():
-    with Stack(workers=1) as stack:
+@pytest.mark.parametrize("database_kind", ["sqlite", "postgresql+redis"], scope="module")
+def test_each_call_is_a_row_with_its_end(make_stack):
+    with make_stack(workers=1) as stack:
         token, user = stack.signup()
 
         def do(name, query="", **options):

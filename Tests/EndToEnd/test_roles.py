@@ -5,6 +5,8 @@ import uuid
 import pytest
 from client import call, check_error
 
+DATABASES = ("sqlite", "postgresql+redis")
+
 # path, form, and what a stranger, a member and the owner get. `None` is success.
 CHAT = [
     ("/chat/read", {}, "not_found", None, None),

@@ -13,6 +13,8 @@ def sdk(stack, token):
         yield client
 
 
+DATABASES = ("sqlite", "postgresql+redis")
+
 MESSAGES = [{"role": "user", "content": "tell me about spain"}]
 
 

@@ -37,6 +37,9 @@ def found():
     with Stack(settings={"LOG_LEVEL": "trace"}) as stack:
         use_everything(stack, found)
         use_realtime(stack, found)
+        for path in ("/live", "/ready", "/metrics", f"/status?json&full&token={found.tokens[0]}"):
+            found.answers.append(call(stack.url, "GET", path))
+            assert found.answers[-1].status == 200, path
         for process in [*stack.workers, stack.streamer]:
             proc = pathlib.Path("/proc", str(process.pid))
             found.environments.append(proc.joinpath("environ").read_bytes())

@@ -15,6 +15,7 @@ from client import call, check_error
 from processes import free_port
 from stack import CHECKOUT, wait_for
 
+DATABASES = ("sqlite", "postgresql+redis")
 # As `make run` sets it: the examples have passwords of three and six letters.
 STACK = {"settings": {"PASSWORD_MIN": "3"}}
 

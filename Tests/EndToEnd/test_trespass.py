@@ -7,6 +7,8 @@ import pytest
 from client import JSON, call, check_error
 from person import Person
 
+DATABASES = ("sqlite", "postgresql+redis")
+
 WRITES = [
     "/chat/create", "/chat/update", "/chat/delete", "/chat/prompt", "/chat/stop", "/chat/user/add",
     "/chat/user/remove", "/group/create", "/group/update", "/group/delete", "/group/members/add",

@@ -9,6 +9,7 @@ import re
 import pytest
 from test_seed import paste
 
+DATABASES = ("sqlite", "postgresql+redis")
 # As `make run` sets it: the examples' passwords are short.
 STACK = {"settings": {"PASSWORD_MIN": "3"}}
 

@@ -15,6 +15,8 @@ from client import call, raw_socket
 from wsproto import ConnectionType, WSConnection
 from wsproto.events import AcceptConnection, CloseConnection, Ping, Pong, Request
 
+DATABASES = ("sqlite", "postgresql+redis")
+
 CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
 LIVES = "lives"
 

@@ -84,6 +84,39 @@ import Testing
         #expect(access(path + "/1.board", F_OK) != 0)
     }
 
+    @Test func anotherDeadFileBetweenAddingAndRemovingChangesNothing() throws {
+        let path = try directory()
+        let boards = ScoreboardDirectory(path, catalog)
+        do {
+            let dead = boards.makeBoard(.worker, name: "2", startedAt: 1).board
+            dead.count(dead.catalog.loginFailures, by: 5)
+        }
+        #expect(link(path + "/2.board", path + "/copy") == 0)
+        _ = try boards.exposition(version: "1")
+        do {
+            let other = boards.makeBoard(.worker, name: "1", startedAt: 1).board
+            other.count(other.catalog.loginFailures, by: 2)
+            #expect(rename(path + "/copy", path + "/2.board") == 0)
+        }
+        let text = try boards.exposition(version: "1")
+        #expect(value("proxy_gpt_login_failures_total", in: text) == 7)
+    }
+
+    @Test func aDeadProcessThatCannotBeAddedLivesNoLonger() throws {
+        let path = try directory()
+        let boards = ScoreboardDirectory(path, catalog)
+        do {
+            let dead = boards.makeBoard(.worker, name: "1", startedAt: 1).board
+            dead.count(dead.catalog.loginFailures, by: 5)
+            dead.began(route: 0, at: 1)
+            mkdir(path + "/past-" + String(catalog.fingerprint, radix: 16) + ".new", 0o700)
+        }
+        let text = try boards.exposition(version: "1")
+        #expect(value("proxy_gpt_login_failures_total", in: text) == 5)
+        #expect(value(#"proxy_gpt_in_flight{process="worker"}"#, in: text) == 0)
+        #expect(try boards.processes().isEmpty)
+    }
+
     @Test func foreignAndBrokenFilesDoNoHarm() throws {
         let path = try directory()
         let boards = ScoreboardDirectory(path, catalog)
@@ -96,7 +129,8 @@ import Testing
         }
         try write("short.board", [1, 2, 3])
         try write("empty.board", [])
-        try write("past", [UInt8](repeating: 0xFF, count: 4096))
+        try write(
+            "past-" + String(catalog.fingerprint, radix: 16), [UInt8](repeating: 0xFF, count: 4096))
         mkdir(path + "/directory.board", 0o700)
         // Of another layout, and alive.
         let other = ScoreboardDirectory(path, Catalog(routes: ["/c"]))

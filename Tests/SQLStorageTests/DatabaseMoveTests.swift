@@ -88,6 +88,9 @@ internal import Testing
         let report = try await move()
         let counts = Dictionary(report.tables.map { ($0.name, $0.rows) }) { $1 }
         #expect(counts["users"] == 1 && counts["messages"] == 250 && counts["event_bodies"] == 20)
+        await #expect(throws: MoveError.hasEnded) { try await move() }
+        // As somebody does who goes back to it.
+        _ = try SQLiteConnection(file: here.file, role: .alone).execute("DELETE FROM moves")
         try await there.with { target in
             try await here.with { source in
                 for storage in [source, target] {
@@ -106,7 +109,6 @@ internal import Testing
             try await target.store.create(makeChat(of: user.id))
             #expect(try await target.number("SELECT MAX(seq) AS number FROM chats") == 2)
         }
-        await #expect(throws: MoveError.hasEnded) { try await move() }
     }
 
     @Test func `an interrupted move goes on, and until its end nobody serves from there`()
@@ -164,6 +166,40 @@ internal import Testing
         try await ask(
             "INSERT INTO processes VALUES ('p', 'h', 'b', \(Dialect.postgreSQLClock))")
         await #expect(throws: MoveError.targetIsInUse) { try await move() }
+    }
+
+    @Test func `what callers made up for a model's name does not stop a move`() async throws {
+        try await here.with { storage in
+            _ = try await storage.database.transaction { transaction in
+                try await transaction.execute("UPDATE events SET model = \("a\u{0}b")")
+            }
+        }
+        try await move()
+        let target = try await openTarget()
+        let rows = try await target.database.query("SELECT model FROM events")
+        #expect(try rows.map { try $0.text("model") } == ["a\u{FFFD}b"])
+        await target.close()
+    }
+
+    @Test func `nobody serves from a file that has moved`() async throws {
+        try await move()
+        await #expect(throws: SQLStorage.OpenError.moved(here.file)) {
+            try await here.with { _ in }
+        }
+    }
+
+    @Test func `large rows after small ones come a few at a time`() async throws {
+        try await here.with { storage in
+            _ = try await storage.database.transaction { transaction in
+                for number in 0..<400 {
+                    let body = [UInt8](repeating: 7, count: number < 300 ? 1 : 200_000)
+                    try await transaction.execute(
+                        "INSERT INTO event_bodies (id, request) VALUES (\(ids.next()), \(body))")
+                }
+            }
+        }
+        let report = try await move()
+        #expect(report.tables.last?.rows == 420)
     }
 
     @Test func `a text that PostgreSQL cannot hold is named before anything is copied`()

@@ -53,6 +53,22 @@ internal import Testing
         #expect(try users(backup) == ["first"])
     }
 
+    @Test func `no context window that was kept before fits a restored chat`() async throws {
+        let place = try Place()
+        defer { clean(place) }
+        let version: SQL = "SELECT context_version AS number FROM chats"
+        try await place.with { storage in
+            let user = try await storage.addUser("asim").user
+            try await storage.store.create(makeChat(of: user.id))
+        }
+        let backup = try await prepare(place)
+        _ = try restore(backup, place)
+        try await place.with { storage in
+            let restored = try await storage.number(version)
+            #expect(restored >= 1_000_000_000)
+        }
+    }
+
     @Test func `nothing is restored while the database is open, or being copied`() async throws {
         let place = try Place()
         defer { clean(place) }
