@@ -208,8 +208,7 @@ package struct API: Sendable {
             closeTimes(call)
             refusals.record(call.event)
         } else if await !close(call) {
-            response = Response(
-                Failure(.unavailable, "Nothing can be recorded just now.", retryAfter: 5))
+            response = Response(Failure.unrecorded)
         }
         await send(response, call)
     }

@@ -64,7 +64,7 @@ extension API {
                 metadata: [
                     "request.id": "\(call.request.id)", "error": "\(String(describing: error))",
                 ])
-            throw Failure(.unavailable, "Nothing can be recorded just now.", retryAfter: 5)
+            throw Failure.unrecorded
         }
     }
 
@@ -136,7 +136,7 @@ final class Relay {
             call.event.end = .done
             guard await api.close(call) else {
                 call.event.end = .error
-                throw Failure(.unavailable, "Nothing can be recorded just now.", retryAfter: 5)
+                throw Failure.unrecorded
             }
             try await begin()
             let writtenFrom = monotonicMicroseconds()

@@ -21,27 +21,25 @@ package struct RealtimeEndpoint: Sendable {
     package let settings: Settings
     private let events: any EventLog
     private let clock: any Clock
-    private let identifiers: any IdentifierSource
     private let logger: Logger
     private let authenticator: Authenticator
     private let crossSite: CrossSite
-    private let refusals: RefusalRecorder
-    private let meter: StreamMeter
+    private let recorder: StreamRecorder
 
     package init(
         settings: Settings, store: any Store, events: any EventLog, clock: any Clock,
         identifiers: any IdentifierSource, scoreboard: Scoreboard? = nil, logger: Logger
     ) {
-        meter = StreamMeter(scoreboard)
         self.settings = settings
         self.events = events
         self.clock = clock
-        self.identifiers = identifiers
         self.logger = logger
         keyMasks = KeyMasks(key: settings.apiKey)
         authenticator = Authenticator(store: store, clock: clock, sessionDays: settings.sessionDays)
         crossSite = CrossSite(settings)
-        refusals = RefusalRecorder(events: events, clock: clock, identifiers: identifiers)
+        recorder = StreamRecorder(
+            events: events, clock: clock, identifiers: identifiers, crossSite: crossSite,
+            scoreboard: scoreboard, logger: logger)
     }
 
     /// Whether a request is this endpoint's.
@@ -51,7 +49,7 @@ package struct RealtimeEndpoint: Sendable {
 
     /// Does what falls due with time. Called once a second.
     package func tick() {
-        refusals.writeCount()
+        recorder.tick()
     }
 
     // MARK: - Beginning
@@ -59,23 +57,20 @@ package struct RealtimeEndpoint: Sendable {
     /// Decides about one request.
     package func answer(_ request: Request) async -> Answer {
         let startedAt = clock.monotonicMicroseconds()
-        var event = Event(
-            id: Event.ID(identifiers.next()), timestamp: clock.now(), kind: .forward,
-            requestID: request.id, clientAddress: request.clientAddress, method: request.method,
-            path: String(request.target.prefix { $0 != "?" }.prefix(1024)))
-        meter.began(event)
+        var event = recorder.began(request, .forward)
         do {
             let call = try await call(request, &event, startedAt)
             events.open(event)
-            try await opened(event)
+            try await recorder.opened(event)
             return .call(call)
         } catch {
-            var response = Response(failure(for: error, request.id))
+            var response = Response(recorder.failure(for: error, request))
             if response.status == Failure.Code.invalidRequest.status {
                 response.headers.append(Header("Sec-WebSocket-Version", "13"))
             }
             return .response(
-                await finish(event, startedAt, response, commonHeaders(request)))
+                await recorder.finish(
+                    event, since: startedAt, response, recorder.commonHeaders(request)))
         }
     }
 
@@ -105,17 +100,8 @@ package struct RealtimeEndpoint: Sendable {
             tokenDigest: Token.digest(of: credential.token ?? ""),
             url: try settings.upstream.url(path: target.path, query: target.query),
             headers: ForwardedHeaders.request(request.headers), subprotocols: subprotocols,
-            accept: accept, commonHeaders: commonHeaders(request), event: event,
+            accept: accept, commonHeaders: recorder.commonHeaders(request), event: event,
             startedAt: startedAt)
-    }
-
-    private func opened(_ event: Event) async throws(Failure) {
-        do {
-            try await events.opened(event.id)
-        } catch {
-            log("event not recorded", error, event.requestID)
-            throw Failure(.unavailable, "Nothing can be recorded just now.", retryAfter: 5)
-        }
     }
 
     // MARK: - The upstream's answer
@@ -147,7 +133,7 @@ package struct RealtimeEndpoint: Sendable {
                 "upstream refused the key", metadata: ["request.id": "\(call.requestID)"])
             let failure = Failure(
                 .upstreamAuthentication, "The upstream did not accept this server's key.")
-            return await finish(event, call.startedAt, Response(failure), call.commonHeaders)
+            return await finish(call, event, Response(failure))
         }
         let mask = keyMasks.mask(forStatus: head.status)
         let headers = ForwardedHeaders.response(head, mask: mask).filter { header in
@@ -160,7 +146,7 @@ package struct RealtimeEndpoint: Sendable {
             event.responseBody = Array(response.body.prefix(Event.bodyLimit))
         }
         event.end = .done
-        return await finish(event, call.startedAt, response, call.commonHeaders)
+        return await finish(call, event, response)
     }
 
     /// Records that there was no answer of the upstream, and returns what the client is told; nil
@@ -172,21 +158,24 @@ package struct RealtimeEndpoint: Sendable {
         event.upstreamMicroseconds = microseconds
         guard let told = failure.told else {
             event.end = .clientGone
-            event.durationMicroseconds = clock.monotonicMicroseconds() - call.startedAt
-            meter.ended(event)
-            await close(event)
+            await recorder.ended(event, since: call.startedAt)
             return nil
         }
         event.end = failure.eventEnd
         logger.warning(
             "upstream failed",
             metadata: ["request.id": "\(call.requestID)", "upstream.failure": "\(failure)"])
-        return await finish(event, call.startedAt, Response(told), call.commonHeaders)
+        return await finish(call, event, Response(told))
     }
 
     /// Records that the upstream was not even asked, and returns what the client is told.
     package func turnedAway(_ call: RealtimeCall, _ failure: Failure) async -> Response {
-        await finish(call.event, call.startedAt, Response(failure), call.commonHeaders)
+        await finish(call, call.event, Response(failure))
+    }
+
+    private func finish(_ call: RealtimeCall, _ event: Event, _ answer: Response) async -> Response
+    {
+        await recorder.finish(event, since: call.startedAt, answer, call.commonHeaders)
     }
 
     package func upstreamRequestID(_ head: UpstreamHead) -> String? {
@@ -215,62 +204,8 @@ package struct RealtimeEndpoint: Sendable {
             event.requestBody = keyMasks.whole.masked(end.clientWords)
             event.responseBody = keyMasks.whole.masked(end.upstreamWords)
         }
-        event.durationMicroseconds = clock.monotonicMicroseconds() - call.startedAt
         event.promptTokens = end.usage?.promptTokens
         event.completionTokens = end.usage?.completionTokens
-        meter.ended(event)
-        await close(event)
-    }
-
-    private func finish(
-        _ begun: Event, _ startedAt: Int64, _ answer: Response, _ commonHeaders: [Header]
-    ) async -> Response {
-        var (event, response) = (begun, answer)
-        event.status = response.status
-        event.bytesOut = Int64(response.body.count)
-        event.end = event.end ?? (response.status < 500 ? .done : .error)
-        event.durationMicroseconds = clock.monotonicMicroseconds() - startedAt
-        meter.ended(event)
-        if event.userID == nil {
-            // Strangers must not be able to fill the disk, nor wait for it.
-            refusals.record(event)
-        } else if await !close(event) {
-            response = Response(
-                Failure(.unavailable, "Nothing can be recorded just now.", retryAfter: 5))
-        }
-        if response.status != 204 && response.status != 304 {
-            response.headers.append(Header("Content-Length", String(response.body.count)))
-        }
-        response.headers += commonHeaders
-        return response
-    }
-
-    @discardableResult
-    private func close(_ event: Event) async -> Bool {
-        do {
-            try await events.close(event)
-            return true
-        } catch {
-            log("event not recorded", error, event.requestID)
-            return false
-        }
-    }
-
-    private func commonHeaders(_ request: Request) -> [Header] {
-        [Header("X-Request-Id", request.id)] + crossSite.headers(for: request)
-    }
-
-    private func failure(for error: any Error, _ id: String) -> Failure {
-        if let failure = error as? Failure {
-            meter.refused(failure)
-            return failure
-        }
-        log("request failed", error, id)
-        return .hidden
-    }
-
-    private func log(_ message: Logger.Message, _ error: any Error, _ id: String) {
-        logger.error(
-            message, metadata: ["request.id": "\(id)", "error": "\(String(describing: error))"])
+        await recorder.ended(event, since: call.startedAt)
     }
 }

@@ -16,31 +16,27 @@ package struct StreamEndpoint: Sendable {
     private let store: any Store
     private let events: any EventLog
     private let clock: any Clock
-    private let identifiers: any IdentifierSource
-    private let logger: Logger
     private let authenticator: Authenticator
     private let crossSite: CrossSite
-    private let refusals: RefusalRecorder
-    private let meter: StreamMeter
+    private let recorder: StreamRecorder
 
     package init(
         settings: Settings, store: any Store, events: any EventLog, clock: any Clock,
         identifiers: any IdentifierSource, scoreboard: Scoreboard? = nil, logger: Logger
     ) {
-        meter = StreamMeter(scoreboard)
         self.store = store
         self.events = events
         self.clock = clock
-        self.identifiers = identifiers
-        self.logger = logger
         authenticator = Authenticator(store: store, clock: clock, sessionDays: settings.sessionDays)
         crossSite = CrossSite(settings)
-        refusals = RefusalRecorder(events: events, clock: clock, identifiers: identifiers)
+        recorder = StreamRecorder(
+            events: events, clock: clock, identifiers: identifiers, crossSite: crossSite,
+            scoreboard: scoreboard, logger: logger)
     }
 
     /// Does what falls due with time. Called once a second.
     package func tick() {
-        refusals.writeCount()
+        recorder.tick()
     }
 
     // MARK: - Beginning
@@ -48,18 +44,14 @@ package struct StreamEndpoint: Sendable {
     /// Decides about one request, whatever it is.
     package func answer(_ request: Request) async -> Answer {
         let startedAt = clock.monotonicMicroseconds()
-        var event = Event(
-            id: Event.ID(identifiers.next()), timestamp: clock.now(), kind: .request,
-            requestID: request.id, clientAddress: request.clientAddress, method: request.method,
-            path: String(request.target.prefix { $0 != "?" }.prefix(1024)))
-        meter.began(event)
+        var event = recorder.began(request, .request)
         do {
             if let response = crossSite.preflight(request) {
                 return .response(await finish(request, event, startedAt, response))
             }
             return .subscription(try await subscription(for: request, &event, startedAt))
         } catch {
-            var response = Response(failure(for: error, request))
+            var response = Response(recorder.failure(for: error, request))
             if response.status == Failure.Code.invalidRequest.status, request.asksForWebSocket {
                 response.headers.append(Header("Sec-WebSocket-Version", "13"))
             }
@@ -109,7 +101,8 @@ package struct StreamEndpoint: Sendable {
         return Subscription(
             caller: caller, tokenDigest: Token.digest(of: credential.token ?? ""),
             chat: access.chat, transport: transport, resumption: resumption,
-            isHeadOnly: request.method == "HEAD", headers: commonHeaders(request), event: event,
+            isHeadOnly: request.method == "HEAD", headers: recorder.commonHeaders(request),
+            event: event,
             startedAt: startedAt)
     }
 
@@ -175,61 +168,14 @@ package struct StreamEndpoint: Sendable {
         event.end = end
         event.bytesOut = bytesOut
         event.detail = detail
-        event.durationMicroseconds = clock.monotonicMicroseconds() - subscription.startedAt
-        meter.ended(event)
-        await close(event)
+        await recorder.ended(event, since: subscription.startedAt)
     }
 
     private func finish(
-        _ request: Request, _ begun: Event, _ startedAt: Int64, _ answer: Response
+        _ request: Request, _ event: Event, _ startedAt: Int64, _ answer: Response
     ) async -> Response {
-        var (event, response) = (begun, answer)
-        event.status = response.status
-        event.bytesOut = Int64(response.body.count)
-        event.end = response.status < 500 ? .done : .error
-        event.durationMicroseconds = clock.monotonicMicroseconds() - startedAt
-        meter.ended(event)
-        if event.userID == nil {
-            // Strangers must not be able to fill the disk, nor wait for it.
-            refusals.record(event)
-        } else if await !close(event) {
-            response = Response(
-                Failure(.unavailable, "Nothing can be recorded just now.", retryAfter: 5))
-        }
-        if response.status != 204 {
-            response.headers.append(Header("Content-Length", String(response.body.count)))
-        }
-        if request.method == "HEAD" { response.body = [] }
-        response.headers += commonHeaders(request)
-        return response
-    }
-
-    @discardableResult
-    private func close(_ event: Event) async -> Bool {
-        do {
-            try await events.close(event)
-            return true
-        } catch {
-            log("event not recorded", error, event.requestID)
-            return false
-        }
-    }
-
-    private func commonHeaders(_ request: Request) -> [Header] {
-        [Header("X-Request-Id", request.id)] + crossSite.headers(for: request)
-    }
-
-    private func failure(for error: any Error, _ request: Request) -> Failure {
-        if let failure = error as? Failure {
-            meter.refused(failure)
-            return failure
-        }
-        log("request failed", error, request.id)
-        return .hidden
-    }
-
-    private func log(_ message: Logger.Message, _ error: any Error, _ id: String) {
-        logger.error(
-            message, metadata: ["request.id": "\(id)", "error": "\(String(describing: error))"])
+        await recorder.finish(
+            event, since: startedAt, answer, recorder.commonHeaders(request),
+            isHeadOnly: request.method == "HEAD")
     }
 }
