@@ -96,16 +96,23 @@ let package = Package(
         program("MockUpstream", nio + [.product(name: "NIOWebSocket", package: "swift-nio")]),
         program("LoadGenerator", nio, path: "Benchmarks/Load"),
 
+        .target(
+            name: "TestSupport", dependencies: ["ProxyGPT", "EventLoop", logging],
+            path: "Tests/TestSupport", swiftSettings: strict),
         tests("ProxyGPTTests", ["ProxyGPT"]),
         tests("EventLoopTests", ["EventLoop"]),
-        tests("FastCGITests", ["FastCGI", "EventLoop"]),
+        tests("FastCGITests", ["TestSupport", "FastCGI", "EventLoop"]),
         tests("CredentialsTests", ["Credentials", "ProxyGPT"]),
-        tests("SQLStorageTests", ["SQLStorage", "ProxyGPT", "EventLoop", logging]),
-        tests("RedisStorageTests", ["RedisStorage", "ProxyGPT", "EventLoop", logging]),
+        tests("SQLStorageTests", ["TestSupport", "SQLStorage", "ProxyGPT", "EventLoop", logging]),
+        tests(
+            "RedisStorageTests", ["TestSupport", "RedisStorage", "ProxyGPT", "EventLoop", logging]),
         tests("CurlUpstreamTests", ["CurlUpstream", "ProxyGPT", "EventLoop", logging]),
         tests(
             "HTTPAPITests",
-            ["HTTPAPI", "ProxyGPT", "Credentials", "SQLStorage", "EventLoop", "Metrics", logging]),
+            [
+                "TestSupport", "HTTPAPI", "ProxyGPT", "Credentials", "SQLStorage", "EventLoop",
+                "Metrics", logging,
+            ]),
         tests("MetricsTests", ["Metrics"]),
         tests("LogsTests", ["Logs", "EventLoop", logging]),
         tests(

@@ -14,6 +14,9 @@ package struct StreamFrame: Sendable, Equatable {
     package let userID: User.ID
     package let content: Content
 
+    /// Whether it is the last of its message.
+    package var isEnd: Bool { content == .ended }
+
     package init(
         chatID: Chat.ID, messageID: Message.ID, userID: User.ID, _ content: Content
     ) {

@@ -5,8 +5,6 @@
 internal import ProxyGPT
 
 extension StreamFrame {
-    var isEnd: Bool { content == .ended }
-
     /// Whether it is the first of its message, which brings the prompt.
     var isBeginning: Bool {
         if case .words(_, _?) = content { true } else { false }

@@ -236,8 +236,6 @@ extension BusQueue.State {
 }
 
 extension StreamFrame {
-    var isEnd: Bool { content == .ended }
-
     /// What it weighs in the queue and in a group, roughly, in bytes.
     var size: Int {
         switch content {

@@ -2,6 +2,7 @@ import EventLoop
 import FastCGI
 import Glibc
 import Synchronization
+import TestSupport
 import Testing
 
 @Suite(.timeLimit(.minutes(1))) struct FastCGIServerTests {

@@ -60,35 +60,6 @@ final class Pool: Sendable {
     }
 }
 
-/// Opens once; whoever waits goes on then.
-final class Gate: Sendable {
-    private struct State {
-        var isOpen = false
-        var waiters: [UnsafeContinuation<Void, Never>] = []
-    }
-
-    private let state = Mutex(State())
-
-    func open() {
-        let waiters = state.withLock { state in
-            state.isOpen = true
-            defer { state.waiters = [] }
-            return state.waiters
-        }
-        for waiter in waiters { waiter.resume() }
-    }
-
-    func wait() async {
-        await withUnsafeContinuation { continuation in
-            let isOpen = state.withLock { state in
-                if !state.isOpen { state.waiters.append(continuation) }
-                return state.isOpen
-            }
-            if isOpen { continuation.resume() }
-        }
-    }
-}
-
 /// Runs `body` on the loop, which lives as long as the test process.
 func onLoop<T: Sendable>(_ body: @escaping @EventLoop () async throws -> T) async throws -> T {
     EventLoop.startOnOwnThread()

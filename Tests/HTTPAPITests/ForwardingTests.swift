@@ -1,5 +1,6 @@
 import HTTPAPI
 import ProxyGPT
+import TestSupport
 import Testing
 
 /// When what leaves: the order of rows, upstream and answer.

@@ -1,6 +1,7 @@
 @testable import HTTPAPI
 import Credentials
 import ProxyGPT
+import TestSupport
 import Testing
 
 /// How many inputs each parser gets. Their seeds are constant: what fails once fails again.

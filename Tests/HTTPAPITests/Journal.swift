@@ -37,36 +37,3 @@ final class Journal: Sendable {
         state.withLock { $0.entries = [] }
     }
 }
-
-/// Opens once; whoever waits goes on then, or when its task is cancelled.
-final class Gate: Sendable {
-    private struct State {
-        var isOpen = false
-        var waiters: [UnsafeContinuation<Void, Never>] = []
-    }
-
-    private let state = Mutex(State())
-
-    func open() {
-        let waiters = state.withLock { state in
-            state.isOpen = true
-            defer { state.waiters = [] }
-            return state.waiters
-        }
-        for waiter in waiters { waiter.resume() }
-    }
-
-    func wait() async {
-        await withTaskCancellationHandler {
-            await withUnsafeContinuation { continuation in
-                let isOpen = state.withLock { state in
-                    if !state.isOpen { state.waiters.append(continuation) }
-                    return state.isOpen
-                }
-                if isOpen { continuation.resume() }
-            }
-        } onCancel: {
-            open()
-        }
-    }
-}

@@ -2,6 +2,7 @@ import EventLoop
 import ProxyGPT
 import SQLStorage
 import Synchronization
+import TestSupport
 import Testing
 
 @testable import HTTPAPI

@@ -1,5 +1,6 @@
 @testable import HTTPAPI
 import ProxyGPT
+import TestSupport
 import Testing
 
 @Suite(.timeLimit(.minutes(1))) struct RouterTests {

@@ -1,5 +1,6 @@
 internal import EventLoop
 internal import ProxyGPT
+internal import TestSupport
 internal import Testing
 
 @testable internal import RedisStorage

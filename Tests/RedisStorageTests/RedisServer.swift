@@ -7,6 +7,7 @@ internal import Glibc
 internal import Logging
 internal import ProxyGPT
 internal import Synchronization
+internal import TestSupport
 internal import Testing
 
 @testable internal import EventLoop
@@ -20,8 +21,6 @@ enum Loop {
         EventLoop.startOnOwnThread()
     }()
 }
-
-let silent = Logger(label: "test", factory: { _ in SwiftLogNoOpLogHandler() })
 
 final class RedisServer: Sendable {
     private struct Running {
@@ -151,31 +150,6 @@ final class RedisServer: Sendable {
         return process
     }
 }
-
-struct Impatience: Error {}
-
-/// Waits for `condition`, 15 s at most.
-func eventually(_ condition: () async throws -> Bool) async throws {
-    for _ in 0..<3000 {
-        if try await condition() { return }
-        await EventLoop.sleep(milliseconds: 5)
-    }
-    throw Impatience()
-}
-
-/// Ids in ascending order.
-final class TestIdentifiers: IdentifierSource {
-    private let count = Atomic<UInt64>(0)
-
-    func next() -> String {
-        let count = count.add(1, ordering: .relaxed).newValue
-        return UUIDText.version7(
-            milliseconds: 1_800_000_000_000 + Int64(count >> 12),
-            counter: UInt16(truncatingIfNeeded: count) & 0xFFF, random: count)
-    }
-}
-
-let ids = TestIdentifiers()
 
 /// Somebody on a unix socket who says one thing to everybody who comes.
 final class Stranger: Sendable {

@@ -1,4 +1,5 @@
 internal import ProxyGPT
+internal import TestSupport
 internal import Testing
 
 @testable internal import RedisStorage

@@ -2,6 +2,7 @@ internal import EventLoop
 internal import Glibc
 internal import ProxyGPT
 internal import Synchronization
+internal import TestSupport
 internal import Testing
 
 @testable internal import SQLStorage
@@ -61,82 +62,5 @@ final class BusPlace: Sendable {
     /// Holds the lock that commits wait for until it is removed.
     func obstacle() throws -> Obstacle {
         try Obstacle(lock: file + ".wal.lock")
-    }
-}
-
-/// Keeps what a log delivers.
-final class Delivery: Sendable {
-    private let state = Mutex((frames: [LoggedFrame](), starts: 0))
-
-    var frames: [LoggedFrame] { state.withLock { $0.frames } }
-    /// How often it was said that everybody has to start over.
-    var starts: Int { state.withLock { $0.starts } }
-
-    init(_ log: SQLiteBusLog) async throws {
-        try await log.start { batch in
-            self.state.withLock { state in
-                if batch.isEmpty { state.starts += 1 }
-                state.frames += batch
-            }
-        }
-    }
-
-    func text(of message: String) -> String {
-        joinedWords(frames, of: message)
-    }
-
-    /// Waits until the messages have ended.
-    func ends(_ messages: some Sequence<String>) async throws {
-        let messages = Set(messages.map { Message.ID($0) })
-        try await eventually {
-            messages.isSubset(of: self.frames.filter(\.frame.isEnd).map(\.frame.messageID))
-        }
-    }
-}
-
-/// What the frames say of a message.
-func joinedWords(_ frames: [LoggedFrame], of message: String) -> String {
-    var text = ""
-    for frame in frames where frame.frame.messageID.text == message {
-        if case .words(let words, _) = frame.frame.content { text += words }
-    }
-    return text
-}
-
-func words(
-    _ text: String, of message: String, in chat: String = "chat", prompt: String? = nil
-) -> StreamFrame {
-    StreamFrame(
-        chatID: Chat.ID(chat), messageID: Message.ID(message), userID: User.ID("user"),
-        .words(text, prompt: prompt))
-}
-
-func end(of message: String, in chat: String = "chat") -> StreamFrame {
-    StreamFrame(
-        chatID: Chat.ID(chat), messageID: Message.ID(message), userID: User.ID("user"), .ended)
-}
-
-/// The words of a test's reply, numbered so that a hole or a repetition shows.
-func numbered(_ range: Range<Int>) -> String {
-    range.map { "\($0) " }.joined()
-}
-
-extension SQLiteBus {
-    /// Publishes a whole reply of numbered words.
-    func publishReply(_ message: String, in chat: String = "chat", words count: Int) {
-        publish(words("", of: message, in: chat, prompt: "prompt of \(message)"))
-        for index in 0..<count {
-            publish(SQLStorageTests.words("\(index) ", of: message, in: chat))
-        }
-        publish(end(of: message, in: chat))
-    }
-}
-
-extension [LoggedFrame] {
-    /// Whether the ids only grow, within one epoch.
-    var areInOrder: Bool {
-        zip(self, dropFirst()).allSatisfy {
-            $0.id.epoch == $1.id.epoch && $0.id.sequence < $1.id.sequence
-        }
     }
 }

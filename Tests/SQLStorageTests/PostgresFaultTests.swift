@@ -3,6 +3,7 @@ internal import Glibc
 internal import Logging
 internal import ProxyGPT
 internal import Synchronization
+internal import TestSupport
 internal import Testing
 
 @testable internal import SQLStorage

@@ -3,6 +3,7 @@ internal import Glibc
 internal import Logging
 internal import ProxyGPT
 internal import Synchronization
+internal import TestSupport
 internal import Testing
 
 @testable internal import SQLStorage
@@ -11,8 +12,6 @@ enum Loop {
     /// The loop that all tests of the process share; reads run there.
     static let started: Void = EventLoop.startOnOwnThread()
 }
-
-let silent = Logger(label: "test", factory: { _ in SwiftLogNoOpLogHandler() })
 
 /// A directory with a database of its own, gone with the object.
 final class Place: Sendable {
@@ -147,36 +146,6 @@ extension SQLStorage.Tuning {
     }
 }
 
-/// A clock that stands until it is moved.
-final class TestClock: Clock {
-    private let time: Mutex<Int64>
-
-    init(_ milliseconds: Int64 = 1_800_000_000_000) {
-        time = Mutex(milliseconds)
-    }
-
-    func now() -> Timestamp { time.withLock { Timestamp(milliseconds: $0) } }
-
-    func monotonicMicroseconds() -> Int64 { time.withLock { $0 * 1000 } }
-
-    func advance(seconds: Int64) { time.withLock { $0 += seconds * 1000 } }
-}
-
-/// Ids in ascending order.
-final class TestIdentifiers: IdentifierSource {
-    private let count = Atomic<UInt64>(0)
-
-    func next() -> String {
-        let count = count.add(1, ordering: .relaxed).newValue
-        return UUIDText.version7(
-            milliseconds: 1_800_000_000_000 + Int64(count >> 12),
-            counter: UInt16(truncatingIfNeeded: count) & 0xFFF, random: count)
-    }
-}
-
-let ids = TestIdentifiers()
-let now = Timestamp(milliseconds: 1_800_000_000_000)
-
 /// Holds the lock that commits wait for, as a slow process would.
 final class Obstacle {
     private let descriptor: Int32
@@ -226,17 +195,6 @@ func linesOfFile(_ path: String) throws -> [String] {
         lines.append(String(decoding: line.prefix(36).map(UInt8.init), as: UTF8.self))
     }
     return lines
-}
-
-struct Impatience: Error {}
-
-/// Waits for `condition`, 15 s at most.
-func eventually(_ condition: () async throws -> Bool) async throws {
-    for _ in 0..<3000 {
-        if try await condition() { return }
-        await EventLoop.sleep(milliseconds: 5)
-    }
-    throw Impatience()
 }
 
 /// Starts tasks and waits for all of them.
