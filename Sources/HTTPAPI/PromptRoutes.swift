@@ -148,6 +148,8 @@ extension API {
     ) async throws -> Response {
         var message = message
         if message.state.isRunning && !isStreamed {
+            // Whoever follows the events sees long calls from their beginning.
+            events.open(call.event)
             let began = clock.monotonicMicroseconds()
             await prompts.replies.awaitEnd(of: message.id, in: message.chatID, looks: .max)
             call.stages.add(clock.monotonicMicroseconds() - began, to: .upstream)
