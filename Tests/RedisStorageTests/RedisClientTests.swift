@@ -63,6 +63,37 @@ internal import Testing
         await client.stop()
     }
 
+    @Test func `a resolver that takes longer than a try may take is not asked in vain`()
+        async throws
+    {
+        let port = try freePort()
+        let server = try await RedisServer(["--port", "\(port)", "--bind", "127.0.0.1"])
+        let isDone = Semaphore()
+        let dialer = Dialer(
+            try RedisAddress("redis://somewhere:\(port)"),
+            names: NameLookUp { _ in
+                isDone.wait()
+                return ["127.0.0.1"]
+            })
+        for _ in 0..<2 {
+            await #expect(throws: Dialer.Problem.self) {
+                _ = try await dialer.open(patience: 50) { _, _ in }
+            }
+        }
+        isDone.signal()
+        // What comes late serves the next try, and the resolver is not asked again for that.
+        try await eventually {
+            do {
+                let connection = try await dialer.open(patience: 200) { _, _ in }
+                await connection.close()
+                return true
+            } catch {
+                return false
+            }
+        }
+        withExtendedLifetime(server) {}
+    }
+
     @Test func `who does not speak Redis's protocol is not Redis`() async throws {
         for greeting in ["HTTP/1.1 400 Bad Request\r\n\r\n", "+OK\r\n+OK\r\n+OK\r\n", "*3\r\n", ""]
         {
