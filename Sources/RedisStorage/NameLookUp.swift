@@ -6,7 +6,7 @@ internal import Glibc
 @EventLoop final class NameLookUp {
     private nonisolated let lookUp: @Sendable (String) -> [String]
     private lazy var thread = ThreadPool(name: "redis-name", threads: 1, capacity: 4)
-    private var isUnderWay = false
+    private(set) var isUnderWay = false
     private var waiting: [Int: UnsafeContinuation<[String]?, Never>] = [:]
     private var waiters = 0
     /// What was found when nobody waited any more, for who asks next: a resolver that is slow is
