@@ -1,7 +1,7 @@
 // Makes connections to Redis: looks the name up, connects, says the password, chooses the database.
 //
-// Everything together has a limit in time, and at the end a ping must come back within a command's
-// budget: a Redis that answers slowly is not taken.
+// Everything together has a limit in time, but for the name, which has one of its own; and at the end a
+// ping must come back within a command's budget: a Redis that answers slowly is not taken.
 
 internal import EventLoop
 internal import ProxyGPT
@@ -30,19 +30,21 @@ internal import ProxyGPT
     typealias Closed = (RedisConnection, _ reason: String) -> Void
 
     private let address: RedisAddress
-    private lazy var names = NameLookUp()
+    private let names: NameLookUp
 
-    nonisolated init(_ address: RedisAddress) {
+    nonisolated init(_ address: RedisAddress, names: NameLookUp = NameLookUp()) {
         self.address = address
+        self.names = names
     }
 
     /// Opens a connection for commands.
     func open(
         patience: Int64, budget: Int64, scripts: [RedisScript], closed: @escaping Closed
     ) async throws(Problem) -> Opened {
+        let targets = try await targets(within: patience)
         let limit = TimeLimit(patience)
         defer { limit.cancel() }
-        let connection = try await connect(limit, closed)
+        let connection = try await connect(to: targets, limit, closed)
         do throws(Problem) {
             try await enter(connection)
             let (run, evicts) = try await Self.information(of: connection)
@@ -65,9 +67,10 @@ internal import ProxyGPT
 
     /// Opens a connection to listen on.
     func open(patience: Int64, closed: @escaping Closed) async throws(Problem) -> RedisConnection {
+        let targets = try await targets(within: patience)
         let limit = TimeLimit(patience)
         defer { limit.cancel() }
-        let connection = try await connect(limit, closed)
+        let connection = try await connect(to: targets, limit, closed)
         do throws(Problem) {
             try await enter(connection)
             return connection
@@ -78,10 +81,10 @@ internal import ProxyGPT
     }
 
     private func connect(
-        _ limit: TimeLimit, _ closed: @escaping Closed
+        to targets: [RedisConnection.Target], _ limit: TimeLimit, _ closed: @escaping Closed
     ) async throws(Problem) -> RedisConnection {
         var problem = Problem("the name has no address")
-        for target in await targets() where !limit.hasPassed {
+        for target in targets where !limit.hasPassed {
             do throws(Problem) {
                 return try await connect(to: target, limit, closed)
             } catch {
@@ -91,12 +94,17 @@ internal import ProxyGPT
         throw limit.hasPassed ? Problem("no connection in time") : problem
     }
 
-    private func targets() async -> [RedisConnection.Target] {
+    private func targets(
+        within milliseconds: Int64
+    ) async throws(Problem) -> [RedisConnection.Target] {
         switch address.place {
         case .socket(let path): return [.socket(path: path)]
         case .host(let name, let port):
             if NameLookUp.isAddress(name) { return [.address(name, port: port)] }
-            return await names.addresses(of: name).prefix(8).map { .address($0, port: port) }
+            guard let addresses = await names.addresses(of: name, within: milliseconds) else {
+                throw Problem("the name was not looked up in time")
+            }
+            return addresses.prefix(8).map { .address($0, port: port) }
         }
     }
 

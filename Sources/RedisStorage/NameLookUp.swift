@@ -1,23 +1,59 @@
 internal import EventLoop
 internal import Glibc
 
-/// Finds the addresses of a host on a thread of its own, since getaddrinfo(3) blocks.
-final class NameLookUp: Sendable {
-    private let thread = ThreadPool(name: "redis-name", threads: 1, capacity: 4)
+/// Finds the addresses of one host on a thread of its own, since getaddrinfo(3) blocks, and nothing
+/// makes it return.
+@EventLoop final class NameLookUp {
+    private nonisolated let lookUp: @Sendable (String) -> [String]
+    private lazy var thread = ThreadPool(name: "redis-name", threads: 1, capacity: 4)
+    private(set) var isUnderWay = false
+    private var waiting: [Int: UnsafeContinuation<[String]?, Never>] = [:]
+    private var waiters = 0
+    /// What was found when nobody waited any more, for who asks next: a resolver that is slow is
+    /// slow each time.
+    private var late: [String]?
 
-    /// The addresses as text, none where the name has none.
-    func addresses(of name: String) async -> [String] {
-        (try? await thread.run { Self.systemLookUp(name) }) ?? []
+    nonisolated init(_ lookUp: @escaping @Sendable (String) -> [String] = systemLookUp) {
+        self.lookUp = lookUp
+    }
+
+    /// The addresses as text, none where the name has none; nil where that is not known in time.
+    func addresses(of name: String, within milliseconds: Int64) async -> [String]? {
+        if let late {
+            self.late = nil
+            return late
+        }
+        if !isUnderWay {
+            isUnderWay = true
+            EventLoop.spawn { await self.find(name) }
+        }
+        waiters += 1
+        let waiter = waiters
+        let timer = EventLoop.schedule(afterMilliseconds: milliseconds) {
+            self.waiting.removeValue(forKey: waiter)?.resume(returning: nil)
+        }
+        defer { timer.cancel() }
+        return await withUnsafeContinuation { waiting[waiter] = $0 }
+    }
+
+    private func find(_ name: String) async {
+        let lookUp = lookUp
+        let found = (try? await thread.run { lookUp(name) }) ?? []
+        isUnderWay = false
+        if waiting.isEmpty, !found.isEmpty { late = found }
+        let all = waiting
+        waiting = [:]
+        for continuation in all.values { continuation.resume(returning: found) }
     }
 
     /// Whether hiredis can take the text as it is.
-    static func isAddress(_ text: String) -> Bool {
+    nonisolated static func isAddress(_ text: String) -> Bool {
         var four = in_addr()
         var six = in6_addr()
         return inet_pton(AF_INET, text, &four) == 1 || inet_pton(AF_INET6, text, &six) == 1
     }
 
-    private static func systemLookUp(_ name: String) -> [String] {
+    private nonisolated static func systemLookUp(_ name: String) -> [String] {
         var hints = addrinfo()
         hints.ai_socktype = Int32(SOCK_STREAM.rawValue)
         hints.ai_flags = AI_ADDRCONFIG

@@ -72,6 +72,9 @@ package struct DatabaseError: Error, CustomStringConvertible {
     let message: String
     /// The statement's text, or the call that failed.
     let during: String
+    /// Whether the server itself said so, before it did anything: with a connection that is of no use
+    /// any more, but nothing of the transaction has remained.
+    var isRefusal = false
 
     init(_ kind: Kind, _ message: String, during: String) {
         self.kind = kind

@@ -102,10 +102,15 @@ extension DatabaseError {
     init(postgres result: borrowing PostgresResult, during text: String) {
         let state = proxy_gpt_pq_sqlstate(result.pointer).map { String(cString: $0) } ?? ""
         let message = proxy_gpt_pq_message(result.pointer).map { String(cString: $0) } ?? ""
-        var kind = Self.kind(of: state)
-        // Another connection will prepare it anew for the tables as they are now.
-        if state == "0A000", message.hasPrefix("cached plan") { kind = .connection }
-        self.init(kind, state.isEmpty ? message : "\(message) [\(state)]", during: text)
+        // What was prepared is gone, or prepared for a table that is another by now, a transaction lay
+        // idle, or the server takes no writes any more: another connection is needed.
+        let isRefusal =
+            ["26000", "25P03", "25006"].contains(state)
+            || state == "0A000" && message.hasPrefix("cached plan")
+        self.init(
+            isRefusal ? .connection : Self.kind(of: state),
+            state.isEmpty ? message : "\(message) [\(state)]", during: text)
+        self.isRefusal = isRefusal
     }
 
     private static func kind(of state: String) -> Kind {
@@ -115,9 +120,6 @@ extension DatabaseError {
         case "53100": .full
         // The statement took too long, for itself or for a lock.
         case "57014", "55P03": .interrupted
-        // What was prepared is gone, a transaction lay idle, or the server takes no writes any more: in
-        // each case another connection is needed.
-        case "26000", "25P03", "25006": .connection
         case "XX001", "XX002": .damaged
         default:
             switch state.prefix(2) {

@@ -7,6 +7,7 @@
 
 internal import CPostgres
 internal import EventLoop
+internal import Glibc
 internal import ProxyGPT
 
 /// A statement on its way to PostgreSQL.
@@ -26,19 +27,17 @@ struct PostgresStatement: Sendable {
 
 /// Sends batches of statements and hands back their answers.
 @EventLoop final class PostgresConnection {
-    /// How many statements are kept prepared.
-    nonisolated static let preparedLimit = 256
-
     typealias Completion = @EventLoop (Result<[PostgresAnswer], DatabaseError>) -> Void
 
     /// What the server answers one by one.
     private enum Step {
-        case preparation(StatementKey)
-        case other
+        case preparation(PreparedStatements.Key, name: String)
+        case farewell(name: String)
         case statement(text: String, PostgresColumns)
     }
 
     private struct Batch {
+        let number: UInt64
         var steps: ArraySlice<Step> = []
         var answers: [PostgresAnswer] = []
         var failure: DatabaseError?
@@ -47,27 +46,22 @@ struct PostgresStatement: Sendable {
         let completion: Completion
     }
 
-    private struct StatementKey: Hashable {
-        let text: String
-        let types: [UInt32]
-    }
-
-    private struct Prepared {
-        let name: String
-        let columns: PostgresColumns
-        var lastUse: UInt64
-    }
-
     private let handle: PostgresHandle
     private var connection: OpaquePointer { handle.pointer }
     private var watch: Watch?
     private var waitsForWriting = false
-    private var prepared: [StatementKey: Prepared] = [:]
-    private var uses: UInt64 = 0
+    private var prepared = PreparedStatements()
+    private var batches: UInt64 = 0
     private var running: [Batch] = []
     /// Why the connection is of no use any more.
     private(set) var failure: DatabaseError?
-    /// Called once, when that happens.
+    /// What befell the socket, as in errno.
+    private var socketError: Int32 = 0
+    /// Whether it failed because nothing comes back any more, not even from the server's host.
+    var hasVanished: Bool { Self.unreachable.contains(socketError) }
+    /// The moment of `monotonicMilliseconds` at which something came last.
+    private(set) var lastHeard = monotonicMilliseconds()
+    /// Called once, when it fails.
     var onFailure: ((DatabaseError) -> Void)?
 
     init(_ handle: PostgresHandle) throws {
@@ -112,8 +106,10 @@ struct PostgresStatement: Sendable {
             completion(.failure(failure))
             return
         }
+        batches += 1
         var batch = Batch(
-            deadline: monotonicMilliseconds() &+ milliseconds, completion: completion)
+            number: batches, deadline: monotonicMilliseconds() &+ milliseconds,
+            completion: completion)
         var isSent = true
         for statement in statements where isSent { isSent = send(statement, &batch) }
         running.append(batch)
@@ -132,6 +128,11 @@ struct PostgresStatement: Sendable {
                 .connection, "the server does not answer", during: "wait"))
     }
 
+    /// Ends the connection for the reason that others have ended for.
+    func giveUp(_ reason: DatabaseError) {
+        fail(reason)
+    }
+
     /// Ends the connection; what is under way fails.
     func close() {
         fail(.closed)
@@ -140,37 +141,27 @@ struct PostgresStatement: Sendable {
     // MARK: - Sending
 
     private func send(_ statement: PostgresStatement, _ batch: inout Batch) -> Bool {
-        uses += 1
-        let key = StatementKey(text: statement.text, types: statement.parameters.types)
-        if prepared[key] == nil {
-            if prepared.count >= Self.preparedLimit, !forgetOne(&batch) { return false }
-            let name = "s\(uses)"
-            prepared[key] = Prepared(name: name, columns: PostgresColumns(), lastUse: uses)
-            batch.steps.append(.preparation(key))
-            let count = Int32(clamping: key.types.count)
-            guard PQsendPrepare(connection, name, key.text, count, key.types) == 1 else {
+        let key = PreparedStatements.Key(
+            text: statement.text, types: statement.parameters.types)
+        let count = Int32(clamping: key.types.count)
+        let use = prepared.use(key, in: batch.number)
+        for name in use.leftover {
+            batch.steps.append(.farewell(name: name))
+            guard
+                PQsendQueryParams(
+                    connection, "DEALLOCATE \(name)", 0, nil, nil, nil, nil, 0) == 1
+            else { return false }
+        }
+        if use.mustBePrepared {
+            batch.steps.append(.preparation(key, name: use.name))
+            guard PQsendPrepare(connection, use.name, key.text, count, key.types) == 1 else {
                 return false
             }
         }
-        prepared[key]?.lastUse = uses
-        guard let known = prepared[key] else { return false }
-        batch.steps.append(.statement(text: statement.text, known.columns))
+        batch.steps.append(.statement(text: statement.text, use.columns))
         return statement.parameters.withPointers { values, lengths, formats in
-            PQsendQueryPrepared(
-                connection, known.name, Int32(clamping: key.types.count), values, lengths, formats,
-                0) == 1
+            PQsendQueryPrepared(connection, use.name, count, values, lengths, formats, 0) == 1
         }
-    }
-
-    /// Lets go of the statement that was not used for longest.
-    private func forgetOne(_ batch: inout Batch) -> Bool {
-        guard let oldest = prepared.min(by: { $0.value.lastUse < $1.value.lastUse }) else {
-            return true
-        }
-        prepared[oldest.key] = nil
-        batch.steps.append(.other)
-        return PQsendQueryParams(
-            connection, "DEALLOCATE \(oldest.value.name)", 0, nil, nil, nil, nil, 0) == 1
     }
 
     private func flush() {
@@ -198,14 +189,34 @@ struct PostgresStatement: Sendable {
         // wait for the socket to become read- or write-ready … If it becomes read-ready, call
         // PQconsumeInput, then call PQflush again" (libpq-async.html).
         if !readiness.isDisjoint(with: [.readable, .peerClosed, .hungUp]) {
+            if !readiness.isDisjoint(with: .hungUp) { takeSocketError() }
             let isOpen = PQconsumeInput(connection) == 1
+            if isOpen { lastHeard = monotonicMilliseconds() }
             // What the server said before it closed is read in any case.
             readAnswers()
-            if !isOpen {
-                fail(DatabaseError(.connection, handle.message, during: "receive"))
+            if !isOpen || socketError != 0 {
+                fail(DatabaseError(.connection, lossMessage, during: "receive"))
             }
         }
         if failure == nil, waitsForWriting { flush() }
+    }
+
+    /// What befalls a connection whose packets are lost, see tcp(7), TCP_USER_TIMEOUT. The server, or
+    /// its host, would have ended it in another way.
+    private nonisolated static let unreachable = [
+        ETIMEDOUT, EHOSTUNREACH, EHOSTDOWN, ENETUNREACH, ENETDOWN,
+    ]
+
+    private func takeSocketError() {
+        var code: Int32 = 0
+        var size = socklen_t(MemoryLayout<Int32>.size)
+        if getsockopt(PQsocket(connection), SOL_SOCKET, SO_ERROR, &code, &size) == 0 {
+            socketError = code
+        }
+    }
+
+    private var lossMessage: String {
+        socketError == 0 ? handle.message : "\(SystemError("recv", code: socketError))"
     }
 
     private func readAnswers() {
@@ -237,12 +248,15 @@ struct PostgresStatement: Sendable {
         case (PGRES_TUPLES_OK, .statement(_, let columns)),
             (PGRES_COMMAND_OK, .statement(_, let columns)):
             running[0].answers.append(columns.answer(result))
+        case (PGRES_COMMAND_OK, .preparation(let key, let name)): prepared.confirm(key, name)
         case (PGRES_COMMAND_OK, _), (PGRES_TUPLES_OK, _): break
-        case (_, .preparation(let key)):
-            prepared[key] = nil
+        case (_, .preparation(let key, let name)):
+            prepared.fail(key, name)
             note(result, status, during: key.text)
         case (_, .statement(let text, _)): note(result, status, during: text)
-        case (_, .other): note(result, status, during: "deallocate")
+        case (_, .farewell(let name)):
+            prepared.keep(name)
+            note(result, status, during: "deallocate")
         }
     }
 
@@ -251,7 +265,11 @@ struct PostgresStatement: Sendable {
     ) {
         // The statements behind a failed one are only passed over.
         guard status != PGRES_PIPELINE_ABORTED, running[0].failure == nil else { return }
-        let error = DatabaseError(postgres: result, during: text)
+        var error = DatabaseError(postgres: result, during: text)
+        // The server says nothing of a connection that broke.
+        if error.message.isEmpty {
+            error = DatabaseError(.connection, lossMessage, during: text)
+        }
         running[0].failure = error
         if error.kind == .connection { fail(error) }
     }
@@ -263,7 +281,9 @@ struct PostgresStatement: Sendable {
         watch = nil
         let batches = running
         running.removeAll()
-        for batch in batches { batch.completion(.failure(batch.failure ?? error)) }
+        // Of a refusal only the batch that met it knows that nothing was done.
+        let loss = DatabaseError(error.kind, error.message, during: error.during)
+        for batch in batches { batch.completion(.failure(batch.failure ?? loss)) }
         onFailure?(error)
         onFailure = nil
     }

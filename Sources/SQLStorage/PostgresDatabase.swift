@@ -177,10 +177,12 @@ struct PostgresRetries {
     func commit() async throws {
         hasEnded = true
         guard hasBegun || !gathered.isEmpty else { return }
+        // Lost before: no COMMIT is sent.
+        if let failure = connection.failure { throw failure }
         let answers: [PostgresAnswer]
         do {
             answers = try await flush(with: Self.commit)
-        } catch let error as DatabaseError where error.kind == .connection {
+        } catch let error as DatabaseError where error.leavesCommitOpen {
             throw DatabaseError(.uncertain, error.message, during: "COMMIT")
         }
         hasBegun = false
@@ -202,5 +204,12 @@ struct PostgresRetries {
             // What is left open dies with the connection.
             connection.close()
         }
+    }
+}
+
+extension DatabaseError {
+    /// Whether nobody knows what became of a COMMIT that failed in this way.
+    fileprivate var leavesCommitOpen: Bool {
+        (kind == .connection || kind == .closed) && !isRefusal
     }
 }

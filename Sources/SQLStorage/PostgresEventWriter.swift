@@ -66,6 +66,8 @@ final class LoopBell: Bell {
     private nonisolated let logger: Logger
     /// Rows that were opened here and not closed yet.
     private var openRows: Set<Event.ID> = []
+    /// Rows whose opening got no answer: they may be there.
+    private var doubtfulRows: Set<Event.ID> = []
     private var failedGroups = 0
 
     nonisolated init(
@@ -117,6 +119,8 @@ final class LoopBell: Bell {
             case .whole(let row):
                 if openRows.contains(row.event.id) {
                     group.close(row.event)
+                } else if doubtfulRows.contains(row.event.id) {
+                    group.addOrClose(row.event)
                 } else {
                     group.add(row.event)
                 }
@@ -134,7 +138,11 @@ final class LoopBell: Bell {
         var isRepeated = false
         while true {
             do {
-                let written = try await ids(statement)
+                var written = try await ids(statement)
+                if !group.doubtful.isSubset(of: written) {
+                    // The statement waited for their opening's commit, and did not see it yet.
+                    written.formUnion(try await ids(statement))
+                }
                 if !isRepeated || written.count == group.count { return written }
                 return written.union(try await ids(group.question))
             } catch let error as DatabaseError
@@ -161,7 +169,9 @@ final class LoopBell: Bell {
                 finish(row, failure)
                 settle(row, failure)
             case .whole(let row):
-                let isOpen = openRows.remove(row.event.id) != nil
+                let isOpen =
+                    openRows.remove(row.event.id) != nil
+                    || doubtfulRows.remove(row.event.id) != nil
                 let isWritten = written.contains(row.event.id.text)
                 finish(row, isWritten ? nil : isOpen ? Self.foreignRow : Self.knownID)
             case .transaction: break
@@ -173,6 +183,9 @@ final class LoopBell: Bell {
         for item in items {
             switch item {
             case .open(let row):
+                if (failure as? DatabaseError)?.kind == .connection {
+                    doubtfulRows.insert(row.event.id)
+                }
                 finish(row, failure)
                 settle(row, failure)
             case .whole(let row): finish(row, failure)

@@ -10,6 +10,8 @@ struct PostgresEvents {
     private var places: [Event.ID: Int] = [:]
     /// Rows to be closed.
     private(set) var closed: [Event] = []
+    /// Ids of those that are in both.
+    private(set) var doubtful: Set<String> = []
     private let process: String
 
     init(process: String) {
@@ -32,7 +34,14 @@ struct PostgresEvents {
         closed.append(event)
     }
 
-    var count: Int { added.count + closed.count }
+    /// Closes a row of which nobody knows whether it has been added, or adds it whole.
+    mutating func addOrClose(_ event: Event) {
+        doubtful.insert(event.id.text)
+        closed.append(event)
+        add(event)
+    }
+
+    var count: Int { added.count + closed.count - doubtful.count }
 
     /// Adds and closes the rows and returns the ids of those that it could: not of added ones that were
     /// there already, nor of ones to be closed that are not this process's any more.
@@ -80,7 +89,7 @@ struct PostgresEvents {
             results.append("SELECT id FROM closed")
         }
         let written = results.joined(separator: " UNION ALL ")
-        let bodies = (added + closed).filter { $0.requestBody != nil || $0.responseBody != nil }
+        let bodies = all.filter { $0.requestBody != nil || $0.responseBody != nil }
         if !bodies.isEmpty {
             let first = parameters.count + 1
             parameters.append(texts: bodies.map(\.id.text))
@@ -105,7 +114,7 @@ struct PostgresEvents {
     /// Returns the ids of those events that stand in the table as this group would have left them:
     /// whether a group was committed whose answer was lost.
     var question: PostgresStatement {
-        let events = added + closed
+        let events = all
         var parameters = PostgresParameters()
         parameters.append(text: process)
         parameters.append(texts: events.map(\.id.text))
@@ -118,6 +127,10 @@ struct PostgresEvents {
             WHERE events.process = $1 AND events."end" IS NOT DISTINCT FROM new."end"
                 AND events.duration_us IS NOT DISTINCT FROM new.duration_us
             """, parameters)
+    }
+
+    private var all: [Event] {
+        added + closed.filter { !doubtful.contains($0.id.text) }
     }
 
     // MARK: - Columns

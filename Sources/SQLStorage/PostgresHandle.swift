@@ -23,11 +23,12 @@ final class PostgresHandle: @unchecked Sendable {
         PQfinish(pointer)
     }
 
-    /// What the address may say otherwise: seconds to connect, and when a peer that is silent is taken
-    /// for dead; and that the server takes writes, where the address names several.
+    /// What the address may say otherwise: seconds to connect; when a host from which nothing comes
+    /// back is taken for gone, two seconds after it was sent something or asked whether it is there;
+    /// and that the server takes writes, where the address names several.
     private static let defaults = [
-        ("connect_timeout", "5"), ("keepalives_idle", "10"), ("keepalives_interval", "3"),
-        ("keepalives_count", "3"), ("tcp_user_timeout", "10000"),
+        ("connect_timeout", "5"), ("keepalives_idle", "1"), ("keepalives_interval", "1"),
+        ("keepalives_count", "2"), ("tcp_user_timeout", "2000"),
         ("target_session_attrs", "read-write"), ("fallback_application_name", "proxy-gpt"),
     ]
 

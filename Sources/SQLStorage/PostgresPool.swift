@@ -38,6 +38,8 @@ internal import ProxyGPT
     /// Milliseconds from one try to connect to the next: at first, and at most.
     private nonisolated static let firstPause: Int64 = 50
     private nonisolated static let longestPause: Int64 = 2000
+    /// Milliseconds without a word, after which a connection is given up along with one that vanished.
+    private nonisolated static let silence: Int64 = 1000
     /// How many reads that wait are sent in one go.
     private nonisolated static let company = 8
 
@@ -50,6 +52,11 @@ internal import ProxyGPT
 
         let wish: Wish
         let deadline: Int64
+
+        /// The same, for no longer than until then.
+        func waiting(until end: Int64) -> Waiter {
+            Waiter(wish: wish, deadline: min(deadline, end))
+        }
     }
 
     private nonisolated let configuration: Configuration
@@ -60,6 +67,8 @@ internal import ProxyGPT
     private var spread: Spread
     private var members: [PostgresConnection] = []
     private var idle: [PostgresConnection] = []
+    /// A connection that is being prepared.
+    private var newcomer: PostgresConnection?
     /// Those who cannot wait behind others: events and heartbeats.
     private var urgent: [Waiter] = []
     private var waiting: [Waiter] = []
@@ -138,6 +147,7 @@ internal import ProxyGPT
     /// Closes all connections; who waits or comes later is refused.
     func close() {
         isClosed = true
+        newcomer?.close()
         for member in members { member.close() }
         failWaiting(.closed)
     }
@@ -239,6 +249,7 @@ internal import ProxyGPT
     private func tick() {
         isTicking = false
         let now = monotonicMilliseconds()
+        newcomer?.checkDeadline(now)
         for member in members { member.checkDeadline(now) }
         let isAway = members.isEmpty
         let reason = isAway ? Self.silent : Self.crowded
@@ -253,7 +264,7 @@ internal import ProxyGPT
             refuse(takeWaiting().wish, reason)
         }
         if isAway, hasRefused, members.isEmpty { goAway(reason) }
-        if idle.count < members.count || counts.waiting > 0 { keepTicking() }
+        if idle.count < members.count || newcomer != nil || counts.waiting > 0 { keepTicking() }
     }
 
     // MARK: - Connecting
@@ -261,14 +272,15 @@ internal import ProxyGPT
     private func connect() async throws -> PostgresConnection {
         let address = configuration.address
         let handle = try await Self.connector.run { try PostgresHandle.connect(address) }
+        if isClosed { throw DatabaseError.closed }
         let connection = try PostgresConnection(handle)
-        members.append(connection)
-        connection.onFailure = { [weak self, weak connection] error in
-            if let connection { self?.lose(connection, error) }
-        }
+        newcomer = connection
+        defer { newcomer = nil }
         do {
             keepTicking()
             try await prepare(connection)
+            // It may have ended since its last answer.
+            if let failure = connection.failure { throw failure }
             return connection
         } catch {
             connection.close()
@@ -278,6 +290,10 @@ internal import ProxyGPT
 
     private func join(_ connection: PostgresConnection) {
         if isClosed { return connection.close() }
+        members.append(connection)
+        connection.onFailure = { [weak self, weak connection] error in
+            if let connection { self?.lose(connection, error) }
+        }
         if failedTries > 0 || lastFailure != nil {
             logger.notice("database reached again", metadata: ["pool.tries": "\(failedTries)"])
         }
@@ -295,11 +311,13 @@ internal import ProxyGPT
     }
 
     private func openOne() async {
+        let start = monotonicMilliseconds()
         do {
             let connection = try await connect()
             isConnecting = false
             join(connection)
         } catch {
+            if isClosed { return }
             failedTries += 1
             if members.isEmpty {
                 let cause =
@@ -310,7 +328,9 @@ internal import ProxyGPT
             } else if failedTries == 1 {
                 logger.warning("no new connection", metadata: ["storage.error": "\(error)"])
             }
-            await EventLoop.sleep(milliseconds: pause())
+            // A try that was long is a pause by itself.
+            let passed = monotonicMilliseconds() &- start
+            await EventLoop.sleep(milliseconds: max(Self.firstPause, pause() &- passed))
             isConnecting = false
             fill()
         }
@@ -338,30 +358,26 @@ internal import ProxyGPT
         if failedTries == 0, error.kind != .closed {
             logger.warning("connection lost", metadata: ["storage.error": "\(error)"])
         }
+        if connection.hasVanished { giveUpSilent(error) }
         if members.isEmpty {
             // Those who waited for two seconds now wait for the next connection alone.
             let end = monotonicMilliseconds() &+ configuration.grace
-            waiting = waiting[waitingStart...].map {
-                Waiter(wish: $0.wish, deadline: min($0.deadline, end))
-            }
+            urgent = urgent.map { $0.waiting(until: end) }
+            waiting = waiting[waitingStart...].map { $0.waiting(until: end) }
             waitingStart = 0
         }
         fill()
     }
-}
 
-/// Numbers that differ from process to process, for what should not happen everywhere at once.
-struct Spread {
-    private var state: UInt64 = 0xCBF2_9CE4_8422_2325
-
-    /// - Parameter seed: a text that no other process has.
-    init(_ seed: String) {
-        for byte in seed.utf8 { state = (state ^ UInt64(byte)) &* 0x100_0000_01B3 }
-    }
-
-    mutating func next(in range: ClosedRange<Int64>) -> Int64 {
-        state = state &* 6_364_136_223_846_793_005 &+ 1_442_695_040_888_963_407
-        let width = UInt64(range.upperBound - range.lowerBound) + 1
-        return range.lowerBound + Int64((state >> 33) % width)
+    /// The way to the server is cut, and who uses or waits for any other connection that it led to need
+    /// not find that out alone. Connections that were heard a moment ago lead another way.
+    private func giveUpSilent(_ error: DatabaseError) {
+        let now = monotonicMilliseconds()
+        for member in members where now &- member.lastHeard > Self.silence {
+            member.giveUp(error)
+        }
+        guard members.isEmpty else { return }
+        goAway(error)
+        failWaiting(error)
     }
 }

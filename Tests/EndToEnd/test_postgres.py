@@ -9,6 +9,7 @@ import database
 import pytest
 from client import call, check_error
 from person import Person
+from relay import CAN_CUT, Behind, Network, Relay
 from stack import Stack, StackError, wait_for
 
 CHAT = {"model": "mock", "messages": [{"role": "user", "content": "Hello"}]}
@@ -100,6 +101,40 @@ def test_a_crash_under_load_loses_no_answered_call(stack, server):
     database.stop_workers(stack)
     rows = database.events(stack)
     assert [number for number in answered if rows[number]["end"] != "done"] == []
+
+
+@pytest.mark.skipif(not CAN_CUT, reason="network namespaces are not permitted here")
+def test_a_network_that_is_cut_lets_nobody_wait_for_long(server, tmp_path):
+    answers, over = [], threading.Event()
+    with Network() as network, Relay(server.directory + "/.s.PGSQL.5432", network) as relay:
+        place = (Behind(server, relay), server.database(str(tmp_path)))
+        with Stack(database=place, state_directory=tmp_path) as stack:
+            person = Person(stack)
+
+            def load():
+                while not over.is_set():
+                    begun = time.monotonic()
+                    answer = call(stack.url, "GET", "/chat/index", token=person.token)
+                    answers.append((answer.status, time.monotonic() - begun))
+                    over.wait(0.05)
+
+            threads = [threading.Thread(target=load) for _ in range(8)]
+            for thread in threads:
+                thread.start()
+            network.cut()
+            wait_for(
+                lambda: all("database away" in stack.worker_log(it) for it in stack.workers),
+                "the workers to notice",
+            )
+            goal = len(answers) + 50
+            wait_for(lambda: len(answers) >= goal, "calls to be refused")
+            network.mend()
+            wait_for(lambda: answers[-1][0] == 200, "calls to succeed again", 30)
+            over.set()
+            for thread in threads:
+                thread.join()
+    assert {status for status, _ in answers} == {200, 503}
+    assert max(seconds for _, seconds in answers) < 5
 
 
 def test_a_killed_worker_is_closed_for_by_the_clock_of_the_server(stack):

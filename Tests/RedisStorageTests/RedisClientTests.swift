@@ -63,6 +63,30 @@ internal import Testing
         await client.stop()
     }
 
+    @Test func `a resolver that takes longer than a try may take is not asked in vain`()
+        async throws
+    {
+        let port = try freePort()
+        let server = try await RedisServer(["--port", "\(port)", "--bind", "127.0.0.1"])
+        let isDone = Semaphore()
+        let names = NameLookUp { _ in
+            isDone.wait()
+            return ["127.0.0.1"]
+        }
+        let dialer = Dialer(try RedisAddress("redis://somewhere:\(port)"), names: names)
+        for _ in 0..<2 {
+            await #expect(throws: Dialer.Problem.self) {
+                _ = try await dialer.open(patience: 50) { _, _ in }
+            }
+        }
+        isDone.signal()
+        try await eventually { await !names.isUnderWay }
+        // What came late serves the next try: the resolver would be slow again.
+        let connection = try await dialer.open(patience: 10_000) { _, _ in }
+        await connection.close()
+        withExtendedLifetime(server) {}
+    }
+
     @Test func `who does not speak Redis's protocol is not Redis`() async throws {
         for greeting in ["HTTP/1.1 400 Bad Request\r\n\r\n", "+OK\r\n+OK\r\n+OK\r\n", "*3\r\n", ""]
         {

@@ -184,40 +184,6 @@ internal import Testing
         }
     }
 
-    @Test func `a commit that the server was lost in is an error that says so`() async throws {
-        let place = try await Place(.postgreSQL)
-        try await place.with { storage in
-            let (cluster, name) = try #require(place.database)
-            for statement: SQL in [
-                """
-                CREATE FUNCTION linger() RETURNS trigger LANGUAGE plpgsql AS
-                $body$ BEGIN PERFORM pg_sleep(4); RETURN NULL; END $body$
-                """,
-                """
-                CREATE CONSTRAINT TRIGGER lingers AFTER INSERT ON login_failures
-                DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION linger()
-                """,
-            ] { try await storage.write(statement) }
-            let runs = Atomic(0)
-            let lost = Task {
-                try await storage.database.transaction { transaction in
-                    runs.add(1, ordering: .sequentiallyConsistent)
-                    try await transaction.execute(
-                        "INSERT INTO login_failures (key, count, last_at) VALUES ('a', 1, 0)")
-                }
-            }
-            try await eventually {
-                try await cluster.run(
-                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
-                        + "WHERE datname = '\(name)' AND state = 'active' AND query = 'COMMIT'"
-                ).count == 1
-            }
-            let error = await #expect(throws: Failure.self) { try await lost.value }
-            #expect(error?.message.contains("look whether") == true)
-            #expect(runs.load(ordering: .sequentiallyConsistent) == 1, "it is not tried again")
-        }
-    }
-
     @Test func `every acknowledged row outlives kill -9 of its process`() async throws {
         let place = try await Place(.postgreSQL)
         let directory = place.directory

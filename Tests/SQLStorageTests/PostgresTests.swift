@@ -97,7 +97,7 @@ internal import Testing
             }
             let kept = try await storage.number(
                 "SELECT COUNT(*) AS number FROM pg_prepared_statements")
-            #expect(kept <= Int64(PostgresConnection.preparedLimit))
+            #expect(kept <= Int64(PreparedStatements.limit))
         }
     }
 

@@ -1,0 +1,98 @@
+internal import EventLoop
+internal import Logging
+internal import ProxyGPT
+internal import Synchronization
+internal import Testing
+
+@testable internal import SQLStorage
+
+/// What the pool tells those who wait, and the log, while connections come and go.
+@Suite struct PostgresPoolTests {
+    private static let hang = PostgresStatement("SELECT pg_sleep(60)")
+
+    /// A pool of one connection; a second one never gets ready.
+    private func pool(
+        _ place: Place, waitLimit: Int64 = 2000, logger: Logger = silent
+    ) async throws -> PostgresPool {
+        var configuration = try place.configuration(size: 1)
+        configuration.waitLimit = waitLimit
+        configuration.grace = 200
+        let count = Atomic(0)
+        let pool = PostgresPool(configuration, process: "pool", logger: logger) { connection in
+            if count.add(1, ordering: .sequentiallyConsistent).newValue > 1 {
+                _ = try await connection.run([Self.hang], within: 60_000)
+            }
+        }
+        try await pool.start()
+        return pool
+    }
+
+    /// Ends the connection, and returns once the next one is being made ready.
+    private func lose(_ connection: PostgresConnection, in place: Place) async throws {
+        let (cluster, name) = try #require(place.database)
+        await connection.close()
+        try await eventually {
+            try await !cluster.run(
+                "SELECT pid FROM pg_stat_activity WHERE datname = '\(name)' "
+                    + "AND state = 'active' AND query = '\(Self.hang.text)'"
+            ).isEmpty
+        }
+    }
+
+    @Test(arguments: [true, false])
+    func `who waits when the last connection is lost waits for the next one alone, events too`(
+        isUrgent: Bool
+    ) async throws {
+        let place = try await Place(.postgreSQL)
+        let pool = try await pool(place, waitLimit: 20_000)
+        let connection = try await pool.lease()
+        let start = monotonicMilliseconds()
+        let waiter = Task { try await pool.run(PostgresStatement("SELECT 1"), isUrgent: isUrgent) }
+        try await eventually { await pool.counts.waiting == 1 }
+        try await lose(connection, in: place)
+        let error = await #expect(throws: DatabaseError.self) { try await waiter.value }
+        #expect(error?.kind == .connection)
+        #expect(monotonicMilliseconds() - start < 15_000)
+        // A connection that is not ready is none: whoever comes now need not wait for it.
+        let late = await #expect(throws: DatabaseError.self) {
+            try await pool.run(PostgresStatement("SELECT 1"))
+        }
+        #expect(late?.kind == .connection)
+        await pool.close()
+    }
+
+    @Test func `a pool that is closed while it connects misses no database`() async throws {
+        let place = try await Place(.postgreSQL)
+        let journal = Journal()
+        let pool = try await pool(place, logger: journal.logger)
+        try await lose(try await pool.lease(), in: place)
+        await pool.close()
+        // Whatever the end of that connection brings about has happened when the next is refused.
+        for _ in 0..<100 { await EventLoop.sleep(milliseconds: 0) }
+        #expect(!journal.text.contains("database away"))
+    }
+}
+
+/// Keeps what is logged.
+private final class Journal: Sendable {
+    private let lines = Mutex<[String]>([])
+
+    var text: String { lines.withLock { $0.joined(separator: "\n") } }
+
+    var logger: Logger { Logger(label: "test", factory: { _ in Handler(journal: self) }) }
+
+    private struct Handler: LogHandler {
+        let journal: Journal
+        var metadata: Logger.Metadata = [:]
+        var logLevel = Logger.Level.trace
+
+        subscript(metadataKey key: String) -> Logger.Metadata.Value? {
+            get { metadata[key] }
+            set { metadata[key] = newValue }
+        }
+
+        func log(event: LogEvent) {
+            journal.lines.withLock { $0.append("\(event.level) \(event.message)") }
+        }
+    }
+}
