@@ -22,7 +22,7 @@ PAGE_ROOT = "/usr/share/proxy-gpt"
 LISTEN_IPV4 = "listen 8080;"
 LISTEN_IPV6 = "listen [::]:8080;"
 # Tests sign up at a rate that no address should; that the limit works is shown under systemd.
-SIGN_UP_RATE = "rate=10r/s;"
+SIGN_UP_RATE = "rate=5r/s;"
 
 
 def nginx_binary():

@@ -70,7 +70,7 @@ CHECKS = [
     a_full_disk_is_survived,
     a_disk_that_becomes_read_only_is_survived,
     (a_step_of_the_clock_is_survived,),
-    too_few_descriptors_are_survived,
+    (too_few_descriptors_are_survived,),
     the_units_are_sound_and_confined,
     old_rows_go_by_the_timer,
     every_setting_is_in_the_environment_file_at_its_default,

@@ -159,6 +159,8 @@ def step(body):
         print(f"FAILED {body.__name__}", flush=True)
         traceback.print_exc()
         print(run("journalctl", "--no-pager", "-n", "40", "-o", "cat", fails=True), flush=True)
+        # So that the next ones can show what they are for.
+        run("systemctl", "start", "proxy-gpt.target", fails=True)
         return
     name = body.__name__.replace("_", " ")
     print(f"passed {name} ({time.monotonic() - start:.1f} s) {said}", flush=True)

@@ -96,7 +96,8 @@ def a_bad_setting_stops_nobody_and_is_named():
         assert "MAX_BODY" in said, said
         reload = run("systemctl", "reload", "proxy-gpt-worker@1", fails=True)
         assert "failed" in reload, reload
-        assert "MAX_BODY" in run("journalctl", "-u", "proxy-gpt-worker@1", "-o", "cat", "-n", "5")
+        run("journalctl", "--sync")
+        assert "MAX_BODY" in run("journalctl", "-u", "proxy-gpt-worker@1", "-o", "cat", "-n", "9")
         assert main_pids() == before
     run("systemctl", "reload", "proxy-gpt-worker@1")
     wait_for(lambda: not main_pids() & before and restart_is_over(), "a restart by reload", 60)
