@@ -159,7 +159,7 @@ def a_worker_more_takes_its_share():
     assert "proxy-gpt-worker@1" in shell("systemctl status 'proxy-gpt-*' | cat")
 
 
-def another_key_is_used_without_a_failed_call():
+def another_key_is_used_after_a_restart():
     before = machine.main_pids()
     with Callers() as callers:
         callers.go_on()
