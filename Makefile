@@ -8,7 +8,8 @@
 #   make bench     measurements, beside nginx's own
 #   make install   to DESTDIR, PREFIX is /usr; after `make build`, which needs no root
 #   make deb       a Debian package in .build, for what runs here; after `make build`
-#   make test-systemd   installs that package in a Debian of its own and boots it
+#   make test-systemd   installs that package in a Debian of its own and boots it; with WHOLE=1 all that
+#                  is shown there, some ten minutes, with ONLY=words the checks with a word in the name
 #
 # run, test, soak, faults and bench install the Debian packages that are missing, which needs root.
 
@@ -60,7 +61,9 @@ test: packages test-packages systemd-packages $(VENV)/installed
 test-systemd: build systemd-packages
 	$(MAKE) --no-print-directory deb VERSION=$(VERSION)+next > /dev/null
 	$(MAKE) --no-print-directory deb > /dev/null
-	python3 Tests/Systemd/boot.py .build/proxy-gpt_$(VERSION)_*.deb .build/proxy-gpt_$(VERSION)+next_*.deb
+	clang -shared -fPIC -O1 -o .build/clock.so Tests/Systemd/clock.c || rm -f .build/clock.so
+	python3 Tests/Systemd/boot.py .build/proxy-gpt_$(VERSION)_*.deb .build/proxy-gpt_$(VERSION)+next_*.deb \
+		$(if $(WHOLE),--whole) $(ONLY)
 
 # The same seed has the same faults in the same order; at which moment they meet is chance.
 soak: build test-packages $(VENV)/installed
@@ -165,7 +168,7 @@ install:
 	install -m 0644 web/* $(DESTDIR)$(PREFIX)/share/proxy-gpt/web
 	install -m 0644 nginx/proxy-gpt-page.conf $(DESTDIR)$(SYSCONFDIR)/nginx/snippets
 	$(call correct_paths,$(DESTDIR)$(SYSCONFDIR)/nginx/snippets/proxy-gpt-page.conf)
-	install -D -m 0644 nginx/balancer.conf $(DESTDIR)$(PREFIX)/share/proxy-gpt/balancer.conf
+	install -m 0644 nginx/balancer.conf nginx/tls.conf $(DESTDIR)$(PREFIX)/share/proxy-gpt
 	install -d -m 0750 $(DESTDIR)$(SYSCONFDIR)/proxy-gpt
 	$(call install_configuration,nginx/proxy-gpt.conf,$(DESTDIR)$(SYSCONFDIR)/nginx/sites-available/proxy-gpt.conf,0644)
 	$(call install_configuration,systemd/environment,$(DESTDIR)$(SYSCONFDIR)/proxy-gpt/environment,0640)

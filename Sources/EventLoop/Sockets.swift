@@ -100,11 +100,4 @@ package enum Sockets {
         }
         return nil
     }
-
-    /// Sends one datagram to a unix socket; a path that begins with `@` is an abstract address.
-    package static func sendDatagram(_ bytes: [UInt8], toPath path: String) throws(SystemError) {
-        let address = try UnixAddress(path: path)
-        let socket = try DatagramSocket()
-        guard socket.send(bytes, to: address, mayWait: true) else { throw SystemError("sendto") }
-    }
 }

@@ -9,7 +9,8 @@ internal import ProxyGPT
     /// How often the state is told where no watchdog wants to hear sooner, in milliseconds.
     private static let interval: Int64 = 2000
 
-    private let socket: String?
+    /// Open from the start: a process that is out of descriptors lives, and must be able to say so.
+    private let manager: (socket: DatagramSocket, address: Sockets.UnixAddress)?
     private let watchdog: Int64?
     private let logger: Logger
     private var beats: Task<Void, Never>?
@@ -18,14 +19,21 @@ internal import ProxyGPT
     private var isStopping = false
 
     init(_ manager: Settings.ServiceManager, _ logger: Logger) {
-        socket = manager.notifySocket
         watchdog = manager.watchdogMilliseconds
         self.logger = logger
+        do {
+            self.manager = try manager.notifySocket.map {
+                (try DatagramSocket(), try Sockets.UnixAddress(path: $0))
+            }
+        } catch {
+            self.manager = nil
+            logger.warning("service manager not notified", metadata: ["error": "\(error)"])
+        }
     }
 
     /// Says that the process is ready and goes on to say how it is.
     func start(_ pulse: @escaping ServiceProcess.Pulse) {
-        guard socket != nil else { return }
+        guard manager != nil else { return }
         send("READY=1")
         beat(pulse)
         // Three beats may be late before the manager takes it for hung.
@@ -66,11 +74,10 @@ internal import ProxyGPT
     }
 
     private func send(_ state: String) {
-        guard let socket else { return }
-        do {
-            try Sockets.sendDatagram(Array(state.utf8), toPath: socket)
-        } catch {
-            logger.warning("service manager not notified", metadata: ["error": "\(error)"])
+        guard let (socket, address) = manager else { return }
+        if !socket.send(Array(state.utf8), to: address, mayWait: true) {
+            logger.warning(
+                "service manager not notified", metadata: ["error": "\(SystemError("sendto"))"])
         }
     }
 }

@@ -7,8 +7,6 @@ internal import ProxyGPT
 @EventLoop final class FastCGIExchange: ResponseWriter, BodySource {
     nonisolated let length: Int64?
     private let fastCGI: FastCGIRequest
-    /// The answer's, once it has begun.
-    private(set) var status: Int?
 
     init(_ fastCGI: FastCGIRequest) {
         self.fastCGI = fastCGI
@@ -79,7 +77,6 @@ internal import ProxyGPT
     // MARK: - Answer
 
     @EventLoop func begin(status: Int, headers: [Header]) async throws(ClientGone) {
-        self.status = status
         var lines: [UInt8] = []
         lines.reserveCapacity(1024)
         for header in headers {

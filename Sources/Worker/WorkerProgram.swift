@@ -24,7 +24,6 @@ struct WorkerProgram {
     private let service: ServiceProcess
     private let settings: Settings
     private let logger: Logger
-    private var tally = Tally()
 
     init(_ service: ServiceProcess) {
         self.service = service
@@ -72,7 +71,6 @@ struct WorkerProgram {
         let server = try FastCGIServer(sockets()) { request in
             let exchange = FastCGIExchange(request)
             await api.serve(exchange.takeRequest(), to: exchange)
-            self.tally.count(exchange.status)
         }
         background.server = server
         try service.awaitSignals()
@@ -89,7 +87,11 @@ struct WorkerProgram {
         ]
         try server.start()
         board.set(.ready)
-        await service.serve { answer in answer(self.tally.text(inFlight: server.inFlight)) }
+        await service.serve { answer in
+            answer(
+                "\(board.inFlight) in flight, \(board.requests) requests so far, "
+                    + "\(board.errors) errors")
+        }
         board.set(.draining)
         logger.info("worker draining", metadata: ["requests.in_flight": "\(server.inFlight)"])
         await server.drain(milliseconds: settings.drainTimeout)
@@ -113,21 +115,6 @@ struct WorkerProgram {
         FastCGIServer.Configuration(
             listener: service.descriptor(named: "worker") ?? 0,
             handover: service.descriptor(named: "handover"), maxInFlight: settings.maxInFlight)
-    }
-}
-
-/// What a worker has answered so far, for who looks at its state.
-private struct Tally {
-    private var requests = 0
-    private var errors = 0
-
-    mutating func count(_ status: Int?) {
-        requests += 1
-        if status.map({ $0 >= 500 }) ?? false { errors += 1 }
-    }
-
-    func text(inFlight: Int) -> String {
-        "\(inFlight) in flight, \(requests) requests so far, \(errors) errors"
     }
 }
 

@@ -21,6 +21,8 @@ ERROR_LOG = "/var/log/nginx/error.log"
 PAGE_ROOT = "/usr/share/proxy-gpt"
 LISTEN_IPV4 = "listen 8080;"
 LISTEN_IPV6 = "listen [::]:8080;"
+# Tests sign up at a rate that no address should; that the limit works is shown under systemd.
+SIGN_UP_RATE = "rate=5r/s;"
 
 
 def nginx_binary():
@@ -67,11 +69,12 @@ def write_nginx_files(
     site = replaced(site, LISTEN_IPV4, "\n    ".join(listen))
     ipv6 = f"listen [::1]:{port};" if has_ipv6_loopback() else ""
     site = replaced(site, LISTEN_IPV6, ipv6)
+    site = replaced(site, SIGN_UP_RATE, "rate=10000r/s;")
     root.joinpath("proxy-gpt.conf").write_text(site)
 
     locations = (source / "proxy-gpt-locations.conf").read_text()
     locations = replaced(locations, ACCESS_LOG, access_log)
-    locations = replaced(locations, ERROR_LOG, error_log, 4)
+    locations = replaced(locations, ERROR_LOG, error_log, 8)
     root.joinpath("snippets/proxy-gpt-locations.conf").write_text(locations)
     for name in ("fastcgi", "streamer", "operators"):
         shutil.copy(source / f"proxy-gpt-{name}.conf", root / "snippets")

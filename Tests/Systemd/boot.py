@@ -1,6 +1,6 @@
 """Boots a Debian with a real systemd, installs our package there and runs inside.py in it.
 
-    python3 Tests/Systemd/boot.py PACKAGE... [--whole]
+    python3 Tests/Systemd/boot.py PACKAGE... [--whole] [WORD...]
 
 The root is an empty Debian of its own, made by debootstrap once and kept in .build; each run has an
 overlay on it. Needs root, and packages systemd-container and debootstrap; where the machine allows

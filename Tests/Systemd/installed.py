@@ -1,0 +1,223 @@
+"""From an empty Debian to a service that answers, and back."""
+
+import glob
+import io
+import json
+import os
+import pathlib
+import re
+import tarfile
+import time
+
+import machine
+from client import call, chat
+from machine import (
+    ENVIRONMENT,
+    KEY,
+    MOCK,
+    PACKAGES,
+    STREAMER,
+    TWO_WORKERS,
+    URL,
+    is_served,
+    nginx_workers,
+    pid,
+    post,
+    restart_is_over,
+    run,
+    shell,
+    show,
+    token,
+    workers,
+)
+from stack import wait_for
+from traffic import Callers, made_chat, streams
+
+
+def the_package_is_installed_in_an_empty_debian():
+    run("apt-get", "install", "-y", "--no-install-recommends", PACKAGES[0])
+    run("install", "-m", "0600", "/dev/stdin", "/etc/proxy-gpt/api_key", input=KEY + "\n")
+    with ENVIRONMENT.open("a") as file:
+        file.write(f"API_URL={MOCK}\nSIGNUP=open\n")
+    run("nginx", "-t")
+    pathlib.Path("/run/systemd/system/mock.service").write_text(
+        "[Service]\nExecStart=/checkout/.build/release/mock-upstream --port 9090 --key " + KEY + "\n")  # fmt: skip
+    run("systemctl", "daemon-reload")
+    run("systemctl", "start", "mock", "nginx")
+    for name in ("grafana.json", "prometheus-rules.yml", "copyright"):
+        assert pathlib.Path("/usr/share/doc/proxy-gpt", name).stat().st_size > 100
+    json.loads(pathlib.Path("/usr/share/doc/proxy-gpt/grafana.json").read_text())
+
+
+def a_cold_start_answers_within_a_second():
+    run("systemctl", "enable", "--now", "proxy-gpt.target")
+    # Makes the account, which hashes a password.
+    assert call(URL, "GET", "/v1/models", token=token()).status == 200
+    took, answered = [], []
+    # The best of some: what else runs on the machine takes its share.
+    while len(took) < 3 or (min(answered) >= 1 and len(took) < 8):
+        machine.stop_everything()
+        start = time.monotonic()
+        run("systemctl", "start", "proxy-gpt.target")
+        status = run("curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", f"{URL}/live")
+        took.append(time.monotonic() - start)
+        assert status == "200", status
+        assert call(URL, "GET", "/v1/models", token=token()).status == 200
+        answered.append(time.monotonic() - start)
+    assert min(took) < 1 and min(answered) < 1, (took, answered)
+    assert workers() == TWO_WORKERS, workers()
+    text = [", ".join(f"{one * 1000:.0f}" for one in times) for times in (took, answered)]
+    return f"/live after {text[0]} ms, a call through to the model after {text[1]} ms"
+
+
+def memory():
+    total = 0
+    for unit in [*workers(), STREAMER]:
+        text = pathlib.Path(f"/proc/{pid(unit)}/smaps_rollup").read_text()
+        total += int(next(line for line in text.splitlines() if line.startswith("Pss:")).split()[1])
+    assert total < 60 * 1024, total
+    return f"{total / 1024:.0f} MiB (PSS)"
+
+
+def memory_is_small():
+    return memory()
+
+
+def memory_is_small_after_30_idle_seconds():
+    end = time.monotonic() + 30
+    wait_for(lambda: time.monotonic() > end, "30 s", 40)
+    return memory()
+
+
+def the_state_says_what_is_in_flight():
+    wait_for(lambda: "requests so far" in show("proxy-gpt-worker@1", "StatusText"), "a status", 10)
+    text = show(STREAMER, "StatusText")
+    assert "streams" in text, text
+    long = streams("mock?chunks=15&chunk-delay-ms=200", count=3)
+
+    def told():
+        texts = [show(unit, "StatusText") for unit in workers()]
+        return sum(int(text.split()[0]) for text in texts) == 3 and texts
+
+    # Told every two seconds.
+    texts = wait_for(told, "three calls in flight")
+    for stream in long:
+        stream.check()
+    return texts[0]
+
+
+def the_units_are_sound_and_confined():
+    units = glob.glob("/lib/systemd/system/proxy-gpt*")
+    named = [unit.replace("worker@", "worker@1") for unit in map(os.path.basename, units)]
+    run("systemd-analyze", "verify", "--man=no", "--recursive-errors=yes", *named)
+    for unit in ("proxy-gpt-worker@1.service", STREAMER):
+        run("systemd-analyze", "security", "--threshold=13", unit)
+    text = run("systemd-analyze", "security", "proxy-gpt-worker@1.service", STREAMER)
+    return "; ".join(line.split(": ")[1].strip() for line in text.splitlines() if "Overall" in line)
+
+
+def old_rows_go_by_the_timer():
+    assert show("proxy-gpt-retention.timer", "ActiveState") == "active"
+    run("systemctl", "start", "proxy-gpt-retention.service")
+    assert "removed" in run("journalctl", "-u", "proxy-gpt-retention", "-o", "cat")
+
+
+def every_setting_is_in_the_environment_file_at_its_default():
+    text = run("dpkg-deb", "--fsys-tarfile", PACKAGES[0], binary=True)
+    with tarfile.open(fileobj=io.BytesIO(text)) as archive:
+        lines = archive.extractfile("./etc/proxy-gpt/environment").read().decode().splitlines()
+    shown = json.loads(run("proxy-gpt-admin", "config", "--json"))["settings"]
+    said = dict(line.lstrip("#").split("=", 1) for line in lines if "=" in line and " " not in line.split("=")[0])
+    # The key has a file, the directory is systemd's; nobody signs up before the operator says so.
+    names = {entry["name"] for entry in shown} - {"API_KEY", "STATE_DIRECTORY"}
+    assert names == set(said), names ^ set(said)
+    ours = {"SIGNUP", "API_URL"}
+    wrong = [e["name"] for e in shown
+             if e["name"] in names - ours and not e["is_secret"] and e["value"] != said[e["name"]]]  # fmt: skip
+    assert not wrong, wrong
+    assert said["SIGNUP"] == "closed" and said["API_URL"] == ""
+
+
+def a_worker_more_takes_its_share():
+    shell("systemctl enable --now proxy-gpt-worker@3")
+    try:
+        assert len(workers()) == 3
+        with Callers() as callers:
+            callers.go_on()
+            # nginx goes on using the connections that it keeps; a restart shares them out.
+            shell("proxy-gpt-restart")
+
+            def has_answered():
+                return not show("proxy-gpt-worker@3", "StatusText").startswith("0 in flight, 0 ")
+
+            wait_for(lambda: len(workers()) == 3 and has_answered(), "its share", 30)
+            shell("systemctl disable --now proxy-gpt-worker@3")
+            callers.go_on()
+    finally:
+        run("systemctl", "disable", "--now", "proxy-gpt-worker@3")
+    assert callers.failures == [] and workers() == TWO_WORKERS, callers.seen
+    assert "proxy-gpt-worker@1" in shell("systemctl status 'proxy-gpt-*' | cat")
+
+
+def another_key_is_used_after_a_restart():
+    before = machine.main_pids()
+    with Callers() as callers:
+        callers.go_on()
+        run("install", "-m", "0600", "/dev/stdin", "/etc/proxy-gpt/api_key", input=KEY + "-2\n")
+        shell("proxy-gpt-restart --check && proxy-gpt-restart")
+        wait_for(restart_is_over, "the end of the restart", 60)
+        # The model still wants the old key, and says so to us; to callers that is 502.
+        assert call(URL, "GET", "/v1/models", token=token()).error["code"] == "upstream_auth"
+        run("install", "-m", "0600", "/dev/stdin", "/etc/proxy-gpt/api_key", input=KEY + "\n")
+        shell("systemctl reload proxy-gpt-worker@1")
+        wait_for(is_served, "the old key", 60)
+    wait_for(restart_is_over, "the end of the restart", 60)
+    assert set(callers.seen) == {"502"} and not before & machine.main_pids(), callers.seen
+
+
+def a_backup_is_restored():
+    kept = made_chat("mock")
+    shell("proxy-gpt-admin backup /var/lib/proxy-gpt/backup.db")
+    lost = made_chat("mock")
+    shell("systemctl stop proxy-gpt.target")
+    shell("proxy-gpt-admin restore --yes /var/lib/proxy-gpt/backup.db")
+    shell("systemctl start proxy-gpt.target")
+    assert post("/chat/read", id=kept).status == 200 and post("/chat/read", id=lost).status == 404
+    said = shell("proxy-gpt-admin doctor")
+    pathlib.Path("/var/lib/proxy-gpt/backup.db").unlink()
+    return re.sub(r"\s+", " ", said.splitlines()[-1])
+
+
+def a_stop_under_load_cuts_no_call():
+    """Who was in a worker's hands is answered; who came later was never in any."""
+    with Callers() as callers:
+        callers.go_on()
+        long = streams("mock?chunks=50&chunk-delay-ms=200")
+        start = time.monotonic()
+        # The target alone returns at once; with the services it waits for their ends.
+        shell("systemctl stop proxy-gpt.target 'proxy-gpt-*.service'")
+        took = time.monotonic() - start
+        assert not workers() and took < 1830
+        for stream in long:
+            stream.check()
+        wait_for(lambda: callers.failures, "a refusal")
+    run("systemctl", "start", "proxy-gpt.target")
+    assert is_served()
+    callers.check()
+    recorded = callers.recorded()
+    cut = [name for _, name, _ in callers.failures if name in recorded]
+    assert not cut, cut[:5]
+    return (
+        f"{took:.1f} s with streams of 10 s: {callers.count} calls and 4 streams ended whole, "
+        f"none that a worker had taken was cut; later callers saw {callers.seen}"
+    )
+
+
+def a_purge_leaves_nothing():
+    run("apt-get", "purge", "-y", "proxy-gpt")
+    run("nginx", "-t")
+    for where in ("/etc", "/var/lib", "/usr", "/run", "/lib/systemd"):
+        found = run("find", where, "-xdev", "-name", "*proxy-gpt*", "-not", "-path", "/var/lib/dpkg/*",
+                    "-not", "-path", "/run/systemd/*", "-not", "-path", "/run/credentials/*")  # fmt: skip
+        assert not found, found
+    assert not run("getent", "passwd", "proxy-gpt", fails=True)

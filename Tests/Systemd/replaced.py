@@ -1,0 +1,118 @@
+"""Restarts, upgrades and reloads: nobody notices, whatever is in them."""
+
+import pathlib
+import subprocess
+
+from client import call
+from machine import (
+    ENVIRONMENT,
+    PACKAGES,
+    STREAMER,
+    TWO_WORKERS,
+    URL,
+    is_served,
+    main_pids,
+    pid,
+    restart_is_over,
+    run,
+    settings,
+    token,
+    workers,
+)
+from stack import wait_for
+from traffic import Callers, streams, under_load
+
+
+def restart():
+    before = main_pids() | {pid(STREAMER)}
+    run("proxy-gpt-restart")
+    wait_for(lambda: workers() == TWO_WORKERS, "two workers", 60)
+    assert not before & (main_pids() | {pid(STREAMER)})
+
+
+def install(package):
+    before = main_pids()
+    run("dpkg", "-i", package)
+    wait_for(restart_is_over, "the end of the restart", 90)
+    assert not main_pids() & before
+    assert "SIGNUP=open" in ENVIRONMENT.read_text()
+
+
+def a_rolling_restart_under_load_loses_nothing():
+    return under_load(restart)
+
+
+def an_upgrade_under_load_loses_nothing():
+    return under_load(lambda: install(PACKAGES[1]))
+
+
+def two_more_restarts_under_load_lose_nothing():
+    return "; ".join(under_load(restart) for _ in range(2))
+
+
+def a_downgrade_and_another_upgrade_under_load_lose_nothing():
+    return "; ".join(under_load(lambda package=package: install(package)) for package in PACKAGES)
+
+
+def a_second_restart_waits_its_turn():
+    long = streams("mock?chunks=25&chunk-delay-ms=200")
+    with Callers(4) as callers:
+        first = subprocess.Popen(["proxy-gpt-restart"])
+        wait_for(lambda: len(workers()) == 4, "the stand-ins")
+        between = main_pids()
+        said = run("proxy-gpt-restart", fails=True)
+        assert "another restart is under way" in said, said
+        assert first.wait(0) == 0, "the second did not wait for the first"
+        # Settings changed after the first had begun are read by the second.
+        wait_for(restart_is_over, "the end of both", 60)
+        assert not between & main_pids()
+    for stream in long:
+        stream.check()
+    assert callers.failures == [], callers.seen
+    assert callers.check()
+
+
+def reloads_during_a_restart_become_one_more():
+    long = streams("mock?chunks=25&chunk-delay-ms=200")
+    with settings("LOG_LEVEL=notice\n"):
+        run("systemctl", "reload", "proxy-gpt-worker@1")
+        wait_for(lambda: len(workers()) == 4, "the stand-ins")
+        between = main_pids()
+        for unit in ("proxy-gpt-worker@2", STREAMER, "proxy-gpt-worker@2"):
+            run("systemctl", "reload", unit)
+        said = run("proxy-gpt-restart", "--no-wait", fails=True)
+        assert "in the background" in said, said
+        for stream in long:
+            stream.check()
+        wait_for(lambda: restart_is_over() and not between & main_pids(), "the second restart", 60)
+    restart()
+    assert is_served()
+
+
+def a_bad_setting_stops_nobody_and_is_named():
+    before = main_pids()
+    with settings("MAX_BODY=much\n"):
+        said = run("proxy-gpt-restart", fails=True)
+        assert "MAX_BODY" in said, said
+        reload = run("systemctl", "reload", "proxy-gpt-worker@1", fails=True)
+        assert "failed" in reload, reload
+        run("journalctl", "--sync")
+        assert "MAX_BODY" in run("journalctl", "-u", "proxy-gpt-worker@1", "-o", "cat", "-n", "9")
+        assert main_pids() == before
+    run("systemctl", "reload", "proxy-gpt-worker@1")
+    wait_for(lambda: not main_pids() & before and restart_is_over(), "a restart by reload", 60)
+
+
+def a_bad_program_stops_nobody():
+    path, before = pathlib.Path("/usr/libexec/proxy-gpt/proxy-gpt-worker"), main_pids()
+    kept = path.with_name("kept")
+    path.rename(kept)
+    path.write_text("#!/bin/sh\n[ \"$1\" = --check ] || { echo this is no worker; exit 1; }\n")
+    path.chmod(0o755)
+    try:
+        said = run("proxy-gpt-restart", fails=True)
+    finally:
+        kept.rename(path)
+    assert "this is no worker" in said, said
+    assert main_pids() == before
+    assert call(URL, "GET", "/v1/models", token=token()).status == 200
