@@ -1,6 +1,7 @@
 internal import EventLoop
 internal import ProxyGPT
 internal import Synchronization
+internal import TestSupport
 internal import Testing
 
 @testable internal import SQLStorage

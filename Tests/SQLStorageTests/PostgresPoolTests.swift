@@ -2,6 +2,7 @@ internal import EventLoop
 internal import Logging
 internal import ProxyGPT
 internal import Synchronization
+internal import TestSupport
 internal import Testing
 
 @testable internal import SQLStorage
