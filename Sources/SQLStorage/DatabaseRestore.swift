@@ -63,7 +63,7 @@ package enum DatabaseRestore {
         let connection = try SQLiteConnection(file: file, role: .alone)
         let columns: SQL = "SELECT 1 FROM pragma_table_info('chats') WHERE name = 'context_version'"
         guard try !connection.query(columns).isEmpty else { return }
-        try connection.execute(
+        _ = try connection.execute(
             "UPDATE chats SET context_version = context_version + \(restoredVersions)")
     }
 
