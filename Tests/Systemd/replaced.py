@@ -1,5 +1,6 @@
 """Restarts, upgrades and reloads: nobody notices, whatever is in them."""
 
+import os
 import pathlib
 import subprocess
 
@@ -115,4 +116,9 @@ def a_bad_program_stops_nobody():
         kept.rename(path)
     assert "this is no worker" in said, said
     assert main_pids() == before
+    # It was given the sockets that all share, and they are still such that nobody waits in accept.
+    for one in before:
+        for descriptor in (3, 4):
+            text = pathlib.Path(f"/proc/{one}/fdinfo/{descriptor}").read_text()
+            assert int(text.split("flags:")[1].split()[0], 8) & os.O_NONBLOCK, text
     assert call(URL, "GET", "/v1/models", token=token()).status == 200
