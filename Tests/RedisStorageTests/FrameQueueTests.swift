@@ -1,5 +1,6 @@
 internal import ProxyGPT
 internal import Synchronization
+internal import TestSupport
 internal import Testing
 
 @testable internal import RedisStorage
