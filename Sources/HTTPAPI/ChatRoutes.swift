@@ -53,7 +53,9 @@ extension API {
     /// `/chat/delete`.
     func deleteChat(_ call: Call) async throws -> Response {
         let caller = try call.authenticated()
-        try await store.deleteChat(try chatID(call), by: caller.user.id, now: clock.now())
+        let id = try chatID(call)
+        try await store.deleteChat(id, by: caller.user.id, now: clock.now())
+        await prompts.forget(id)
         return Response(json: [:])
     }
 

@@ -61,6 +61,11 @@ final class PromptRunner: Sendable {
         replies = RunningReplies(store: store, logger: logger)
     }
 
+    /// Forgets what a model was told of a chat that is gone.
+    func forget(_ chat: Chat.ID) async {
+        await context.cache.forget(chat)
+    }
+
     /// Runs the reply to a stored prompt and stores it. Called by a task that does nothing else.
     func run(
         _ message: Message, contextVersion: Int64, contextLimit: Int

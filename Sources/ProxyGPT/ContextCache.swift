@@ -7,6 +7,9 @@ package protocol ContextCache: Sendable {
 
     /// Keeps a window, unless a newer one is there.
     func keep(_ window: ContextWindow, of chat: Chat.ID) async
+
+    /// Forgets the window of a chat that is gone, as far as that is possible now.
+    func forget(_ chat: Chat.ID) async
 }
 
 /// Windows in this process's memory, up to a number of bytes; the least recently used go first.
@@ -59,6 +62,12 @@ package final class MemoryContextCache: ContextCache {
             state.slots[chat] = Slot(window: window, size: size, lastUse: state.uses)
             state.size += size
             if state.size > limit { state.shrink(to: limit / 8 * 7) }
+        }
+    }
+
+    package func forget(_ chat: Chat.ID) async {
+        state.withLock { state in
+            if let slot = state.slots.removeValue(forKey: chat) { state.size -= slot.size }
         }
     }
 

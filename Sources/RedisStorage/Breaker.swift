@@ -14,9 +14,11 @@ struct Breaker: Equatable {
     private var failures = 0
     private var tries = 0
 
-    /// A command was answered.
+    /// A command was answered in time. Only this makes the pauses short again: whoever takes
+    /// connections and then answers nothing must not be tried ever more often.
     mutating func succeeded() {
         failures = 0
+        tries = 0
     }
 
     /// A command failed; true when that opens the breaker.
@@ -37,7 +39,6 @@ struct Breaker: Equatable {
     mutating func close() {
         isClosed = true
         failures = 0
-        tries = 0
     }
 
     /// Milliseconds until the next try: from half the pause to the whole of it, so that processes

@@ -10,7 +10,12 @@ internal import ProxyGPT
     /// Entries that are read in one step of Redis, which does nothing else meanwhile.
     nonisolated static let page = 200
 
+    /// Groups of the last minute that are read in one step.
+    private nonisolated static let groups = 50
+
     let place: BusPlace
+    /// Fewer for a while after an answer came too late: the groups may be large and the line slow.
+    private var groups = BusReader.groups
     private let client: RedisClient
     private let identifiers: any IdentifierSource
 
@@ -32,9 +37,18 @@ internal import ProxyGPT
     func recent(
         after id: FrameID, renewing: String
     ) async throws -> (head: FrameID, groups: [FrameGroup]) {
-        let state = try await run(
-            .recent, ["\(id.sequence)", "50"], known: id, renewing: renewing)
+        let wanted = groups
+        let state: LogState
+        do {
+            state = try await run(
+                .recent, ["\(id.sequence)", "\(wanted)"], known: id, renewing: renewing)
+        } catch RedisError.late {
+            groups = max(1, wanted / 4)
+            throw RedisError.late
+        }
         let entries = try Self.entries(state.rest.first)
+        // The gap is read to its end.
+        if entries.count < wanted { groups = Self.groups }
         return (state.head, entries.compactMap { FrameGroup($0.bytes) })
     }
 

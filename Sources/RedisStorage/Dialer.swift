@@ -1,7 +1,8 @@
 // Makes connections to Redis: looks the name up, connects, says the password, chooses the database.
 //
 // Everything together has a limit in time, but for the name, which has one of its own; and at the end a
-// ping must come back within a command's budget: a Redis that answers slowly is not taken.
+// write must be answered within a command's budget: a Redis that answers slowly, or takes no writes, is
+// not taken.
 
 internal import EventLoop
 internal import ProxyGPT
@@ -55,9 +56,9 @@ internal import ProxyGPT
                 shas[script.name] = sha
             }
             limit.shorten(to: budget)
-            guard try await connection.ask("PING") == .status("PONG") else {
-                throw Problem("PING answered otherwise")
-            }
+            let written = try await connection.ask(
+                "SET", RedisStorage.prefix + "probe", "", "EX", "10")
+            guard written == .status("OK") else { throw Problem("SET answered otherwise") }
             return Opened(connection: connection, run: run, evicts: evicts, shas: shas)
         } catch {
             connection.close()
@@ -86,7 +87,9 @@ internal import ProxyGPT
         var problem = Problem("the name has no address")
         for target in targets where !limit.hasPassed {
             do throws(Problem) {
-                return try await connect(to: target, limit, closed)
+                // One that swallows packets must not hide the others.
+                let share = limit.milliseconds / Int64(targets.count)
+                return try await connect(to: target, share, limit, closed)
             } catch {
                 problem = error
             }
@@ -109,9 +112,12 @@ internal import ProxyGPT
     }
 
     private func connect(
-        to target: RedisConnection.Target, _ limit: TimeLimit, _ closed: @escaping Closed
+        to target: RedisConnection.Target, _ share: Int64, _ limit: TimeLimit,
+        _ closed: @escaping Closed
     ) async throws(Problem) -> RedisConnection {
         let attempt = Attempt()
+        let timer = EventLoop.schedule(afterMilliseconds: share) { attempt.end("too late") }
+        defer { timer.cancel() }
         let connection: RedisConnection
         do {
             connection = try RedisConnection(
@@ -191,9 +197,11 @@ internal import ProxyGPT
     weak var connection: RedisConnection?
     var onPassing: (() -> Void)?
     private(set) var hasPassed = false
+    let milliseconds: Int64
     private var timer: Timer?
 
     init(_ milliseconds: Int64) {
+        self.milliseconds = milliseconds
         shorten(to: milliseconds)
     }
 

@@ -132,6 +132,10 @@ struct FrameGroup: Equatable, Sendable {
     /// Bytes that it came as.
     let size: Int
 
+    /// The largest number that the scripts can count to: Lua's numbers are exact up to here. Larger
+    /// ones are nobody's, so that sums with those that remain do not overflow.
+    static let largestNumber: Int64 = 1 << 53
+
     /// The number of the last frame.
     var last: Int64 { first.sequence + Int64(count) - 1 }
 
@@ -147,7 +151,7 @@ struct FrameGroup: Equatable, Sendable {
         do {
             while !reader.isAtEnd {
                 let (sequence, overflow) = first.sequence.addingReportingOverflow(Int64(count))
-                guard !overflow else { return nil }
+                guard !overflow, sequence <= Self.largestNumber else { return nil }
                 if let frame = try StreamFrame.read(from: &reader) {
                     let id = FrameID(epoch: first.epoch, sequence: sequence)
                     frames.append(LoggedFrame(id: id, frame: frame))

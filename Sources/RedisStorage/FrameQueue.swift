@@ -19,6 +19,8 @@ final class FrameQueue: Sendable {
 
     static let groupFrames = 64
     static let groupBytes = 128 * 1024
+    /// Groups that may fail before whoever flushes waits no longer.
+    static let failureLimit = 20
 
     /// What there is to send.
     enum Next {
@@ -26,6 +28,15 @@ final class FrameQueue: Sendable {
         /// Less than a group, which may wait for more.
         case some
         case group([StreamFrame])
+    }
+
+    /// Somebody who waits for what was in the queue when they came.
+    fileprivate struct Flusher {
+        let continuation: UnsafeContinuation<Void, Never>
+        /// Frames that are still before them, those under way included.
+        var ahead: Int
+        /// Groups that they saw fail: ends come back each time, and nobody waits for ever.
+        var failures = 0
     }
 
     fileprivate struct State {
@@ -38,9 +49,9 @@ final class FrameQueue: Sendable {
         var isClosed = false
         /// Whether somebody will come and look.
         var isAwaited = false
-        var added: UInt64 = 0
-        var settled: UInt64 = 0
-        var flushers: [(mark: UInt64, continuation: UnsafeContinuation<Void, Never>)] = []
+        /// Frames of the group that is being sent.
+        var underWay = 0
+        var flushers: [Flusher] = []
         /// Dropped frames that no log line has told of, and since when.
         var dropped = 0
         var lastReport: Int64?
@@ -70,7 +81,6 @@ final class FrameQueue: Sendable {
             let wasGroup = state.isGroup
             state.frames.append(frame)
             state.bytes += size
-            state.added += 1
             let wakes = !state.isAwaited || state.isGroup && !wasGroup
             state.isAwaited = true
             return (wakes, nil)
@@ -81,8 +91,9 @@ final class FrameQueue: Sendable {
     /// away that is at once.
     func flush(_ continuation: UnsafeContinuation<Void, Never>) {
         let isDone = state.withLock { state in
-            if state.isAway || state.settled == state.added { return true }
-            state.flushers.append((state.added, continuation))
+            let ahead = state.underWay + state.count
+            if state.isAway || ahead == 0 { return true }
+            state.flushers.append(Flusher(continuation: continuation, ahead: ahead))
             return false
         }
         if isDone { continuation.resume() }
@@ -110,7 +121,11 @@ final class FrameQueue: Sendable {
 
     /// Says that a group arrived.
     func settle(_ count: Int) {
-        resume(state.withLock { $0.settle(count) })
+        let flushers = state.withLock { state in
+            state.settle(count)
+            return state.takeDone()
+        }
+        resume(flushers)
     }
 
     /// Says that a group did not arrive, as far as is known. Its ends come back to the head of the
@@ -119,11 +134,15 @@ final class FrameQueue: Sendable {
         let (flushers, report) = state.withLock { state in
             for frame in group where !frame.isEnd { state.silenced.insert(frame.messageID) }
             let silenced = state.silenced
-            let dropped = state.purge(prepending: group.filter(\.isEnd), bounds) {
-                silenced.contains($0)
-            }
-            let lost = group.count(where: { !$0.isEnd })
-            return (state.settle(group.count + dropped), state.countDropped(lost + dropped))
+            state.settle(group.count)
+            let dropped = state.purge { silenced.contains($0) }
+            for index in state.flushers.indices { state.flushers[index].failures += 1 }
+            // Before the ends come back, which are before all who still wait.
+            let flushers = state.takeDone()
+            let ends = group.filter(\.isEnd)
+            let isRoom = state.putBack(ends, bounds)
+            let lost = group.count - (isRoom ? ends.count : 0)
+            return (flushers, state.countDropped(lost + dropped))
         }
         resume(flushers)
         return report
@@ -136,13 +155,10 @@ final class FrameQueue: Sendable {
             for frame in state.frames[state.start...] where !frame.isEnd {
                 state.silenced.insert(frame.messageID)
             }
-            let dropped = state.purge(prepending: [], bounds) { _ in true }
+            let dropped = state.purge { _ in true }
             // Who flushes would wait for ends that wait for Redis.
             defer { state.flushers = [] }
-            return (
-                state.settle(dropped) + state.flushers.map(\.continuation),
-                state.countDropped(dropped)
-            )
+            return (state.flushers, state.countDropped(dropped))
         }
         resume(flushers)
         return report
@@ -153,8 +169,8 @@ final class FrameQueue: Sendable {
         state.withLock { $0.isAway = false }
     }
 
-    private func resume(_ flushers: [UnsafeContinuation<Void, Never>]) {
-        for flusher in flushers { flusher.resume() }
+    private func resume(_ flushers: [Flusher]) {
+        for flusher in flushers { flusher.continuation.resume() }
     }
 }
 
@@ -190,6 +206,7 @@ extension FrameQueue.State {
             if frame.isEnd { silenced.remove(frame.messageID) }
         }
         bytes -= size
+        underWay += taken.count
         if count == 0 {
             frames.removeAll(keepingCapacity: frames.capacity <= 1024)
             start = 0
@@ -201,25 +218,40 @@ extension FrameQueue.State {
     }
 
     /// Drops the words of some messages; returns how many frames that were.
-    fileprivate mutating func purge(
-        prepending ends: [StreamFrame], _ bounds: FrameQueue.Bounds,
-        _ isLost: (Message.ID) -> Bool
-    ) -> Int {
-        let before = count
-        let rest = frames[start...].filter { $0.isEnd || !isLost($0.messageID) }
-        var dropped = before - rest.count
-        if isClosed || ends.count + rest.count > 2 * bounds.frames {
-            dropped += ends.count
-            for end in ends { silenced.remove(end.messageID) }
-            frames = rest
-        } else {
-            frames = ends + rest
-            // Ends that came back count a second time: whoever flushes waits for one attempt.
-            added += UInt64(ends.count)
+    fileprivate mutating func purge(_ isLost: (Message.ID) -> Bool) -> Int {
+        var rest: [StreamFrame] = []
+        var dropped: [Int] = []
+        for (index, frame) in frames[start...].enumerated() {
+            if frame.isEnd || !isLost(frame.messageID) {
+                rest.append(frame)
+            } else {
+                dropped.append(underWay + index)
+            }
         }
+        for index in flushers.indices {
+            let ahead = flushers[index].ahead
+            flushers[index].ahead -= dropped.count { $0 < ahead }
+        }
+        replace(with: rest)
+        return dropped.count
+    }
+
+    /// Puts ends before everything else, and whoever waits for something behind them waits for them
+    /// once more. False where there is no room: then they are lost.
+    fileprivate mutating func putBack(_ ends: [StreamFrame], _ bounds: FrameQueue.Bounds) -> Bool {
+        if isClosed || ends.count + count > 2 * bounds.frames {
+            for end in ends { silenced.remove(end.messageID) }
+            return false
+        }
+        for index in flushers.indices { flushers[index].ahead += ends.count }
+        replace(with: ends + frames[start...])
+        return true
+    }
+
+    private mutating func replace(with rest: [StreamFrame]) {
+        frames = rest
         start = 0
         bytes = frames.reduce(0) { $0 + $1.size }
-        return dropped
     }
 
     fileprivate mutating func countDropped(_ count: Int) -> Int? {
@@ -231,10 +263,18 @@ extension FrameQueue.State {
         return dropped
     }
 
-    fileprivate mutating func settle(_ count: Int) -> [UnsafeContinuation<Void, Never>] {
-        settled += UInt64(count)
-        let done = flushers.filter { $0.mark <= settled }.map(\.continuation)
-        if !done.isEmpty { flushers.removeAll { $0.mark <= settled } }
+    /// Counts frames of a group that is no longer under way.
+    fileprivate mutating func settle(_ count: Int) {
+        underWay -= count
+        for index in flushers.indices { flushers[index].ahead -= count }
+    }
+
+    fileprivate mutating func takeDone() -> [FrameQueue.Flusher] {
+        func isDone(_ flusher: FrameQueue.Flusher) -> Bool {
+            flusher.ahead <= 0 || flusher.failures >= FrameQueue.failureLimit
+        }
+        let done = flushers.filter(isDone)
+        if !done.isEmpty { flushers.removeAll(where: isDone) }
         return done
     }
 }

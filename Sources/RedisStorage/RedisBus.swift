@@ -180,7 +180,7 @@ struct LogState {
 
     init?(_ reply: RedisReply) {
         guard let list = reply.list, list.count >= 2, let epoch = list[0].text,
-            let sequence = list[1].number, sequence >= 0,
+            let sequence = list[1].number, (0...FrameGroup.largestNumber).contains(sequence),
             let head = FrameID("\(epoch)-\(sequence)")
         else { return nil }
         self.head = head

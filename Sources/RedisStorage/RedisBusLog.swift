@@ -49,6 +49,8 @@ internal import ProxyGPT
     private var isFilling = false
     private var waiting: [FrameGroup] = []
     private var waitingSize = 0
+    /// Looks in a row that have failed.
+    private var failedLooks = 0
 
     nonisolated init(
         _ client: RedisClient, place: BusPlace, identifiers: any IdentifierSource,
@@ -72,7 +74,7 @@ internal import ProxyGPT
         self.deliver = deliver
         let subscription = Subscription(
             client.address, channel: reader.place.channel, patience: client.tuning.patience,
-            identifiers: identifiers,
+            identifiers: identifiers, logger: logger,
             began: { [weak self] in self?.fill() },
             receive: { [weak self] in self?.receive($0) })
         self.subscription = subscription
@@ -99,6 +101,7 @@ internal import ProxyGPT
         subscription = nil
         generation += 1
         position = nil
+        forgetWaiting()
         started()
     }
 
@@ -120,6 +123,8 @@ internal import ProxyGPT
     private func lose() {
         guard position != nil else { return }
         position = nil
+        forgetWaiting()
+        failedLooks = 0
         emptyEpoch = identifiers.epoch
         logger.notice("bus log is away")
         deliver?([])
@@ -142,7 +147,16 @@ internal import ProxyGPT
             fill()
             return
         }
-        guard let head = try? await reader.head(known: seen.id), let position, !isFilling,
+        let head: FrameID
+        do {
+            head = try await reader.head(known: seen.id)
+            failedLooks = 0
+        } catch {
+            failedLooks += 1
+            if failedLooks > 1 { lose() }
+            return
+        }
+        guard let position, !isFilling,
             head.epoch != position.epoch || head.sequence > position.last
         else { return }
         if head.epoch == position.epoch, subscription?.isLive == true {
@@ -177,6 +191,11 @@ internal import ProxyGPT
         else { return }
         waiting.append(group)
         waitingSize += group.size
+    }
+
+    private func forgetWaiting() {
+        waiting = []
+        waitingSize = 0
     }
 
     private func take(_ group: FrameGroup) {
@@ -218,8 +237,7 @@ internal import ProxyGPT
             } catch {
                 // The next look finds the gap again, and all that waited is in it.
                 self.logger.debug("gap not filled", metadata: ["redis.error": "\(error)"])
-                self.waiting = []
-                self.waitingSize = 0
+                self.forgetWaiting()
             }
             self.isFilling = false
             self.takeWaiting()
@@ -229,6 +247,7 @@ internal import ProxyGPT
     private func fillNow(renewing: String) async throws {
         guard let begun = position else {
             let head = try await reader.head(known: nil)
+            guard deliver != nil else { return }
             // The first beginning is no starting over.
             if starting == nil { startOver(at: head.epoch) }
             position = LivePosition(head)
@@ -263,8 +282,7 @@ internal import ProxyGPT
 
     private func takeWaiting() {
         let groups = waiting
-        waiting = []
-        waitingSize = 0
+        forgetWaiting()
         for (index, group) in groups.enumerated() {
             if isFilling {
                 for group in groups[index...] { wait(group) }

@@ -41,6 +41,10 @@ internal import ProxyGPT
     private var shas: [String: [UInt8]] = [:]
     private var isStopped = false
     private var lastProblem: String?
+    /// Whether the connection has answered a command, or stood for a while.
+    private var isProven = false
+    /// Whether the last connection ended unproven: then nobody is told of the next before it is.
+    private var hasFaltered = false
     private var hasTried = false
     private var awaitingTry: [UnsafeContinuation<Void, Never>] = []
 
@@ -58,9 +62,11 @@ internal import ProxyGPT
     func start() {
         guard attempt == nil, connection == nil, !isStopped else { return }
         tryLater(after: 0)
+        // The look-up of a name may take longer.
+        EventLoop.schedule(afterMilliseconds: tuning.patience) { [weak self] in self?.endTry() }
     }
 
-    /// Waits until it is known for the first time whether Redis is there.
+    /// Waits until it is known for the first time whether Redis is there, or a try's time is over.
     func firstTry() async {
         if hasTried || isStopped { return }
         await withUnsafeContinuation { awaitingTry.append($0) }
@@ -121,7 +127,8 @@ internal import ProxyGPT
         connection.send(arguments) { [weak self] result in
             switch result {
             case .success:
-                if let self, self.connection === connection { breaker.succeeded() }
+                // Late is no success: of a Redis that is slow all the time each answer comes.
+                if !deadline.hasPassed { self?.succeeded(on: connection) }
             case .failure(let error): self?.failed(error, on: connection)
             }
             deadline.answer(result)
@@ -164,10 +171,27 @@ internal import ProxyGPT
     }
 
     private func failed(_ error: RedisError, on connection: RedisConnection) {
-        guard error.isFailureOfRedis, self.connection === connection, breaker.failed() else {
-            return
-        }
-        lose("\(error)")
+        guard error.isFailureOfRedis, self.connection === connection else { return }
+        if breaker.failed() || error.isRefusalToWrite { lose("\(error)") }
+    }
+
+    private func succeeded(on connection: RedisConnection) {
+        guard self.connection === connection else { return }
+        breaker.succeeded()
+        prove()
+    }
+
+    /// Notes that a connection is of use.
+    private func prove() {
+        guard !isProven else { return }
+        isProven = true
+        lastProblem = nil
+        if hasFaltered { tellOfReturn() }
+        hasFaltered = false
+    }
+
+    private func tellOfReturn() {
+        logger.notice("redis is there", metadata: ["redis.address": "\(address)"])
     }
 
     // MARK: - The connection
@@ -179,6 +203,7 @@ internal import ProxyGPT
         breaker.disconnected()
         runID = nil
         report(problem)
+        hasFaltered = !isProven
         connection.close()
         for listener in listeners { listener(.away) }
         tryLater(after: breaker.nextPause(jitter: identifiers.jitter))
@@ -226,8 +251,13 @@ internal import ProxyGPT
         shas = opened.shas
         runID = opened.run
         breaker.close()
-        lastProblem = nil
-        logger.notice("redis is there", metadata: ["redis.address": "\(address)"])
+        isProven = false
+        if !hasFaltered { tellOfReturn() }
+        EventLoop.schedule(afterMilliseconds: Breaker.longestPause) { [weak self] in
+            guard let self, connection === opened.connection else { return }
+            breaker.succeeded()
+            prove()
+        }
         if opened.evicts {
             // Of a frame that was thrown away nobody could tell that it is missing.
             logger.warning("redis evicts keys: set its maxmemory-policy to noeviction")
@@ -252,6 +282,7 @@ internal import ProxyGPT
 @EventLoop private final class Deadline {
     private var waiting: RedisConnection.Answer?
     private var timer: Timer?
+    private(set) var hasPassed = false
 
     init(
         _ budget: Int64, repeats: Bool, _ answer: @escaping RedisConnection.Answer,
@@ -264,6 +295,7 @@ internal import ProxyGPT
     private func set(_ budget: Int64, _ repeats: Bool, _ passed: @escaping () -> Void) {
         timer = EventLoop.schedule(afterMilliseconds: budget) { [weak self] in
             guard let self, waiting != nil else { return }
+            hasPassed = true
             if repeats { set(budget, repeats, passed) } else { answer(.failure(.late)) }
             passed()
         }

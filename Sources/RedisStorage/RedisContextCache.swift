@@ -47,6 +47,12 @@ internal import ProxyGPT
         ) { _ in }
     }
 
+    /// Returns when the command is on its way. A window that another process keeps just then goes
+    /// when its lifetime is over.
+    @EventLoop func forget(_ chat: Chat.ID) async {
+        client.send([Array("DEL".utf8), Array(key(of: chat).utf8)]) { _ in }
+    }
+
     private func key(of chat: Chat.ID) -> String {
         "\(prefix)context:\(budget):\(chat.text)"
     }

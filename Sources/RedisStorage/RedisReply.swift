@@ -90,7 +90,15 @@ enum RedisError: Error, Equatable, CustomStringConvertible {
         case .late, .closed: true
         case .unavailable, .overloaded, .unexpected: false
         case .refused(let code):
-            ["LOADING", "BUSY", "MASTERDOWN", "READONLY", "NOAUTH", "CLUSTERDOWN"].contains(code)
+            isRefusalToWrite
+                || ["LOADING", "BUSY", "MASTERDOWN", "NOAUTH", "CLUSTERDOWN"].contains(code)
         }
+    }
+
+    /// Whether Redis takes no writes: a failed snapshot, full memory, a replica. It is of no use
+    /// then, however well it answers.
+    var isRefusalToWrite: Bool {
+        guard case .refused(let code) = self else { return false }
+        return ["MISCONF", "OOM", "READONLY", "NOREPLICAS"].contains(code)
     }
 }

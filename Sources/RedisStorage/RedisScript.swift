@@ -2,7 +2,8 @@
 //
 // The bus has these keys; EPOCH and the ids behind it make the names of most:
 //   bus                     hash: epoch, seq (the newest frame's number), run (the start of Redis that
-//                           the epoch belongs to), at0 seq0 at1 seq1 (numbers of some time ago)
+//                           the epoch belongs to), at0 seq0 at1 seq1 (numbers of some time ago),
+//                           looked (when a reader looked last)
 //   bus:recent              stream of the groups that were published last, to fill gaps from
 //   bus:EPOCH:frames:CHAT   stream of the chat's frames, entry SEQ-0, field f
 //   bus:EPOCH:running:CHAT  hash: messages without an end, each with its first frame's number, which
@@ -33,7 +34,8 @@ struct RedisScript: Sendable {
         local state = redis.call('HMGET', KEYS[1], 'epoch', 'seq', 'run')
         local epoch, seq = state[1], tonumber(state[2] or '')
         local newest = redis.call('XREVRANGE', KEYS[2], '+', '-', 'COUNT', 1)[1]
-        if not epoch or not seq or state[3] ~= ARGV[1] or epoch == ARGV[6]
+        if not epoch or not seq or seq < 0 or seq > \(FrameGroup.largestNumber - 1_000_000)
+            or state[3] ~= ARGV[1] or epoch == ARGV[6]
             or (epoch == ARGV[2] and seq < tonumber(ARGV[3]))
             or (newest and seq < tonumber(string.match(newest[1], '^%d+'))) then
             epoch, seq = ARGV[4], 0
@@ -135,12 +137,14 @@ struct RedisScript: Sendable {
             return {epoch, whole(seq), #parts}
             """)
 
-    /// Tells where the log stands: epoch and newest number. Sets a mark twice a day.
+    /// Tells where the log stands: epoch and newest number. Sets a mark twice a day. It writes each
+    /// time: of a Redis that takes no writes nobody must wait for frames.
     static let state = RedisScript(
         name: "state",
         text: opening + """
             local marks = redis.call('HMGET', KEYS[1], 'at1', 'seq1')
             local now = redis.call('TIME')[1]
+            redis.call('HSET', KEYS[1], 'looked', now)
             if tonumber(now) - tonumber(marks[1] or 0) >= \(memory / 2) then
                 redis.call('HSET', KEYS[1], 'at0', marks[1] or 0, 'seq0', marks[2] or 0,
                     'at1', now, 'seq1', whole(seq))

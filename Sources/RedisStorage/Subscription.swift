@@ -8,12 +8,14 @@ internal import ProxyGPT
     private let channel: String
     private let patience: Int64
     private let identifiers: any IdentifierSource
+    private let logger: Logger
     private let began: () -> Void
     private let receive: ([UInt8]) -> Void
     private var pauses = Breaker()
     private var connection: RedisConnection?
     private var attempt: Task<Void, Never>?
     private var isStopped = false
+    private var lastProblem: String?
     private(set) var isLive = false
 
     /// - Parameters:
@@ -21,13 +23,14 @@ internal import ProxyGPT
     ///   - receive: called with each message.
     init(
         _ address: RedisAddress, channel: String, patience: Int64,
-        identifiers: any IdentifierSource, began: @escaping () -> Void,
+        identifiers: any IdentifierSource, logger: Logger, began: @escaping () -> Void,
         receive: @escaping ([UInt8]) -> Void
     ) {
         dialer = Dialer(address)
         self.channel = channel
         self.patience = patience
         self.identifiers = identifiers
+        self.logger = logger
         self.began = began
         self.receive = receive
     }
@@ -67,9 +70,10 @@ internal import ProxyGPT
     private func tryNow() async {
         do {
             guard !isStopped else { return }
-            let opened = try await dialer.open(patience: patience) { [weak self] connection, _ in
+            let opened = try await dialer.open(patience: patience) {
+                [weak self] connection, reason in
                 guard let self, self.connection === connection else { return }
-                lose()
+                lose(reason)
             }
             guard !isStopped else {
                 opened.close()
@@ -78,7 +82,7 @@ internal import ProxyGPT
             connection = opened
             guard opened.isOpen else {
                 // It ended when it was nobody's yet.
-                lose()
+                lose("the connection ended at once")
                 return
             }
             opened.subscribe(
@@ -86,20 +90,34 @@ internal import ProxyGPT
                 subscribed: { [weak self] in
                     guard let self, connection === opened else { return }
                     isLive = true
-                    pauses.close()
+                    lastProblem = nil
+                    pauses.succeeded()
                     began()
                 },
                 receive: { [weak self] bytes in
                     guard let self, connection === opened else { return }
                     receive(bytes)
                 })
+            EventLoop.schedule(afterMilliseconds: patience) { [weak self] in
+                guard let self, connection === opened, !isLive else { return }
+                lose("no answer in time")
+            }
         } catch {
+            report("\(error)")
             tryLater(after: pauses.nextPause(jitter: identifiers.jitter))
         }
     }
 
-    private func lose() {
+    private func lose(_ problem: String) {
+        report(problem)
         drop()
         tryLater(after: pauses.nextPause(jitter: identifiers.jitter))
+    }
+
+    /// A problem that lasts is told once.
+    private func report(_ problem: String) {
+        guard problem != lastProblem else { return }
+        lastProblem = problem
+        logger.warning("bus is not heard", metadata: ["redis.error": "\(problem)"])
     }
 }

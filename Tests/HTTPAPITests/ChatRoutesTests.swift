@@ -35,6 +35,16 @@ import Testing
         }
     }
 
+    @Test func `the context of a deleted chat is forgotten`() async throws {
+        let id = try #require(await create()?["id"]?.stringValue)
+        let window = ContextWindow(version: 1, newestFirst: [], limit: 10, budget: 8000)
+        await stage.cache.keep(window, of: Chat.ID(id))
+        #expect(await stage.post("/chat/delete", "id=other", token: token).status == 404)
+        #expect(await stage.cache.window(of: Chat.ID(id)) == window)
+        #expect(await stage.post("/chat/delete", "id=\(id)", token: token).status == 200)
+        #expect(await stage.cache.window(of: Chat.ID(id)) == nil)
+    }
+
     @Test func `an update leaves what is absent`() async throws {
         let id = try #require(await create("name=foobar&model=m")?["id"]?.stringValue)
         let writer = await stage.post("/chat/update", "id=\(id)&name=+other+", token: token)

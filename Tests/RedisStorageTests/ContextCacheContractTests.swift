@@ -79,6 +79,20 @@ internal import Testing
         }
     }
 
+    @Test(arguments: Kind.allCases)
+    func `a chat that is forgotten has no window until one is kept again`(kind: Kind) async throws {
+        try await with(kind) { cache in
+            let other = Chat.ID("other")
+            await cache.forget(chat)
+            for chat in [chat, other] { await cache.keep(window(7), of: chat) }
+            await cache.forget(chat)
+            #expect(await cache.window(of: chat) == nil)
+            #expect(await cache.window(of: other) != nil)
+            await cache.keep(window(1), of: chat)
+            #expect(await cache.window(of: chat)?.version == 1)
+        }
+    }
+
     // MARK: - Redis alone
 
     @Test func `what one process keeps, another one finds`() async throws {

@@ -145,6 +145,34 @@ internal import Testing
         await client.stop()
     }
 
+    @Test(arguments: [false, true])
+    func `a Redis that is slow all the time is given up, though each answer comes`(
+        isPatient: Bool
+    ) async throws {
+        let server = try await RedisServer()
+        let journal = Journal()
+        let client = RedisClient(
+            try server.address(), tuning: RedisClient.Tuning(budget: 100, patience: 10_000),
+            identifiers: ids, logger: journal.logger)
+        await client.start()
+        try await eventually { await client.isReady }
+        for _ in 0..<6 where !journal.text.contains("redis is away") {
+            await answer(of: client, to: bytes("BLPOP", "nothing", "0.15"), isPatient: isPatient)
+            // The answer comes all the same.
+            try await eventually { await client.underWay == 0 }
+        }
+        #expect(journal.text.contains("redis is away"))
+        await client.stop()
+    }
+
+    @EventLoop private func answer(
+        of client: RedisClient, to command: [[UInt8]], isPatient: Bool
+    ) async {
+        await withUnsafeContinuation { continuation in
+            client.send(command, isPatient: isPatient) { _ in continuation.resume() }
+        }
+    }
+
     @Test func `an answer after the time is nobody's`() async throws {
         let server = try await RedisServer()
         let client = try await server.client(budget: 100)
@@ -218,6 +246,30 @@ internal import Testing
         } catch {
             return error
         }
+    }
+
+    @Test func `a Redis that goes each time before it was of use is tried ever less often`()
+        async throws
+    {
+        let server = try await RedisServer()
+        let admin = try await server.client()
+        let journal = Journal()
+        let client = RedisClient(
+            try server.address(), tuning: Peer.patient, identifiers: ids, logger: journal.logger)
+        await client.start()
+        for _ in 0..<4 {
+            try await eventually { await client.isReady }
+            _ = try await admin.ask(bytes("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"))
+            try await eventually { await client.runID == nil }
+        }
+        // Two lines at the first, and none at the others.
+        #expect(journal.text.occurrences(of: "redis is there") == 1)
+        #expect(journal.text.occurrences(of: "redis is away") == 1)
+        try await eventually { await client.isReady }
+        #expect(try await client.ask(bytes("PING")) == .status("PONG"))
+        #expect(journal.text.occurrences(of: "redis is there") == 2)
+        await client.stop()
+        await admin.stop()
     }
 
     @Test func `large values pass, and so do empty ones and every byte`() async throws {

@@ -91,6 +91,11 @@ internal import Testing
         try await expectNewEpoch { try await $0.ask("HSET", "test:bus", "seq", "0") }
     }
 
+    @Test(arguments: ["9223372036854775807", "-5"])
+    func `a counter that nobody can go on from begins a new epoch`(count: String) async throws {
+        try await expectNewEpoch { try await $0.ask("HSET", "test:bus", "seq", count) }
+    }
+
     @Test func `a reader notices a counter that went back also when nobody publishes`()
         async throws
     {

@@ -83,3 +83,10 @@ final class Journal: Sendable {
         }
     }
 }
+
+extension String {
+    /// How often a text occurs.
+    func occurrences(of text: String) -> Int {
+        split(separator: text, omittingEmptySubsequences: false).count - 1
+    }
+}

@@ -1,0 +1,55 @@
+internal import EventLoop
+internal import Glibc
+internal import ProxyGPT
+internal import TestSupport
+internal import Testing
+
+@testable internal import RedisStorage
+
+/// Which of a name's addresses is taken.
+@Suite struct DialerTests {
+    /// An address whose port takes no more connections and refuses none either.
+    private final class Swallower {
+        private var descriptors: [Int32] = []
+
+        init(_ address: String, port: UInt16) throws {
+            var name = sockaddr_in()
+            name.sin_family = sa_family_t(AF_INET)
+            name.sin_port = port.bigEndian
+            name.sin_addr.s_addr = inet_addr(address)
+            for index in 0..<4 {
+                let type = SOCK_STREAM.rawValue | SOCK_CLOEXEC.rawValue | SOCK_NONBLOCK.rawValue
+                let descriptor = socket(AF_INET, Int32(type), 0)
+                descriptors.append(descriptor)
+                let code = withUnsafePointer(to: &name) { pointer in
+                    pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+                        let length = socklen_t(MemoryLayout<sockaddr_in>.size)
+                        // The first one listens, and the others fill its queue.
+                        return index == 0
+                            ? bind(descriptor, $0, length) : connect(descriptor, $0, length)
+                    }
+                }
+                if index == 0, code != 0 || listen(descriptor, 0) != 0 {
+                    throw SystemError("bind")
+                }
+            }
+        }
+
+        deinit {
+            for descriptor in descriptors { close(descriptor) }
+        }
+    }
+
+    @Test func `an address that swallows packets does not hide the next one`() async throws {
+        let port = try freePort()
+        let server = try await RedisServer(["--port", "\(port)", "--bind", "127.0.0.1"])
+        let swallower = try Swallower("127.0.0.2", port: port)
+        let dialer = Dialer(
+            try RedisAddress("redis://somewhere:\(port)"),
+            names: NameLookUp { _ in ["127.0.0.2", "127.0.0.1"] })
+        let connection = try await dialer.open(patience: 1000) { _, _ in }
+        #expect(await connection.isOpen)
+        await connection.close()
+        withExtendedLifetime((server, swallower)) {}
+    }
+}
