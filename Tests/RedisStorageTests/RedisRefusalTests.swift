@@ -64,7 +64,7 @@ internal import Testing
         let journal = Journal()
         let peer = try await server.peer(log: watchful, logger: journal.logger)
         let delivery = try await Delivery(peer.log)
-        #expect(await !peer.log.isAway())
+        try await eventually { await !peer.log.isAway() }
         // Nobody publishes: whoever reads has to find out.
         try await refusal.begin(server, admin)
         try await eventually { await peer.log.isAway() }
@@ -86,7 +86,7 @@ internal import Testing
         let delivery = try await Delivery(peer.log)
         try await server.ask("SET", "test:bus", "no hash")
         try await eventually { await peer.log.isAway() }
-        #expect(delivery.starts == 1)
+        #expect(delivery.starts >= 1)
         try await server.ask("DEL", "test:bus")
         try await eventually { await !peer.log.isAway() }
         await peer.close()
