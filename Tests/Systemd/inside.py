@@ -32,6 +32,7 @@ from installed import (
     memory_is_small_after_30_idle_seconds,
     old_rows_go_by_the_timer,
     the_package_is_installed_in_an_empty_debian,
+    the_events_are_read_and_counted,
     the_state_says_what_is_in_flight,
     the_units_are_sound_and_confined,
 )
@@ -77,6 +78,7 @@ CHECKS = [
     a_worker_more_takes_its_share,
     another_key_is_used_after_a_restart,
     a_backup_is_restored,
+    the_events_are_read_and_counted,
     who_logs_in_too_often_is_told_to_wait,
     the_sample_of_a_balancer_works,
     the_sample_with_tls_works,

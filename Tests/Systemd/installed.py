@@ -36,7 +36,7 @@ from traffic import Callers, made_chat, streams
 
 
 def the_package_is_installed_in_an_empty_debian():
-    run("apt-get", "install", "-y", "--no-install-recommends", PACKAGES[0])
+    run("apt", "install", "-y", "--no-install-recommends", PACKAGES[0])
     run("install", "-m", "0600", "/dev/stdin", "/etc/proxy-gpt/api_key", input=KEY + "\n")
     with ENVIRONMENT.open("a") as file:
         file.write(f"API_URL={MOCK}\nSIGNUP=open\n")
@@ -191,6 +191,12 @@ def a_backup_is_restored():
     return re.sub(r"\s+", " ", said.splitlines()[-1])
 
 
+def the_events_are_read_and_counted():
+    assert is_served()
+    assert "/v1/models" in shell("proxy-gpt-admin events --path /v1/ --since 1h")
+    assert "asim" in shell("proxy-gpt-admin usage --since 30d")
+
+
 def a_stop_under_load_cuts_no_call():
     """Who was in a worker's hands is answered; who came later was never in any."""
     with Callers() as callers:
@@ -217,7 +223,7 @@ def a_stop_under_load_cuts_no_call():
 
 
 def a_purge_leaves_nothing():
-    run("apt-get", "purge", "-y", "proxy-gpt")
+    run("apt", "purge", "-y", "proxy-gpt")
     run("nginx", "-t")
     for where in ("/etc", "/var/lib", "/usr", "/run", "/lib/systemd"):
         found = run("find", where, "-xdev", "-name", "*proxy-gpt*", "-not", "-path", "/var/lib/dpkg/*",
