@@ -21,6 +21,11 @@ struct Breaker: Equatable {
         tries = 0
     }
 
+    /// A connection has stood for a while, of use or not asked for anything.
+    mutating func stood() {
+        if failures == 0 { tries = 0 }
+    }
+
     /// A command failed; true when that opens the breaker.
     mutating func failed() -> Bool {
         guard isClosed else { return false }

@@ -255,7 +255,7 @@ internal import ProxyGPT
         if !hasFaltered { tellOfReturn() }
         EventLoop.schedule(afterMilliseconds: Breaker.longestPause) { [weak self] in
             guard let self, connection === opened.connection else { return }
-            breaker.succeeded()
+            breaker.stood()
             prove()
         }
         if opened.evicts {

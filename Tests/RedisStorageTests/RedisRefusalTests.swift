@@ -51,8 +51,9 @@ internal import Testing
         }
     }
 
+    /// Looks often, and has the patience that a busy machine needs to begin.
     private var watchful: RedisBusLog.Tuning {
-        RedisBusLog.Tuning(looking: 20, patience: 50, travel: 50)
+        RedisBusLog.Tuning(looking: 20, patience: 2000, travel: 50)
     }
 
     @Test(arguments: Refusal.allCases)

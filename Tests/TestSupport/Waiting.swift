@@ -3,16 +3,22 @@ internal import Synchronization
 
 /// What a test waited for did not come.
 package struct Impatience: Error {
-    package init() {}
+    package let place: String
+
+    package init(file: String = #fileID, line: Int = #line) {
+        place = "\(file):\(line)"
+    }
 }
 
 /// Waits for `condition`, 15 s at most.
-package func eventually(_ condition: () async throws -> Bool) async throws {
+package func eventually(
+    file: String = #fileID, line: Int = #line, _ condition: () async throws -> Bool
+) async throws {
     for _ in 0..<3000 {
         if try await condition() { return }
         await EventLoop.sleep(milliseconds: 5)
     }
-    throw Impatience()
+    throw Impatience(file: file, line: line)
 }
 
 /// Opens once; whoever waits goes on then, or when its task is cancelled.
