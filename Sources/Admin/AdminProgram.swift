@@ -40,7 +40,7 @@ struct AdminProgram: ParsableCommand {
                 try command.run()
                 return
             }
-            EventLoop.run { Glibc.exit(await run(ours)) }
+            EventLoop.run { endProcess(await run(ours)) }
         } catch {
             exit(withError: error)
         }

@@ -27,7 +27,7 @@ internal import ProxyGPT
 
     /// Ends the program when nobody reads any more.
     func flush() {
-        if !Self.write(buffer, to: 1) { exit(1) }
+        if !Self.write(buffer, to: 1) { endProcess(1) }
         buffer.removeAll(keepingCapacity: true)
     }
 

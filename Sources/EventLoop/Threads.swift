@@ -94,3 +94,10 @@ package final class ThreadPool: Sendable {
         }
     }
 }
+
+/// Ends the process, with what was written flushed, but without the clean-up that libraries have
+/// registered (atexit(3)): OpenSSL's would free what another thread uses that just makes a connection.
+package func endProcess(_ code: Int32) -> Never {
+    fflush(nil)
+    _exit(code)
+}

@@ -17,6 +17,7 @@ internal import ProxyGPT
     private var hasAnswered = true
     private var status = ""
     private var isStopping = false
+    private var wasHeard = false
 
     init(_ manager: Settings.ServiceManager, _ logger: Logger) {
         watchdog = manager.watchdogMilliseconds
@@ -75,9 +76,14 @@ internal import ProxyGPT
 
     private func send(_ state: String) {
         guard let (socket, address) = manager else { return }
-        if !socket.send(Array(state.utf8), to: address, mayWait: true) {
-            logger.warning(
-                "service manager not notified", metadata: ["error": "\(SystemError("sendto"))"])
+        if socket.send(Array(state.utf8), to: address, mayWait: true) {
+            wasHeard = true
+            return
         }
+        // One that only waited for the process to be ready has gone, and is no fault.
+        let isGone = wasHeard && errno == ENOENT
+        logger.log(
+            level: isGone ? .debug : .warning, "service manager not notified",
+            metadata: ["error": "\(SystemError("sendto"))"])
     }
 }

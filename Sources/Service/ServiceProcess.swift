@@ -63,9 +63,10 @@ package import ProxyGPT
                 try await body(ServiceProcess(settings, manager, logger))
             } catch {
                 logger.critical("\(name) failed", metadata: ["error": "\(error)"])
-                exit(1)
+                endProcess(1)
             }
             logger.info("\(name) stopped")
+            endProcess(0)
         }
     }
 
@@ -95,7 +96,7 @@ package import ProxyGPT
     private func received(_ signal: Int32) {
         stopSignals += 1
         // Asked twice, or by somebody at a keyboard, it does not wait for long calls.
-        if stopSignals > 1 { exit(signal == SIGINT ? 130 : 143) }
+        if stopSignals > 1 { endProcess(signal == SIGINT ? 130 : 143) }
         stopping?.resume()
         stopping = nil
     }
