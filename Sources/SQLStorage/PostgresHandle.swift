@@ -64,7 +64,7 @@ final class PostgresHandle: @unchecked Sendable {
     /// What libpq says of the last failure, in one line.
     var message: String {
         let text = PQerrorMessage(pointer).map { String(cString: $0) } ?? ""
-        let lines = text.split { $0 == "\n" || $0 == "\r" }
+        let lines = text.split { $0 == "\n" || $0 == "\r" }.map { $0.drop { $0 == "\t" } }
         return lines.isEmpty ? "the connection is lost" : lines.joined(separator: "; ")
     }
 

@@ -69,7 +69,7 @@ CHECKS = [
     who_hangs_is_killed_and_replaced,
     (who_hangs_is_killed_in_the_time_that_the_unit_says,),
     a_full_disk_is_survived,
-    a_disk_that_becomes_read_only_is_survived,
+    (a_disk_that_becomes_read_only_is_survived,),
     (a_step_of_the_clock_is_survived,),
     (too_few_descriptors_are_survived,),
     the_units_are_sound_and_confined,
