@@ -63,8 +63,8 @@ struct Restore: AdminCommand {
         let database = try desk.databaseFile(
             orElse: "stop the service and use "
                 + "`pg_restore --clean --if-exists --dbname=\"$DB_ADDRESS\" \(file)`, then, for what is "
-                + "kept in Redis, `psql \"$DB_ADDRESS\" -c \"UPDATE chats SET context_version = "
-                + "context_version + 1000000000\"` and `redis-cli DEL proxy-gpt:bus`")
+                + "kept in Redis, `psql \"$DB_ADDRESS\" -c \"\(DatabaseRestore.outdating)\"` and "
+                + "`\(Self.forgetting)`")
         // Opened before root becomes somebody who may not read it.
         let source = try DatabaseRestore.Source(file)
         try Owner(of: desk.settings.stateDirectory).become()
@@ -90,8 +90,10 @@ struct Restore: AdminCommand {
     /// Words of replies that the restored database knows nothing of.
     private func hint(_ desk: Desk) -> [String] {
         desk.settings.value("REDIS_ADDRESS").isEmpty
-            ? [] : ["Redis has frames of the other database: `redis-cli DEL proxy-gpt:bus` there."]
+            ? [] : ["Redis has frames of the other database: `\(Self.forgetting)` there."]
     }
+
+    private static let forgetting = "redis-cli DEL proxy-gpt:bus"
 
     private func resolved(_ directory: String) throws -> String {
         guard let path = realpath(directory, nil) else { throw SystemError("open \(directory)") }

@@ -62,8 +62,7 @@ package struct ScoreboardDirectory: Sendable {
         let lock: Int32
         do { lock = try self.lock(tries: 1) } catch { throw Busy() }
         defer { close(lock) }
-        let kept = foldDead()
-        var sum = past().sum
+        var (sum, kept) = foldDead()
         for (name, file) in live() { sum.add(file, isAlive: !kept.contains(name)) }
         return Exposition.text(sum, version: version)
     }
@@ -73,7 +72,7 @@ package struct ScoreboardDirectory: Sendable {
         let lock: Int32
         do { lock = try self.lock(tries: 1) } catch { throw Busy() }
         defer { close(lock) }
-        let kept = foldDead()
+        let kept = foldDead().kept
         return live().filter { !kept.contains($0.name) }.map { ProcessStatus($0.words, catalog) }
             .sorted { $0.startedAt < $1.startedAt }
     }
@@ -160,13 +159,14 @@ package struct ScoreboardDirectory: Sendable {
 
     /// Adds the files of dead processes to the past. Called under the lock.
     ///
-    /// - Returns: the files of dead processes that could not be added, as where the disk is full.
+    /// - Returns: the past, and the files of dead processes that could not be added to it, as where the
+    ///   disk is full.
     @discardableResult
-    private func foldDead() -> Set<String> {
+    private func foldDead() -> (past: Sum, kept: Set<String>) {
         var kept: Set<String> = []
         let names = names()
         // A process that died between adding and removing has done half of this.
-        let lastFolded = past().lastFolded
+        var (past, lastFolded) = past()
         for name in names where Self.mark(name) == lastFolded { unlink("\(path)/\(name)") }
         for name in names {
             let file = "\(path)/\(name)"
@@ -179,15 +179,16 @@ package struct ScoreboardDirectory: Sendable {
                 unlink(file)
                 continue
             }
-            var sum = past().sum
+            var sum = past
             sum.add(words, isAlive: false)
             guard write(sum.file(lastFolded: Self.mark(name))) else {
                 kept.insert(name)
                 continue
             }
+            past = sum
             unlink(file)
         }
-        return kept
+        return (past, kept)
     }
 
     private func write(_ words: [UInt64]) -> Bool {

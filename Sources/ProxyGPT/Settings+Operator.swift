@@ -107,26 +107,24 @@ package struct OperatorSettings: Sendable {
 
     /// The database. Throws where the setting names none.
     package func database() throws(Settings.Problems) -> DatabaseAddress {
-        var reader = SettingsReader(source.values)
-        let address = reader.database()
-        guard reader.problems.isEmpty else { throw Settings.Problems(all: reader.problems) }
-        return address
+        try read { $0.database() }
     }
 
     /// The shortest new password. Throws where the setting is none.
     package func passwordMinimum() throws(Settings.Problems) -> Int {
-        var reader = SettingsReader(source.values)
-        let minimum = reader.passwordMinimum()
-        guard reader.problems.isEmpty else { throw Settings.Problems(all: reader.problems) }
-        return minimum
+        try read { $0.passwordMinimum() }
     }
 
     /// How long bodies are kept. Throws where the setting is no number of days.
     package func eventDays() throws(Settings.Problems) -> Int {
+        try read { $0.eventDays() }
+    }
+
+    private func read<T>(_ setting: (inout SettingsReader) -> T) throws(Settings.Problems) -> T {
         var reader = SettingsReader(source.values)
-        let days = reader.eventDays()
+        let value = setting(&reader)
         guard reader.problems.isEmpty else { throw Settings.Problems(all: reader.problems) }
-        return days
+        return value
     }
 
     /// The settings as a worker reads them. Throws everything that is wrong; that there is no key is

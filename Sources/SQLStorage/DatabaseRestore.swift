@@ -63,12 +63,13 @@ package enum DatabaseRestore {
         let connection = try SQLiteConnection(file: file, role: .alone)
         let columns: SQL = "SELECT 1 FROM pragma_table_info('chats') WHERE name = 'context_version'"
         guard try !connection.query(columns).isEmpty else { return }
-        _ = try connection.execute(
-            "UPDATE chats SET context_version = context_version + \(restoredVersions)")
+        _ = try connection.execute(SQL(unsafe: outdating))
     }
 
-    /// More than any chat has prompts between a backup and its restoration.
-    private static let restoredVersions = 1_000_000_000
+    /// The statement that does so, on any database. The number is larger than that of any chat's prompts
+    /// between a backup and its restoration.
+    package static let outdating =
+        "UPDATE chats SET context_version = context_version + 1000000000"
 
     /// Gives the database a second name, as one file where that is possible. What is damaged is kept
     /// as it is.

@@ -198,7 +198,7 @@ package import ProxyGPT
         let oldest = UUIDText.version7(
             milliseconds: now.adding(seconds: -eventDays * 86_400).milliseconds,
             counter: 0, random: 0)
-        var isDone = try await deleteInBatches(
+        let areBodiesDone = try await deleteInBatches(
             """
             DELETE FROM event_bodies WHERE id IN (
                 SELECT id FROM event_bodies WHERE id < \(oldest) ORDER BY id LIMIT 100)
@@ -214,19 +214,20 @@ package import ProxyGPT
             DELETE FROM revocations WHERE seq IN (
                 SELECT seq FROM revocations WHERE created_at < \(read) ORDER BY seq LIMIT 100)
             """)
-        isDone = isDone && areSessionsDone && areRevocationsDone
-        return try await sweepDeletedChats() && isDone
+        let areMessagesDone = try await sweepDeletedChats()
+        return areBodiesDone && areSessionsDone && areRevocationsDone && areMessagesDone
     }
 
     private func sweepDeletedChats() async throws -> Bool {
         let start = clock.monotonicMicroseconds()
         // A look first: most of the time there is nothing, and a transaction costs a commit.
-        while !Task.isCancelled, clock.monotonicMicroseconds() - start < 1_000_000,
-            try await !database.query("SELECT id FROM deleted_chats LIMIT 1").isEmpty
-        {
+        while !Task.isCancelled, clock.monotonicMicroseconds() - start < 1_000_000 {
+            if try await database.query("SELECT id FROM deleted_chats LIMIT 1").isEmpty {
+                return true
+            }
             _ = try await database.transaction { try await $0.sweepDeletedChats() }
         }
-        return try await database.query("SELECT id FROM deleted_chats LIMIT 1").isEmpty
+        return false
     }
 
     /// Whether nothing is left.

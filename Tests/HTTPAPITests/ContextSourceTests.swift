@@ -104,14 +104,20 @@ private final class CountingMessages: MessageStore {
         }
     }
 
-    @Test func `a warm window asks nothing, another worker's message asks once`() async throws {
-        let stage = try Stage()
+    /// A user with a chat, and two workers over the same store.
+    private func sides(on stage: Stage) async throws -> (User.ID, Chat.ID, here: Side, there: Side)
+    {
         let token = try await stage.user()
         let read = await stage.get("/user/read", token: token)
         let user = User.ID(try #require(read.json?["id"]?.stringValue))
         let created = await stage.post("/chat/create", token: token)
         let chat = Chat.ID(try #require(created.json?["id"]?.stringValue))
-        let (here, there) = (Side(stage), Side(stage))
+        return (user, chat, Side(stage), Side(stage))
+    }
+
+    @Test func `a warm window asks nothing, another worker's message asks once`() async throws {
+        let stage = try Stage()
+        let (user, chat, here, there) = try await sides(on: stage)
         #expect(try await here.say("a", in: chat, as: user) == [])
         #expect(here.messages.reads == 1)
         #expect(try await here.say("b", in: chat, as: user) == ["a"])
@@ -129,12 +135,7 @@ private final class CountingMessages: MessageStore {
         async throws
     {
         let stage = try Stage()
-        let token = try await stage.user()
-        let read = await stage.get("/user/read", token: token)
-        let user = User.ID(try #require(read.json?["id"]?.stringValue))
-        let created = await stage.post("/chat/create", token: token)
-        let chat = Chat.ID(try #require(created.json?["id"]?.stringValue))
-        let (here, there) = (Side(stage), Side(stage))
+        let (user, chat, here, there) = try await sides(on: stage)
         #expect(try await here.say("a", in: chat, as: user) == [])
         // The commit of this end is done, its answer lost.
         let late = try #require(try await here.begin("b", in: chat, as: user))

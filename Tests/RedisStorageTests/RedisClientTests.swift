@@ -28,7 +28,7 @@ internal import Testing
     func `a wrong password leaves Redis away, and no log tells it`(credentials: String) async throws
     {
         let server = try await RedisServer(["--requirepass", "right-canary"])
-        let journal = Journal()
+        let journal = LogJournal()
         let peer = await Peer(try server.address(credentials), logger: journal.logger)
         #expect(await !peer.client.isReady)
         await #expect(throws: RedisError.unavailable) { try await peer.client.ask(bytes("PING")) }
@@ -39,7 +39,7 @@ internal import Testing
 
     @Test func `a database that there is not leaves Redis away`() async throws {
         let server = try await RedisServer()
-        let journal = Journal()
+        let journal = LogJournal()
         let peer = await Peer(try server.address(database: 99), logger: journal.logger)
         #expect(await !peer.client.isReady)
         #expect(journal.text.contains("SELECT"))
@@ -152,7 +152,7 @@ internal import Testing
         isPatient: Bool
     ) async throws {
         let server = try await RedisServer()
-        let journal = Journal()
+        let journal = LogJournal()
         let client = RedisClient(
             try server.address(), tuning: RedisClient.Tuning(budget: 100, patience: 10_000),
             identifiers: ids, logger: journal.logger)
@@ -266,7 +266,7 @@ internal import Testing
     {
         let server = try await RedisServer()
         let admin = try await server.client()
-        let journal = Journal()
+        let journal = LogJournal()
         let client = RedisClient(
             try server.address(), tuning: Peer.patient, identifiers: ids, logger: journal.logger)
         let ends = Ends()

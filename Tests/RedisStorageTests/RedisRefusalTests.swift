@@ -62,7 +62,7 @@ internal import Testing
     ) async throws {
         let server = try await RedisServer(["--save", "3600 1000000"])
         let admin = try await server.client()
-        let journal = Journal()
+        let journal = LogJournal()
         let peer = try await server.peer(log: watchful, logger: journal.logger)
         let delivery = try await Delivery(peer.log)
         try await eventually { await !peer.log.isAway() }
@@ -99,7 +99,7 @@ internal import Testing
         let server = try await RedisServer()
         try await server.ask(
             "ACL", "SETUSER", "deaf", "on", ">word", "~*", "+@all", "resetchannels")
-        let journal = Journal()
+        let journal = LogJournal()
         let peer = await Peer(
             try server.address("deaf:word@"), log: watchful, logger: journal.logger)
         _ = try await Delivery(peer.log)
@@ -117,7 +117,7 @@ internal import Testing
     @Test func `a subscription that is never answered is made anew`() async throws {
         _ = Loop.started
         let stranger = try Stranger("")
-        let journal = Journal()
+        let journal = LogJournal()
         let subscription = await Subscription(
             try RedisAddress("unix://\(stranger.path)"), channel: "channel", patience: 50,
             identifiers: ids, logger: journal.logger, began: {}, receive: { _ in })

@@ -59,31 +59,6 @@ extension RedisServer {
     }
 }
 
-/// A log handler that keeps everything as text.
-final class Journal: Sendable {
-    private let lines = Mutex<[String]>([])
-
-    var text: String { lines.withLock { $0.joined(separator: "\n") } }
-
-    var logger: Logger { Logger(label: "test", factory: { _ in Handler(journal: self) }) }
-
-    private struct Handler: LogHandler {
-        let journal: Journal
-        var metadata: Logger.Metadata = [:]
-        var logLevel = Logger.Level.trace
-
-        subscript(metadataKey key: String) -> Logger.Metadata.Value? {
-            get { metadata[key] }
-            set { metadata[key] = newValue }
-        }
-
-        func log(event: LogEvent) {
-            let line = "\(event.level) \(event.message) \(event.metadata ?? [:])"
-            journal.lines.withLock { $0.append(line) }
-        }
-    }
-}
-
 extension String {
     /// How often a text occurs.
     func occurrences(of text: String) -> Int {

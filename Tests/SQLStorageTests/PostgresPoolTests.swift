@@ -64,36 +64,12 @@ internal import Testing
 
     @Test func `a pool that is closed while it connects misses no database`() async throws {
         let place = try await Place(.postgreSQL)
-        let journal = Journal()
+        let journal = LogJournal()
         let pool = try await pool(place, logger: journal.logger)
         try await lose(try await pool.lease(), in: place)
         await pool.close()
         // Whatever the end of that connection brings about has happened when the next is refused.
         for _ in 0..<100 { await EventLoop.sleep(milliseconds: 0) }
         #expect(!journal.text.contains("database away"))
-    }
-}
-
-/// Keeps what is logged.
-private final class Journal: Sendable {
-    private let lines = Mutex<[String]>([])
-
-    var text: String { lines.withLock { $0.joined(separator: "\n") } }
-
-    var logger: Logger { Logger(label: "test", factory: { _ in Handler(journal: self) }) }
-
-    private struct Handler: LogHandler {
-        let journal: Journal
-        var metadata: Logger.Metadata = [:]
-        var logLevel = Logger.Level.trace
-
-        subscript(metadataKey key: String) -> Logger.Metadata.Value? {
-            get { metadata[key] }
-            set { metadata[key] = newValue }
-        }
-
-        func log(event: LogEvent) {
-            journal.lines.withLock { $0.append("\(event.level) \(event.message)") }
-        }
     }
 }

@@ -31,8 +31,8 @@ from installed import (
     memory_is_small,
     memory_is_small_after_30_idle_seconds,
     old_rows_go_by_the_timer,
-    the_package_is_installed_in_an_empty_debian,
     the_events_are_read_and_counted,
+    the_package_is_installed_in_an_empty_debian,
     the_state_says_what_is_in_flight,
     the_units_are_sound_and_confined,
 )
