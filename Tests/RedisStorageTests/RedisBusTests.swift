@@ -206,7 +206,8 @@ internal import Testing
         peer.bus.publishReply("n", words: 1)
         await peer.bus.flush()
         #expect(try await history(head.sequence - 1) == nil)
-        #expect(try await history(head.sequence)?.count == 2)
+        let frames = try #require(try await history(head.sequence))
+        #expect(joinedWords(frames, of: "n") == "0 " && frames.last?.frame == end(of: "n"))
         await peer.close()
     }
 }
