@@ -19,9 +19,20 @@ struct JSONLogHandler: LogHandler {
 
     func log(event: LogEvent) {
         let all = metadata.merging(event.metadata ?? [:]) { $1 }
-        LineLogHandler.write(
-            Self.line(event.level, "\(event.message)", all, program: program, time: Self.time())
-                + "\n")
+        write(event.level, "\(event.message)", all, to: .standardError)
+    }
+
+    func write(
+        _ level: Logger.Level, _ message: String, _ metadata: Logger.Metadata, to output: LogOutput
+    ) {
+        let time = Self.time()
+        output.write(
+            Self.line(level, message, metadata, program: program, time: time) + "\n"
+        ) { [program] count in
+            Self.line(
+                .warning, "lines were lost", ["log.lost_lines": "\(count)"], program: program,
+                time: time) + "\n"
+        }
     }
 
     static func line(

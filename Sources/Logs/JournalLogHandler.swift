@@ -60,7 +60,7 @@ struct JournalLogHandler: LogHandler {
             Self.append(name, Logs.cut("\(value)"), to: &entry)
         }
         if !journal.send(entry) {
-            LineLogHandler.write(
+            LogOutput.standardError.write(
                 LineLogHandler.line(event.level, "\(event.message)", all, isLeveled: true) + "\n")
         }
     }

@@ -1,6 +1,5 @@
 internal import Glibc
 package import Logging
-internal import Synchronization
 
 /// Writes one line for each entry to standard error: level, message, metadata. The journal adds the
 /// time; on a terminal it is in front.
@@ -30,7 +29,7 @@ package struct LineLogHandler: LogHandler {
     package func log(event: LogEvent) {
         let all = metadata.merging(event.metadata ?? [:]) { $1 }
         let line = Self.line(event.level, "\(event.message)", all, isLeveled: true)
-        Self.write((showsTime ? Self.time() + " " : "") + line + "\n")
+        LogOutput.standardError.write((showsTime ? Self.time() + " " : "") + line + "\n")
     }
 
     /// An entry as a person reads it.
@@ -43,24 +42,6 @@ package struct LineLogHandler: LogHandler {
         }
         return line
     }
-
-    /// Writes to standard error at once and as a whole, so that the lines of several processes do
-    /// not mix.
-    ///
-    /// It never waits: what nobody takes is counted, and the number told with the next line. Under
-    /// systemd the reader is the journal, which may hang where the loop must not.
-    package static func write(_ text: String) {
-        var ready = pollfd(fd: 2, events: Int16(POLLOUT), revents: 0)
-        guard poll(&ready, 1, 0) == 1, ready.revents & Int16(POLLOUT) != 0 else {
-            lost.add(1, ordering: .relaxed)
-            return
-        }
-        let count = lost.exchange(0, ordering: .relaxed)
-        let bytes = Array((count > 0 ? "\(text)warning \(count) lines were lost\n" : text).utf8)
-        _ = Glibc.write(2, bytes, bytes.count)
-    }
-
-    private static let lost = Atomic<Int>(0)
 
     /// A value on one line; in quotes where it has spaces.
     private static func quoted(_ text: String) -> String {

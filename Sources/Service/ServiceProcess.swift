@@ -39,7 +39,7 @@ package import ProxyGPT
     ) {
         let arguments = CommandLine.arguments.dropFirst()
         guard arguments.isEmpty || Array(arguments) == ["--check"] else {
-            LineLogHandler.write(
+            LogOutput.standardError.write(
                 "usage: proxy-gpt-\(name) [--check]\nSettings come from the environment.\n")
             exit(usageError)
         }
@@ -49,7 +49,7 @@ package import ProxyGPT
         do {
             settings = try Settings.fromEnvironment()
         } catch {
-            LineLogHandler.write("proxy-gpt-\(name) does not start:\n\(error)\n")
+            LogOutput.standardError.write("proxy-gpt-\(name) does not start:\n\(error)\n")
             exit(configurationError)
         }
         if !arguments.isEmpty { exit(0) }

@@ -90,4 +90,44 @@ import Testing
             line == #"{"time":"T","level":"error","program":"p","message":"failed","#
                 + #""error":"a \"b\"\n\\\u0001","request.id":"r"}"#)
     }
+
+    // MARK: - Lines that nobody takes
+
+    /// What comes through a pipe that was full for two lines.
+    private func heard(_ write: (LogOutput, String) -> Void) throws -> String {
+        var ends: [Int32] = [0, 0]
+        try #require(pipe(&ends) == 0)
+        defer { for end in ends { close(end) } }
+        for end in ends {
+            _ = fcntl(end, F_SETFD, FD_CLOEXEC)
+            _ = fcntl(end, F_SETFL, O_NONBLOCK)
+        }
+        var page = [UInt8](repeating: 0, count: 4096)
+        while Glibc.write(ends[1], page, page.count) > 0 {}
+        let output = LogOutput(descriptor: ends[1])
+        write(output, "first")
+        write(output, "second")
+        while read(ends[0], &page, page.count) > 0 {}
+        write(output, "third")
+        let count = read(ends[0], &page, page.count)
+        return String(decoding: page.prefix(max(0, count)), as: UTF8.self)
+    }
+
+    @Test("Lines that nobody takes are counted")
+    func lostLines() throws {
+        #expect(
+            try heard { $0.write($1 + "\n") }
+                == "third\nwarning lines were lost log.lost_lines=2\n")
+    }
+
+    @Test("In JSON that is told in JSON")
+    func lostJSON() throws {
+        let handler = JSONLogHandler(.info, program: "p")
+        let lines = try heard { handler.write(.info, $1, [:], to: $0) }
+            .split(separator: "\n").map(String.init)
+        try #require(lines.count == 2)
+        #expect(lines[0].hasSuffix(#""message":"third"}"#))
+        #expect(lines[1].hasPrefix(#"{"time":""#))
+        #expect(lines[1].hasSuffix(#""message":"lines were lost","log.lost_lines":"2"}"#))
+    }
 }
