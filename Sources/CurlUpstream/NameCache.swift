@@ -4,7 +4,6 @@
 // would make a thread for every call that connects. Confined to the loop. Knows nothing of libcurl.
 
 internal import EventLoop
-internal import Glibc
 
 /// The addresses of names, kept for a while.
 @EventLoop final class NameCache {
@@ -69,37 +68,16 @@ internal import Glibc
 
     /// Tells whether libcurl knows the address itself: literals, and the local host.
     nonisolated static func needsNoLookUp(_ host: String) -> Bool {
-        var four = in_addr()
-        var six = in6_addr()
         let name = host.lowercased()
-        return name == "localhost" || name.hasSuffix(".localhost")
-            || inet_pton(AF_INET, host, &four) == 1 || inet_pton(AF_INET6, host, &six) == 1
+        return name == "localhost" || name.hasSuffix(".localhost") || HostNames.isAddress(host)
     }
 
-    /// Asks the system, see getaddrinfo(3); blocks.
+    /// Asks the system; blocks.
     @Sendable nonisolated static func systemLookUp(_ name: String) -> Answer {
-        var hints = addrinfo()
-        hints.ai_socktype = Int32(SOCK_STREAM.rawValue)
-        hints.ai_flags = AI_ADDRCONFIG
-        var first: UnsafeMutablePointer<addrinfo>?
-        let code = getaddrinfo(name, nil, &hints, &first)
-        guard code == 0 else {
-            return .failed(gai_strerror(code).map { String(cString: $0) } ?? "error \(code)")
+        do {
+            return .addresses(try HostNames.addresses(of: name))
+        } catch {
+            return .failed(error.text)
         }
-        defer { freeaddrinfo(first) }
-        var addresses: [String] = []
-        var next = first
-        while let entry = next?.pointee {
-            var text = [CChar](repeating: 0, count: Int(NI_MAXHOST))
-            let isText = getnameinfo(
-                entry.ai_addr, entry.ai_addrlen, &text, socklen_t(text.count), nil, 0,
-                NI_NUMERICHOST)
-            if isText == 0 {
-                let bytes = text.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }
-                addresses.append(String(decoding: bytes, as: UTF8.self))
-            }
-            next = entry.ai_next
-        }
-        return addresses.isEmpty ? .failed("the name has no address") : .addresses(addresses)
     }
 }

@@ -103,7 +103,7 @@ internal import ProxyGPT
         switch address.place {
         case .socket(let path): return [.socket(path: path)]
         case .host(let name, let port):
-            if NameLookUp.isAddress(name) { return [.address(name, port: port)] }
+            if HostNames.isAddress(name) { return [.address(name, port: port)] }
             guard let addresses = await names.addresses(of: name, within: milliseconds) else {
                 throw Problem("the name was not looked up in time")
             }

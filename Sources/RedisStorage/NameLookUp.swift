@@ -1,5 +1,4 @@
 internal import EventLoop
-internal import Glibc
 
 /// Finds the addresses of one host on a thread of its own, since getaddrinfo(3) blocks, and nothing
 /// makes it return.
@@ -13,7 +12,11 @@ internal import Glibc
     /// slow each time.
     private var late: [String]?
 
-    nonisolated init(_ lookUp: @escaping @Sendable (String) -> [String] = systemLookUp) {
+    nonisolated init(
+        _ lookUp: @escaping @Sendable (String) -> [String] = {
+            (try? HostNames.addresses(of: $0)) ?? []
+        }
+    ) {
         self.lookUp = lookUp
     }
 
@@ -44,35 +47,5 @@ internal import Glibc
         let all = waiting
         waiting = [:]
         for continuation in all.values { continuation.resume(returning: found) }
-    }
-
-    /// Whether hiredis can take the text as it is.
-    nonisolated static func isAddress(_ text: String) -> Bool {
-        var four = in_addr()
-        var six = in6_addr()
-        return inet_pton(AF_INET, text, &four) == 1 || inet_pton(AF_INET6, text, &six) == 1
-    }
-
-    private nonisolated static func systemLookUp(_ name: String) -> [String] {
-        var hints = addrinfo()
-        hints.ai_socktype = Int32(SOCK_STREAM.rawValue)
-        hints.ai_flags = AI_ADDRCONFIG
-        var first: UnsafeMutablePointer<addrinfo>?
-        guard getaddrinfo(name, nil, &hints, &first) == 0 else { return [] }
-        defer { freeaddrinfo(first) }
-        var addresses: [String] = []
-        var next = first
-        while let entry = next?.pointee {
-            var text = [CChar](repeating: 0, count: Int(NI_MAXHOST))
-            let code = getnameinfo(
-                entry.ai_addr, entry.ai_addrlen, &text, socklen_t(text.count), nil, 0,
-                NI_NUMERICHOST)
-            if code == 0 {
-                let bytes = text.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }
-                addresses.append(String(decoding: bytes, as: UTF8.self))
-            }
-            next = entry.ai_next
-        }
-        return addresses
     }
 }
