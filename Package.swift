@@ -106,7 +106,8 @@ let package = Package(
         tests("SQLStorageTests", ["TestSupport", "SQLStorage", "ProxyGPT", "EventLoop", logging]),
         tests(
             "RedisStorageTests", ["TestSupport", "RedisStorage", "ProxyGPT", "EventLoop", logging]),
-        tests("CurlUpstreamTests", ["CurlUpstream", "ProxyGPT", "EventLoop", logging]),
+        tests(
+            "CurlUpstreamTests", ["TestSupport", "CurlUpstream", "ProxyGPT", "EventLoop", logging]),
         tests(
             "HTTPAPITests",
             [

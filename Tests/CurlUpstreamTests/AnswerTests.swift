@@ -4,7 +4,7 @@ import Glibc
 import ProxyGPT
 import Testing
 
-@Suite(.timeLimit(.minutes(1))) struct AnswerTests {
+@Suite(.timeLimit(.minutes(5))) struct AnswerTests {
     @Test func requestAndAnswerPassByteByByte() async throws {
         let requests = Mailbox<Connection.Request>()
         let body = (0...255).map { UInt8($0) } + Array("\r\n\r\n".utf8)

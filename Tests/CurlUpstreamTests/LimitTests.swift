@@ -5,7 +5,7 @@ import Testing
 
 @testable import CurlUpstream
 
-@Suite(.timeLimit(.minutes(1))) struct LimitTests {
+@Suite(.timeLimit(.minutes(5))) struct LimitTests {
     /// Accepts, says something, then nothing until the peer leaves.
     private func silent(after text: String) -> ScriptedUpstream {
         ScriptedUpstream { connection, _ in
@@ -69,7 +69,7 @@ import Testing
         }
         let whole = try await onLoop {
             let client = makeUpstream {
-                $0.idleLimit = 3_000
+                $0.idleLimit = 20_000
                 $0.callLimit = 4_000
             }
             return await readAll(try await client.start(get(upstream.url())))
@@ -86,10 +86,10 @@ import Testing
             connection.waitForEnd()
         }
         let whole = try await onLoop {
-            let client = makeUpstream { $0.idleLimit = 1_000 }
+            let client = makeUpstream { $0.idleLimit = 3_000 }
             let reply = try await client.start(get(upstream.url()))
             // More than two idle limits pass while the transfer stands still.
-            await EventLoop.sleep(milliseconds: 2_500)
+            await EventLoop.sleep(milliseconds: 7_000)
             return await readAll(reply)
         }
         #expect(whole.body.count == 4_000_000)

@@ -4,7 +4,7 @@ import Testing
 
 @testable import CurlUpstream
 
-@Suite(.timeLimit(.minutes(1))) struct NameCacheTests {
+@Suite(.timeLimit(.minutes(5))) struct NameCacheTests {
     @Test func manyQuestionsAtOnceAreOneLookUp() async throws {
         let lookUps = Mailbox<String>()
         let answers = try await onLoop {

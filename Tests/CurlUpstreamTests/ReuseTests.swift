@@ -5,7 +5,7 @@ import Testing
 
 @testable import CurlUpstream
 
-@Suite(.timeLimit(.minutes(1))) struct ReuseTests {
+@Suite(.timeLimit(.minutes(5))) struct ReuseTests {
     private static let answer = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
     @Test func callsInSuccessionShareAConnection() async throws {

@@ -3,7 +3,7 @@ import EventLoop
 import ProxyGPT
 import Testing
 
-@Suite(.timeLimit(.minutes(1))) struct SecretTests {
+@Suite(.timeLimit(.minutes(5))) struct SecretTests {
     private static let key = "sk-canary-7f3a"
 
     @Test(arguments: [UpstreamAddress.KeyHeader.bearer, .apiKey])

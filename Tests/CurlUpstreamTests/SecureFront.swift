@@ -1,4 +1,5 @@
 import Glibc
+import TestSupport
 
 /// An nginx on loopback with a self-signed certificate, in front of a `ScriptedUpstream`: HTTP/2
 /// and HTTP/1.1 over TLS as real upstreams speak them.
@@ -40,8 +41,8 @@ final class SecureFront: Sendable {
             """
         // A free port may be taken before nginx has it; its pid file tells that it has both.
         while true {
-            let http2 = Self.freePort()
-            let http1 = Self.freePort()
+            let http2 = (try? freePort()) ?? 0
+            let http1 = (try? freePort()) ?? 0
             Self.write(
                 """
                 daemon off; master_process off;
@@ -104,21 +105,5 @@ final class SecureFront: Sendable {
         let descriptor = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0o600)
         _ = Glibc.write(descriptor, text, text.utf8.count)
         close(descriptor)
-    }
-
-    private static func freePort() -> UInt16 {
-        let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue | SOCK_CLOEXEC.rawValue), 0)
-        defer { close(descriptor) }
-        var address = sockaddr_in()
-        address.sin_family = sa_family_t(AF_INET)
-        address.sin_addr.s_addr = inet_addr("127.0.0.1")
-        var length = socklen_t(MemoryLayout<sockaddr_in>.size)
-        withUnsafeMutablePointer(to: &address) { pointer in
-            pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
-                _ = bind(descriptor, $0, length)
-                _ = getsockname(descriptor, $0, &length)
-            }
-        }
-        return UInt16(bigEndian: address.sin_port)
     }
 }

@@ -4,7 +4,7 @@ import ProxyGPT
 import Synchronization
 import Testing
 
-@Suite(.timeLimit(.minutes(1))) struct UploadTests {
+@Suite(.timeLimit(.minutes(5))) struct UploadTests {
     private static let size = 8 * 1024 * 1024
     private static let piece = 32 * 1024
 

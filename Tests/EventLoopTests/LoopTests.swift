@@ -8,7 +8,7 @@ func onLoop<T: Sendable>(_ body: @escaping @EventLoop () async throws -> T) asyn
     return try await Task { @EventLoop in try await body() }.value
 }
 
-@Suite(.timeLimit(.minutes(1))) struct LoopTests {
+@Suite(.timeLimit(.minutes(5))) struct LoopTests {
     @Test("A task of the loop stays on its thread across every suspension")
     func staysOnTheLoop() async throws {
         try await onLoop {

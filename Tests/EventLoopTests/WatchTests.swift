@@ -21,7 +21,7 @@ private func take(_ descriptor: Int32, _ count: Int = 1) -> Int {
     await EventLoop.sleep(milliseconds: 1)
 }
 
-@Suite(.timeLimit(.minutes(1))) struct WatchTests {
+@Suite(.timeLimit(.minutes(5))) struct WatchTests {
     @Test("A level-triggered watch tells as long as something is left")
     func watchesTheLevel() async throws {
         try await onLoop {

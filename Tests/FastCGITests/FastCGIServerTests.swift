@@ -5,7 +5,7 @@ import Synchronization
 import TestSupport
 import Testing
 
-@Suite(.timeLimit(.minutes(1))) struct FastCGIServerTests {
+@Suite(.timeLimit(.minutes(5))) struct FastCGIServerTests {
     private let pool: Pool
 
     init() throws {

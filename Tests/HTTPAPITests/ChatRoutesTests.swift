@@ -2,7 +2,7 @@ import HTTPAPI
 import ProxyGPT
 import Testing
 
-@Suite(.timeLimit(.minutes(1))) struct ChatRoutesTests {
+@Suite(.timeLimit(.minutes(5))) struct ChatRoutesTests {
     private let stage: Stage
     private let token: String
 
@@ -77,7 +77,7 @@ import Testing
     }
 }
 
-@Suite(.timeLimit(.minutes(1))) struct GroupRoutesTests {
+@Suite(.timeLimit(.minutes(5))) struct GroupRoutesTests {
     private let stage: Stage
     private let token: String
 

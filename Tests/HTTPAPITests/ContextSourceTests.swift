@@ -54,7 +54,7 @@ private final class CountingMessages: MessageStore {
     }
 }
 
-@Suite(.timeLimit(.minutes(1))) struct ContextSourceTests {
+@Suite(.timeLimit(.minutes(5))) struct ContextSourceTests {
     /// A worker as far as context is concerned.
     private struct Side {
         let messages: CountingMessages

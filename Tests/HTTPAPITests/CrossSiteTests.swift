@@ -2,7 +2,7 @@
 import ProxyGPT
 import Testing
 
-@Suite(.timeLimit(.minutes(1))) struct CrossSiteTests {
+@Suite(.timeLimit(.minutes(5))) struct CrossSiteTests {
     private func isRefused(
         _ headers: [Header], settings: [String: String] = [:], scheme: String = "http"
     ) throws -> Bool {

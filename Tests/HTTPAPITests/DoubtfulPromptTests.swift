@@ -4,7 +4,7 @@ import Testing
 
 @testable import HTTPAPI
 
-@Suite(.timeLimit(.minutes(1))) struct DoubtfulPromptTests {
+@Suite(.timeLimit(.minutes(5))) struct DoubtfulPromptTests {
     @Test func `a prompt that was stored although it was refused does not wait for ever`()
         async throws
     {

@@ -3,7 +3,7 @@ import ProxyGPT
 import Testing
 
 /// What of a call goes upstream, what of the answer comes back, and what the row says of both.
-@Suite(.timeLimit(.minutes(1))) struct ForwardedCallTests {
+@Suite(.timeLimit(.minutes(5))) struct ForwardedCallTests {
     private let stage: Stage
 
     init() throws {

@@ -3,7 +3,7 @@ import ProxyGPT
 import Testing
 
 /// What the caller learns of an upstream that fails, and what the row keeps.
-@Suite(.timeLimit(.minutes(1))) struct ForwardingFailureTests {
+@Suite(.timeLimit(.minutes(5))) struct ForwardingFailureTests {
     private let stage: Stage
 
     init() throws {

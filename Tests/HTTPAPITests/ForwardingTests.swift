@@ -4,7 +4,7 @@ import TestSupport
 import Testing
 
 /// When what leaves: the order of rows, upstream and answer.
-@Suite(.timeLimit(.minutes(1))) struct ForwardingTests {
+@Suite(.timeLimit(.minutes(5))) struct ForwardingTests {
     private let stage: Stage
     private let sse = Header("Content-Type", "text/event-stream")
 

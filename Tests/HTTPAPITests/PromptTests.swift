@@ -21,7 +21,7 @@ func stream(_ words: [String], usage: String = "") -> ScriptedUpstream.Script {
         headers: [Header("Content-Type", "text/event-stream")], steps: steps)
 }
 
-@Suite(.timeLimit(.minutes(1))) struct PromptTests {
+@Suite(.timeLimit(.minutes(5))) struct PromptTests {
     private let stage: Stage
     private let token: String
     private let chat: String

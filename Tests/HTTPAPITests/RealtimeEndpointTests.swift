@@ -5,7 +5,7 @@ import ProxyGPT
 import SQLStorage
 import Testing
 
-@Suite(.timeLimit(.minutes(1))) struct RealtimeEndpointTests {
+@Suite(.timeLimit(.minutes(5))) struct RealtimeEndpointTests {
     private let stage: Stage
     private let endpoint: RealtimeEndpoint
 

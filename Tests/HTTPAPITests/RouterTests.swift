@@ -3,7 +3,7 @@ import ProxyGPT
 import TestSupport
 import Testing
 
-@Suite(.timeLimit(.minutes(1))) struct RouterTests {
+@Suite(.timeLimit(.minutes(5))) struct RouterTests {
     private let stage: Stage
 
     init() throws {

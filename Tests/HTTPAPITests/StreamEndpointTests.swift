@@ -7,7 +7,7 @@ import Testing
 
 @testable import HTTPAPI
 
-@Suite(.timeLimit(.minutes(1))) struct StreamEndpointTests {
+@Suite(.timeLimit(.minutes(5))) struct StreamEndpointTests {
     private let stage: Stage
     private let endpoint: StreamEndpoint
 

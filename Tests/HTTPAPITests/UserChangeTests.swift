@@ -2,7 +2,7 @@ import HTTPAPI
 import ProxyGPT
 import Testing
 
-@Suite(.timeLimit(.minutes(1))) struct UserChangeTests {
+@Suite(.timeLimit(.minutes(5))) struct UserChangeTests {
     private let stage: Stage
 
     init() throws {

@@ -2,7 +2,7 @@ import HTTPAPI
 import ProxyGPT
 import Testing
 
-@Suite(.timeLimit(.minutes(1))) struct UserRoutesTests {
+@Suite(.timeLimit(.minutes(5))) struct UserRoutesTests {
     private let stage: Stage
 
     init() throws {

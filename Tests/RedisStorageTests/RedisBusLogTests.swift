@@ -106,21 +106,26 @@ internal import Testing
         let server = try await RedisServer()
         let peers = [try await server.peer(), try await server.peer(), try await server.peer()]
         let log = peers[2].log
-        let hasStarted = Atomic(false)
+        let hasBeenRead = Gate()
         async let published: Void = {
             for index in 0..<400 {
                 peers[index % 2].bus.publish(
                     words("\(index) ", of: "m\(index % 2)", prompt: index < 2 ? "p" : nil))
                 await EventLoop.sleep(milliseconds: 1)
-                if index == 50 { hasStarted.store(true, ordering: .relaxed) }
             }
+            await hasBeenRead.wait()
             for index in 0..<2 { peers[index].bus.publish(end(of: "m\(index)")) }
         }()
         let delivery = try await Delivery(log)
-        try await eventually { hasStarted.load(ordering: .relaxed) }
 
         // Subscribers that come and resume one after another while frames are written.
-        var seen: [LoggedFrame] = try await log.runningFrames(of: chat).frames
+        var seen: [LoggedFrame] = []
+        defer { hasBeenRead.open() }
+        try await eventually {
+            seen = try await log.runningFrames(of: chat).frames
+            return !seen.isEmpty
+        }
+        hasBeenRead.open()
         for _ in 0..<50 {
             await EventLoop.sleep(milliseconds: 3)
             let id = try #require(seen.last?.id)

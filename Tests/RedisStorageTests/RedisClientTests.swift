@@ -128,8 +128,7 @@ internal import Testing
         #expect(late == Breaker.failureLimit)
         await #expect(throws: RedisError.unavailable) { try await client.ask(bytes("PING")) }
         server.resume()
-        try await eventually { await client.isReady }
-        #expect(try await client.ask(bytes("PING")) == .status("PONG"))
+        try await eventually { (try? await client.ask(bytes("PING"))) == .status("PONG") }
         await client.stop()
     }
 
@@ -159,7 +158,7 @@ internal import Testing
         await client.start()
         try await eventually { await client.isReady }
         for _ in 0..<6 where !journal.text.contains("redis is away") {
-            await answer(of: client, to: bytes("BLPOP", "nothing", "0.15"), isPatient: isPatient)
+            await answer(of: client, to: bytes("BLPOP", "nothing", "1"), isPatient: isPatient)
             // The answer comes all the same.
             try await eventually { await client.underWay == 0 }
         }

@@ -53,7 +53,7 @@ internal import Testing
 
     /// Looks often, and has the patience that a busy machine needs to begin.
     private var watchful: RedisBusLog.Tuning {
-        RedisBusLog.Tuning(looking: 20, patience: 2000, travel: 50)
+        RedisBusLog.Tuning(looking: 20, patience: 5000, travel: 50)
     }
 
     @Test(arguments: Refusal.allCases)
@@ -136,7 +136,7 @@ internal import Testing
             writer.bus.publish(end(of: "m\(index)"))
             await writer.bus.flush()
         }
-        let client = try await server.client(budget: 500)
+        let client = try await server.client(budget: 3_000)
         try await eventually { await client.isReady }
         let reader = BusReader(
             client, place: BusPlace(prefix: "test:", database: 0), identifiers: ids)

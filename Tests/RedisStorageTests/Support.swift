@@ -16,7 +16,7 @@ final class Peer: Sendable {
 
     init(
         _ address: RedisAddress, client tuning: RedisClient.Tuning = Peer.patient,
-        log logTuning: RedisBusLog.Tuning = RedisBusLog.Tuning(), frameLimit: Int = 20_000,
+        log logTuning: RedisBusLog.Tuning = Peer.patientLog, frameLimit: Int = 20_000,
         bounds: FrameQueue.Bounds = FrameQueue.Bounds(), logger: Logger = silent,
         prefix: String = "test:"
     ) async {
@@ -34,6 +34,7 @@ final class Peer: Sendable {
 
     /// Budgets that a busy machine does not exceed, for what is not about time.
     static let patient = RedisClient.Tuning(budget: 10_000, patience: 10_000)
+    static let patientLog = RedisBusLog.Tuning(patience: 5_000)
 
     func close() async {
         await log.stop()
@@ -49,7 +50,7 @@ final class Peer: Sendable {
 extension RedisServer {
     func peer(
         client tuning: RedisClient.Tuning = Peer.patient,
-        log logTuning: RedisBusLog.Tuning = RedisBusLog.Tuning(), frameLimit: Int = 20_000,
+        log logTuning: RedisBusLog.Tuning = Peer.patientLog, frameLimit: Int = 20_000,
         database: Int = 0, bounds: FrameQueue.Bounds = FrameQueue.Bounds(),
         logger: Logger = silent
     ) async throws -> Peer {

@@ -47,10 +47,10 @@ internal import Testing
         let place = try await Place(.postgreSQL)
         let pool = try await pool(place, waitLimit: 20_000)
         let connection = try await pool.lease()
-        let start = monotonicMilliseconds()
         let waiter = Task { try await pool.run(PostgresStatement("SELECT 1"), isUrgent: isUrgent) }
         try await eventually { await pool.counts.waiting == 1 }
         try await lose(connection, in: place)
+        let start = monotonicMilliseconds()
         let error = await #expect(throws: DatabaseError.self) { try await waiter.value }
         #expect(error?.kind == .connection)
         #expect(monotonicMilliseconds() - start < 15_000)

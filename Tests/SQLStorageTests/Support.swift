@@ -85,6 +85,7 @@ final class Place: Sendable {
             address: database.cluster.address(of: database.name), size: size)
         // Beside hundreds of other tests a server takes its time to fork.
         configuration.grace = 15_000
+        configuration.waitLimit = 15_000
         return configuration
     }
 

@@ -5,7 +5,7 @@ import Testing
 
 @testable import Streamer
 
-@Suite(.timeLimit(.minutes(1))) struct HistoryReaderTests {
+@Suite(.timeLimit(.minutes(5))) struct HistoryReaderTests {
     private let log = MemoryLog()
     private let store = MemoryMessages()
     private let reader: HistoryReader

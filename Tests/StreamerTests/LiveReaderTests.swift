@@ -6,7 +6,7 @@ import Testing
 
 @testable import Streamer
 
-@Suite(.timeLimit(.minutes(1))) struct LiveReaderTests {
+@Suite(.timeLimit(.minutes(5))) struct LiveReaderTests {
     @Test("Frames of watched chats come complete and in order, the others as a place in the log")
     func resolves() async throws {
         EventLoop.startOnOwnThread()
