@@ -1,3 +1,4 @@
+internal import CLinux
 internal import Glibc
 
 /// What the system knows of the names of hosts.

@@ -105,6 +105,16 @@ def chat(model="mock", stream=False, content="tell me about spain", **more):
     ).encode()
 
 
+def refused(attempt):
+    """The first answer that says 429: after a pause of a second too much the attempt itself is let in."""
+
+    def answer():
+        got = attempt()
+        return got.status == 429 and got
+
+    return wait_for(answer, "a refusal")
+
+
 def check_error(answer, status, code=None, param=None):
     """Asserts the one shape that all errors have."""
     statuses = status if isinstance(status, tuple) else (status,)

@@ -38,9 +38,9 @@ FAULTS = {
 }
 
 # From the death of a worker to the last frame of its replies.
-FAILED_WITHIN = 20
+FAILED_WITHIN = 30
 # What takes longer than this hangs.
-PATIENCE = 30
+PATIENCE = 45
 SETTINGS = {"MAX_REPLIES_PER_USER": 1000, "MAX_STREAMS_PER_USER": 1000}
 
 

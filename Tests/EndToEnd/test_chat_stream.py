@@ -140,7 +140,8 @@ def test_a_long_prompt_stands_in_the_first_partial_frame_and_the_last(stack, tok
         assert len(prompts) > 3 and set(prompts[1:-1]) == {None}
 
 
-def test_a_new_subscriber_gets_running_replies_from_their_beginning(stack, token, chat):
+def test_a_new_subscriber_gets_running_replies_from_their_beginning(stack, token):
+    chat = new_chat(stack, token, "mock?chunks=60&chunk-delay-ms=60")
     with Stream(stack.url, chat, token).begin() as early:
         sent = start(stack, token, chat)
         early.read(lambda stream: len(stream.words(sent["id"])) > 10)
@@ -255,7 +256,7 @@ def test_the_reply_of_a_killed_worker_ends_as_failed(token):
             sent = start(stack, owner, chat)
             stream.read(lambda stream: stream.words(sent["id"]))
             stack.kill_worker(stack.workers[0])
-            stream.read(lambda stream: stream.ends, cap=20)
+            stream.read(lambda stream: stream.ends, cap=40)
             (last,) = stream.ends
             assert last["state"] == "failed" and last["id"] == sent["id"]
 

@@ -50,7 +50,7 @@ def leave_in_mid_stream(stack, token, name, model, pieces):
 @pytest.fixture(scope="module")
 def told(database_kind):
     told = Told()
-    settings = {"IDLE_TIMEOUT": "1", "FIRST_BYTE_TIMEOUT": "1"}
+    settings = {"IDLE_TIMEOUT": "3", "FIRST_BYTE_TIMEOUT": "3"}
     with Stack(settings=settings, database=database_kind) as stack:
         told.before = int(time.time() * 1000)
         form = {"username": "shared", "password": "password-1"}
@@ -81,7 +81,7 @@ def told(database_kind):
             post("cut", chat("mock?chunks=9&cut-after=3", stream=True))
         with contextlib.suppress(http.client.IncompleteRead, ConnectionResetError):
             post("idle", chat("mock?chunks=9&chunk-delay-ms=60000", stream=True))
-        leave_in_mid_stream(stack, token, "left", "mock?endless&chunk-delay-ms=60000", 2)
+        leave_in_mid_stream(stack, token, "left", "mock?endless&chunk-delay-ms=200", 2)
         wait_for(lambda: stack.mock("/mock/stats")["in_flight"] == 0, "all calls to end")
         told.after = int(time.time() * 1000)
         told.upstream_ids = {

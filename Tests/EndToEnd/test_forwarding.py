@@ -185,6 +185,7 @@ def test_head_is_passed_on_as_head(stack, token):
     assert through.header("Content-Type") == straight.header("Content-Type")
     stack.mock_delete("/mock/calls")
     call(stack.url, "HEAD", "/v1/models?chunks=3", token=token)
+    stack.mock("/mock/wait?in-flight=0")
     [row] = stack.mock("/mock/calls")
     assert (row["method"], row["end"]) == ("HEAD", "done")
 

@@ -130,12 +130,22 @@ def test_figures_tell_what_happened(stack, token):
     assert wrong.status == 401
 
     def arrived():
+        # Whichever worker answered, and each tells after its answer.
         after = figures(stack)
-        return figure(after, "requests_total", route="other", status="4xx") > figure(
-            before, "requests_total", route="other", status="4xx"
+        return all(
+            figure(after, "requests_total", route=route, status=status)
+            - figure(before, "requests_total", route=route, status=status)
+            >= count
+            for route, status, count in (
+                ("/v1/models", "2xx", 1),
+                ("/v1/chat/completions", "2xx", 2),
+                ("/user/session", "4xx", 1),
+                ("other", "4xx", 1),
+                ("/user/login", "4xx", 1),
+            )
         )
 
-    wait_for(arrived, "the figures of the last request")
+    wait_for(arrived, "the figures of the last requests")
     after = figures(stack)
 
     def grown(name, **labels):
@@ -160,7 +170,9 @@ def test_figures_tell_what_happened(stack, token):
     assert figure(after, "process_memory_bytes", process="worker") > 1 << 20
     assert figure(after, "process_start_time_seconds", process="worker") > 1.6e9
     # The request that reads them is under way.
-    assert figure(after, "in_flight", process="worker") == 1
+    wait_for(
+        lambda: figure(figures(stack), "in_flight", process="worker") == 1, "the others to end"
+    )
 
 
 def test_figures_of_streams(stack, token):

@@ -249,7 +249,7 @@ def test_every_view_can_be_seen_heard_and_reached(visit, scheme, size):
     look_at(ada.page)
     ada.sign_up()
     look_at(ada.page)
-    chat = ada.api("/chat/create", name="Seen", model="mock?chunks=40&chunk-delay-ms=50")["id"]
+    chat = ada.api("/chat/create", name="Seen", model="mock?chunks=100&chunk-delay-ms=50")["id"]
     group = ada.api("/group/create", name="Heard", description="A group")["id"]
     ada.api("/chat/prompt", id=chat, prompt="noted", otr=True)
     ada.open("chat", chat)

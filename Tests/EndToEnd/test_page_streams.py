@@ -105,7 +105,7 @@ def test_a_reader_says_each_word_once(visit):
 
 def test_who_comes_later_sees_a_running_reply_from_its_beginning(visit):
     ada = visit()
-    chat = ada.new_chat("Later", SLOW)
+    chat = ada.new_chat("Later", "mock?chunks=100&chunk-delay-ms=100")
     ada.page.evaluate(RECORD)
     ada.write("Tell me about Spain.")
     wait_for(lambda: len(set(ada.page.evaluate("window.grown"))) > 4, "some words")

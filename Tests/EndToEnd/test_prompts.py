@@ -16,7 +16,7 @@ from stack import CANARY_KEY, Stack, wait_for
 DATABASES = ("sqlite", "postgresql+redis")
 
 # A worker that a test lets stand still for three seconds must not take its upstream for silent.
-STACK = {"settings": {"FIRST_BYTE_TIMEOUT": "2", "IDLE_TIMEOUT": "8"}}
+STACK = {"settings": {"FIRST_BYTE_TIMEOUT": "6", "IDLE_TIMEOUT": "8"}}
 
 
 def post(stack, token, path, headers=(), timeout=60, **form):

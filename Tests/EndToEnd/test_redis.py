@@ -8,7 +8,7 @@ from redis_server import Redis
 from sse import Stream
 from stack import Stack, wait_for
 
-SLOW = "mock?chunks=30&chunk-delay-ms=60"
+SLOW = "mock?chunks=80&chunk-delay-ms=60"
 
 
 @pytest.fixture(scope="module")
@@ -63,6 +63,8 @@ def test_what_a_model_is_told_is_in_redis(stack, redis, person):
     key = f"proxy-gpt:context:8000:{chat}"
     wait_for(lambda: redis.ask("EXISTS", key) == b":1\r\n", "a window")
     person.prompt(chat, "second")
+    # What it says of a call that was answered in whole comes a moment later.
+    stack.mock("/mock/wait?in-flight=0")
     sent = stack.mock("/mock/calls")[-1]
     assert sent["end"] == "done"
 

@@ -86,7 +86,7 @@ def upstream(database_kind):
 
 @pytest.fixture(scope="module")
 def stack(make_stack, upstream):
-    settings = {"API_URL": upstream.url, "FIRST_BYTE_TIMEOUT": "1", "LOG_LEVEL": "debug"}
+    settings = {"API_URL": upstream.url, "FIRST_BYTE_TIMEOUT": "4", "LOG_LEVEL": "debug"}
     with make_stack(mock=False, settings=settings) as running:
         yield running
 
