@@ -41,8 +41,8 @@ final class SecureFront: Sendable {
             """
         // A free port may be taken before nginx has it; its pid file tells that it has both.
         while true {
-            let http2 = (try? freePort()) ?? 0
-            let http1 = (try? freePort()) ?? 0
+            let http2 = freePort()
+            let http1 = freePort()
             Self.write(
                 """
                 daemon off; master_process off;

@@ -105,16 +105,6 @@ def chat(model="mock", stream=False, content="tell me about spain", **more):
     ).encode()
 
 
-def refused(attempt):
-    """The first answer that says 429: after a pause of a second too much the attempt itself is let in."""
-
-    def answer():
-        got = attempt()
-        return got.status == 429 and got
-
-    return wait_for(answer, "a refusal")
-
-
 def check_error(answer, status, code=None, param=None):
     """Asserts the one shape that all errors have."""
     statuses = status if isinstance(status, tuple) else (status,)
@@ -128,6 +118,26 @@ def check_error(answer, status, code=None, param=None):
     assert code is None or error["code"] == code, error
     assert param is None or error["param"] == param, error
     return error
+
+
+def rate_limited(attempt, begun, wait=1):
+    """Fails to log in until told to wait, and returns the wait then in force, in seconds.
+
+    On a machine that stands still a wait may be over before the next attempt, which then counts as one
+    more failure: only then is it let in. `begun` is when the last failure's call began.
+    """
+    while True:
+        start = time.monotonic()
+        answer = attempt()
+        if answer.status == 429:
+            break
+        check_error(answer, 401, "unauthorized")
+        assert time.monotonic() - begun >= wait, "let in before the wait was over"
+        begun, wait = start, 2 * wait
+    check_error(answer, 429, "rate_limited")
+    assert 1 <= int(answer.header("Retry-After")) <= wait
+    return wait
+
 
 
 # Raw connections

@@ -38,9 +38,9 @@ FAULTS = {
 }
 
 # From the death of a worker to the last frame of its replies.
-FAILED_WITHIN = 30
+FAILED_WITHIN = 20
 # What takes longer than this hangs.
-PATIENCE = 45
+PATIENCE = 30
 SETTINGS = {"MAX_REPLIES_PER_USER": 1000, "MAX_STREAMS_PER_USER": 1000}
 
 

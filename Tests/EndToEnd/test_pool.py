@@ -104,9 +104,9 @@ def test_a_full_worker_leaves_the_call_to_its_sibling():
         with Held(stack, token) as held:
             # Three places of four are taken, whichever worker each call met first.
             held.add(3)
-            # One that stands still for a moment leaves a call to nobody; the next try is served.
-            for _ in range(20):
-                assert 200 in (ask(stack, token).status for _ in range(3))
+            # One that stands still for a moment may leave a call to nobody.
+            statuses = [ask(stack, token).status for _ in range(20)]
+            assert statuses.count(200) >= 18 and set(statuses) <= {200, 503}
             stack.mock("/mock/wait?in-flight=3")
             held.add(1)
             answer = ask(stack, token)

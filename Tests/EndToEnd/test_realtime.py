@@ -190,7 +190,7 @@ def test_a_client_that_goes_away_ends_the_upstreams_call(stack, token):
         close_hard(socket.socket)
         found = ended_row(stack, "?gone")
         print(f"the upstream saw it after {found['ended_ms'] - left:.1f} ms")
-        assert found["ended_ms"] - left < 5000
+        assert found["ended_ms"] - left < 1000
         assert found["socket"]["close_code"] == 1001
 
 
@@ -204,7 +204,7 @@ def test_a_client_that_goes_away_before_the_answer_ends_the_upstreams_call(stack
         wait_for(lambda: row(stack, "?hang&early"), "the call to arrive")
         left = time.time() * 1000
         close_hard(client)
-    assert ended_row(stack, "?hang&early")["ended_ms"] - left < 5000
+    assert ended_row(stack, "?hang&early")["ended_ms"] - left < 1000
 
 
 BROKEN = {
@@ -359,7 +359,7 @@ def test_a_logout_ends_an_open_call_within_a_second(stack):
         call(stack.url, "POST", "/user/logout", token=token)
         out = time.monotonic()
         assert closing(socket) == (1008, "no longer allowed")
-        assert time.monotonic() - out < 5
+        assert time.monotonic() - out < 1.5
     assert ended_row(stack, "?chunks=3&logout")["socket"]["close_code"] == 1001
     check_refusal(refusal(stack, token), 401, "unauthorized")
 
@@ -406,7 +406,7 @@ def test_time_limits():
         with opened(stack, token, "?quiet") as socket:
             begun = time.monotonic()
             assert closing(socket) == (1011, "the call took too long")
-            assert 12 < time.monotonic() - begun < 25
+            assert 13 < time.monotonic() - begun < 17
         found = ended_row(stack, "?quiet")["socket"]
         assert found["close_code"] == 1001 and found["pongs"] == 0
         with opened(stack, token, "?deaf&silence") as socket:

@@ -41,7 +41,7 @@ internal import Testing
     }
 
     @Test func `an address that swallows packets does not hide the next one`() async throws {
-        let port = try freePort()
+        let port = freePort()
         let server = try await RedisServer(["--port", "\(port)", "--bind", "127.0.0.1"])
         let swallower = try Swallower("127.0.0.2", port: port)
         let dialer = Dialer(

@@ -105,40 +105,8 @@ internal import Testing
     {
         let server = try await RedisServer()
         let peers = [try await server.peer(), try await server.peer(), try await server.peer()]
-        let log = peers[2].log
-        let hasBeenRead = Gate()
-        async let published: Void = {
-            for index in 0..<400 {
-                peers[index % 2].bus.publish(
-                    words("\(index) ", of: "m\(index % 2)", prompt: index < 2 ? "p" : nil))
-                await EventLoop.sleep(milliseconds: 1)
-            }
-            await hasBeenRead.wait()
-            for index in 0..<2 { peers[index].bus.publish(end(of: "m\(index)")) }
-        }()
-        let delivery = try await Delivery(log)
-
-        // Subscribers that come and resume one after another while frames are written.
-        var seen: [LoggedFrame] = []
-        defer { hasBeenRead.open() }
-        try await eventually {
-            seen = try await log.runningFrames(of: chat).frames
-            return !seen.isEmpty
-        }
-        hasBeenRead.open()
-        for _ in 0..<50 {
-            await EventLoop.sleep(milliseconds: 3)
-            let id = try #require(seen.last?.id)
-            let registered = delivery.frames.count
-            let history = try #require(try await log.frames(of: chat, after: id))
-            seen += history
-            let newest = try #require(seen.last?.id.sequence)
-            seen += delivery.frames[registered...].filter { $0.id.sequence > newest }
-        }
-        _ = await published
-        try await delivery.ends(["m0", "m1"])
-        let newest = try #require(seen.last?.id.sequence)
-        seen += delivery.frames.filter { $0.id.sequence > newest }
+        let (seen, delivery) = try await resumeAgainAndAgain(
+            peers[2].log, while: peers[..<2].map(\.bus))
         #expect(seen.areInOrder)
         for parity in 0..<2 {
             let whole = stride(from: parity, to: 400, by: 2).map { "\($0) " }.joined()

@@ -55,7 +55,7 @@ internal import Testing
 
     @Test func `a name is looked up, and each of its addresses is tried`() async throws {
         // A port that is free: nobody else serves it between here and the server's start.
-        let port = try freePort()
+        let port = freePort()
         let server = try await RedisServer(["--port", "\(port)", "--bind", "127.0.0.1"])
         let client = try await server.client(RedisAddress("redis://localhost:\(port)/2"))
         #expect(await client.isReady)
@@ -66,7 +66,7 @@ internal import Testing
     @Test func `a resolver that takes longer than a try may take is not asked in vain`()
         async throws
     {
-        let port = try freePort()
+        let port = freePort()
         let server = try await RedisServer(["--port", "\(port)", "--bind", "127.0.0.1"])
         let isDone = Semaphore()
         let names = NameLookUp { _ in

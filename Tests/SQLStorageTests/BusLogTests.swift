@@ -143,38 +143,7 @@ internal import Testing
         let place = try BusPlace()
         let log = try place.log()
         let buses = [try place.bus(), try place.bus()]
-        let hasBeenRead = Gate()
-        async let published: Void = {
-            for index in 0..<400 {
-                buses[index % 2].publish(words("\(index) ", of: "m\(index % 2)"))
-                await EventLoop.sleep(milliseconds: 1)
-            }
-            await hasBeenRead.wait()
-            for (index, bus) in buses.enumerated() { bus.publish(end(of: "m\(index)")) }
-        }()
-        let delivery = try await Delivery(log)
-
-        // Subscribers that come and resume one after another while frames are written.
-        var seen: [LoggedFrame] = []
-        defer { hasBeenRead.open() }
-        try await eventually {
-            seen = try await log.runningFrames(of: chat).frames
-            return !seen.isEmpty
-        }
-        hasBeenRead.open()
-        for _ in 0..<50 {
-            await EventLoop.sleep(milliseconds: 3)
-            let id = try #require(seen.last?.id)
-            let registered = delivery.frames.count
-            let history = try #require(try await log.frames(of: chat, after: id))
-            seen += history
-            let newest = try #require(seen.last?.id.sequence)
-            seen += delivery.frames[registered...].filter { $0.id.sequence > newest }
-        }
-        _ = await published
-        try await delivery.ends(["m0", "m1"])
-        let newest = try #require(seen.last?.id.sequence)
-        seen += delivery.frames.filter { $0.id.sequence > newest }
+        let (seen, _) = try await resumeAgainAndAgain(log, while: buses)
         #expect(seen.areInOrder)
         for parity in 0..<2 {
             let whole = stride(from: parity, to: 400, by: 2).map { "\($0) " }.joined()

@@ -1,3 +1,4 @@
+internal import EventLoop
 package import ProxyGPT
 internal import Synchronization
 
@@ -76,6 +77,47 @@ extension Bus {
         }
         publish(end(of: message, in: chat))
     }
+}
+
+/// Lets two processes publish replies `m0` and `m1` word by word, numbered in turns, while subscribers
+/// come and resume one after another.
+///
+/// - Returns: what they saw, one's history following on the other's, and what the log delivered, which
+///   is started in the middle.
+package func resumeAgainAndAgain(
+    _ log: any BusLog, while buses: [any Bus]
+) async throws -> (seen: [LoggedFrame], delivery: Delivery) {
+    let chat = Chat.ID("chat")
+    let hasBeenRead = Gate()
+    defer { hasBeenRead.open() }
+    async let published: Void = {
+        for index in 0..<400 {
+            buses[index % 2].publish(
+                words("\(index) ", of: "m\(index % 2)", prompt: index < 2 ? "p" : nil))
+            await EventLoop.sleep(milliseconds: 1)
+        }
+        await hasBeenRead.wait()
+        for (index, bus) in buses.enumerated() { bus.publish(end(of: "m\(index)")) }
+    }()
+    let delivery = try await Delivery(log)
+    var seen: [LoggedFrame] = []
+    var newest: Int64 { seen.last?.id.sequence ?? 0 }
+    try await eventually {
+        seen = try await log.runningFrames(of: chat).frames
+        return !seen.isEmpty
+    }
+    hasBeenRead.open()
+    for _ in 0..<50 {
+        await EventLoop.sleep(milliseconds: 3)
+        let registered = delivery.frames.count
+        guard let id = seen.last?.id, let history = try await log.frames(of: chat, after: id)
+        else { throw Impatience() }
+        seen += history
+        seen += delivery.frames[registered...].filter { $0.id.sequence > newest }
+    }
+    _ = await published
+    try await delivery.ends(["m0", "m1"])
+    return (seen + delivery.frames.filter { $0.id.sequence > newest }, delivery)
 }
 
 extension [LoggedFrame] {
