@@ -1,6 +1,5 @@
 internal import EventLoop
 internal import ProxyGPT
-internal import Synchronization
 internal import TestSupport
 internal import Testing
 

@@ -1,7 +1,6 @@
 internal import EventLoop
 internal import Glibc
 internal import ProxyGPT
-internal import Synchronization
 internal import TestSupport
 internal import Testing
 
