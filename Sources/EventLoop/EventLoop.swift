@@ -91,6 +91,13 @@ internal import Glibc
         poller.atEndOfTurn(action)
     }
 
+    /// Suspends the task until the next turn, in which all that is kept for one turn is new.
+    @EventLoop package static func nextTurn() async {
+        await withUnsafeContinuation { continuation in
+            atEndOfTurn { continuation.resume() }
+        }
+    }
+
     /// Suspends the task for `milliseconds`; returns early when it is cancelled.
     @EventLoop package static func sleep(milliseconds: Int64) async {
         let sleeper = Sleeper()

@@ -103,7 +103,8 @@ package struct LoggedFrame: Sendable, Equatable {
 /// The log of frames as the streamer reads it: live for all chats at once, and back in time for one.
 ///
 /// A subscriber is registered for live frames first, then history is read, then live frames are let
-/// through that history did not have: so there is neither a hole nor a repetition.
+/// through that history did not have: so there is neither a hole nor a repetition. Whoever has read
+/// a frame finds in the store what was there when the frame was published.
 package protocol BusLog: Sendable {
     /// Begins to deliver all frames that are committed from now on, in order, in batches. An empty
     /// batch means that what follows does not join what was delivered before, because the log began

@@ -150,13 +150,24 @@ package import ProxyGPT
     @EventLoop package func frames(of chat: Chat.ID, after id: FrameID) async throws
         -> [LoggedFrame]?
     {
-        try reading { try $0.frames(of: chat, after: id, limit: Self.historyLimit) }
+        let frames = try reading { try $0.frames(of: chat, after: id, limit: Self.historyLimit) }
+        await leaveSnapshot()
+        return frames
     }
 
     @EventLoop package func runningFrames(
         of chat: Chat.ID
     ) async throws -> (frames: [LoggedFrame], head: FrameID) {
-        try reading { try $0.runningFrames(of: chat) }
+        let running = try reading { try $0.runningFrames(of: chat) }
+        await leaveSnapshot()
+        return running
+    }
+
+    /// Lets the turn end, and with it the store's snapshot, which may be older than the frames that
+    /// were just read: the end of a message would not be in it. News need no such care, since they are
+    /// read before the jobs of a turn.
+    private func leaveSnapshot() async {
+        await EventLoop.nextTurn()
     }
 
     // MARK: - The file

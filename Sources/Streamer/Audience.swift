@@ -8,6 +8,13 @@ final class Audience {
         var sights = 0
     }
 
+    /// An end that was delivered out of the store.
+    private struct Settled {
+        let time: Int64
+        /// The youngest subscriber then; those that came later were not told.
+        let youngest: Int
+    }
+
     /// What becomes of a message whose end the store has and nobody has heard of.
     enum Settlement {
         case waits
@@ -18,9 +25,12 @@ final class Audience {
     }
 
     private(set) var subscribers: [Subscriber] = []
+    /// How often the chat began anew; histories that were asked for before count no longer.
+    private(set) var generation = 0
     private var running: [Message.ID: Running] = [:]
-    /// Messages whose end was delivered out of the store, by time.
-    private var settled: [Message.ID: Int64] = [:]
+    private var settled: [Message.ID: Settled] = [:]
+    /// Messages whose end came live, by time. A history that was read before has them running.
+    private var ended: [Message.ID: Int64] = [:]
 
     func add(_ subscriber: Subscriber) {
         subscriber.index = subscribers.count
@@ -44,7 +54,9 @@ final class Audience {
         if settled[frame.messageID] != nil { return false }
         switch frame.content {
         case .words: running[frame.messageID] = Running(lastHeard: now)
-        case .last: running[frame.messageID] = nil
+        case .last:
+            running[frame.messageID] = nil
+            ended[frame.messageID] = now
         case .reset: break
         }
         return true
@@ -52,7 +64,7 @@ final class Audience {
 
     /// Takes note of messages that somebody's history has as running.
     func note(running ids: Set<Message.ID>, now: Int64) {
-        for id in ids where running[id] == nil && settled[id] == nil {
+        for id in ids where running[id] == nil && settled[id] == nil && ended[id] == nil {
             running[id] = Running(lastHeard: now)
         }
     }
@@ -64,14 +76,14 @@ final class Audience {
 
     /// Takes note of the end of a message, which the store has. At the first sight its last frame
     /// may be on its way.
-    func settle(_ id: Message.ID, now: Int64) -> Settlement {
+    func settle(_ id: Message.ID, now: Int64, youngest: Int) -> Settlement {
         guard let sights = running[id]?.sights else { return .waits }
         running[id]?.sights = sights + 1
         switch sights {
         case 1: return .isPublished
         case 5...:
             running[id] = nil
-            settled[id] = now
+            settled[id] = Settled(time: now, youngest: youngest)
             return .isDelivered
         default: return .waits
         }
@@ -79,22 +91,32 @@ final class Audience {
 
     /// Whether the end of a message is to be delivered that ended while the log was away.
     /// - Parameter isNew: it was seen to end, so that it need not be known here.
-    func tells(_ id: Message.ID, isNew: Bool, now: Int64) -> Bool {
+    func tells(_ id: Message.ID, isNew: Bool, now: Int64, youngest: Int) -> Bool {
         guard settled[id] == nil, running.removeValue(forKey: id) != nil || isNew else {
             return false
         }
-        settled[id] = now
+        settled[id] = Settled(time: now, youngest: youngest)
         return true
+    }
+
+    /// Messages among these whose end was delivered out of the store before the subscriber came.
+    func missed(by subscriber: Int, of ids: Set<Message.ID>) -> [Message.ID] {
+        if settled.isEmpty { return [] }
+        return ids.filter { id in settled[id].map { $0.youngest < subscriber } ?? false }
     }
 
     /// Forgets ends that are so old that no frame of theirs can come any more.
     func forget(now: Int64) {
-        if settled.isEmpty { return }
-        settled = settled.filter { $0.value + FanOut.settledTime >= now }
+        if !settled.isEmpty {
+            settled = settled.filter { $0.value.time + FanOut.settledTime >= now }
+        }
+        if !ended.isEmpty { ended = ended.filter { $0.value + FanOut.settledTime >= now } }
     }
 
     func startOver() {
+        generation += 1
         running = [:]
         settled = [:]
+        ended = [:]
     }
 }

@@ -36,6 +36,8 @@ final class FanOut {
     private static let silence: Int64 = 900
     /// Silent messages that are looked for at once; the others' turn comes in the next second.
     private static let lookLimit = 1000
+    /// Before a history that could not be read is asked for again.
+    private static let pause = TimeAmount.seconds(1)
 
     private let loop: any EventLoop
     private let surroundings: Surroundings
@@ -50,8 +52,6 @@ final class FanOut {
     private var last: FrameID?
     private var touched: [Subscriber] = []
     private var isLooking = false
-    /// How often the log began anew; histories that were asked for before count no longer.
-    private var generation = 0
     private(set) var isDraining = false
 
     init(on loop: any EventLoop, _ surroundings: Surroundings) {
@@ -92,7 +92,10 @@ final class FanOut {
         ofAddress[subscription.clientAddress, default: 0] += 1
         scoreboard?.noteBegin(of: subscription)
         scoreboard?.noteSubscribers(wire: subscriber.wire, change(1, of: subscriber.wire))
-        readHistory(of: chat, subscription.resumption, [subscriber.number], for: subscription)
+        read(
+            HistoryRequest(
+                chat: chat, resumption: subscription.resumption, numbers: [subscriber.number],
+                viewer: subscription, generation: audience.generation))
         return subscriber
     }
 
@@ -145,7 +148,11 @@ final class FanOut {
     /// Passes live frames on: to each subscriber what concerns it, with one flush.
     func receive(_ batch: LiveBatch) {
         let now = now
-        if batch.startsOver { startOver() }
+        if batch.startsOver {
+            last = nil
+            for chat in audiences.keys { startOver(chat) }
+        }
+        for chat in batch.broken { startOver(chat) }
         for frame in batch.frames {
             guard let audience = audiences[frame.chatID], audience.admits(frame, now: now) else {
                 continue
@@ -180,45 +187,82 @@ final class FanOut {
         }
     }
 
-    private func readHistory(
-        of chat: Chat.ID, _ resumption: Resumption, _ numbers: [Int], for viewer: Subscription?
-    ) {
-        let (door, generation) = (door, generation)
-        surroundings.storage.readHistory(of: chat, resumption, for: viewer) { reply in
-            door.enter { $0.release(reply, to: numbers, generation) }
+    private struct HistoryRequest: Sendable {
+        let chat: Chat.ID
+        let resumption: Resumption
+        /// Who waits for it.
+        let numbers: [Int]
+        /// Who must be allowed to read it; nil for those who were before.
+        let viewer: Subscription?
+        let generation: Int
+    }
+
+    private func read(_ request: HistoryRequest) {
+        let door = door
+        surroundings.storage.readHistory(
+            of: request.chat, request.resumption, for: request.viewer
+        ) { reply in
+            door.enter { $0.take(reply, to: request) }
         }
     }
 
-    /// Lets those go on who waited for a history.
-    private func release(_ reply: HistoryReply, to numbers: [Int], _ generation: Int) {
-        let waiting = numbers.compactMap { subscribers[$0] }
+    /// Lets those go on who waited for a history, unless the chat began anew since they asked.
+    private func take(_ reply: HistoryReply, to request: HistoryRequest) {
+        guard let audience = audiences[request.chat], audience.generation == request.generation
+        else { return }
+        let waiting = request.numbers.compactMap { subscribers[$0] }
         switch reply {
         case .notAllowed: for subscriber in waiting { subscriber.finish(.notAllowed) }
+        case .failed where request.viewer == nil:
+            // They were served before and need not be sent away: the store will be back.
+            let door = door
+            loop.scheduleTask(in: Self.pause) { door.fanOutOnLoop.read(request) }
         case .failed: for subscriber in waiting { subscriber.finish(.failed) }
-        case .history(let history):
-            guard generation == self.generation else { return }
-            let now = now
-            let frames = history.frames.map(EncodedFrame.init)
-            for subscriber in waiting {
-                audiences[subscriber.subscription.chatID]?.note(
-                    running: history.running, now: now)
-                subscriber.release(history, frames, now: now)
-                touch(subscriber)
-            }
-            pumpTouched()
+        case .history(let history): release(waiting, with: history, in: audience)
         }
     }
 
-    /// The log began anew: everybody hears how the chat stands now. One reading serves all of a chat.
-    private func startOver() {
-        last = nil
-        generation += 1
-        for (chat, audience) in audiences {
-            audience.startOver()
-            for subscriber in audience.subscribers { subscriber.startOver() }
-            readHistory(
-                of: chat, .impossible, audience.subscribers.map(\.number), for: nil)
+    private func release(
+        _ waiting: [Subscriber], with history: History, in audience: Audience
+    ) {
+        let now = now
+        let frames = history.frames.map(EncodedFrame.init)
+        audience.note(running: history.running, now: now)
+        for subscriber in waiting {
+            subscriber.release(history, frames, now: now)
+            touch(subscriber)
+            let missed = audience.missed(by: subscriber.number, of: history.running)
+            if !missed.isEmpty { tell(missed, to: subscriber) }
         }
+        pumpTouched()
+    }
+
+    /// Tells one subscriber of ends that the others were told of out of the store before it came, and
+    /// that the log does not have.
+    private func tell(_ ids: [Message.ID], to subscriber: Subscriber) {
+        let (door, number, chat) = (door, subscriber.number, subscriber.subscription.chatID)
+        surroundings.storage.findEnded(ids.map { (chat: chat, message: $0) }) { ended in
+            door.enter { fanOut in
+                guard let subscriber = fanOut.subscribers[number] else { return }
+                for message in ended {
+                    let frame = Frame.last(message, id: fanOut.last ?? .nowhere)
+                    subscriber.offer(EncodedFrame(frame), isFromStore: true, now: fanOut.now)
+                }
+                subscriber.pump()
+            }
+        }
+    }
+
+    /// What a chat's subscribers were told may have a hole: all hear how it stands now. One reading
+    /// serves them all.
+    private func startOver(_ chat: Chat.ID) {
+        guard let audience = audiences[chat] else { return }
+        audience.startOver()
+        for subscriber in audience.subscribers { subscriber.startOver() }
+        read(
+            HistoryRequest(
+                chat: chat, resumption: .impossible, numbers: audience.subscribers.map(\.number),
+                viewer: nil, generation: audience.generation))
     }
 
     // MARK: - Rights
@@ -295,7 +339,7 @@ final class FanOut {
         let now = now
         for message in ended {
             guard let audience = audiences[message.chatID] else { continue }
-            switch audience.settle(message.id, now: now) {
+            switch audience.settle(message.id, now: now, youngest: nextNumber) {
             case .waits: break
             case .isPublished: surroundings.storage.publishEnd(of: message)
             case .isDelivered:
@@ -311,7 +355,7 @@ final class FanOut {
         let now = now
         for message in ended {
             guard let audience = audiences[message.chatID],
-                audience.tells(message.id, isNew: areNew, now: now)
+                audience.tells(message.id, isNew: areNew, now: now, youngest: nextNumber)
             else { continue }
             let frame = EncodedFrame(.last(message, id: last ?? .nowhere))
             pass(frame, to: audience, isFromStore: true, now)
@@ -323,26 +367,6 @@ final class FanOut {
     func drain() {
         isDraining = true
         for subscriber in Array(subscribers.values) { subscriber.finish(.restart) }
-    }
-}
-
-/// The way to the fan-out from other threads.
-struct FanOutDoor: Sendable {
-    private let fanOut: NIOLoopBound<FanOut>
-    private let loop: any EventLoop
-
-    /// Called on the loop.
-    init(_ fanOut: FanOut, _ loop: any EventLoop) {
-        self.fanOut = NIOLoopBound(fanOut, eventLoop: loop)
-        self.loop = loop
-    }
-
-    /// The fan-out itself, for those who are on its loop.
-    var fanOutOnLoop: FanOut { fanOut.value }
-
-    /// Runs `body` on the fan-out's loop.
-    func enter(_ body: @escaping @Sendable (FanOut) -> Void) {
-        loop.execute { body(fanOut.value) }
     }
 }
 

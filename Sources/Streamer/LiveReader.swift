@@ -10,6 +10,8 @@ struct LiveBatch: Sendable {
     var last: FrameID?
     /// What follows does not join what came before.
     var startsOver = false
+    /// Chats of which a frame could not be completed, with all that follow it in here.
+    var broken: Set<Chat.ID> = []
 }
 
 /// Takes the bus's batches, resolves the frames that somebody watches and passes them on.
@@ -77,10 +79,11 @@ struct LiveBatch: Sendable {
             }
             guard let last = frames.last?.id else { continue }
             var batch = LiveBatch(last: last)
-            for frame in watched.watched(frames) {
+            for frame in watched.watched(frames) where !batch.broken.contains(frame.frame.chatID) {
                 do {
                     if let frame = try await resolver.resolve(frame) { batch.frames.append(frame) }
                 } catch {
+                    batch.broken.insert(frame.frame.chatID)
                     logger.error(
                         "frame not resolved",
                         metadata: [

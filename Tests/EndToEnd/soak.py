@@ -342,8 +342,9 @@ class Soak:
             if subscriber.problem or len(missing) and len(missing) < 10:
                 what = f"{subscriber.problem!r}, open: {missing}"
                 print(f"{subscriber.view.name}: {what}", file=sys.stderr)
-            for line in subscriber.view.trace if subscriber.problem else ():
-                print("   ", *line, file=sys.stderr)
+                for line in subscriber.view.trace:
+                    if subscriber.problem or line[2][0] in {key[-12:] for key in missing}:
+                        print("   ", *line, file=sys.stderr)
         self.stack._print_logs()
 
 

@@ -33,7 +33,7 @@ class View:
         self.last_words = {}
         self.frames = self.resets = 0
         # The newest frames, for whoever has to find out what went wrong.
-        self.trace = collections.deque(maxlen=400)
+        self.trace = collections.deque(maxlen=4000)
         self._expected = expected
         self._epoch, self._sequence = last_id.rsplit("-", 1)
         self._sequence = int(self._sequence)
@@ -115,7 +115,7 @@ class View:
 
 def summary(data):
     if "message" not in data:
-        return data
+        return ("", data)
     message = data["message"]
     kind = "words" if data["partial"] else message["state"]
     return message["id"][-12:], kind, message["reply"][-40:]

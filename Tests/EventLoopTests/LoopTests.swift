@@ -57,6 +57,18 @@ func onLoop<T: Sendable>(_ body: @escaping @EventLoop () async throws -> T) asyn
         #expect(sum == 2000 * 2001 / 2)
     }
 
+    @Test("What is due at the end of a turn is done before the next, whenever that was asked for")
+    func nextTurn() async throws {
+        try await onLoop {
+            var done: [Int] = []
+            await EventLoop.nextTurn()
+            EventLoop.atEndOfTurn { done.append(1) }
+            EventLoop.spawn { EventLoop.atEndOfTurn { done.append(2) } }
+            await EventLoop.nextTurn()
+            #expect(done == [1, 2])
+        }
+    }
+
     @Test("Jobs that beget jobs do not starve the timers")
     func sharesTheTurn() async throws {
         try await onLoop {

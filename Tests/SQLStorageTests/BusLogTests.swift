@@ -87,6 +87,36 @@ internal import Testing
 
     // MARK: - The past
 
+    @Test(arguments: ["history", "running"])
+    func `whoever has read the log finds in the store what was there before`(
+        _ reading: String
+    ) async throws {
+        let place = try BusPlace()
+        try await place.place.with { storage in
+            let bus = try place.bus()
+            let log = try place.log()
+            let id = try await log.head()
+            let other = try SQLiteConnection(file: place.place.file, role: .writer)
+            let chat = chat
+            let (before, after) = try await Task(executorPreference: EventLoop.shared.executor) {
+                await EventLoop.nextTurn()
+                // Another process stores something while this turn has a snapshot.
+                let count: SQL = "SELECT COUNT(*) AS number FROM revocations"
+                _ = try await storage.number(count)
+                _ = try other.query("INSERT INTO revocations (seq, created_at) VALUES (9, 9)")
+                let before = try await storage.number(count)
+                switch reading {
+                case "history": _ = try await log.frames(of: chat, after: id)
+                default: _ = try await log.runningFrames(of: chat)
+                }
+                return (before, try await storage.number(count))
+            }.value
+            #expect(before == 0, "the turn has a snapshot")
+            #expect(after == 1)
+            await bus.close()
+        }
+    }
+
     @Test func `history is that of one chat, after one frame, and of one epoch`() async throws {
         let place = try BusPlace()
         let bus = try place.bus()

@@ -35,4 +35,32 @@ import Testing
         #expect(next?.startsOver == true)
         await reader.stop()
     }
+
+    @Test("A chat of which a frame cannot be completed is broken, and no later frame of it is told")
+    func breaks() async throws {
+        EventLoop.startOnOwnThread()
+        let (log, store, watched) = (MemoryLog(), MemoryMessages(), WatchedChats())
+        let other = Chat.ID("chat-2")
+        watched.insert(chat)
+        watched.insert(other)
+        let (batches, continuation) = AsyncStream.makeStream(of: LiveBatch.self)
+        let reader = LiveReader(
+            log: log, resolver: FrameResolver(store: store), watched: watched,
+            logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
+        ) { continuation.yield($0) }
+        try await reader.start()
+        store.put(message("m2", in: other))
+        store.isAway = true
+        log.publish([
+            logged(1, "m0", .words("a", prompt: "p")), logged(2, "m1", .ended),
+            logged(3, "m0", .words("b", prompt: nil)),
+            logged(4, "m3", .words("c", prompt: "p"), in: other),
+        ])
+        for await batch in batches where batch.last == id(4) {
+            #expect(batch.broken == [chat])
+            #expect(batch.frames.map(\.id) == [id(1), id(4)])
+            break
+        }
+        await reader.stop()
+    }
 }

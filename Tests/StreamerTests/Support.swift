@@ -33,7 +33,9 @@ func message(
         updatedAt: Timestamp(milliseconds: 0))
 }
 
-func logged(_ sequence: Int64, _ message: String, _ content: StreamFrame.Content) -> LoggedFrame {
+func logged(
+    _ sequence: Int64, _ message: String, _ content: StreamFrame.Content, in chat: Chat.ID = chat
+) -> LoggedFrame {
     LoggedFrame(
         id: id(sequence),
         frame: StreamFrame(
@@ -68,6 +70,16 @@ final class MemoryLog: BusLog {
         }
         deliver?([logged])
         return logged
+    }
+
+    /// Frames that come at once.
+    func publish(_ frames: [LoggedFrame]) {
+        let deliver = state.withLock { state in
+            state.frames += frames
+            state.head = frames.last?.id.sequence ?? state.head
+            return state.deliver
+        }
+        deliver?(frames)
     }
 
     @discardableResult
@@ -129,8 +141,15 @@ private let firstEpoch = epoch
 /// Messages in memory; what the streamer does not ask for fails.
 final class MemoryMessages: MessageStore {
     struct Unexpected: Error {}
+    struct Away: Error {}
 
     private let messages = Mutex<[Message]>([])
+    private let away = Mutex(false)
+
+    var isAway: Bool {
+        get { away.withLock { $0 } }
+        set { away.withLock { $0 = newValue } }
+    }
 
     func put(_ message: Message) {
         messages.withLock { messages in
@@ -140,7 +159,8 @@ final class MemoryMessages: MessageStore {
     }
 
     func message(_ id: Message.ID, in chat: Chat.ID) async throws -> Message? {
-        messages.withLock { $0.first { $0.id == id && $0.chatID == chat } }
+        if isAway { throw Away() }
+        return messages.withLock { $0.first { $0.id == id && $0.chatID == chat } }
     }
 
     func messages(of chat: Chat.ID, _ page: Page) async throws -> Listing<Message> {
