@@ -2,6 +2,10 @@ internal import ProxyGPT
 
 /// The subscribers of one chat, and which of its messages they see running.
 final class Audience {
+    /// Milliseconds for which it is known that an end was delivered out of the store. The log may take
+    /// it much later.
+    private static let settledTime: Int64 = 3_600_000
+
     private struct Running {
         var lastHeard: Int64
         /// Looks, one a second, at which the store had its end.
@@ -108,7 +112,7 @@ final class Audience {
     /// Forgets ends that are so old that no frame of theirs can come any more.
     func forget(now: Int64) {
         if !settled.isEmpty {
-            settled = settled.filter { $0.value.time + FanOut.settledTime >= now }
+            settled = settled.filter { $0.value.time + Self.settledTime >= now }
         }
         if !ended.isEmpty { ended = ended.filter { $0.value + FanOut.settledTime >= now } }
     }

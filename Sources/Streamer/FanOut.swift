@@ -10,24 +10,6 @@ internal import ProxyGPT
 
 /// Passes frames to the subscribers of their chats.
 final class FanOut {
-    struct Limits: Sendable {
-        let perUser: Int
-        let perAddress: Int
-        let total: Int
-    }
-
-    /// What the fan-out has from outside.
-    struct Surroundings: Sendable {
-        let storage: any StorageRequests
-        let watched: WatchedChats
-        let limits: Limits
-        /// Milliseconds that only ever grow.
-        let now: @Sendable () -> Int64
-        /// A random number from a range.
-        let spread: @Sendable (ClosedRange<Int64>) -> Int64
-        var scoreboard: Scoreboard?
-    }
-
     /// How long the late last frame of a message is kept from those who have its end already.
     static let settledTime: Int64 = 60_000
     /// Milliseconds from one look at session and membership to the next.
@@ -36,8 +18,9 @@ final class FanOut {
     private static let silence: Int64 = 900
     /// Silent messages that are looked for at once; the others' turn comes in the next second.
     private static let lookLimit = 1000
-    /// Before a history that could not be read is asked for again.
+    /// Before what could not be read is asked for again, and how often it is asked for.
     private static let pause = TimeAmount.seconds(1)
+    private static let attempts = 60
 
     private let loop: any EventLoop
     private let surroundings: Surroundings
@@ -154,10 +137,15 @@ final class FanOut {
         }
         for chat in batch.broken { startOver(chat) }
         for frame in batch.frames {
-            guard let audience = audiences[frame.chatID], audience.admits(frame, now: now) else {
-                continue
+            guard let audience = audiences[frame.chatID] else { continue }
+            if audience.admits(frame, now: now) {
+                pass(EncodedFrame(frame), to: audience, isFromStore: false, now)
+            } else {
+                for subscriber in audience.subscribers {
+                    subscriber.passOver(frame, now: now)
+                    touch(subscriber)
+                }
             }
-            pass(EncodedFrame(frame), to: audience, isFromStore: false, now)
         }
         if let newest = batch.last { last = newest }
         pumpTouched()
@@ -195,6 +183,7 @@ final class FanOut {
         /// Who must be allowed to read it; nil for those who were before.
         let viewer: Subscription?
         let generation: Int
+        var attempts = 1
     }
 
     private func read(_ request: HistoryRequest) {
@@ -206,20 +195,28 @@ final class FanOut {
         }
     }
 
-    /// Lets those go on who waited for a history, unless the chat began anew since they asked.
+    /// Lets those go on who waited for a history, unless the chat began anew since they asked: another
+    /// one is then on its way. Who may not go on is sent away in any case.
     private func take(_ reply: HistoryReply, to request: HistoryRequest) {
-        guard let audience = audiences[request.chat], audience.generation == request.generation
-        else { return }
         let waiting = request.numbers.compactMap { subscribers[$0] }
+        guard let audience = audiences[request.chat], !waiting.isEmpty else { return }
+        let isCurrent = audience.generation == request.generation
         switch reply {
         case .notAllowed: for subscriber in waiting { subscriber.finish(.notAllowed) }
-        case .failed where request.viewer == nil:
+        case .failed where request.viewer == nil && request.attempts < Self.attempts:
             // They were served before and need not be sent away: the store will be back.
-            let door = door
-            loop.scheduleTask(in: Self.pause) { door.fanOutOnLoop.read(request) }
+            if isCurrent { readLater(request) }
         case .failed: for subscriber in waiting { subscriber.finish(.failed) }
-        case .history(let history): release(waiting, with: history, in: audience)
+        case .history(let history):
+            if isCurrent { release(waiting, with: history, in: audience) }
         }
+    }
+
+    private func readLater(_ request: HistoryRequest) {
+        var request = request
+        request.attempts += 1
+        let (door, again) = (door, request)
+        loop.scheduleTask(in: Self.pause) { door.fanOutOnLoop.read(again) }
     }
 
     private func release(
@@ -239,17 +236,29 @@ final class FanOut {
 
     /// Tells one subscriber of ends that the others were told of out of the store before it came, and
     /// that the log does not have.
-    private func tell(_ ids: [Message.ID], to subscriber: Subscriber) {
+    private func tell(_ ids: [Message.ID], to subscriber: Subscriber, attempts: Int = 1) {
         let (door, number, chat) = (door, subscriber.number, subscriber.subscription.chatID)
         surroundings.storage.findEnded(ids.map { (chat: chat, message: $0) }) { ended in
-            door.enter { fanOut in
-                guard let subscriber = fanOut.subscribers[number] else { return }
-                for message in ended {
-                    let frame = Frame.last(message, id: fanOut.last ?? .nowhere)
-                    subscriber.offer(EncodedFrame(frame), isFromStore: true, now: fanOut.now)
-                }
-                subscriber.pump()
-            }
+            door.enter { $0.tell(ended, of: ids, toNumber: number, attempts) }
+        }
+    }
+
+    private func tell(
+        _ ended: [Message], of ids: [Message.ID], toNumber number: Int, _ attempts: Int
+    ) {
+        guard let subscriber = subscribers[number] else { return }
+        for message in ended {
+            let frame = EncodedFrame(.last(message, id: last ?? .nowhere))
+            subscriber.offer(frame, isFromStore: true, now: now)
+        }
+        subscriber.pump()
+        // Not read, or gone with its chat.
+        let left = ids.filter { id in !ended.contains { $0.id == id } }
+        guard !left.isEmpty, attempts < Self.attempts else { return }
+        let door = door
+        loop.scheduleTask(in: Self.pause) {
+            guard let subscriber = door.fanOutOnLoop.subscribers[number] else { return }
+            door.fanOutOnLoop.tell(left, to: subscriber, attempts: attempts + 1)
         }
     }
 
@@ -367,13 +376,5 @@ final class FanOut {
     func drain() {
         isDraining = true
         for subscriber in Array(subscribers.values) { subscriber.finish(.restart) }
-    }
-}
-
-extension Dictionary where Value == Int {
-    /// Takes one off a count; what counts nothing is not kept.
-    mutating func countDown(_ key: Key) {
-        let count = self[key, default: 1] - 1
-        self[key] = count > 0 ? count : nil
     }
 }

@@ -27,6 +27,10 @@ struct Frame: Sendable {
         self.content = content
     }
 
+    var isLast: Bool {
+        if case .last = content { true } else { false }
+    }
+
     static func last(_ message: Message, id: FrameID) -> Frame {
         let json: JSONValue = ["message": message.view, "partial": false]
         return Frame(

@@ -16,4 +16,6 @@ struct History: Sendable {
     var settled: Set<Message.ID> = []
     /// Messages that are running, as far as this history goes.
     var running: Set<Message.ID> = []
+    /// Has running messages alone: what ended while it was read, up to `position`, is not in it.
+    var lacksEnds = false
 }

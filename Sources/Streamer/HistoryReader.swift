@@ -38,9 +38,15 @@ internal import ProxyGPT
 
     /// The replies that are running.
     private func beginning(of chat: Chat.ID) async throws -> History {
-        let log = try await log.runningFrames(of: chat)
-        var history = History(position: log.head)
-        history.frames = try await words(log.frames, of: chat, &history)
+        let running = try await log.runningFrames(of: chat)
+        var history = History(position: running.head, lacksEnds: true)
+        history.frames = try await words(running.frames, of: chat, &history)
+        if await log.isAway() {
+            // The store alone knows what is running; as many as it is asked about while that lasts.
+            let page = Page(limit: StoreWatch.depth, place: .newest)
+            for message in try await store.messages(of: chat, page).elements
+            where message.state.isRunning { history.running.insert(message.id) }
+        }
         return history
     }
 
@@ -50,12 +56,11 @@ internal import ProxyGPT
     ) async throws -> History {
         var history = History(position: frames.last?.id ?? id)
         history.frames = try await resolver.resolve(frames).gathered()
-        var ended: Set<Message.ID> = []
         for frame in history.frames {
-            if case .last = frame.content { ended.insert(frame.messageID) }
+            if case .last = frame.content { history.settled.insert(frame.messageID) }
         }
         let running = try await log.runningFrames(of: chat).frames
-        for frame in frames + running where !ended.contains(frame.frame.messageID) {
+        for frame in frames + running where !history.settled.contains(frame.frame.messageID) {
             history.running.insert(frame.frame.messageID)
         }
         return history

@@ -9,7 +9,7 @@ internal import ProxyGPT
 @EventLoop final class StoreWatch {
     private nonisolated static let interval: Int64 = 1000
     /// Newest messages of a chat that are looked at: as many as may well run at once.
-    private nonisolated static let depth = 10
+    nonisolated static let depth = 10
 
     private let log: any BusLog
     private let store: any MessageStore

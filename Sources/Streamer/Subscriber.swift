@@ -53,6 +53,7 @@ final class Subscriber: ChannelInboundHandler {
     private var settledUntil: Int64 = 0
     /// Where the history ended.
     private var position: FrameID?
+    private var lacksEnds = false
     private(set) var bytesOut: Int64 = 0
 
     init(
@@ -107,8 +108,7 @@ final class Subscriber: ChannelInboundHandler {
                 skip(frame.frame, isFromStore, now)
                 return
             }
-            // History may have had frames that are still on their way here.
-            if !isFromStore && isInHistory(frame.frame) { return }
+            guard let frame = afterHistory(frame, isFromStore) else { return }
             enqueue(.frame(frame), now)
             fanOut.scoreboard?.noteFrames(1, wire: wire)
         case .closing, .ended: break
@@ -120,6 +120,7 @@ final class Subscriber: ChannelInboundHandler {
         guard case .awaitsHistory(let held) = phase else { return }
         phase = .live
         position = history.position
+        lacksEnds = history.lacksEnds
         settled = history.settled
         settledUntil = now + FanOut.settledTime
         backlog = frames
@@ -131,10 +132,23 @@ final class Subscriber: ChannelInboundHandler {
         for held in held { offer(held.frame, isFromStore: held.isFromStore, now: now) }
     }
 
+    /// The frame as it is told behind history; nil where history has told it: frames may still be on
+    /// their way here. What history has not told, although it went further, gets the id where it ended.
+    private func afterHistory(_ frame: EncodedFrame, _ isFromStore: Bool) -> EncodedFrame? {
+        guard let position, isInHistory(frame.frame) else { return frame }
+        guard isFromStore || lacksEnds && frame.frame.isLast else { return nil }
+        return EncodedFrame(frame.frame.with(id: position))
+    }
+
     /// Leaves out a frame whose message's end is known, and moves the place to resume from past it.
     private func skip(_ frame: Frame, _ isFromStore: Bool, _ now: Int64) {
         guard wire == .serverSentEvents, !isFromStore, !isInHistory(frame) else { return }
         enqueue(.bytes(ServerSentEvents.mark(at: frame.id)), now)
+    }
+
+    /// Takes a live frame that nobody is told, because its message's end came out of the store.
+    func passOver(_ frame: Frame, now: Int64) {
+        if case .live = phase { skip(frame, false, now) }
     }
 
     private func isInHistory(_ frame: Frame) -> Bool {

@@ -5,6 +5,7 @@ import json
 import signal
 import threading
 import urllib.parse
+from concurrent.futures import ThreadPoolExecutor
 
 import client
 import database
@@ -89,6 +90,18 @@ def test_a_websocket_has_the_same_frames_with_their_ids(stack, token, chat):
         assert [frame.pop("event_id") for frame in frames] == stream.ids
         assert frames == stream.frames
         assert last["id"] == sent["id"]
+
+
+def test_what_begins_once_the_answer_is_there_is_heard(stack, token, chat):
+    def hear(_):
+        with Stream(stack.url, chat, token) as stream:
+            # No id has come yet: the past is still being read.
+            assert stream.status == 200
+            sent = prompt(stack, token, chat, otr="true")
+            stream.read(lambda stream: sent["id"] in {last["id"] for last in stream.ends})
+
+    with ThreadPoolExecutor(16) as pool:
+        list(pool.map(hear, range(160)))
 
 
 def test_the_examples_of_the_specification_work(stack, token, chat):

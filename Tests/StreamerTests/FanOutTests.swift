@@ -101,34 +101,6 @@ import Testing
         for seat in seats { #expect(try seat.text().hasPrefix("event: reset\nid: e2-1\n")) }
     }
 
-    @Test("A chat of which a frame is missing begins anew, as soon as the store can be read")
-    func startsBrokenChatOver() throws {
-        let hall = Hall()
-        let (seat, other) = (try hall.join(), try hall.join(chat: Chat.ID("chat-2")))
-        hall.tell(History(position: id(0)))
-        let late = try hall.join(resumption: .after(id(1)))
-        let tooLate = hall.storage.takeHistories()
-        _ = (try seat.text(), try other.text())
-        hall.fanOut.receive(LiveBatch(frames: [words("a", 1)], last: id(3), broken: [chat]))
-        for request in tooLate { request.reply(.history(History(position: id(1)))) }
-        hall.send(words("b", 4, of: "m2"))
-        #expect(try seat.text() == "" && late.text() == "", "what was missed comes first")
-        for attempt in 1...3 {
-            let requests = hall.storage.takeHistories()
-            #expect(requests.map(\.resumption) == [.impossible])
-            let history = History(
-                frames: [.reset(chat, id: .nowhere), .last(message("m1"), id: id(3))],
-                position: id(3), settled: [Message.ID("m1")])
-            for request in requests { request.reply(attempt < 3 ? .failed : .history(history)) }
-            hall.loop.run()
-            hall.loop.advanceTime(by: .seconds(1))
-        }
-        #expect(hall.storage.takeHistories().isEmpty)
-        for seat in [seat, late] { #expect(try seat.ids() == ["reset-0", "e1-3", "e1-4"]) }
-        #expect(try other.text() == "")
-        #expect(hall.storage.endings == [])
-    }
-
     // MARK: - Slow readers
 
     @Test("A slow reader is let go with its queue full, and slows nobody")
@@ -215,78 +187,6 @@ import Testing
         }
         #expect(hall.storage.endings == [.dead])
         #expect(!dead.channel.isActive && live.channel.isActive)
-    }
-
-    @Test("The end of a message that ended in silence is published, at the second sight of it")
-    func lostEnd() throws {
-        let hall = Hall()
-        let seat = try hall.join()
-        hall.tell(History(position: id(0)))
-        hall.send(words("a", 1))
-        _ = try seat.text()
-        let ended = message("m1", .failed, reply: "a")
-        for expected in [[], [ended.id]] {
-            hall.lookForEnds([ended])
-            #expect(hall.storage.published == expected)
-        }
-        hall.send(.last(ended, id: id(2)))
-        #expect(try seat.ids() == ["e1-2"])
-        hall.lookForEnds([ended])
-        #expect(hall.storage.published.count == 1)
-    }
-
-    @Test("An end that the log does not take is told out of the store, once")
-    func untakenEnd() throws {
-        let hall = Hall()
-        let seat = try hall.join()
-        hall.tell(History(position: id(0)))
-        hall.send(words("a", 1))
-        _ = try seat.text()
-        let ended = message("m1", .failed, reply: "a")
-        for expected in [[], [], [], [], [], ["e1-1"], []] {
-            hall.lookForEnds([ended])
-            #expect(try seat.ids() == expected)
-        }
-        #expect(hall.storage.published == [ended.id])
-        // The frame itself, late.
-        hall.send(.last(ended, id: id(2)))
-        #expect(try seat.text() == "")
-    }
-
-    @Test("Who comes after an end was told out of the store is told of it too")
-    func untakenEndForLatecomers() throws {
-        let hall = Hall()
-        let (seat, held) = (try hall.join(), try hall.join())
-        hall.tell(History(position: id(0)))
-        hall.send(words("a", 1))
-        let ended = message("m1", .failed, reply: "a")
-        for _ in 1...5 { hall.lookForEnds([ended]) }
-        let waiting = try hall.join(resumption: .after(id(1)))
-        hall.lookForEnds([ended])
-        for seat in [seat, held] { #expect(try seat.ids() == ["e1-1", "e1-1"]) }
-        let late = try hall.join(resumption: .after(id(1)))
-        hall.tell(History(position: id(1), running: [ended.id]))
-        for (_, reply) in hall.storage.takeLooks() { reply([ended]) }
-        hall.loop.run()
-        #expect(try waiting.ids() == ["e1-1"])
-        #expect(try late.ids() == ["e1-1"])
-        for seat in [seat, held] { #expect(try seat.ids() == []) }
-    }
-
-    @Test("An end that came while a history was read is looked for no more")
-    func endOvertakesHistory() throws {
-        let hall = Hall()
-        let seat = try hall.join()
-        hall.tell(History(position: id(0)))
-        hall.send(words("a", 1))
-        let late = try hall.join()
-        let ended = message("m1", reply: "a")
-        hall.send(.last(ended, id: id(2)))
-        hall.tell(History(frames: [words("a", 1)], position: id(1), running: [ended.id]))
-        for seat in [seat, late] { #expect(try seat.ids() == ["e1-1", "e1-2"]) }
-        for _ in 1...7 { hall.lookForEnds([ended]) }
-        #expect(hall.storage.published == [])
-        for seat in [seat, late] { #expect(try seat.ids() == []) }
     }
 
     @Test("Session and membership are checked again before long, and after every doubt")

@@ -45,7 +45,16 @@ import Testing
         #expect(history.frames.last?.id == id(4))
         #expect(history.position == id(4))
         #expect(history.running == [Message.ID("m2")])
-        #expect(history.settled.isEmpty)
+        #expect(history.settled.isEmpty && history.lacksEnds)
+    }
+
+    @Test("While the log is away the store says what is running")
+    func runningWithoutLog() async throws {
+        store.put(message("m1", .done, seq: 1))
+        store.put(message("m2", .pending, seq: 2))
+        #expect(try await read(.none).running.isEmpty)
+        log.change { $0.isAway = true }
+        #expect(try await read(.none).running == [Message.ID("m2")])
     }
 
     @Test("Who resumes gets everything after its id")
@@ -59,6 +68,7 @@ import Testing
         let history = try await read(.after(id(1)))
         #expect(history.frames.map(short) == ["m1 [p]b", "m1 end ab", "m2 [hi]c"])
         #expect(history.frames.map(\.id) == [id(2), id(3), id(4)])
+        #expect(history.settled == [Message.ID("m1")] && !history.lacksEnds)
         #expect(history.running == [Message.ID("m2")])
         #expect(try await read(.after(id(4))).frames.isEmpty)
         #expect(try await read(.after(id(4))).position == id(4))
