@@ -57,7 +57,7 @@ final class ScriptedUpstream: Sendable {
     func url(_ path: String = "/v1/x") -> String { "http://127.0.0.1:\(port)\(path)" }
 }
 
-/// One connection of a `ScriptedUpstream`. Its calls block, at most 15 seconds.
+/// One connection of a `ScriptedUpstream`. Its calls block, at most two minutes: no test waits for that.
 final class Connection: Sendable {
     struct Request {
         let head: String
@@ -81,7 +81,7 @@ final class Connection: Sendable {
 
     init(_ descriptor: Int32) {
         self.descriptor = descriptor
-        Sockets.limitBlocking(descriptor, seconds: 15)
+        Sockets.limitBlocking(descriptor, seconds: 120)
         var one: Int32 = 1
         setsockopt(descriptor, Int32(IPPROTO_TCP), TCP_NODELAY, &one, 4)
     }

@@ -68,8 +68,9 @@ final class Pieces: BodySource {
     key: String? = nil, _ adjust: (inout CurlUpstream.Configuration) -> Void = { _ in }
 ) -> CurlUpstream {
     var configuration = CurlUpstream.Configuration(key: key.map { Secret($0) })
-    configuration.firstByteLimit = 30_000
-    configuration.idleLimit = 30_000
+    configuration.connectLimit = 120_000
+    configuration.firstByteLimit = 120_000
+    configuration.idleLimit = 120_000
     adjust(&configuration)
     return CurlUpstream(configuration)
 }

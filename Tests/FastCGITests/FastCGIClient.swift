@@ -82,7 +82,7 @@ final class FastCGIClient: Sendable {
             }
         }
         guard result == 0 else { throw SystemError("connect") }
-        Sockets.limitBlocking(descriptor, seconds: 15)
+        Sockets.limitBlocking(descriptor, seconds: 120)
     }
 
     deinit {
