@@ -151,7 +151,7 @@ package import ProxyGPT
         -> [LoggedFrame]?
     {
         let frames = try reading { try $0.frames(of: chat, after: id, limit: Self.historyLimit) }
-        await leaveSnapshot()
+        if frames != nil { await leaveSnapshot() }
         return frames
     }
 

@@ -114,7 +114,7 @@ final class Audience {
         if !settled.isEmpty {
             settled = settled.filter { $0.value.time + Self.settledTime >= now }
         }
-        if !ended.isEmpty { ended = ended.filter { $0.value + FanOut.settledTime >= now } }
+        if !ended.isEmpty { ended = ended.filter { $0.value + FanOut.lateness >= now } }
     }
 
     func startOver() {

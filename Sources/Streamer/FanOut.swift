@@ -10,8 +10,8 @@ internal import ProxyGPT
 
 /// Passes frames to the subscribers of their chats.
 final class FanOut {
-    /// How long the late last frame of a message is kept from those who have its end already.
-    static let settledTime: Int64 = 60_000
+    /// Milliseconds for which the last frame of a message may be on its way, in a history or live.
+    static let lateness: Int64 = 60_000
     /// Milliseconds from one look at session and membership to the next.
     private static let checkInterval: ClosedRange<Int64> = 480_000...720_000
     /// Milliseconds after which a running message counts as silent.
@@ -78,7 +78,7 @@ final class FanOut {
         read(
             HistoryRequest(
                 chat: chat, resumption: subscription.resumption, numbers: [subscriber.number],
-                viewer: subscription, generation: audience.generation))
+                last: last, viewer: subscription, generation: audience.generation))
         return subscriber
     }
 
@@ -141,6 +141,7 @@ final class FanOut {
             if audience.admits(frame, now: now) {
                 pass(EncodedFrame(frame), to: audience, isFromStore: false, now)
             } else {
+                let frame = EncodedFrame(frame)
                 for subscriber in audience.subscribers {
                     subscriber.passOver(frame, now: now)
                     touch(subscriber)
@@ -180,7 +181,8 @@ final class FanOut {
         let resumption: Resumption
         /// Who waits for it.
         let numbers: [Int]
-        /// Who must be allowed to read it; nil for those who were before.
+        var last: FrameID?
+        /// Who must be allowed to read it; nil where that was asked before.
         let viewer: Subscription?
         let generation: Int
         var attempts = 1
@@ -189,7 +191,7 @@ final class FanOut {
     private func read(_ request: HistoryRequest) {
         let door = door
         surroundings.storage.readHistory(
-            of: request.chat, request.resumption, for: request.viewer
+            of: request.chat, request.resumption, since: request.last, for: request.viewer
         ) { reply in
             door.enter { $0.take(reply, to: request) }
         }
@@ -203,10 +205,10 @@ final class FanOut {
         let isCurrent = audience.generation == request.generation
         switch reply {
         case .notAllowed: for subscriber in waiting { subscriber.finish(.notAllowed) }
-        case .failed where request.viewer == nil && request.attempts < Self.attempts:
-            // They were served before and need not be sent away: the store will be back.
-            if isCurrent { readLater(request) }
-        case .failed: for subscriber in waiting { subscriber.finish(.failed) }
+        case .failed where request.viewer != nil || isCurrent && request.attempts >= Self.attempts:
+            for subscriber in waiting { subscriber.finish(.failed) }
+        // They need not be sent away at once: the store will be back.
+        case .failed: if isCurrent { readLater(request) }
         case .history(let history):
             if isCurrent { release(waiting, with: history, in: audience) }
         }
@@ -216,7 +218,10 @@ final class FanOut {
         var request = request
         request.attempts += 1
         let (door, again) = (door, request)
-        loop.scheduleTask(in: Self.pause) { door.fanOutOnLoop.read(again) }
+        loop.scheduleTask(in: Self.pause) {
+            let fanOut = door.fanOutOnLoop
+            if fanOut.audiences[again.chat]?.generation == again.generation { fanOut.read(again) }
+        }
     }
 
     private func release(
@@ -229,7 +234,9 @@ final class FanOut {
             subscriber.release(history, frames, now: now)
             touch(subscriber)
             let missed = audience.missed(by: subscriber.number, of: history.running)
-            if !missed.isEmpty { tell(missed, to: subscriber) }
+            if missed.isEmpty { continue }
+            subscriber.awaitEnds(of: missed)
+            tell(missed, to: subscriber)
         }
         pumpTouched()
     }
@@ -247,10 +254,7 @@ final class FanOut {
         _ ended: [Message], of ids: [Message.ID], toNumber number: Int, _ attempts: Int
     ) {
         guard let subscriber = subscribers[number] else { return }
-        for message in ended {
-            let frame = EncodedFrame(.last(message, id: last ?? .nowhere))
-            subscriber.offer(frame, isFromStore: true, now: now)
-        }
+        for message in ended { subscriber.takeAwaited(storeEnd(of: message), now: now) }
         subscriber.pump()
         // Not read, or gone with its chat.
         let left = ids.filter { id in !ended.contains { $0.id == id } }
@@ -352,8 +356,7 @@ final class FanOut {
             case .waits: break
             case .isPublished: surroundings.storage.publishEnd(of: message)
             case .isDelivered:
-                let frame = EncodedFrame(.last(message, id: last ?? .nowhere))
-                pass(frame, to: audience, isFromStore: true, now)
+                pass(storeEnd(of: message), to: audience, isFromStore: true, now)
             }
         }
         pumpTouched()
@@ -366,10 +369,14 @@ final class FanOut {
             guard let audience = audiences[message.chatID],
                 audience.tells(message.id, isNew: areNew, now: now, youngest: nextNumber)
             else { continue }
-            let frame = EncodedFrame(.last(message, id: last ?? .nowhere))
-            pass(frame, to: audience, isFromStore: true, now)
+            pass(storeEnd(of: message), to: audience, isFromStore: true, now)
         }
         pumpTouched()
+    }
+
+    /// An end that has no place in the log: it gets the newest one.
+    private func storeEnd(of message: Message) -> EncodedFrame {
+        EncodedFrame(.last(message, id: last ?? .nowhere))
     }
 
     /// Takes nobody any more and ends everybody's stream.

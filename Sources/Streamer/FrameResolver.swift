@@ -14,8 +14,8 @@ internal import ProxyGPT
         self.store = store
     }
 
-    /// The frame as subscribers see it; nil for the end of a message that is gone, or that the
-    /// store does not know of yet.
+    /// The frame as subscribers see it; nil for the end of a message that is gone, or that the store
+    /// has not ended although it should have.
     func resolve(_ logged: LoggedFrame) async throws -> Frame? {
         let frame = logged.frame
         switch frame.content {

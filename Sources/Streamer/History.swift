@@ -12,10 +12,8 @@ struct History: Sendable {
     var frames: [Frame] = []
     /// Live frames up to here are contained.
     var position: FrameID
-    /// Messages whose end is contained although it may yet come as a live frame.
+    /// Messages whose end is contained, and may yet come as a live frame.
     var settled: Set<Message.ID> = []
-    /// Messages that are running, as far as this history goes.
+    /// Messages that are running as far as this history goes, or that the store alone has as running.
     var running: Set<Message.ID> = []
-    /// Has running messages alone: what ended while it was read, up to `position`, is not in it.
-    var lacksEnds = false
 }

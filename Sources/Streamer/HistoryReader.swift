@@ -22,10 +22,13 @@ internal import ProxyGPT
         self.resolver = resolver
     }
 
-    func history(of chat: Chat.ID, _ resumption: Resumption) async throws -> History {
+    /// - Parameter last: the newest frame that had been passed on when the subscriber was registered.
+    func history(
+        of chat: Chat.ID, _ resumption: Resumption, since last: FrameID?
+    ) async throws -> History {
         switch resumption {
         case .none:
-            return try await beginning(of: chat)
+            return try await beginning(of: chat, since: last)
         case .after(let id):
             guard let frames = try await log.frames(of: chat, after: id) else {
                 return try await newest(of: chat)
@@ -36,11 +39,19 @@ internal import ProxyGPT
         }
     }
 
-    /// The replies that are running.
-    private func beginning(of chat: Chat.ID) async throws -> History {
+    /// The replies that are running, and what has ended since the subscriber was registered.
+    private func beginning(of chat: Chat.ID, since last: FrameID?) async throws -> History {
         let running = try await log.runningFrames(of: chat)
-        var history = History(position: running.head, lacksEnds: true)
+        var history = History(position: running.head)
         history.frames = try await words(running.frames, of: chat, &history)
+        if let last, last.epoch == running.head.epoch, last.sequence < running.head.sequence {
+            let ended = try await log.frames(of: chat, after: last)?.filter {
+                $0.frame.isEnd && $0.id.sequence <= running.head.sequence
+            }
+            let ends = try await resolver.resolve(ended ?? []).gathered()
+            history.settled = Set(ends.map(\.messageID))
+            history.frames = (history.frames + ends).sorted { $0.id.sequence < $1.id.sequence }
+        }
         if await log.isAway() {
             // The store alone knows what is running; as many as it is asked about while that lasts.
             let page = Page(limit: StoreWatch.depth, place: .newest)
@@ -56,9 +67,7 @@ internal import ProxyGPT
     ) async throws -> History {
         var history = History(position: frames.last?.id ?? id)
         history.frames = try await resolver.resolve(frames).gathered()
-        for frame in history.frames {
-            if case .last = frame.content { history.settled.insert(frame.messageID) }
-        }
+        history.settled = Set(history.frames.filter(\.isLast).map(\.messageID))
         let running = try await log.runningFrames(of: chat).frames
         for frame in frames + running where !history.settled.contains(frame.frame.messageID) {
             history.running.insert(frame.frame.messageID)

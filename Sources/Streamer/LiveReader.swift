@@ -10,7 +10,7 @@ struct LiveBatch: Sendable {
     var last: FrameID?
     /// What follows does not join what came before.
     var startsOver = false
-    /// Chats of which a frame could not be completed, with all that follow it in here.
+    /// Chats of which a frame could not be completed; those that follow it are left out.
     var broken: Set<Chat.ID> = []
 }
 

@@ -8,9 +8,11 @@ internal import ProxyGPT
 
 /// What the fan-out asks of the storage loop.
 protocol StorageRequests: Sendable {
-    /// Reads a history, for `viewer` only if it still may.
+    /// Reads a history, for `viewer` only if it still may. Replies come in the order of the requests.
+    /// - Parameter last: see `HistoryReader.history`.
     func readHistory(
-        of chat: Chat.ID, _ resumption: Resumption, for viewer: Subscription?,
+        of chat: Chat.ID, _ resumption: Resumption, since last: FrameID?,
+        for viewer: Subscription?,
         reply: @escaping @Sendable (HistoryReply) -> Void)
 
     /// Finds out of each whether it still may read; nil where that could not be found out.
@@ -35,6 +37,7 @@ protocol StorageRequests: Sendable {
     private struct Reading: Sendable {
         let chat: Chat.ID
         let resumption: Resumption
+        let last: FrameID?
         let viewer: Subscription?
         let reply: @Sendable (HistoryReply) -> Void
     }
@@ -76,10 +79,11 @@ protocol StorageRequests: Sendable {
     // MARK: - Histories
 
     nonisolated func readHistory(
-        of chat: Chat.ID, _ resumption: Resumption, for viewer: Subscription?,
-        reply: @escaping @Sendable (HistoryReply) -> Void
+        of chat: Chat.ID, _ resumption: Resumption, since last: FrameID?,
+        for viewer: Subscription?, reply: @escaping @Sendable (HistoryReply) -> Void
     ) {
-        let reading = Reading(chat: chat, resumption: resumption, viewer: viewer, reply: reply)
+        let reading = Reading(
+            chat: chat, resumption: resumption, last: last, viewer: viewer, reply: reply)
         EventLoop.spawn {
             self.waiting.append(reading)
             await self.readWaiting()
@@ -106,7 +110,8 @@ protocol StorageRequests: Sendable {
                 return .notAllowed
             }
             return .history(
-                try await histories.history(of: reading.chat, reading.resumption))
+                try await histories.history(
+                    of: reading.chat, reading.resumption, since: reading.last))
         } catch {
             report("history not read", error, ["chat.id": "\(reading.chat)"])
             return .failed

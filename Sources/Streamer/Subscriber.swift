@@ -48,12 +48,13 @@ final class Subscriber: ChannelInboundHandler {
     private var receiver: WebSocketReceiver?
     private var awaitsPong = false
     private var beatAt: Int64
-    /// Messages whose end came out of the store, before their last frame.
+    /// Messages whose end was told before their last frame came.
     private var settled: Set<Message.ID> = []
+    /// Messages whose end the others were told out of the store; it is being read for this one.
+    private var untold: Set<Message.ID> = []
     private var settledUntil: Int64 = 0
     /// Where the history ended.
     private var position: FrameID?
-    private var lacksEnds = false
     private(set) var bytesOut: Int64 = 0
 
     init(
@@ -120,9 +121,8 @@ final class Subscriber: ChannelInboundHandler {
         guard case .awaitsHistory(let held) = phase else { return }
         phase = .live
         position = history.position
-        lacksEnds = history.lacksEnds
         settled = history.settled
-        settledUntil = now + FanOut.settledTime
+        settledUntil = now + FanOut.lateness
         backlog = frames
         fanOut.scoreboard?.noteFrames(frames.count, wire: wire)
         if case .reset? = frames.first?.frame.content { fanOut.scoreboard?.noteReset() }
@@ -133,11 +133,11 @@ final class Subscriber: ChannelInboundHandler {
     }
 
     /// The frame as it is told behind history; nil where history has told it: frames may still be on
-    /// their way here. What history has not told, although it went further, gets the id where it ended.
+    /// their way here. An end out of the store gets no smaller id than history had.
     private func afterHistory(_ frame: EncodedFrame, _ isFromStore: Bool) -> EncodedFrame? {
         guard let position, isInHistory(frame.frame) else { return frame }
-        guard isFromStore || lacksEnds && frame.frame.isLast else { return nil }
-        return EncodedFrame(frame.frame.with(id: position))
+        guard isFromStore else { return nil }
+        return frame.frame.id == position ? frame : EncodedFrame(frame.frame.with(id: position))
     }
 
     /// Leaves out a frame whose message's end is known, and moves the place to resume from past it.
@@ -146,9 +146,23 @@ final class Subscriber: ChannelInboundHandler {
         enqueue(.bytes(ServerSentEvents.mark(at: frame.id)), now)
     }
 
-    /// Takes a live frame that nobody is told, because its message's end came out of the store.
-    func passOver(_ frame: Frame, now: Int64) {
-        if case .live = phase { skip(frame, false, now) }
+    /// Takes a live frame of a message whose end was told out of the store.
+    func passOver(_ frame: EncodedFrame, now: Int64) {
+        guard case .live = phase else { return }
+        if frame.frame.isLast, untold.remove(frame.frame.messageID) != nil {
+            offer(frame, isFromStore: false, now: now)
+        } else {
+            skip(frame.frame, false, now)
+        }
+    }
+
+    /// Notes ends that are to be told out of the store.
+    func awaitEnds(of ids: [Message.ID]) { untold = Set(ids) }
+
+    /// Takes such an end, unless it was told meanwhile.
+    func takeAwaited(_ frame: EncodedFrame, now: Int64) {
+        guard untold.remove(frame.frame.messageID) != nil else { return }
+        offer(frame, isFromStore: true, now: now)
     }
 
     private func isInHistory(_ frame: Frame) -> Bool {
@@ -160,6 +174,7 @@ final class Subscriber: ChannelInboundHandler {
     func startOver() {
         guard !hasEnded else { return }
         phase = .awaitsHistory([])
+        untold = []
         queue.removeAll()
         backlog = []
         backlogStart = 0

@@ -79,20 +79,39 @@ import Testing
         #expect(try seat.ids() == ["e1-3", "e1-3"])
     }
 
-    @Test("What ended while somebody's beginning was read is told, also when it comes late")
-    func endBehindBeginning() throws {
+    @Test("The past is asked for from the newest frame that was passed on")
+    func knowsItsBeginning() throws {
         let hall = Hall()
-        let (seat, resumed) = (try hall.join(), try hall.join(resumption: .after(id(0))))
-        hall.send(words("a", 1), .last(message("m1", reply: "a"), id: id(2)))
-        for request in hall.storage.takeHistories() {
-            let isBeginning = request.resumption == .none
-            request.reply(.history(History(position: id(4), lacksEnds: isBeginning)))
+        hall.fanOut.receive(LiveBatch(last: id(7)))
+        _ = try hall.join()
+        #expect(hall.storage.takeHistories().map(\.last) == [id(7)])
+    }
+
+    @Test(
+        "An end that the log takes while it is read from the store is told once"
+    )
+    func takenWhileTold() throws {
+        for startsOver in [false, true] {
+            let hall = Hall()
+            let first = try hall.join()
+            hall.tell(History(position: id(0)))
+            hall.send(words("a", 1))
+            let ended = message("m1", .failed, reply: "a")
+            for _ in 1...6 { hall.lookForEnds([ended]) }
+            #expect(try first.ids() == ["e1-1", "e1-1"])
+            let late = try hall.join(resumption: .after(id(1)))
+            hall.tell(History(position: id(1), running: [ended.id]))
+            _ = try late.text()
+            let looks = hall.storage.takeLooks()
+            if startsOver { hall.fanOut.receive(LiveBatch(last: id(1), broken: [chat])) }
+            hall.send(.last(ended, id: id(2)))
+            #expect(try late.ids() == (startsOver ? [] : ["e1-2"]))
+            for (_, reply) in looks { reply([ended]) }
+            hall.loop.run()
+            let end = Frame.last(ended, id: id(2))
+            hall.tell(History(frames: [.reset(chat, id: .nowhere), end], position: id(2)))
+            #expect(try late.ids() == (startsOver ? ["reset-0", "e1-2"] : []))
         }
-        hall.loop.run()
-        hall.send(words("b", 3, of: "m2"), .last(message("m2", reply: "b"), id: id(4)))
-        hall.send(words("c", 5, of: "m3"))
-        #expect(try seat.ids() == ["e1-4", "e1-4", "e1-5"])
-        #expect(try resumed.ids() == ["e1-5"])
     }
 
     @Test("Who may not read a chat is sent away although the chat began anew meanwhile")

@@ -16,8 +16,10 @@ import Testing
             log: log, store: store, resolver: FrameResolver(store: store))
     }
 
-    private func read(_ resumption: Resumption) async throws -> History {
-        try await reader.history(of: chat, resumption)
+    private func read(
+        _ resumption: Resumption, since last: FrameID? = nil
+    ) async throws -> History {
+        try await reader.history(of: chat, resumption, since: last)
     }
 
     /// A frame in short: its message and words, or `end`, or `reset`.
@@ -45,7 +47,29 @@ import Testing
         #expect(history.frames.last?.id == id(4))
         #expect(history.position == id(4))
         #expect(history.running == [Message.ID("m2")])
-        #expect(history.settled.isEmpty && history.lacksEnds)
+        #expect(history.settled.isEmpty)
+    }
+
+    @Test("A new subscriber gets the ends of what has ended since it came")
+    func endsSinceRegistration() async throws {
+        for (number, state) in [(1, Message.State.done), (2, .done), (3, .streaming), (4, .done)] {
+            store.put(message("m\(number)", state, reply: "r\(number)"))
+        }
+        log.publish("m1", .ended)
+        log.publish("m2", .words("r2", prompt: "p"))
+        log.publish("m2", .ended)
+        log.publish("m3", .words("a", prompt: "hi"))
+        log.publish("m4", .ended)
+        log.publish("m3", .words("b", prompt: nil))
+        let history = try await read(.none, since: id(2))
+        #expect(history.frames.map(short) == ["m2 end r2", "m4 end r4", "m3 [hi]ab"])
+        #expect(history.frames.map(\.id) == [id(3), id(5), id(6)])
+        #expect(history.position == id(6))
+        #expect(history.settled == [Message.ID("m2"), Message.ID("m4")])
+        #expect(history.running == [Message.ID("m3")])
+        for last in [nil, id(5), id(6), id(2, epoch: "e0")] {
+            #expect(try await read(.none, since: last).frames.map(short) == ["m3 [hi]ab"])
+        }
     }
 
     @Test("While the log is away the store says what is running")
@@ -68,7 +92,7 @@ import Testing
         let history = try await read(.after(id(1)))
         #expect(history.frames.map(short) == ["m1 [p]b", "m1 end ab", "m2 [hi]c"])
         #expect(history.frames.map(\.id) == [id(2), id(3), id(4)])
-        #expect(history.settled == [Message.ID("m1")] && !history.lacksEnds)
+        #expect(history.settled == [Message.ID("m1")])
         #expect(history.running == [Message.ID("m2")])
         #expect(try await read(.after(id(4))).frames.isEmpty)
         #expect(try await read(.after(id(4))).position == id(4))
@@ -145,7 +169,7 @@ import Testing
         #expect(frames == ["m1 [\(long)]a", "m2 [short]b", "m1 c", "m2 [short]d"])
         // Also for somebody who comes when the first frame is gone.
         let rest = HistoryReader(log: log, store: store, resolver: FrameResolver(store: store))
-        let later = try await rest.history(of: chat, .after(id(2))).frames.map(short)
+        let later = try await rest.history(of: chat, .after(id(2)), since: nil).frames.map(short)
         #expect(later == ["m1 c", "m2 [short]d"])
     }
 }

@@ -191,6 +191,7 @@ final class AskedStorage: StorageRequests {
     struct HistoryRequest: Sendable {
         let chat: Chat.ID
         let resumption: Resumption
+        let last: FrameID?
         let reply: @Sendable (HistoryReply) -> Void
     }
     struct State {
@@ -207,10 +208,10 @@ final class AskedStorage: StorageRequests {
     var published: [Message.ID] { state.withLock(\.published) }
 
     func readHistory(
-        of chat: Chat.ID, _ resumption: Resumption, for viewer: Subscription?,
-        reply: @escaping @Sendable (HistoryReply) -> Void
+        of chat: Chat.ID, _ resumption: Resumption, since last: FrameID?,
+        for viewer: Subscription?, reply: @escaping @Sendable (HistoryReply) -> Void
     ) {
-        let request = HistoryRequest(chat: chat, resumption: resumption, reply: reply)
+        let request = HistoryRequest(chat: chat, resumption: resumption, last: last, reply: reply)
         state.withLock { $0.histories.append(request) }
     }
 
