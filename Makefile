@@ -45,13 +45,15 @@ build: packages
 run: build
 	@exec python3 Tests/EndToEnd/stack.py run
 
+# The unit tests are compiled while the end-to-end tests leave the processors idle, and run after them.
 # Ends with the runners' own counts; that no test ran at all is a failure too.
-test: packages test-packages systemd-packages $(VENV)/installed
-	@mkdir -p .build
+test: build test-packages systemd-packages $(VENV)/installed
+	@nice swift build --build-tests > .build/unit-tests-build.log 2>&1 & building=$$!; \
+	trap 'kill $$building 2> /dev/null || true' EXIT; \
+	$(VENV)/bin/pytest -p no:cacheprovider Tests/EndToEnd 2>&1 | tee .build/end-to-end-tests.log; \
+	wait $$building || { cat .build/unit-tests-build.log; exit 1; }
 	swift test 2>&1 | tee .build/unit-tests.log
 	@grep -qE 'Test run with [1-9][0-9]* tests?' .build/unit-tests.log
-	swift build $(RELEASE)
-	$(VENV)/bin/pytest -p no:cacheprovider Tests/EndToEnd 2>&1 | tee .build/end-to-end-tests.log
 	$(MAKE) --no-print-directory test-systemd
 	@echo
 	@echo "unit tests:       $$(grep -E 'Test run with [1-9][0-9]* tests?' .build/unit-tests.log | tail -1)"
