@@ -104,7 +104,7 @@ final class Audience {
     }
 
     /// Messages among these whose end was delivered out of the store before the subscriber came.
-    func missed(by subscriber: Int, of ids: Set<Message.ID>) -> [Message.ID] {
+    func missed(by subscriber: Int, of ids: Set<Message.ID>) -> Set<Message.ID> {
         if settled.isEmpty { return [] }
         return ids.filter { id in settled[id].map { $0.youngest < subscriber } ?? false }
     }

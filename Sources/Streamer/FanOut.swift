@@ -24,7 +24,7 @@ final class FanOut {
 
     private let loop: any EventLoop
     private let surroundings: Surroundings
-    private var door: FanOutDoor { FanOutDoor(self, loop) }
+    private var door: Door<FanOut> { Door(self, loop) }
     private var subscribers: [Int: Subscriber] = [:]
     private var audiences: [Chat.ID: Audience] = [:]
     private var ofUser: [User.ID: Int] = [:]
@@ -215,11 +215,10 @@ final class FanOut {
     }
 
     private func readLater(_ request: HistoryRequest) {
-        var request = request
-        request.attempts += 1
-        let (door, again) = (door, request)
-        loop.scheduleTask(in: Self.pause) {
-            let fanOut = door.fanOutOnLoop
+        var again = request
+        again.attempts += 1
+        loop.scheduleTask(in: Self.pause) { [door, again] in
+            let fanOut = door.onLoop
             if fanOut.audiences[again.chat]?.generation == again.generation { fanOut.read(again) }
         }
     }
@@ -233,36 +232,33 @@ final class FanOut {
         for subscriber in waiting {
             subscriber.release(history, frames, now: now)
             touch(subscriber)
-            let missed = audience.missed(by: subscriber.number, of: history.running)
-            if missed.isEmpty { continue }
-            subscriber.awaitEnds(of: missed)
-            tell(missed, to: subscriber)
+            subscriber.untold = audience.missed(by: subscriber.number, of: history.running)
+            tellUntold(subscriber)
         }
         pumpTouched()
     }
 
     /// Tells one subscriber of ends that the others were told of out of the store before it came, and
     /// that the log does not have.
-    private func tell(_ ids: [Message.ID], to subscriber: Subscriber, attempts: Int = 1) {
+    private func tellUntold(_ subscriber: Subscriber, attempts: Int = 1) {
+        if subscriber.untold.isEmpty { return }
         let (door, number, chat) = (door, subscriber.number, subscriber.subscription.chatID)
-        surroundings.storage.findEnded(ids.map { (chat: chat, message: $0) }) { ended in
-            door.enter { $0.tell(ended, of: ids, toNumber: number, attempts) }
+        surroundings.storage.findEnded(subscriber.untold.map { (chat: chat, message: $0) }) {
+            ended in
+            door.enter { $0.tell(ended, toNumber: number, attempts) }
         }
     }
 
-    private func tell(
-        _ ended: [Message], of ids: [Message.ID], toNumber number: Int, _ attempts: Int
-    ) {
+    private func tell(_ ended: [Message], toNumber number: Int, _ attempts: Int) {
         guard let subscriber = subscribers[number] else { return }
-        for message in ended { subscriber.takeAwaited(storeEnd(of: message), now: now) }
+        for message in ended { subscriber.takeUntold(storeEnd(of: message), now: now) }
         subscriber.pump()
-        // Not read, or gone with its chat.
-        let left = ids.filter { id in !ended.contains { $0.id == id } }
-        guard !left.isEmpty, attempts < Self.attempts else { return }
-        let door = door
-        loop.scheduleTask(in: Self.pause) {
-            guard let subscriber = door.fanOutOnLoop.subscribers[number] else { return }
-            door.fanOutOnLoop.tell(left, to: subscriber, attempts: attempts + 1)
+        // What is left could not be read, or is gone with its chat.
+        guard !subscriber.untold.isEmpty, attempts < Self.attempts else { return }
+        loop.scheduleTask(in: Self.pause) { [door] in
+            let fanOut = door.onLoop
+            guard let subscriber = fanOut.subscribers[number] else { return }
+            fanOut.tellUntold(subscriber, attempts: attempts + 1)
         }
     }
 

@@ -20,8 +20,8 @@ struct StreamServer: Sendable {
     /// How long the last ones may take: twice what a peer is given to close.
     private let drainLimit = TimeAmount.seconds(4)
 
-    let fanOut: FanOutDoor
-    let calls: RealtimeDoor
+    let fanOut: Door<FanOut>
+    let calls: Door<RealtimeCalls>
     private let group: MultiThreadedEventLoopGroup
     private let connections: NIOLoopBound<Connections>
     private let ticks: RepeatedTask
@@ -34,13 +34,13 @@ struct StreamServer: Sendable {
         let loop = group.next()
         return try await loop.submit {
             let fanOut = FanOut(on: loop, surroundings)
-            let door = FanOutDoor(fanOut, loop)
-            let calls = RealtimeDoor(RealtimeCalls(on: loop, realtime), loop)
+            let door = Door(fanOut, loop)
+            let calls = Door(RealtimeCalls(on: loop, realtime), loop)
             let ticks = loop.scheduleRepeatedTask(
                 initialDelay: .seconds(1), delay: .seconds(1)
             ) { _ in
-                door.fanOutOnLoop.tick()
-                calls.callsOnLoop.tick()
+                door.onLoop.tick()
+                calls.onLoop.tick()
             }
             return StreamServer(
                 fanOut: door, calls: calls, group: group,
@@ -61,8 +61,8 @@ struct StreamServer: Sendable {
             .childChannelInitializer { channel in
                 channel.eventLoop.makeCompletedFuture {
                     let services = ConnectionHandler.Services(
-                        fanOut: door.fanOutOnLoop, connections: connections.value,
-                        calls: calls.callsOnLoop, decide: decide)
+                        fanOut: door.onLoop, connections: connections.value,
+                        calls: calls.onLoop, decide: decide)
                     services.connections.opened()
                     channel.closeFuture.whenComplete { _ in connections.value.closed() }
                     let pipeline = channel.pipeline.syncOperations
@@ -86,7 +86,7 @@ struct StreamServer: Sendable {
         let connections = connections
         fanOut.enter { [calls] fanOut in
             answer(
-                "\(fanOut.count) streams and \(calls.callsOnLoop.count) calls in flight, "
+                "\(fanOut.count) streams and \(calls.onLoop.count) calls in flight, "
                     + "\(connections.value.total) requests so far, "
                     + "\(connections.value.turnedAway) turned away")
         }
@@ -97,8 +97,8 @@ struct StreamServer: Sendable {
         let (door, calls, connections, drainLimit) = (fanOut, calls, connections, drainLimit)
         try await listener.close()
         try await group.next().flatSubmit {
-            door.fanOutOnLoop.drain()
-            calls.callsOnLoop.drain()
+            door.onLoop.drain()
+            calls.onLoop.drain()
             let loop = connections.value.loop
             let none = connections.value.whenNone()
             let patience = loop.scheduleTask(in: drainLimit) {}

@@ -51,7 +51,7 @@ final class Subscriber: ChannelInboundHandler {
     /// Messages whose end was told before their last frame came.
     private var settled: Set<Message.ID> = []
     /// Messages whose end the others were told out of the store; it is being read for this one.
-    private var untold: Set<Message.ID> = []
+    var untold: Set<Message.ID> = []
     private var settledUntil: Int64 = 0
     /// Where the history ended.
     private var position: FrameID?
@@ -156,11 +156,8 @@ final class Subscriber: ChannelInboundHandler {
         }
     }
 
-    /// Notes ends that are to be told out of the store.
-    func awaitEnds(of ids: [Message.ID]) { untold = Set(ids) }
-
-    /// Takes such an end, unless it was told meanwhile.
-    func takeAwaited(_ frame: EncodedFrame, now: Int64) {
+    /// Takes an end that the others were told before, unless it was told meanwhile.
+    func takeUntold(_ frame: EncodedFrame, now: Int64) {
         guard untold.remove(frame.frame.messageID) != nil else { return }
         offer(frame, isFromStore: true, now: now)
     }

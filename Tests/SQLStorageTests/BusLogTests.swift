@@ -93,7 +93,6 @@ internal import Testing
     ) async throws {
         let place = try BusPlace()
         try await place.place.with { storage in
-            let bus = try place.bus()
             let log = try place.log()
             let id = try await log.head()
             let other = try SQLiteConnection(file: place.place.file, role: .writer)
@@ -113,7 +112,6 @@ internal import Testing
             }.value
             #expect(before == 0, "the turn has a snapshot")
             #expect(after == 1)
-            await bus.close()
         }
     }
 

@@ -8,6 +8,15 @@ import Testing
 
 /// Ends that get lost, come late or overtake a history, and chats that begin anew.
 @Suite struct EndTests {
+    /// A hall whose one subscriber has been told the first words of `m1`.
+    private static func withRunningMessage() throws -> (Hall, Seat) {
+        let hall = Hall()
+        let seat = try hall.join()
+        hall.tell(History(position: id(0)))
+        hall.send(words("a", 1))
+        return (hall, seat)
+    }
+
     @Test("A chat of which a frame is missing begins anew, as soon as the store can be read")
     func startsBrokenChatOver() throws {
         let hall = Hall()
@@ -66,10 +75,7 @@ import Testing
 
     @Test("An end out of the store has no smaller id than the history before it")
     func storeEndBehindHistory() throws {
-        let hall = Hall()
-        let first = try hall.join()
-        hall.tell(History(position: id(0)))
-        hall.send(words("a", 1))
+        let (hall, first) = try Self.withRunningMessage()
         let ended = message("m1", .failed, reply: "a")
         for _ in 1...5 { hall.lookForEnds([ended]) }
         let seat = try hall.join(resumption: .after(id(1)))
@@ -87,15 +93,10 @@ import Testing
         #expect(hall.storage.takeHistories().map(\.last) == [id(7)])
     }
 
-    @Test(
-        "An end that the log takes while it is read from the store is told once"
-    )
+    @Test("An end that the log takes while it is read from the store is told once")
     func takenWhileTold() throws {
         for startsOver in [false, true] {
-            let hall = Hall()
-            let first = try hall.join()
-            hall.tell(History(position: id(0)))
-            hall.send(words("a", 1))
+            let (hall, first) = try Self.withRunningMessage()
             let ended = message("m1", .failed, reply: "a")
             for _ in 1...6 { hall.lookForEnds([ended]) }
             #expect(try first.ids() == ["e1-1", "e1-1"])
@@ -173,10 +174,7 @@ import Testing
 
     @Test("An end that came while a history was read is looked for no more")
     func endOvertakesHistory() throws {
-        let hall = Hall()
-        let seat = try hall.join()
-        hall.tell(History(position: id(0)))
-        hall.send(words("a", 1))
+        let (hall, seat) = try Self.withRunningMessage()
         let late = try hall.join()
         let ended = message("m1", reply: "a")
         hall.send(.last(ended, id: id(2)))
@@ -189,10 +187,7 @@ import Testing
 
     @Test("The end of a message that ended in silence is published, at the second sight of it")
     func lostEnd() throws {
-        let hall = Hall()
-        let seat = try hall.join()
-        hall.tell(History(position: id(0)))
-        hall.send(words("a", 1))
+        let (hall, seat) = try Self.withRunningMessage()
         _ = try seat.text()
         let ended = message("m1", .failed, reply: "a")
         for expected in [[], [ended.id]] {
@@ -207,10 +202,7 @@ import Testing
 
     @Test("An end that the log does not take is told out of the store, once")
     func untakenEnd() throws {
-        let hall = Hall()
-        let seat = try hall.join()
-        hall.tell(History(position: id(0)))
-        hall.send(words("a", 1))
+        let (hall, seat) = try Self.withRunningMessage()
         _ = try seat.text()
         let ended = message("m1", .failed, reply: "a")
         for expected in [[], [], [], [], [], ["e1-1"], []] {

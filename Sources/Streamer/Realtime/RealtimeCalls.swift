@@ -45,7 +45,7 @@ final class RealtimeCalls {
         self.surroundings = surroundings
     }
 
-    private var door: RealtimeDoor { RealtimeDoor(self, loop) }
+    private var door: Door<RealtimeCalls> { Door(self, loop) }
 
     var count: Int { sessions.count }
 
@@ -161,26 +161,6 @@ final class RealtimeCalls {
     func drain() {
         isDraining = true
         for session in Array(sessions.values) { session.stop(.restart, .restarting) }
-    }
-}
-
-/// The way to the calls from other threads.
-struct RealtimeDoor: Sendable {
-    private let calls: NIOLoopBound<RealtimeCalls>
-    private let loop: any EventLoop
-
-    /// Called on the loop.
-    init(_ calls: RealtimeCalls, _ loop: any EventLoop) {
-        self.calls = NIOLoopBound(calls, eventLoop: loop)
-        self.loop = loop
-    }
-
-    /// The calls themselves, for who is on their loop.
-    var callsOnLoop: RealtimeCalls { calls.value }
-
-    /// Runs `body` on the calls' loop.
-    func enter(_ body: @escaping @Sendable (RealtimeCalls) -> Void) {
-        loop.execute { body(calls.value) }
     }
 }
 
