@@ -36,7 +36,7 @@ package struct ScoreboardDirectory: Sendable {
         mkdir(path, 0o700)
         do {
             let lock = try lock(tries: 200)
-            defer { close(lock) }
+            defer { Self.unlock(lock) }
             foldDead()
             let file = "\(path)/\(name)\(Self.suffix)"
             let flags = O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC
@@ -47,7 +47,7 @@ package struct ScoreboardDirectory: Sendable {
             else {
                 let refused = Refused(during: "map \(file)")
                 unlink(file)
-                close(descriptor)
+                Self.unlock(descriptor)
                 throw refused
             }
             return (Scoreboard(catalog, kind, words, startedAt: startedAt), nil)
@@ -61,7 +61,7 @@ package struct ScoreboardDirectory: Sendable {
     package func exposition(version: String) throws(Busy) -> String {
         let lock: Int32
         do { lock = try self.lock(tries: 1) } catch { throw Busy() }
-        defer { close(lock) }
+        defer { Self.unlock(lock) }
         var (sum, kept) = foldDead()
         for (name, file) in live() { sum.add(file, isAlive: !kept.contains(name)) }
         return Exposition.text(sum, version: version)
@@ -71,7 +71,7 @@ package struct ScoreboardDirectory: Sendable {
     package func processes() throws(Busy) -> [ProcessStatus] {
         let lock: Int32
         do { lock = try self.lock(tries: 1) } catch { throw Busy() }
-        defer { close(lock) }
+        defer { Self.unlock(lock) }
         let kept = foldDead().kept
         return live().filter { !kept.contains($0.name) }.map { ProcessStatus($0.words, catalog) }
             .sorted { $0.startedAt < $1.startedAt }
@@ -79,7 +79,7 @@ package struct ScoreboardDirectory: Sendable {
 
     // MARK: - Files
 
-    private struct Refused: Error, CustomStringConvertible {
+    struct Refused: Error, CustomStringConvertible {
         let description: String
 
         init(during: String) {
@@ -88,7 +88,7 @@ package struct ScoreboardDirectory: Sendable {
     }
 
     /// Takes the directory's lock. Whoever holds it does so for less than a millisecond.
-    private func lock(tries: Int) throws(Refused) -> Int32 {
+    func lock(tries: Int) throws(Refused) -> Int32 {
         let file = path + "/lock"
         let descriptor = open(file, O_RDWR | O_CREAT | O_CLOEXEC, 0o600)
         guard descriptor >= 0 else { throw Refused(during: "open \(file)") }
@@ -99,6 +99,13 @@ package struct ScoreboardDirectory: Sendable {
         let refused = Refused(during: "lock \(file)")
         close(descriptor)
         throw refused
+    }
+
+    /// Lets go of a file and its lock at once. Closing would not do: a process that is just being
+    /// started has all descriptors, and each lock with them, until it runs its program (flock(2)).
+    static func unlock(_ descriptor: Int32) {
+        flock(descriptor, LOCK_UN)
+        close(descriptor)
     }
 
     private func names() -> [String] {
@@ -172,7 +179,7 @@ package struct ScoreboardDirectory: Sendable {
             let file = "\(path)/\(name)"
             let descriptor = open(file, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK)
             guard descriptor >= 0 else { continue }
-            defer { close(descriptor) }
+            defer { Self.unlock(descriptor) }
             guard flock(descriptor, LOCK_EX | LOCK_NB) == 0 else { continue }
             let words = words(of: descriptor)
             guard Sum.reads(words, catalog) else {

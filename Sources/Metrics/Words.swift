@@ -42,7 +42,7 @@ final class Words: Sendable {
     deinit {
         if isMapped {
             munmap(base, count * MemoryLayout<UInt64>.size)
-            close(descriptor)
+            ScoreboardDirectory.unlock(descriptor)
         } else {
             base.deinitialize(count: count)
             base.deallocate()

@@ -17,6 +17,8 @@ final class LockFile: Sendable {
     }
 
     deinit {
+        // A child that does not run its program yet has the descriptor too, and would keep the lock.
+        unlock()
         close(descriptor)
     }
 

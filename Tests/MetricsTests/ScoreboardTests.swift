@@ -102,6 +102,27 @@ import Testing
         #expect(value("proxy_gpt_login_failures_total", in: text) == 7)
     }
 
+    /// As a child has them that was just forked.
+    @Test func copiesOfDescriptorsKeepNoLock() throws {
+        let path = try directory()
+        let boards = ScoreboardDirectory(path, catalog)
+        var copies: [Int32] = []
+        defer { for copy in copies { close(copy) } }
+        do {
+            let dead = boards.makeBoard(.worker, name: "1", startedAt: 1).board
+            dead.count(dead.catalog.loginFailures, by: 5)
+            dead.began(route: 0, at: 1)
+            copies.append(dup(dead.words.descriptor))
+        }
+        let lock = try boards.lock(tries: 1)
+        copies.append(dup(lock))
+        ScoreboardDirectory.unlock(lock)
+        #expect(copies.allSatisfy { $0 >= 0 })
+        let text = try boards.exposition(version: "1")
+        #expect(value("proxy_gpt_login_failures_total", in: text) == 5)
+        #expect(value(#"proxy_gpt_in_flight{process="worker"}"#, in: text) == 0)
+    }
+
     @Test func aDeadProcessThatCannotBeAddedLivesNoLonger() throws {
         let path = try directory()
         let boards = ScoreboardDirectory(path, catalog)

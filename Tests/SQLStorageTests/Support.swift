@@ -170,6 +170,8 @@ final class Obstacle {
     }
 
     func remove() {
+        // A child that another test is starting may have the descriptor as well.
+        flock(descriptor, LOCK_UN)
         close(descriptor)
     }
 

@@ -1,0 +1,44 @@
+import Glibc
+import Testing
+
+@testable import SQLStorage
+
+@Suite struct LockFileTests {
+    @Test("a lock goes with its object, even where a child that was just forked has a copy")
+    func copiesKeepNoLock() throws {
+        let place = try Place()
+        let path = place.file + ".lock"
+        var lock: LockFile? = try LockFile(path)
+        try lock?.lock(.exclusive)
+        let other = try LockFile(path)
+        #expect(!other.tryLock(.shared))
+
+        let copies = descriptors(of: path).map { dup($0) }
+        defer { for copy in copies { close(copy) } }
+        try #require(copies.count == 2 && copies.allSatisfy { $0 >= 0 })
+        lock = nil
+        #expect(other.tryLock(.exclusive))
+    }
+
+    private func descriptors(of path: String) -> [Int32] {
+        guard let directory = opendir("/proc/self/fd") else { return [] }
+        defer { closedir(directory) }
+        var found: [Int32] = []
+        while let entry = readdir(directory) {
+            var name = [UInt8](repeating: 0, count: Int(PATH_MAX))
+            let length = withUnsafePointer(to: entry.pointee.d_name) { link in
+                link.withMemoryRebound(to: CChar.self, capacity: 256) { link in
+                    readlinkat(dirfd(directory), link, &name, name.count)
+                }
+            }
+            guard length > 0, String(decoding: name[..<length], as: UTF8.self) == path else {
+                continue
+            }
+            found +=
+                withUnsafeBytes(of: entry.pointee.d_name) { bytes in
+                    Int32(String(decoding: bytes.prefix { $0 != 0 }, as: UTF8.self))
+                }.map { [$0] } ?? []
+        }
+        return found
+    }
+}
