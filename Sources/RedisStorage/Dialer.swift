@@ -59,6 +59,7 @@ internal import ProxyGPT
             let written = try await connection.ask(
                 "SET", RedisStorage.prefix + "probe", "", "EX", "10")
             guard written == .status("OK") else { throw Problem("SET answered otherwise") }
+            try limit.check()
             return Opened(connection: connection, run: run, evicts: evicts, shas: shas)
         } catch {
             connection.close()
@@ -74,6 +75,7 @@ internal import ProxyGPT
         let connection = try await connect(to: targets, limit, closed)
         do throws(Problem) {
             try await enter(connection)
+            try limit.check()
             return connection
         } catch {
             connection.close()
@@ -213,6 +215,11 @@ internal import ProxyGPT
             onPassing?()
             connection?.close()
         }
+    }
+
+    /// Throws when it has passed: a connection that is being closed still takes its last answers.
+    func check() throws(Dialer.Problem) {
+        if hasPassed { throw Dialer.Problem("no answer in time") }
     }
 
     func cancel() {

@@ -14,14 +14,14 @@ final class SecureFront: Sendable {
     private let process: pid_t
     private let upstream: ScriptedUpstream
 
-    init(before upstream: ScriptedUpstream) {
+    init(before upstream: ScriptedUpstream) throws {
         self.upstream = upstream
         var template = Array("/tmp/secure-front-XXXXXX".utf8CString)
         let directory = mkdtemp(&template).map { String(cString: $0) } ?? "/nonexistent"
         let certificate = directory + "/certificate.pem"
         (self.directory, self.certificate) = (directory, certificate)
         let key = directory + "/key.pem"
-        let made = Self.spawn([
+        let made = try startProcess([
             "/usr/bin/openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt",
             "ec_paramgen_curve:P-256", "-nodes", "-keyout", key, "-out", certificate, "-days", "2",
             "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost",
@@ -54,7 +54,7 @@ final class SecureFront: Sendable {
                     server { listen 127.0.0.1:\(http1) ssl; \(common) }
                 }
                 """, to: directory + "/nginx.conf")
-            let process = Self.spawn([
+            let process = try startProcess([
                 "/usr/sbin/nginx", "-p", directory, "-c", directory + "/nginx.conf", "-e",
                 directory + "/error.log",
             ])
@@ -73,7 +73,9 @@ final class SecureFront: Sendable {
     deinit {
         kill(process, SIGKILL)
         waitpid(process, nil, 0)
-        waitpid(Self.spawn(["/bin/rm", "-r", directory]), nil, 0)
+        if let removal = try? startProcess(["/bin/rm", "-r", directory]) {
+            waitpid(removal, nil, 0)
+        }
     }
 
     /// An address that offers HTTP/2.
@@ -84,22 +86,6 @@ final class SecureFront: Sendable {
 
     /// An address to which the certificate does not belong.
     func misnamed(_ path: String) -> String { "https://127.0.0.1:\(http2)\(path)" }
-
-    private static func spawn(_ arguments: [String]) -> pid_t {
-        var process = pid_t()
-        var actions = posix_spawn_file_actions_t()
-        posix_spawn_file_actions_init(&actions)
-        defer { posix_spawn_file_actions_destroy(&actions) }
-        posix_spawn_file_actions_addopen(&actions, 2, "/dev/null", O_WRONLY, 0)
-        // A descriptor that nginx inherits would stay open when its owner closes it.
-        for descriptor in Int32(3)..<1024 {
-            posix_spawn_file_actions_addclose(&actions, descriptor)
-        }
-        var strings = arguments.map { strdup($0) } + [nil]
-        defer { for string in strings { free(string) } }
-        posix_spawn(&process, arguments[0], &actions, nil, &strings, environ)
-        return process
-    }
 
     private static func write(_ text: String, to path: String) {
         let descriptor = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0o600)

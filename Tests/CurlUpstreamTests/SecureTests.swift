@@ -24,7 +24,7 @@ import Testing
     }
 
     @Test func aHundredCallsShareOneConnectionOverHTTP2() async throws {
-        let front = SecureFront(before: ScriptedUpstream(answering: Self.quick))
+        let front = try SecureFront(before: ScriptedUpstream(answering: Self.quick))
         let answers = try await crowd(100, front.shared("/who"), front.certificate)
         #expect(answers.count == 100)
         #expect(Set(answers).count == 1)
@@ -41,7 +41,7 @@ import Testing
             all.wait()
             connection.write(Self.quick)
         }
-        let front = SecureFront(before: upstream)
+        let front = try SecureFront(before: upstream)
         let connections = try await onLoop {
             let client = makeUpstream { $0.certificateFile = front.certificate }
             let calls = (0..<400).map { _ in
@@ -61,14 +61,14 @@ import Testing
     }
 
     @Test func aHundredCallsWorkWhereOnlyHTTP1IsOffered() async throws {
-        let front = SecureFront(before: ScriptedUpstream(answering: Self.quick))
+        let front = try SecureFront(before: ScriptedUpstream(answering: Self.quick))
         let answers = try await crowd(100, front.separate("/x"), front.certificate)
         #expect(answers.count == 100)
         #expect(Set(answers) == ["ok"])
     }
 
     @Test func aCertificateThatNobodyKnowsIsRefusedByName() async throws {
-        let front = SecureFront(before: ScriptedUpstream(answering: Self.quick))
+        let front = try SecureFront(before: ScriptedUpstream(answering: Self.quick))
         let (unknown, misnamed) = try await onLoop {
             let unknown = await failing(post(front.shared("/"), nil), with: makeUpstream())
             let client = makeUpstream { $0.certificateFile = front.certificate }
@@ -86,7 +86,7 @@ import Testing
             // Chunks are counted with their framing.
             connection.write("HTTP/1.1 200 OK\r\n\r\n\(request.body.count >= size)")
         }
-        let front = SecureFront(before: upstream)
+        let front = try SecureFront(before: upstream)
         let whole = try await onLoop {
             let client = makeUpstream { $0.certificateFile = front.certificate }
             let body = Pieces(length: lengthIsKnown ? Int64(size) : nil) { number in
@@ -117,7 +117,7 @@ import Testing
                 connection.write(Self.quick)
             }
         }
-        let front = SecureFront(before: upstream)
+        let front = try SecureFront(before: upstream)
         let start = try await onLoop {
             let client = makeUpstream { $0.certificateFile = front.certificate }
             let who = { try await client.start(post(front.shared("/who"), nil)) }
@@ -150,7 +150,7 @@ import Testing
             while connection.write(piece) == piece.count {}
             ended.post(true)
         }
-        let front = SecureFront(before: upstream)
+        let front = try SecureFront(before: upstream)
         let (bytes, failure) = try await onLoop {
             let client = makeUpstream { $0.certificateFile = front.certificate }
             let unread = try await client.start(post(front.shared("/endless"), nil))

@@ -48,9 +48,46 @@ internal import Testing
             try RedisAddress("redis://somewhere:\(port)"),
             names: NameLookUp { _ in ["127.0.0.2", "127.0.0.1"] })
         // Half of it passes with the first; a busy machine has the rest.
-        let connection = try await dialer.open(patience: 6000) { _, _ in }
+        let connection = try await dialer.open(patience: 20_000) { _, _ in }
         #expect(await connection.isOpen)
         await connection.close()
         withExtendedLifetime((server, swallower)) {}
+    }
+
+    @Test func `a connection that is told of stands, however long the loop's turns are`()
+        async throws
+    {
+        let server = try await RedisServer()
+        let path = server.socket
+        // In a process of its own: all tests of this one share its loop.
+        await #expect(processExitsWith: .success) { [path = path as String] in
+            _ = Loop.started
+            let dialer = Dialer(try RedisAddress("unix://\(path)"))
+            let isOpen = await Self.open(with: dialer)
+            #expect(isOpen == [true, true])
+        }
+    }
+
+    /// Opens two connections while many a turn takes longer than the last answer may, and says of each
+    /// whether it stands.
+    @EventLoop private static func open(with dialer: Dialer) async -> [Bool] {
+        let hog = EventLoop.spawn {
+            var generator = SeededGenerator(seed: 1)
+            while !Task.isCancelled {
+                if Bool.random(using: &generator) { usleep(30_000) }
+                await EventLoop.nextTurn()
+            }
+        }
+        defer { hog.cancel() }
+        var isOpen: [Bool] = []
+        for _ in 0..<1000 where isOpen.count < 2 {
+            let opened = try? await dialer.open(patience: 20_000, budget: 20, scripts: []) { _, _ in
+            }
+            guard let connection = opened?.connection else { continue }
+            await EventLoop.nextTurn()
+            isOpen.append(connection.isOpen)
+            connection.close()
+        }
+        return isOpen
     }
 }

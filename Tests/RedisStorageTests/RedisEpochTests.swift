@@ -11,7 +11,7 @@ internal import Testing
 
     /// Looks often, and has the patience that a busy machine needs to begin.
     private var watchful: RedisBusLog.Tuning {
-        RedisBusLog.Tuning(looking: 20, patience: 5000, travel: 50)
+        RedisBusLog.Tuning(looking: 20, patience: 30_000, travel: 50)
     }
 
     /// Publishes a reply whose middle falls into what `change` does to Redis, and expects that readers

@@ -136,7 +136,7 @@ internal import Testing
             writer.bus.publish(end(of: "m\(index)"))
             await writer.bus.flush()
         }
-        let client = try await server.client(budget: 3_000)
+        let client = try await server.client(budget: 8_000)
         try await eventually { await client.isReady }
         let reader = BusReader(
             client, place: BusPlace(prefix: "test:", database: 0), identifiers: ids)

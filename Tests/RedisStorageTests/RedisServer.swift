@@ -1,7 +1,7 @@
 // A real redis-server on a unix socket in a directory of its own.
 //
 // It runs below a shell that ends it when the test process is gone, however that went: the shell
-// reads from a pipe whose other end is held here.
+// reads from a socket whose other end is held here.
 
 internal import Glibc
 internal import Logging
@@ -25,7 +25,7 @@ enum Loop {
 final class RedisServer: Sendable {
     private struct Running {
         let guardian: pid_t
-        let pipe: Int32
+        let lifeline: Int32
     }
 
     let directory: String
@@ -53,9 +53,9 @@ final class RedisServer: Sendable {
     func start() async throws {
         unlink(directory + "/pid")
         var ends: [Int32] = [0, 0]
-        guard pipe(&ends) == 0 else { throw SystemError("pipe") }
-        for end in ends { _ = fcntl(end, F_SETFD, FD_CLOEXEC) }
-        let guardian = Self.spawn(
+        let kind = Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue)
+        guard socketpair(AF_UNIX, kind, 0, &ends) == 0 else { throw SystemError("socketpair") }
+        let guardian = try startProcess(
             [
                 "/bin/sh", "-c",
                 """
@@ -70,7 +70,7 @@ final class RedisServer: Sendable {
                 "--save", "", "--appendonly", "no", "--databases", "4",
             ] + options, input: ends[0])
         close(ends[0])
-        running.withLock { $0 = Running(guardian: guardian, pipe: ends[1]) }
+        running.withLock { $0 = Running(guardian: guardian, lifeline: ends[1]) }
         try await eventually { access(self.directory + "/pid", F_OK) == 0 && self.accepts }
     }
 
@@ -92,7 +92,7 @@ final class RedisServer: Sendable {
     /// Ends the server at once.
     func kill() {
         guard let ended = running.withLock({ $0.take() }) else { return }
-        close(ended.pipe)
+        close(ended.lifeline)
         waitpid(ended.guardian, nil, 0)
         unlink(socket)
     }
@@ -133,22 +133,6 @@ final class RedisServer: Sendable {
         await client.firstTry()
         return client
     }
-
-    private static func spawn(_ arguments: [String], input: Int32) -> pid_t {
-        var process = pid_t()
-        var actions = posix_spawn_file_actions_t()
-        posix_spawn_file_actions_init(&actions)
-        defer { posix_spawn_file_actions_destroy(&actions) }
-        posix_spawn_file_actions_adddup2(&actions, input, 0)
-        posix_spawn_file_actions_addopen(&actions, 2, "/dev/null", O_WRONLY, 0)
-        for descriptor in Int32(3)..<1024 {
-            posix_spawn_file_actions_addclose(&actions, descriptor)
-        }
-        var strings = arguments.map { strdup($0) } + [nil]
-        defer { for string in strings { free(string) } }
-        posix_spawn(&process, arguments[0], &actions, nil, &strings, environ)
-        return process
-    }
 }
 
 /// Somebody on a unix socket who says one thing to everybody who comes.
@@ -164,19 +148,20 @@ final class Stranger: Sendable {
         }
         guard isBound, listen(listener, 16) == 0 else { throw SystemError("bind") }
         startThread(name: "stranger") { [listener] in
-            while case let peer = accept(listener, nil, nil), peer >= 0 {
+            while case let peer = Sockets.accept(from: listener), peer >= 0 {
                 Sockets.send(Array(greeting.utf8), to: peer)
                 // Until the peer goes: it has been told all there is.
                 var buffer = [UInt8](repeating: 0, count: 4096)
                 while recv(peer, &buffer, buffer.count, 0) > 0 {}
                 Glibc.close(peer)
             }
+            // Here, or another's socket could have the number while this one is asked.
+            Glibc.close(listener)
         }
     }
 
     func close() {
         shutdown(listener, Int32(SHUT_RDWR))
-        Glibc.close(listener)
         unlink(path)
     }
 }

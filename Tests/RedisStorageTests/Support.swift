@@ -34,7 +34,7 @@ final class Peer: Sendable {
 
     /// Budgets that a busy machine does not exceed, for what is not about time.
     static let patient = RedisClient.Tuning(budget: 10_000, patience: 10_000)
-    static let patientLog = RedisBusLog.Tuning(patience: 5_000)
+    static let patientLog = RedisBusLog.Tuning(patience: 30_000)
 
     func close() async {
         await log.stop()

@@ -31,22 +31,13 @@ final class Cluster: Sendable {
         let kind = Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue)
         guard socketpair(AF_UNIX, kind, 0, &ends) == 0 else { throw SystemError("socketpair") }
         defer { close(ends[1]) }
-        var actions = posix_spawn_file_actions_t()
-        posix_spawn_file_actions_init(&actions)
-        defer { posix_spawn_file_actions_destroy(&actions) }
-        posix_spawn_file_actions_adddup2(&actions, ends[1], 0)
-        posix_spawn_file_actions_adddup2(&actions, ends[1], 1)
         let tests = #filePath.split(separator: "/", omittingEmptySubsequences: false).dropLast(2)
         let script = tests.joined(separator: "/") + "/postgres-cluster"
         // By way of a shell that ends at once: the library of the tests waits for all children of the
         // process, and one that it does not know would hold it up.
         let command = "exec 3<&0; \"$0\" \"$@\" <&3 3<&- &"
-        let arguments = ["sh", "-c", command, script] + settings
-        var pointers: [UnsafeMutablePointer<CChar>?] = arguments.map { strdup($0) } + [nil]
-        defer { for pointer in pointers { free(pointer) } }
-        var child = pid_t()
-        let code = posix_spawn(&child, "/bin/sh", &actions, nil, &pointers, environ)
-        guard code == 0 else { throw SystemError("posix_spawn \(script)", code: code) }
+        let arguments = ["/bin/sh", "-c", command, script] + settings
+        let child = try startProcess(arguments, input: ends[1], output: ends[1], speaks: true)
         while waitpid(child, nil, 0) < 0 && errno == EINTR {}
         keeper = ends[0]
         directory = try Self.line(from: keeper)
@@ -81,20 +72,26 @@ final class Cluster: Sendable {
 
     /// A new database that `gptio` has the specification's privileges on, and no more.
     func makeDatabase() async throws -> String {
-        let number = databases.add(1, ordering: .relaxed).newValue
-        let name = "d\(number)"
-        if number == 1 {
-            try await run("CREATE USER gptio WITH ENCRYPTED PASSWORD 'foobar'")
-            isReady.store(true, ordering: .sequentiallyConsistent)
-        }
-        try await eventually { self.isReady.load(ordering: .sequentiallyConsistent) }
+        try await makeUser()
+        let name = "d\(databases.add(1, ordering: .relaxed).newValue)"
         try await run("CREATE DATABASE \(name)")
         try await run("GRANT ALL PRIVILEGES ON DATABASE \(name) TO gptio")
         try await run("GRANT ALL ON SCHEMA public TO gptio", in: name)
         return name
     }
 
-    private let isReady = Atomic(false)
+    /// Makes `gptio`, if it is not there yet.
+    func makeUser() async throws {
+        if asked.exchange(true, ordering: .sequentiallyConsistent) {
+            await isReady.wait()
+            return
+        }
+        defer { isReady.open() }
+        try await run("CREATE USER gptio WITH ENCRYPTED PASSWORD 'foobar'")
+    }
+
+    private let asked = Atomic(false)
+    private let isReady = Gate()
 
     /// Runs a statement as the server's superuser, outside of any transaction.
     @discardableResult
