@@ -18,6 +18,9 @@ internal import ProxyGPT
         var statementLimit: Int64 = 5000
         /// Milliseconds after that, in which the answer must arrive.
         var answerGrace: Int64 = 2000
+        /// Milliseconds that the server lets a transaction lie idle: a process that stands still holds
+        /// no lock longer.
+        var idleLimit: Int64 = 10_000
         /// Milliseconds that a task waits for a connection while there are some.
         var waitLimit: Int64 = 2000
         /// Milliseconds that a task waits for the first connection after all were lost, or asks again

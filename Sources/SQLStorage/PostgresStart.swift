@@ -8,12 +8,10 @@ internal import Logging
 enum PostgresSession {
     /// The release whose behaviour is known here.
     private static let oldestVersion: Int32 = 150_000
-    /// Milliseconds that a transaction may lie idle: a process that stands still holds no lock longer.
-    private static let idleLimit = 10_000
 
     /// Throws `OpenError` where the server is none that can be used.
     @EventLoop static func prepare(
-        _ connection: PostgresConnection, statementLimit: Int64
+        _ connection: PostgresConnection, _ limits: PostgresPool.Configuration
     ) async throws {
         guard connection.serverVersion >= oldestVersion else {
             throw SQLStorage.OpenError.serverTooOld(connection.parameter("server_version") ?? "?")
@@ -22,14 +20,15 @@ enum PostgresSession {
         guard encoding == "UTF8" else { throw SQLStorage.OpenError.wrongEncoding(encoding) }
         // Durability may be stronger than usual, with replicas, but not weaker. Compiling statements
         // costs more than these small ones ever take.
+        let idleLimit = String(limits.idleLimit)
         let sql: SQL = """
-            SELECT set_config('statement_timeout', \(String(statementLimit)), false),
-                set_config('idle_in_transaction_session_timeout', \(String(idleLimit)), false),
+            SELECT set_config('statement_timeout', \(String(limits.statementLimit)), false),
+                set_config('idle_in_transaction_session_timeout', \(idleLimit), false),
                 set_config('synchronous_commit', CASE current_setting('synchronous_commit')
                     WHEN 'off' THEN 'on' ELSE current_setting('synchronous_commit') END, false),
                 set_config('jit', 'off', false)
             """
-        _ = try await connection.run([PostgresStatement(sql)], within: statementLimit)
+        _ = try await connection.run([PostgresStatement(sql)], within: limits.statementLimit)
     }
 }
 

@@ -39,9 +39,8 @@ extension SQLStorage {
         if let problem = PostgresHandle.problem(with: configuration.address) {
             throw OpenError.invalidAddress(problem)
         }
-        let limit = configuration.statementLimit
         let pool = PostgresPool(configuration, process: process.id, logger: logger) {
-            try await PostgresSession.prepare($0, statementLimit: limit)
+            try await PostgresSession.prepare($0, configuration)
         }
         do {
             try await pool.start()

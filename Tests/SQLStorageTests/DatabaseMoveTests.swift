@@ -165,7 +165,7 @@ internal import Testing
         }
         try await openTarget().close()
         try await ask(
-            "INSERT INTO processes VALUES ('p', 'h', 'b', \(Dialect.postgreSQLClock))")
+            "INSERT INTO processes VALUES ('p', 'h', 'b', \(Dialect.postgreSQLClock) + 3600000)")
         await #expect(throws: MoveError.targetIsInUse) { try await move() }
     }
 

@@ -11,12 +11,12 @@ internal import Testing
     private static let failure: SQL =
         "INSERT INTO login_failures (key, count, last_at) VALUES ('a', 1, 0)"
 
-    /// Makes the commit of a login failure take fifteen seconds.
+    /// Makes the commit of a login failure take a minute, if nobody ends it.
     private func makeCommitsLinger(_ storage: SQLStorage) async throws {
         for statement: SQL in [
             """
             CREATE FUNCTION linger() RETURNS trigger LANGUAGE plpgsql AS
-            $body$ BEGIN PERFORM pg_sleep(15); RETURN NULL; END $body$
+            $body$ BEGIN PERFORM pg_sleep(60); RETURN NULL; END $body$
             """,
             """
             CREATE CONSTRAINT TRIGGER lingers AFTER INSERT ON login_failures
@@ -25,16 +25,9 @@ internal import Testing
         ] { try await storage.write(statement) }
     }
 
-    /// For commits that may take so long.
-    private func patient(_ place: Place) throws -> PostgresPool.Configuration {
-        var configuration = try place.configuration()
-        configuration.statementLimit = 30_000
-        return configuration
-    }
-
     @Test func `a commit that the server was lost in is an error that says so`() async throws {
         let place = try await Place(.postgreSQL)
-        try await place.with(patient(place)) { storage in
+        try await place.with { storage in
             let (cluster, name) = try #require(place.database)
             try await makeCommitsLinger(storage)
             let runs = Atomic(0)
@@ -58,7 +51,7 @@ internal import Testing
 
     @Test func `so is one that the storage was closed in`() async throws {
         let place = try await Place(.postgreSQL)
-        let storage = try await place.open(patient(place))
+        let storage = try await place.open()
         let (cluster, name) = try #require(place.database)
         try await makeCommitsLinger(storage)
         let lost = Task { try await storage.write(Self.failure) }

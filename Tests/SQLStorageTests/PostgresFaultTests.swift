@@ -43,16 +43,21 @@ internal import Testing
             try await cluster.command("stop")
             try await eventually { await self.refuses { try await storage.addUser("other") } }
 
-            let start = monotonicMilliseconds()
             let event = makeEvent()
-            storage.events.open(event)
-            await #expect(throws: (any Error).self) { try await storage.events.opened(event.id) }
-            await #expect(throws: (any Error).self) {
-                try await storage.events.close(closed(makeEvent()))
+            let refusals = await concurrently(1) { _ in
+                let start = monotonicMilliseconds()
+                storage.events.open(event)
+                await #expect(throws: (any Error).self) {
+                    try await storage.events.opened(event.id)
+                }
+                await #expect(throws: (any Error).self) {
+                    try await storage.events.close(closed(makeEvent()))
+                }
+                #expect(await self.refuses { try await storage.store.login(id: user.id) })
+                #expect(await self.refuses { try await storage.addUser("third") })
+                #expect(monotonicMilliseconds() - start < 10_000)
             }
-            #expect(await refuses { try await storage.store.login(id: user.id) })
-            #expect(await refuses { try await storage.addUser("third") })
-            #expect(monotonicMilliseconds() - start < 10_000)
+            for refusal in refusals { try refusal.get() }
 
             try await cluster.command("start")
             try await eventually {
@@ -124,6 +129,38 @@ internal import Testing
             let one = try await storage.number("SELECT 1 AS number")
             #expect(one == 1)
         }
+    }
+
+    @Test func `a transaction that lies idle holds its locks no longer than it may`() async throws {
+        let place = try await Place(.postgreSQL)
+        var configuration = try place.configuration(size: 2)
+        configuration.idleLimit = 2_000
+        // On the loop, or the others could be that late, too.
+        let storage = try await { [configuration] in
+            try await concurrently(1) { _ in try await place.open(configuration) }[0].get()
+        }()
+        let lock: SQL = "SELECT 1 AS one FROM pg_advisory_xact_lock(1)"
+        let runs = Atomic(0)
+        let (isHeld, isFree) = (Gate(), Gate())
+        let results = await concurrently(2) { number in
+            if number == 0 {
+                try await storage.database.transaction { transaction in
+                    let run = runs.add(1, ordering: .sequentiallyConsistent).newValue
+                    _ = try await transaction.query(lock)
+                    isHeld.open()
+                    if run > 1 { return }
+                    await isFree.wait()
+                    _ = try await transaction.query("SELECT 1")
+                }
+            } else {
+                defer { isFree.open() }
+                await isHeld.wait()
+                try await storage.database.transaction { _ = try await $0.query(lock) }
+            }
+        }
+        await storage.close()
+        for result in results { try result.get() }
+        #expect(runs.load(ordering: .sequentiallyConsistent) == 2, "it was lost, and run again")
     }
 
     @Test func `a server that falls silent is given up, and another connection taken`()

@@ -45,7 +45,7 @@ internal import Testing
         isUrgent: Bool
     ) async throws {
         let place = try await Place(.postgreSQL)
-        let pool = try await pool(place, waitLimit: 20_000)
+        let pool = try await pool(place, waitLimit: 120_000)
         let connection = try await pool.lease()
         let waiter = Task { try await pool.run(PostgresStatement("SELECT 1"), isUrgent: isUrgent) }
         try await eventually { await pool.counts.waiting == 1 }

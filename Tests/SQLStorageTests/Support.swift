@@ -83,9 +83,11 @@ final class Place: Sendable {
         guard let database else { throw SystemError("no server", code: ENOENT) }
         var configuration = PostgresPool.Configuration(
             address: database.cluster.address(of: database.name), size: size)
-        // Beside hundreds of other tests a server takes its time to fork.
+        // Beside hundreds of other tests a server takes its time to fork, and a transaction to go on.
         configuration.grace = 15_000
-        configuration.waitLimit = 15_000
+        configuration.waitLimit = 120_000
+        configuration.statementLimit = 120_000
+        configuration.idleLimit = 120_000
         return configuration
     }
 
@@ -200,13 +202,13 @@ func linesOfFile(_ path: String) throws -> [String] {
     return lines
 }
 
-/// Starts tasks and waits for all of them.
+/// Starts tasks of the loop, as the programs' are, and waits for all of them.
 func concurrently<T: Sendable>(
     _ count: Int, _ body: @escaping @Sendable (Int) async throws -> T
 ) async -> [Result<T, any Error>] {
     await withTaskGroup(of: (Int, Result<T, any Error>).self) { group in
         for index in 0..<count {
-            group.addTask {
+            group.addTask(executorPreference: EventLoop.shared.executor) {
                 do {
                     return (index, .success(try await body(index)))
                 } catch {
