@@ -127,7 +127,7 @@ let package = Package(
             "AdminTests",
             ["Admin", "ProxyGPT", parser]),
         tests("MockUpstreamTests", ["MockUpstream"]),
-        tests("ArchitectureTests", []),
+        tests("ArchitectureTests", ["TestSupport"]),
     ],
     swiftLanguageModes: [.v6]
 )

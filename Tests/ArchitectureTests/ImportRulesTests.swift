@@ -1,7 +1,8 @@
+import TestSupport
 import Testing
 
 /// Holds the sources to the rules of the house, and shows of each rule that it bites.
-@Suite struct ImportRulesTests {
+@Suite(.ownThread) struct ImportRulesTests {
     private static let files = SourceFile.all()
 
     private func file(_ path: String, _ text: String) -> [SourceFile] {

@@ -69,8 +69,8 @@ import Testing
         }
         let whole = try await onLoop {
             let client = makeUpstream {
-                $0.idleLimit = 20_000
-                $0.callLimit = 4_000
+                $0.idleLimit = 60_000
+                $0.callLimit = 10_000
             }
             return await readAll(try await client.start(get(upstream.url())))
         }
@@ -86,10 +86,10 @@ import Testing
             connection.waitForEnd()
         }
         let whole = try await onLoop {
-            let client = makeUpstream { $0.idleLimit = 3_000 }
+            let client = makeUpstream { $0.idleLimit = 8_000 }
             let reply = try await client.start(get(upstream.url()))
             // More than two idle limits pass while the transfer stands still.
-            await EventLoop.sleep(milliseconds: 7_000)
+            await EventLoop.sleep(milliseconds: 17_000)
             return await readAll(reply)
         }
         #expect(whole.body.count == 4_000_000)

@@ -19,13 +19,13 @@ import Testing
     @Test("Once as much waits as may wait, more is refused at once, and taken again later")
     func boundsTheQueue() async throws {
         let pool = ThreadPool(name: "test", threads: 1, capacity: 2)
-        let begun = Semaphore()
         let release = Semaphore()
+        let (begun, beginning) = AsyncStream.makeStream(of: Void.self)
         async let running: Void = pool.run {
-            begun.signal()
+            beginning.finish()
             release.wait()
         }
-        begun.wait()
+        for await _ in begun {}
         let tasks = (0..<5).map { _ in
             Task { @EventLoop in (try? await pool.run {}) != nil }
         }

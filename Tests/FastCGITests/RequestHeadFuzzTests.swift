@@ -2,7 +2,7 @@ import FastCGI
 import TestSupport
 import Testing
 
-@Suite struct RequestHeadFuzzTests {
+@Suite(.ownThread) struct RequestHeadFuzzTests {
     @Test("Mutated heads never trap, and a prefix never says more than the whole")
     func survivesMutations() {
         var generator = SeededGenerator(seed: 0x46_43_47_49)

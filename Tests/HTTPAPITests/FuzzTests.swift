@@ -24,7 +24,7 @@ private enum Cases {
 
 /// Everything that reads what strangers send, fed with what nobody would: nothing may trap, and
 /// where there is a second opinion it is heard.
-@Suite struct FuzzTests {
+@Suite(.ownThread) struct FuzzTests {
     private static let objects = [
         #"{"model":"gpt-4","usage":{"prompt_tokens":3,"completion_tokens":4},"x":[1,-2.5e+3,true,null]}"#,
         #"{"response":{"model":"m","usage":{"input_tokens":1}},"a":"\"\\\/\b\u00e9\ud83e\udd80"}"#,
