@@ -43,7 +43,7 @@ class StackError(Exception):
         self.exit_code = exit_code
 
 
-def wait_for(predicate, what, cap=15):
+def wait_for(predicate, what, cap=60):
     """Polls until the predicate is true and returns its value; the one place that may sleep."""
     end = time.monotonic() + cap
     while True:

@@ -9,7 +9,7 @@ import urllib.parse
 
 from client import raw_socket
 
-CAP = 15
+CAP = 60
 
 
 class Stream:

@@ -189,9 +189,11 @@ def test_five_failures_are_free_then_the_wait_grows(stack):
     again = wait_for(is_let_in, "the first wait's end")
     assert time.monotonic() - begun >= wait
     # The right password waits as well, and twice as long.
+    asked = time.monotonic()
     answer = log_in(stack, name)
-    check_error(answer, 429, "rate_limited")
-    assert 1 <= int(answer.header("Retry-After")) <= 2 * wait
+    if asked - again < 2 * wait:
+        check_error(answer, 429, "rate_limited")
+        assert 1 <= int(answer.header("Retry-After")) <= 2 * wait
     # Who is elsewhere waits for two seconds at most, and the owner gets in.
     elsewhere = log_in(stack, name, source="127.0.0.2")
     assert elsewhere.status == 200 or int(elsewhere.header("Retry-After")) <= 2

@@ -63,8 +63,15 @@ def killed():
             at_kill = load.count
             wait_for(lambda: load.count > at_kill + 1000, "load after the kill", 60)
         told.load = load
-        wait_for(lambda: any(map(has_ended, streams.values())), "a stream of the killed to end")
-        told.victims = {name for name in streams if has_ended(streams[name])}
+
+
+        def ended():
+            """Of the streams: both processes of nginx have noticed, and nothing else has ended."""
+            names = {name for name in streams if has_ended(streams[name])}
+            left = stack.mock("/mock/stats")["in_flight"]
+            return names and len(streams) - len(names) == left and names
+
+        told.victims = wait_for(ended, "the streams of the killed to end")
         told.survivors = set(streams) - told.victims
         told.seen = [client.read_to_end(streams[name]) for name in told.victims]
         for connection in streams.values():

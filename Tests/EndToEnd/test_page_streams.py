@@ -11,8 +11,8 @@ from visitors import SKIP, browser, visit  # noqa: F401  fixtures
 
 pytestmark = SKIP
 
-# A reply of 40 pieces in two seconds.
-SLOW = "mock?chunks=40&chunk-delay-ms=50"
+# A reply of 80 pieces in four seconds.
+SLOW = "mock?chunks=80&chunk-delay-ms=50"
 # One that somebody has to stop.
 ENDLESS = "mock?chunks=2000&chunk-delay-ms=50"
 
@@ -105,7 +105,7 @@ def test_a_reader_says_each_word_once(visit):
 
 def test_who_comes_later_sees_a_running_reply_from_its_beginning(visit):
     ada = visit()
-    chat = ada.new_chat("Later", "mock?chunks=100&chunk-delay-ms=100")
+    chat = ada.new_chat("Later", "mock?chunks=200&chunk-delay-ms=100")
     ada.page.evaluate(RECORD)
     ada.write("Tell me about Spain.")
     wait_for(lambda: len(set(ada.page.evaluate("window.grown"))) > 4, "some words")
@@ -169,7 +169,7 @@ def test_a_reply_that_fails_says_why(visit):
 
 @pytest.mark.parametrize("lost", ["nginx", "streamer"])
 def test_a_reply_goes_on_where_a_lost_connection_left_it(visit, stack, lost):
-    ada, bob, chat = together(visit, "mock?chunks=100&chunk-delay-ms=100")
+    ada, bob, chat = together(visit, "mock?chunks=200&chunk-delay-ms=100")
     for each in (ada, bob):
         each.expected += ["ERR_", "status of 502"]
     ada.write("Go on and on.")

@@ -65,7 +65,14 @@ class Held:
     def _is_held(self):
         connection = raw_socket(self._stack.url)
         connection.sendall(raw_request("GET", HANG, self._token))
-        if select.select([connection], [], [], 0.3)[0]:
+
+        def outcome():
+            if select.select([connection], [], [], 0.02)[0]:
+                return "refused"
+            held = self._stack.mock("/mock/stats")["in_flight"]
+            return held > len(self._connections) and "held"
+
+        if wait_for(outcome, "an answer, or a call of the upstream") == "refused":
             connection.close()
             return False
         self._connections.append(connection)
@@ -198,7 +205,7 @@ STREAMS = 300
 
 
 def test_three_hundred_streams_at_once_in_one_worker_complete(stack, token):
-    body = chat("mock?chunks=4&chunk-delay-ms=1000", stream=True)
+    body = chat("mock?chunks=4&chunk-delay-ms=3000", stream=True)
     request = raw_request("POST", "/v1/chat/completions", token, body, [("Connection", "close")])
     parts = urllib.parse.urlsplit(stack.url)
     expected = call(

@@ -36,7 +36,7 @@ def body_of(model, stream=True):
 
 
 def test_each_event_is_there_while_the_upstream_still_holds_the_next(stack, token):
-    body = body_of("mock?chunks=4&chunk-delay-ms=2000")
+    body = body_of("mock?chunks=4&chunk-delay-ms=5000")
     connection, response = open_stream(stack.url, token, "POST", "/v1/chat/completions", body)
     assert response.status == 200
     seen, words = b"", 0
@@ -61,7 +61,7 @@ def test_each_event_is_there_while_the_upstream_still_holds_the_next(stack, toke
 
 
 def test_pieces_of_known_length_are_not_gathered_either(stack, token):
-    path = "/v1/files/x/content?bytes=3000&chunks=3&chunk-delay-ms=2000"
+    path = "/v1/files/x/content?bytes=3000&chunks=3&chunk-delay-ms=5000"
     connection, response = open_stream(stack.url, token, "GET", path)
     seen = b""
     while len(seen) < 2000:

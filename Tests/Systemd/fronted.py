@@ -51,11 +51,13 @@ def who_logs_in_too_often_is_told_to_wait():
     # A burst beyond the limit from one address; without a password, so that nothing takes time.
     statuses = [call(URL, "POST", "/user/login").status for _ in range(60)]
     for path in ("/user/login", "/user/signup"):
-        refused = call(URL, "POST", path)
+        # Five a second are served meanwhile.
+        answers = (call(URL, "POST", path) for _ in range(200))
+        refused = next(answer for answer in answers if answer.status != 400)
         check_error(refused, 429, "rate_limited")
         assert refused.header("Retry-After") == "1"
     served = statuses.count(400)
-    assert set(statuses) == {400, 429} and served >= 30, statuses
+    assert set(statuses) <= {400, 429} and served >= 30, statuses
     # Another address, and other calls, are not touched; and the limit passes.
     assert status("/user/login", "--interface", "127.0.0.2", "-X", "POST") == "400"
     assert is_served() and call(URL, "GET", "/user/session", token=token()).status == 200

@@ -96,7 +96,7 @@ def the_state_says_what_is_in_flight():
     wait_for(lambda: "requests so far" in show("proxy-gpt-worker@1", "StatusText"), "a status", 10)
     text = show(STREAMER, "StatusText")
     assert "streams" in text, text
-    long = streams("mock?chunks=15&chunk-delay-ms=200", count=3)
+    long = streams("mock?chunks=60&chunk-delay-ms=200", count=3)
 
     def told():
         texts = [show(unit, "StatusText") for unit in workers()]

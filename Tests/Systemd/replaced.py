@@ -56,7 +56,7 @@ def a_downgrade_and_another_upgrade_under_load_lose_nothing():
 
 
 def a_second_restart_waits_its_turn():
-    long = streams("mock?chunks=25&chunk-delay-ms=200")
+    long = streams("mock?chunks=75&chunk-delay-ms=200")
     with Callers(4) as callers:
         first = subprocess.Popen(["proxy-gpt-restart"])
         wait_for(lambda: len(workers()) == 4, "the stand-ins")
@@ -74,7 +74,7 @@ def a_second_restart_waits_its_turn():
 
 
 def reloads_during_a_restart_become_one_more():
-    long = streams("mock?chunks=25&chunk-delay-ms=200")
+    long = streams("mock?chunks=75&chunk-delay-ms=200")
     with settings("LOG_LEVEL=notice\n"):
         run("systemctl", "reload", "proxy-gpt-worker@1")
         wait_for(lambda: len(workers()) == 4, "the stand-ins")
