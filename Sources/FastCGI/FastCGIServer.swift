@@ -39,8 +39,9 @@ internal import Glibc
     private var background: [Int: Task<Void, Never>] = [:]
     private var backgroundCount = 0
     private var fullTimer: Timer?
-    /// Somebody waited for a place when this full worker looked last.
-    private var somebodyWaited = false
+    /// Whether somebody waited for a place, with a new connection or a kept one, when this full worker
+    /// looked last.
+    private var waited = (new: false, kept: false)
     private var isDraining = false
     private var drained: UnsafeContinuation<Void, Never>?
 
@@ -258,16 +259,20 @@ internal import Glibc
             becomeFree(force: true)
             return
         }
-        let somebodyWaits = [configuration.listener, configuration.handover].contains { socket in
+        func isWaiting(at socket: Int32?) -> Bool {
             socket.map { Sockets.isReady($0, for: .readable) } ?? false
         }
-        if somebodyWaits && somebodyWaited {
-            receive(refusing: true)
+        // Each by itself: who waits at one now is not who waited at the other.
+        let waiting = (
+            new: isWaiting(at: configuration.listener), kept: isWaiting(at: configuration.handover)
+        )
+        if waiting.kept && waited.kept { receive(refusing: true) }
+        if waiting.new && waited.new {
             for _ in 0..<256 {
                 guard acceptOne(refusing: true) else { break }
             }
         }
-        somebodyWaited = somebodyWaits
+        waited = waiting
         becomeFull()
     }
 
@@ -275,7 +280,7 @@ internal import Glibc
         guard force || fullTimer != nil, !isDraining else { return }
         fullTimer?.cancel()
         fullTimer = nil
-        somebodyWaited = false
+        waited = (false, false)
         try? listenerWatch?.change(to: .readable)
         try? handoverWatch?.change(to: .readable)
     }
