@@ -205,8 +205,14 @@ func stream(_ words: [String], usage: String = "") -> ScriptedUpstream.Script {
         try await looking { stage.bus.frames.count == 2 }
         let id = try #require(try await messages().first?["id"]?.stringValue)
         async let stop = stage.post("/chat/stop", "id=\(chat)&message_id=\(id)", token: token)
-        try await looking { stage.bus.frames.last?.content == .ended }
+        let done = Mutex(false)
+        let bus = stage.bus
+        async let looks: Void = looking {
+            done.withLock { $0 } && bus.frames.last?.content == .ended
+        }
         let writer = await stop
+        done.withLock { $0 = true }
+        try await looks
         #expect(writer.json?["message"]?["state"]?.stringValue == "stopped")
         #expect(writer.json?["reply"]?.stringValue == "Hel")
     }
