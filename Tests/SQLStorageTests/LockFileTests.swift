@@ -25,19 +25,13 @@ import Testing
         defer { closedir(directory) }
         var found: [Int32] = []
         while let entry = readdir(directory) {
-            var name = [UInt8](repeating: 0, count: Int(PATH_MAX))
-            let length = withUnsafePointer(to: entry.pointee.d_name) { link in
-                link.withMemoryRebound(to: CChar.self, capacity: 256) { link in
-                    readlinkat(dirfd(directory), link, &name, name.count)
-                }
+            let name = withUnsafeBytes(of: entry.pointee.d_name) { bytes in
+                String(decoding: bytes.prefix { $0 != 0 }, as: UTF8.self)
             }
-            guard length > 0, String(decoding: name[..<length], as: UTF8.self) == path else {
-                continue
-            }
-            found +=
-                withUnsafeBytes(of: entry.pointee.d_name) { bytes in
-                    Int32(String(decoding: bytes.prefix { $0 != 0 }, as: UTF8.self))
-                }.map { [$0] } ?? []
+            var target = [UInt8](repeating: 0, count: Int(PATH_MAX))
+            let length = max(0, readlink("/proc/self/fd/" + name, &target, target.count))
+            guard String(decoding: target[..<length], as: UTF8.self) == path else { continue }
+            if let descriptor = Int32(name) { found.append(descriptor) }
         }
         return found
     }

@@ -44,7 +44,7 @@ internal import Testing
             try await eventually { await self.refuses { try await storage.addUser("other") } }
 
             let event = makeEvent()
-            let refusals = await concurrently(1) { _ in
+            try await onLoop {
                 let start = monotonicMilliseconds()
                 storage.events.open(event)
                 await #expect(throws: (any Error).self) {
@@ -57,7 +57,6 @@ internal import Testing
                 #expect(await self.refuses { try await storage.addUser("third") })
                 #expect(monotonicMilliseconds() - start < 10_000)
             }
-            for refusal in refusals { try refusal.get() }
 
             try await cluster.command("start")
             try await eventually {
@@ -136,9 +135,7 @@ internal import Testing
         var configuration = try place.configuration(size: 2)
         configuration.idleLimit = 2_000
         // On the loop, or the others could be that late, too.
-        let storage = try await { [configuration] in
-            try await concurrently(1) { _ in try await place.open(configuration) }[0].get()
-        }()
+        let storage = try await onLoop { [configuration] in try await place.open(configuration) }
         let lock: SQL = "SELECT 1 AS one FROM pg_advisory_xact_lock(1)"
         let runs = Atomic(0)
         let (isHeld, isFree) = (Gate(), Gate())

@@ -299,8 +299,7 @@ internal import Testing
                 for _ in 0..<count / 6 { _ = try await write() }
             }
             while seen.count <= count {
-                let place = seen.last.map { Page.Place.after($0.id.text) } ?? .newest
-                let page = Page(limit: 5, place: place)
+                let page = Page(limit: 5, place: .after(seen[seen.count - 1].id.text))
                 seen += try await storage.store.messages(of: chat.id, page).elements
                 try #require(seen.map(\.seq) == Array(1..<Int64(seen.count + 1)))
             }

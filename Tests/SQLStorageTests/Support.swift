@@ -222,6 +222,11 @@ func concurrently<T: Sendable>(
     }
 }
 
+/// Runs `body` as a task of the loop.
+func onLoop<T: Sendable>(_ body: @escaping @Sendable () async throws -> T) async throws -> T {
+    try await concurrently(1) { _ in try await body() }[0].get()
+}
+
 // MARK: - Things to store
 
 func makeUser(_ name: String, at time: Timestamp = now) throws -> NewUser {
