@@ -18,9 +18,13 @@ struct Backup: AdminCommand {
         // event comes last, because the live files must not be open in this process before.
         let database = try desk.databaseFile(
             orElse: "use `pg_dump --format=custom --file=\(file) \"$DB_ADDRESS\"`")
-        try Owner(of: desk.settings.stateDirectory).demand()
+        let owner = try Owner(of: desk.settings.stateDirectory)
+        try owner.demand()
+        // Whose the directory is could exchange files under root's hands.
+        if owner.owns(directoryOf: file) { try owner.become() }
         let report = try DatabaseBackup.make(
-            of: try existing(database), to: file, replacing: force)
+            of: try SQLStorage.existing(database, mayCreate: false), to: file, replacing: force
+        ) { copy in try owner.acting(copy) }
         await desk.note("backup", "\(report.pages) pages")
         desk.show(
             [
@@ -35,16 +39,6 @@ struct Backup: AdminCommand {
                         + "\(report.milliseconds) ms.")
             ])
         return 0
-    }
-
-    /// The one path by which all processes know the database, for its locks are beside it.
-    private func existing(_ database: String) throws -> String {
-        guard let path = realpath(database, nil) else {
-            if errno == ENOENT { throw SQLStorage.OpenError.absent(database) }
-            throw SystemError("open \(database)")
-        }
-        defer { free(path) }
-        return String(cString: path)
     }
 }
 
@@ -65,9 +59,11 @@ struct Restore: AdminCommand {
                 + "`pg_restore --clean --if-exists --dbname=\"$DB_ADDRESS\" \(file)`, then, for what is "
                 + "kept in Redis, `psql \"$DB_ADDRESS\" -c \"\(DatabaseRestore.outdating)\"` and "
                 + "`\(Self.forgetting)`")
+        let owner = try Owner(of: desk.settings.stateDirectory)
+        if owner.owns(directoryOf: file) { try owner.become() }
         // Opened before root becomes somebody who may not read it.
         let source = try DatabaseRestore.Source(file)
-        try Owner(of: desk.settings.stateDirectory).become()
+        try owner.become()
         if !yes { try desk.console.confirm("Replace \(database) by \(file)?") }
         let directory = try resolved(desk.settings.stateDirectory)
         let report = try DatabaseRestore.run(

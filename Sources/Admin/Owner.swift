@@ -41,6 +41,33 @@ struct Owner {
         }
     }
 
+    /// Runs `body` as the owner, and as the caller again afterwards.
+    func acting<T>(_ body: () throws -> T) throws -> T {
+        guard geteuid() == 0, user != 0 else { return try body() }
+        let caller = getegid()
+        var groups = [gid_t](repeating: 0, count: Int(max(0, getgroups(0, nil))))
+        let count = getgroups(Int32(groups.count), &groups)
+        guard count >= 0, setgroups(0, nil) == 0, setegid(group) == 0, seteuid(user) == 0 else {
+            throw SystemError("seteuid \(user)")
+        }
+        defer {
+            // Root's own rights again: there is no going on with half of them.
+            if seteuid(0) != 0 || setegid(caller) != 0 || setgroups(Int(count), groups) != 0 {
+                Console.complain(SystemError("seteuid 0"))
+                endProcess(1)
+            }
+        }
+        return try body()
+    }
+
+    /// Whether the directory that a file is in, or is to be made in, is the owner's.
+    func owns(directoryOf file: String) -> Bool {
+        let slash = file.utf8.lastIndex(of: UInt8(ascii: "/"))
+        var status = stat()
+        return stat(slash.map { String(file[...$0]) } ?? ".", &status) == 0
+            && status.st_uid == user
+    }
+
     /// The name of a user of the system, or its number.
     static func name(of user: uid_t) -> String {
         guard let entry = getpwuid(user), let name = entry.pointee.pw_name else {

@@ -39,7 +39,7 @@ package struct ScoreboardDirectory: Sendable {
             defer { Self.unlock(lock) }
             foldDead()
             let file = "\(path)/\(name)\(Self.suffix)"
-            let flags = O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC
+            let flags = O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC
             let descriptor = open(file, flags, 0o600)
             guard descriptor >= 0 else { throw Refused(during: "open \(file)") }
             guard flock(descriptor, LOCK_EX) == 0,
@@ -90,7 +90,7 @@ package struct ScoreboardDirectory: Sendable {
     /// Takes the directory's lock. Whoever holds it does so for less than a millisecond.
     func lock(tries: Int) throws(Refused) -> Int32 {
         let file = path + "/lock"
-        let descriptor = open(file, O_RDWR | O_CREAT | O_CLOEXEC, 0o600)
+        let descriptor = open(file, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0o600)
         guard descriptor >= 0 else { throw Refused(during: "open \(file)") }
         for attempt in 1...max(1, tries) {
             if flock(descriptor, LOCK_EX | LOCK_NB) == 0 { return descriptor }
@@ -200,7 +200,9 @@ package struct ScoreboardDirectory: Sendable {
 
     private func write(_ words: [UInt64]) -> Bool {
         let new = "\(path)/\(pastName).new"
-        let descriptor = open(new, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o600)
+        // One that a process left when it died, or that is somebody else's link.
+        unlink(new)
+        let descriptor = open(new, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0o600)
         guard descriptor >= 0 else { return false }
         let written = words.withUnsafeBytes { Glibc.write(descriptor, $0.baseAddress, $0.count) }
         close(descriptor)

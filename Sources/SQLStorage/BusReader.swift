@@ -36,7 +36,8 @@ final class BusReader {
             throw DatabaseError(.inputOutput, "there is no such file", during: "open \(file.path)")
         }
         self.identity = identity
-        connection = try SQLiteConnection(file: file.path, role: .reader)
+        connection = try SQLiteConnection(
+            file: SQLStorage.existing(file.path, mayCreate: false), role: .reader)
         let columns = "seq, chat_id, message_id, user_id, kind, text, prompt, created_at"
         state = try connection.prepare(
             """

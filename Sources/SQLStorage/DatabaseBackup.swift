@@ -29,16 +29,22 @@ package enum DatabaseBackup {
 
     /// Copies `database` to `target`, checks the copy and only then gives it its name. It holds all
     /// that was committed when the call began.
+    /// - Parameter asReader: runs what opens the database's own files, perhaps as their owner, while
+    ///   the copy is the caller's.
     /// - Throws: `BackupError`, `DatabaseError` or `SystemError`; `target` is untouched then.
     package static func make(
-        of database: String, to target: String, replacing: Bool
+        of database: String, to target: String, replacing: Bool,
+        asReader: (() throws -> Int64) throws -> Int64 = { try $0() }
     ) throws -> Report {
         let start = monotonicMilliseconds()
         guard replacing || access(target, F_OK) != 0 else { throw BackupError.exists(target) }
-        let partial = target + ".partial-\(getpid())"
+        let partial = try PlainFile.resolved(target) + ".partial-\(getpid())"
         let copy = try RawFile.new(partial)
         defer { removeDatabase(partial) }
-        let walBytes = try copyBytes(of: database, to: copy, wal: partial + "-wal")
+        let wal = try RawFile.new(partial + "-wal")
+        let walBytes = try asReader { try copyBytes(of: database, to: copy, wal: wal) }
+        // Whatever was copied of a WAL that was reset meanwhile is in the database file, too.
+        if walBytes == 0 { unlink(partial + "-wal") }
         let facts = try check(partial, as: database)
         try copy.synchronize()
         try give(partial, itsName: target, replacing: replacing)
@@ -51,7 +57,7 @@ package enum DatabaseBackup {
 
     /// Copies the database file, and of the WAL what belongs to it. Returns the WAL's part.
     private static func copyBytes(
-        of database: String, to copy: RawFile, wal: String
+        of database: String, to copy: RawFile, wal: RawFile
     ) throws -> Int64 {
         let checkpoints = try LockFile(WriteGate.checkpointLock(of: database))
         try checkpoints.lock(.shared)
@@ -69,28 +75,26 @@ package enum DatabaseBackup {
     }
 
     private static func copyIdle(
-        _ database: String, _ file: RawFile, to copy: RawFile, wal: String
+        _ database: String, _ file: RawFile, to copy: RawFile, wal: RawFile
     ) throws -> Int64 {
         if let journal = try RawFile.existing(database + "-journal"), try journal.size() > 0 {
             throw BackupError.unfinished(database)
         }
         try file.copy(to: copy)
         guard let log = try RawFile.existing(database + "-wal") else { return 0 }
-        return try log.copy(to: RawFile.new(wal))
+        return try log.copy(to: wal)
     }
 
     /// Copies what is committed in the WAL of a database that is in use.
-    private static func copyCommitted(of database: String, to wal: String) throws -> Int64 {
+    private static func copyCommitted(of database: String, to wal: RawFile) throws -> Int64 {
         let gate = try WriteGate(database: database)
         for _ in 0..<500 {
             if let (log, index) = try committed(in: database, gate) {
                 guard let log, index.frames > 0 else { return 0 }
-                let target = try RawFile.new(wal)
-                let length = try log.copy(index.walLength, to: target)
-                if index.tells(of: try log.beginning(WALIndex.walHeaderSize)) { return length }
-                // Reset meanwhile: the database file has it all.
-                unlink(wal)
-                return 0
+                let length = try log.copy(index.walLength, to: wal)
+                // Reset meanwhile, the database file has it all.
+                let isWhole = index.tells(of: try log.beginning(WALIndex.walHeaderSize))
+                return isWhole ? length : 0
             }
             // A process is just opening the database, or died over the index; the next one mends it.
             usleep(10_000)

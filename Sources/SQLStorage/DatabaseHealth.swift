@@ -23,7 +23,7 @@ package struct DatabaseHealth: Sendable {
 
     /// Looks at the database. Throws where it cannot be read, or has a schema that is not known.
     package static func examine(_ file: String) throws -> DatabaseHealth {
-        guard access(file, F_OK) == 0 else { throw SQLStorage.OpenError.absent(file) }
+        let file = try SQLStorage.existing(file, mayCreate: false)
         let sizes = (size(of: file), size(of: file + "-wal"))
         let connection = try SQLiteConnection(file: file, role: .reader)
         return DatabaseHealth(

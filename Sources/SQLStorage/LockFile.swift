@@ -11,9 +11,7 @@ final class LockFile: Sendable {
     private let descriptor: Int32
 
     init(_ path: String) throws(SystemError) {
-        descriptor = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0o600)
-        guard descriptor >= 0 else { throw SystemError("open \(path)") }
-        if geteuid() == 0 { giveToOwnerOfDirectory(path) }
+        descriptor = try PlainFile.existingOrNew(path, O_RDWR)
     }
 
     deinit {
@@ -36,14 +34,6 @@ final class LockFile: Sendable {
 
     func unlock() {
         flock(descriptor, LOCK_UN)
-    }
-
-    // Or the service could not open what root has made.
-    private func giveToOwnerOfDirectory(_ path: String) {
-        let directory = path.lastIndex(of: "/").map { String(path[...$0]) } ?? "."
-        var status = stat()
-        guard stat(directory, &status) == 0 else { return }
-        fchown(descriptor, status.st_uid, status.st_gid)
     }
 }
 

@@ -18,19 +18,17 @@ final class RawFile {
 
     /// Opens a file to be read; nil where there is none.
     static func existing(_ path: String) throws(SystemError) -> RawFile? {
-        let descriptor = open(path, O_RDONLY | O_CLOEXEC)
-        guard descriptor >= 0 else {
-            if errno == ENOENT { return nil }
-            throw SystemError("open \(path)")
+        do {
+            return RawFile(path: path, descriptor: try PlainFile.existing(path, O_RDONLY))
+        } catch {
+            guard error.code == ENOENT else { throw error }
+            return nil
         }
-        return RawFile(path: path, descriptor: descriptor)
     }
 
     /// Makes a file that only its owner reads. Throws where there is one already.
     static func new(_ path: String) throws(SystemError) -> RawFile {
-        let descriptor = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0o600)
-        guard descriptor >= 0 else { throw SystemError("open \(path)") }
-        return RawFile(path: path, descriptor: descriptor)
+        RawFile(path: path, descriptor: try PlainFile.new(path))
     }
 
     func size() throws(SystemError) -> Int64 {

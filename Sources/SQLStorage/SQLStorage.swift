@@ -121,31 +121,37 @@ package struct SQLStorage: Sendable {
         return (connection, gate)
     }
 
-    /// Returns the one path by which all processes know the file, which is made if need be.
+    /// Returns the one path by which all processes know the file, which is made if need be. A link is
+    /// not followed: its lock files would lie beside another name.
     ///
     /// Only a new file is ever opened here: closing a descriptor of a database that is in use
     /// would drop SQLite's own locks (fcntl(2), "record locks").
-    static func existing(_ file: String, mayCreate: Bool) throws -> String {
-        if mayCreate {
-            let flags = O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC
-            let descriptor = Glibc.open(file, flags, 0o600)
-            if descriptor >= 0 {
-                Glibc.close(descriptor)
-            } else if errno != EEXIST {
-                throw SystemError("open \(file)")
-            }
+    package static func existing(_ file: String, mayCreate: Bool) throws -> String {
+        let path: String
+        do {
+            path = try PlainFile.resolved(file)
+            if mayCreate { Glibc.close(try PlainFile.new(path)) }
+        } catch {
+            if error.code == ENOENT, !mayCreate { throw OpenError.absent(file) }
+            guard error.code == EEXIST else { throw error }
+            return try existing(file, mayCreate: false)
         }
-        guard let path = realpath(file, nil) else {
+        var status = stat()
+        guard lstat(path, &status) == 0 else {
             if errno == ENOENT { throw OpenError.absent(file) }
             throw SystemError("open \(file)")
         }
-        defer { free(path) }
-        return String(cString: path)
+        switch status.st_mode & S_IFMT {
+        case S_IFREG: return path
+        case S_IFLNK: throw OpenError.link(file)
+        default: throw SystemError("\(file) is no regular file", code: EINVAL)
+        }
     }
 
     /// Says why a database cannot be opened at all.
     package enum OpenError: Error, Equatable, CustomStringConvertible {
         case absent(String)
+        case link(String)
         /// Everything in it has moved to PostgreSQL, and nothing that came later would follow.
         case moved(String)
         case libraryTooOld(Int32)
@@ -160,6 +166,9 @@ package struct SQLStorage: Sendable {
         package var description: String {
             switch self {
             case .absent(let file): "there is no database \(file)"
+            case .link(let file):
+                "\(file) is a link, which is not followed: STATE_DIRECTORY must name the directory "
+                    + "of the file itself"
             case .moved(let file):
                 "\(file) has moved to PostgreSQL: set DB_ADDRESS, or to serve from the file again "
                     + "empty its table moves"

@@ -39,7 +39,8 @@ final class SQLiteConnection {
     ) throws(DatabaseError) {
         var handle: OpaquePointer?
         // Without SQLITE_OPEN_CREATE: the file is there already, with the mode it should have.
-        let flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX
+        // No component of the path may be a link (sqlite.org/c3ref/open.html, SQLITE_OPEN_NOFOLLOW).
+        let flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_NOFOLLOW
         let code = sqlite3_open_v2(file, &handle, flags, nil)
         guard code == SQLITE_OK, let handle else {
             let error = DatabaseError(sqlite: handle, code: code, during: "open \(file)")

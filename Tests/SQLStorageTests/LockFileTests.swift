@@ -1,3 +1,4 @@
+import EventLoop
 import Glibc
 import Testing
 
@@ -18,6 +19,49 @@ import Testing
         try #require(copies.count == 2 && copies.allSatisfy { $0 >= 0 })
         lock = nil
         #expect(other.tryLock(.exclusive))
+    }
+
+    @Test("a lock file under the name of a link, a pipe or a directory is refused and left alone")
+    func linksAreRefused() throws {
+        let place = try Place()
+        let victim = place.directory + "/victim"
+        let path = place.file + ".checkpoint.lock"
+        _ = try RawFile.new(victim)
+        defer { for name in [victim, path] { unlink(name) } }
+        symlink(victim, path)
+        #expect(throws: SystemError.self) { try LockFile(path) }
+        #expect(throws: SystemError.self) { try RawFile.existing(path) }
+        unlink(path)
+        // A link to nothing does not make the file that it names.
+        symlink(place.directory + "/absent", path)
+        #expect(throws: SystemError.self) { try LockFile(path) }
+        #expect(access(place.directory + "/absent", F_OK) != 0)
+        unlink(path)
+        mkfifo(path, 0o600)
+        #expect(throws: SystemError.self) { try LockFile(path) }
+        #expect(throws: SystemError.self) { try RawFile.existing(path) }
+        #expect(throws: SystemError.self) { try LockFile(place.directory) }
+    }
+
+    @Test("a database under the name of a link is not opened, one in a linked directory is")
+    func linkedDatabase() async throws {
+        let place = try Place()
+        try await place.with { _ in }
+        let link = place.directory + "/other.db"
+        symlink(place.file, link)
+        defer { unlink(link) }
+        #expect(throws: SQLStorage.OpenError.link(link)) {
+            try SQLStorage.existing(link, mayCreate: true)
+        }
+        #expect(throws: SQLStorage.OpenError.link(link)) { try DatabaseHealth.examine(link) }
+        #expect(throws: DatabaseError.self) { try SQLiteConnection(file: link, role: .reader) }
+        unlink(link)
+        let directory = place.directory + ".link"
+        symlink(place.directory, directory)
+        defer { unlink(directory) }
+        #expect(
+            try SQLStorage.existing(directory + "/proxy.db", mayCreate: false)
+                == SQLStorage.existing(place.file, mayCreate: false))
     }
 
     private func descriptors(of path: String) -> [Int32] {
