@@ -1,5 +1,12 @@
 import Glibc
 
+let arguments = CommandLine.arguments.dropFirst()
+if arguments == ["--help"] || arguments == ["-h"] || arguments == ["--version"] {
+    print("load-generator, which measures Proxy GPT: it opens calls or streams and counts answers")
+    if arguments != ["--version"] { print("\n" + Options.help) }
+    exit(0)
+}
+
 do throws(Options.Problem) {
     let options = try Options.read(Array(CommandLine.arguments.dropFirst()))
     do {

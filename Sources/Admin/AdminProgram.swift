@@ -15,6 +15,7 @@ struct AdminProgram: ParsableCommand {
             Works on the database that the environment names (STATE_DIRECTORY or DB_ADDRESS), else on that of the \
             installed service; the service may be running. Users are named by name or id.
             """,
+        version: "proxy-gpt-admin \(Product.version)",
         groupedSubcommands: [
             CommandGroup(
                 name: "Users",

@@ -84,7 +84,7 @@ struct Restore: AdminCommand {
     }
 
     /// Words of replies that the restored database knows nothing of.
-    private func hint(_ desk: Desk) -> [String] {
+    @EventLoop private func hint(_ desk: Desk) -> [String] {
         desk.settings.value("REDIS_ADDRESS").isEmpty
             ? [] : ["Redis has frames of the other database: `\(Self.forgetting)` there."]
     }

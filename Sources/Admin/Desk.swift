@@ -10,7 +10,9 @@ typealias OperatorStore = AdminStore & GroupStore & MessageStore
 
 /// What a command works with: settings, console, and the database once it is opened.
 @EventLoop final class Desk {
-    let settings: OperatorSettings
+    private(set) var settings: OperatorSettings
+    /// The processes of the service that serve this state directory, as far as the caller may see them.
+    let processes: [RunningProcess]
     let console = Console()
     let showsJSON: Bool
     let clock = SystemClock()
@@ -25,11 +27,28 @@ typealias OperatorStore = AdminStore & GroupStore & MessageStore
         let user = Owner.name(of: getuid())
         operatorName = OperatorSettings.sudoUser.map { "\(user) for \($0)" } ?? user
         settings = try OperatorSettings.find()
+        // Before this process becomes somebody who may not look at them.
+        processes = RunningProcess.all(serving: settings.stateDirectory)
         self.showsJSON = showsJSON
         identifiers = RandomIdentifiers(clock: clock)
     }
 
     var now: Timestamp { clock.now() }
+
+    /// Processes of the service that have another file open than the one at the database's path now.
+    func displaced(_ database: String) -> [(process: RunningProcess, file: String)] {
+        processes.compactMap { process in process.displaced(database).map { (process, $0) } }
+    }
+
+    /// Takes the settings that the service runs with in the place of those that were found; nil where
+    /// it does not run.
+    @discardableResult
+    func useSettingsOfService() -> OperatorSettings.OfService? {
+        guard let process = processes.first else { return nil }
+        let running = settings.ofService(process)
+        settings = running.settings
+        return running
+    }
 
     /// The path of the SQLite database, for what is done to files.
     /// - Parameter alternative: what to do instead where the database is PostgreSQL.
@@ -53,7 +72,8 @@ typealias OperatorStore = AdminStore & GroupStore & MessageStore
         let database = try settings.database()
         if case .sqlite = database { try Owner(of: settings.stateDirectory).become() }
         let storage = try await SQLStorage.open(
-            database, mayCreate: false, connections: 2, isPassing: true,
+            database, mayCreate: false, connections: 2, prepares: try settings.preparesStatements(),
+            isPassing: true,
             mayBeIncomplete: mayBeIncomplete,
             process: ProcessIdentity.current(
                 id: identifiers.next(), stateDirectory: settings.stateDirectory),

@@ -12,7 +12,8 @@ struct Doctor: AdminCommand {
     @OptionGroup var output: OutputOptions
 
     @EventLoop func run(_ desk: Desk) async throws -> Int32 {
-        let findings = await Examination(desk).findings(asksUpstream: upstream)
+        let running = desk.useSettingsOfService()
+        let findings = await Examination(desk, running).findings(asksUpstream: upstream)
         var table = Table("CHECK", "RESULT", "")
         for finding in findings {
             table.add([finding.check, finding.result.rawValue, finding.text])

@@ -14,12 +14,18 @@ internal import SQLStorage
     /// The size of the WAL that checkpoints keep it below.
     private static let walLimit: Int64 = 64 << 20
 
-    init(_ desk: Desk) {
+    /// What the service runs with, where it runs.
+    private let running: OperatorSettings.OfService?
+
+    init(_ desk: Desk, _ running: OperatorSettings.OfService?) {
         self.desk = desk
+        self.running = running
     }
 
     func findings(asksUpstream: Bool) async -> [Finding] {
         var findings = settings()
+        // As the caller still: who becomes the owner may see less of the processes.
+        let displaced = displaced()
         if let library = library() { findings.append(library) }
         let directory = directory()
         findings += directory
@@ -27,7 +33,7 @@ internal import SQLStorage
         if !directory.contains(where: { $0.result == .broken }) {
             findings += files()
             findings += room()
-            findings += await database()
+            findings += displaced.isEmpty ? await database() : displaced
         }
         if asksUpstream { findings.append(await upstream()) }
         return findings
@@ -52,7 +58,25 @@ internal import SQLStorage
         } catch {
             findings += error.all.map { Finding("settings", .broken, $0) }
         }
+        if let running, !running.differing.isEmpty {
+            let names = running.differing.joined(separator: ", ")
+            findings.append(
+                Finding(
+                    "restart", .warning,
+                    "the service runs with other values than \(running.place) says: \(names)"))
+        }
+        findings += namesOfFile()
         return findings
+    }
+
+    private func namesOfFile() -> [Finding] {
+        do {
+            return try OperatorSettings.problemsOfFile().map {
+                Finding("settings", .broken, "the environment file: \($0)")
+            }
+        } catch {
+            return [Finding("settings", .warning, "\(error)")]
+        }
     }
 
     private func library() -> Finding? {
@@ -131,6 +155,13 @@ internal import SQLStorage
 
     private func database() async -> [Finding] {
         var findings: [Finding] = []
+        if desk.settings.unknownSecrets.contains("DB_ADDRESS") {
+            return [
+                Finding(
+                    "database", .broken,
+                    "the service has a DB_ADDRESS that is not known here: set it")
+            ]
+        }
         do {
             switch try desk.settings.database() {
             case .sqlite(let path): findings += file(try DatabaseHealth.examine(path))
@@ -151,6 +182,17 @@ internal import SQLStorage
             findings.append(Finding("database", .broken, text))
         }
         return findings
+    }
+
+    /// Processes that go on with a file that is no longer where the next ones look for it.
+    private func displaced() -> [Finding] {
+        guard case .sqlite(let path) = try? desk.settings.database() else { return [] }
+        return desk.displaced(path).map { process, other in
+            Finding(
+                "database", .broken,
+                "\(process.program), process \(process.id), serves \(other) and not \(path), which "
+                    + "was moved or replaced meanwhile: stop the service and put it right")
+        }
     }
 
     private static nonisolated func server(_ health: ServerHealth) -> [Finding] {

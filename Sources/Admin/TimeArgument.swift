@@ -16,6 +16,15 @@ enum TimeArgument: Equatable {
 }
 
 extension TimeArgument: ExpressibleByArgument {
+    /// As it would be written, for the default in a command's help.
+    var defaultValueDescription: String {
+        switch self {
+        case .moment(let moment): "\(moment)"
+        case .secondsAgo(let seconds):
+            seconds % 86_400 == 0 ? "\(seconds / 86_400)d" : "\(seconds)s"
+        }
+    }
+
     init?(argument: String) {
         let units: [Character: Int64] = ["s": 1, "m": 60, "h": 3600, "d": 86_400]
         if let last = argument.last, let unit = units[last],

@@ -7,6 +7,8 @@
 struct Endpoints: Sendable {
     /// The key that calls have to bring, if any.
     let key: String?
+    /// Milliseconds between the pieces of a stream whose call does not say.
+    var chunkDelay = 0
 
     /// The moment that every answer names as its creation, constant like the rest of it.
     static let created = 1_700_000_000
@@ -24,6 +26,8 @@ struct Endpoints: Sendable {
                 answer.content = .whole(Array(#"{"id": "mock", "choices": ["#.utf8))
             }
             if let status = behaviour.status { answer.status = status }
+            let isStream = answer.contentType.utf8.starts(with: "text/event-stream".utf8)
+            if isStream, behaviour.chunkDelay == 0 { behaviour.chunkDelay = chunkDelay }
             return (answer, behaviour)
         } catch {
             var refusal = error

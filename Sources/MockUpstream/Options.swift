@@ -14,11 +14,15 @@ struct Options: Equatable {
     var address = Address.port(9090)
     var key: String?
     var threads = 1
+    /// Milliseconds.
+    var chunkDelay = 0
     var keepsRecords = true
     var wantsHelp = false
+    var wantsVersion = false
 
     static let usage =
-        "usage: mock-upstream [--port N | --unix PATH] [--key K] [--threads N] [--no-record]"
+        "usage: mock-upstream [--port N | --unix PATH] [--key K] [--threads N] "
+        + "[--chunk-delay-ms N] [--no-record] [--version]"
 
     static func read(_ arguments: [String]) throws(Problem) -> Options {
         var options = Options()
@@ -36,6 +40,10 @@ struct Options: Equatable {
                 options.key = try text(name, rest.popFirst())
             case "--threads":
                 options.threads = try integer(name, rest.popFirst(), in: 1...64)
+            case "--chunk-delay-ms":
+                options.chunkDelay = try integer(name, rest.popFirst(), in: 0...3_600_000)
+            case "--version":
+                options.wantsVersion = true
             case "--no-record":
                 options.keepsRecords = false
             case "--help", "-h":
@@ -73,6 +81,7 @@ struct Options: Equatable {
           --unix PATH   a unix socket instead
           --key K       refuse calls without this key
           --threads N   event loops (default 1)
+          --chunk-delay-ms N   wait between the pieces of a stream whose call does not say
           --no-record   keep counters only, no rows for /mock/calls
 
         Options of a single call stand in its query string, or in the model's name after a "?",

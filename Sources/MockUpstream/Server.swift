@@ -32,7 +32,8 @@ enum Server {
     ) throws -> any Channel {
         let ledger = Ledger(capacity: options.keepsRecords ? 10_000 : 0)
         let services = CallHandler.Services(
-            endpoints: Endpoints(key: options.key), control: ControlAnswers(ledger: ledger),
+            endpoints: Endpoints(key: options.key, chunkDelay: options.chunkDelay),
+            control: ControlAnswers(ledger: ledger),
             ledger: ledger, standardHeaders: StandardHeaders())
         let bootstrap = ServerBootstrap(group: group)
             .serverChannelOption(.backlog, value: 4096)

@@ -2,6 +2,10 @@ import Glibc
 
 do throws(Options.Problem) {
     let options = try Options.read(Array(CommandLine.arguments.dropFirst()))
+    if options.wantsVersion {
+        print("mock-upstream, the stand-in for OpenAI that Proxy GPT is tried out and tested with")
+        exit(0)
+    }
     if options.wantsHelp {
         print(Options.help)
         exit(0)

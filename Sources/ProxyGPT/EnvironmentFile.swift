@@ -4,6 +4,13 @@ package enum EnvironmentFile {
     /// The variables by name; the last of a name counts.
     package static func variables(in text: String) -> [String: String] {
         var variables: [String: String] = [:]
+        for (name, value) in assignments(in: text) where isName(name) { variables[name] = value }
+        return variables
+    }
+
+    /// What is set, in order, names that are none included; nil for a line that sets nothing.
+    static func assignments(in text: String) -> [(name: String, value: String?)] {
+        var assignments: [(name: String, value: String?)] = []
         var characters = Substring(text)
         while !characters.isEmpty {
             skipBlanks(&characters)
@@ -13,12 +20,14 @@ package enum EnvironmentFile {
                 continue
             }
             let name = readName(&characters)
-            guard characters.first == "=" else { continue }
+            guard characters.first == "=" else {
+                assignments.append((String(name), nil))
+                continue
+            }
             characters.removeFirst()
-            let value = readValue(&characters)
-            if isName(name) { variables[String(name)] = value }
+            assignments.append((String(name), readValue(&characters)))
         }
-        return variables
+        return assignments
     }
 
     private static func skipBlanks(_ rest: inout Substring) {
@@ -43,7 +52,7 @@ package enum EnvironmentFile {
         return name.trimmed
     }
 
-    private static func isName(_ name: Substring) -> Bool {
+    private static func isName(_ name: String) -> Bool {
         guard let first = name.utf8.first, !(0x30...0x39).contains(first) else { return false }
         return name.utf8.allSatisfy { byte in
             byte == 0x5F || (0x30...0x39).contains(byte) || (0x61...0x7A).contains(lowerCase(byte))

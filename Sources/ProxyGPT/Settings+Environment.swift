@@ -11,6 +11,8 @@ extension Settings {
         case credential
         /// The installed environment file.
         case file
+        /// A process of the service, which was started with it.
+        case process = "running"
         case fallback = "default"
     }
 
@@ -34,7 +36,29 @@ extension Settings {
     package static func fromEnvironment() throws(Problems) -> Settings {
         let source = readSource()
         dropSecrets()
-        return try Settings(values: source.values)
+        var problems: [String] = []
+        // The environment file as the service manager hands it on, for the names that nobody reads.
+        if let directory = variable("CREDENTIALS_DIRECTORY") {
+            let file = contents(ofFile: directory + "/environment", limit: 1024 * 1024)
+            problems = Settings.problems(
+                inEnvironmentFile: String(decoding: file, as: UTF8.self))
+        }
+        let settings: Settings
+        do {
+            settings = try Settings(values: source.values)
+            if let problem = settings.certificateProblem { problems.append(problem) }
+        } catch {
+            throw Problems(all: problems + error.all)
+        }
+        if !problems.isEmpty { throw Problems(all: problems) }
+        return settings
+    }
+
+    /// What is wrong with the file of certificate authorities, where one is named.
+    var certificateProblem: String? {
+        certificateFile.flatMap { file in
+            CertificateFile.problem(file).map { "SSL_CERT_FILE: \(file) \($0)." }
+        }
     }
 
     /// Takes the secret settings out of this process's environment.

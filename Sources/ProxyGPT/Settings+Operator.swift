@@ -11,10 +11,16 @@ package struct OperatorSettings: Sendable {
         case environment
         case file(String)
         case directory(String)
+        /// A process of the service, with what it does not tell from elsewhere.
+        case process(Int32, isInstalled: Bool)
 
         /// Whether the workers of an installation have the same settings.
         fileprivate var isInstalled: Bool {
-            if case .file = self { true } else { false }
+            switch self {
+            case .file: true
+            case .process(_, let isInstalled): isInstalled
+            case .environment, .directory: false
+            }
         }
 
         package var description: String {
@@ -22,6 +28,7 @@ package struct OperatorSettings: Sendable {
             case .environment: "the environment"
             case .file(let path): path
             case .directory(let path): "no settings, the directory \(path)"
+            case .process(let id, _): "the running service, process \(id)"
             }
         }
     }
@@ -49,6 +56,8 @@ package struct OperatorSettings: Sendable {
 
     package let place: Place
     package let source: Settings.Source
+    /// Secret settings that the running service has and that are not known here.
+    package private(set) var unknownSecrets: [String] = []
 
     /// Reads the settings of this process or of the installation, and takes secrets out of the
     /// environment.
@@ -110,6 +119,11 @@ package struct OperatorSettings: Sendable {
         try read { $0.database() }
     }
 
+    /// Whether statements are prepared. Throws where the setting says neither.
+    package func preparesStatements() throws(Settings.Problems) -> Bool {
+        try read { $0.preparesStatements() }
+    }
+
     /// The shortest new password. Throws where the setting is none.
     package func passwordMinimum() throws(Settings.Problems) -> Int {
         try read { $0.passwordMinimum() }
@@ -130,7 +144,58 @@ package struct OperatorSettings: Sendable {
     /// The settings as a worker reads them. Throws everything that is wrong; that there is no key is
     /// wrong only where the workers' own settings are read.
     package func whole() throws(Settings.Problems) -> Settings {
-        try Settings(values: source.values, demandsKey: place.isInstalled)
+        let settings = try Settings(values: source.values, demandsKey: place.isInstalled)
+        if let problem = settings.certificateProblem { throw Settings.Problems(all: [problem]) }
+        return settings
+    }
+
+    /// What is wrong with the names in the installed environment file; nothing where there is none.
+    package static func problemsOfFile(
+        _ installation: Installation = Installation()
+    ) throws(Hidden) -> [String] {
+        guard let text = try contents(of: installation.environmentFile) else { return [] }
+        return Settings.problems(inEnvironmentFile: text)
+    }
+
+    /// The settings of a running process.
+    package struct OfService: Sendable {
+        package let settings: OperatorSettings
+        /// Where the settings were found first.
+        package let place: Place
+        /// Names of those that the process has otherwise.
+        package let differing: [String]
+    }
+
+    /// What a process of the service runs with. Its secrets are not told: they are taken as they were
+    /// found.
+    package func ofService(_ process: RunningProcess) -> OfService {
+        var merged = Settings.Source()
+        var differing: [String] = []
+        var unknown: [String] = []
+        for entry in Settings.table {
+            let found = source.values[entry.name] ?? ""
+            let told = process.environment[entry.name] ?? ""
+            // A credential is in no environment.
+            let isHidden = entry.isSecret || source.origins[entry.name] == .credential
+            if isHidden {
+                if !found.isEmpty {
+                    merged.set(entry.name, found, source.origins[entry.name] ?? .fallback)
+                } else if !told.isEmpty {
+                    unknown.append(entry.name)
+                }
+            } else if entry.name == "STATE_DIRECTORY" {
+                merged.set(entry.name, stateDirectory, source.origins[entry.name] ?? .fallback)
+            } else {
+                let isSame = value(entry.name) == (told.isEmpty ? entry.fallback : told)
+                if !isSame { differing.append(entry.name) }
+                let origin = isSame ? source.origins[entry.name] ?? .fallback : .process
+                if !told.isEmpty { merged.set(entry.name, told, origin) }
+            }
+        }
+        var settings = OperatorSettings(
+            place: .process(process.id, isInstalled: place.isInstalled), source: merged)
+        settings.unknownSecrets = unknown
+        return OfService(settings: settings, place: place, differing: differing)
     }
 
     /// Who became root by sudo, for the record of what was done.

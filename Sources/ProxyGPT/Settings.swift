@@ -9,6 +9,8 @@ package struct Settings: Sendable {
     package let database: DatabaseAddress
     /// Connections of each process to PostgreSQL.
     package let databaseConnections: Int
+    /// Whether PostgreSQL keeps statements prepared, which a pooler of transactions cannot pass on.
+    package let preparesStatements: Bool
     /// Where context windows are kept and frames are carried, or nil: within the host.
     package let redisAddress: RedisAddress?
     package let stateDirectory: String
@@ -96,6 +98,7 @@ package struct Settings: Sendable {
             "DB_ADDRESS", "", "postgresql://…, or empty: SQLite, proxy.db in STATE_DIRECTORY.",
             isSecret: true),
         Entry("DB_CONNECTIONS", "4", "Connections of each process to PostgreSQL, 2 to 100."),
+        Entry("DB_PREPARED", "on", "off: for a PgBouncer in transaction mode before PostgreSQL."),
         Entry(
             "REDIS_ADDRESS", "", "redis://[[user:]password@]host[:port][/database]; empty: none.",
             isSecret: true),
@@ -151,6 +154,7 @@ package struct Settings: Sendable {
         certificateFile = certificates.isEmpty ? nil : certificates
         database = reader.database()
         databaseConnections = reader.integer("DB_CONNECTIONS", 2...100)
+        preparesStatements = reader.preparesStatements()
         redisAddress = reader.redis("REDIS_ADDRESS")
         stateDirectory = reader.text("STATE_DIRECTORY")
         defaultModel = reader.text("DEFAULT_MODEL")

@@ -15,6 +15,22 @@ struct SettingsReader {
         problems.append("\(name) \(problem).")
     }
 
+    /// Reports a value, which is quoted unless it is secret. Addresses are reported without: what does
+    /// not parse may have a password anywhere.
+    private mutating func refuse(_ name: String, _ problem: String) {
+        let isSecret = Settings.table.contains { $0.name == name && $0.isSecret }
+        report(name, isSecret ? problem : problem + ", not `\(Self.printable(text(name)))`")
+    }
+
+    /// The beginning of a text in printable ASCII.
+    static func printable(_ text: String) -> String {
+        let limit = 64
+        let shown = text.utf8.prefix(limit).map { byte in
+            (0x20...0x7E).contains(byte) && byte != UInt8(ascii: "`") ? byte : UInt8(ascii: "?")
+        }
+        return String(decoding: shown, as: UTF8.self) + (text.utf8.count > limit ? "…" : "")
+    }
+
     func text(_ name: String) -> String {
         let value = values[name] ?? ""
         return value.isEmpty ? fallback(name) : value
@@ -25,16 +41,25 @@ struct SettingsReader {
     }
 
     mutating func integer(_ name: String, _ range: ClosedRange<Int>) -> Int {
-        if let value = Int(text(name)), range.contains(value) { return value }
-        report(name, "must be a whole number from \(range.lowerBound) to \(range.upperBound)")
+        if let value = Self.decimal(text(name).utf8), range.contains(Int(value)) {
+            return Int(value)
+        }
+        refuse(name, "must be a whole number from \(range.lowerBound) to \(range.upperBound)")
         return Int(fallback(name)) ?? range.lowerBound
     }
 
     mutating func database() -> DatabaseAddress {
         let file = text("STATE_DIRECTORY") + "/proxy.db"
-        if let address = DatabaseAddress(text("DB_ADDRESS"), file: file) { return address }
-        report("DB_ADDRESS", DatabaseAddress.problem)
-        return .sqlite(file: file)
+        do {
+            return try DatabaseAddress(text("DB_ADDRESS"), file: file)
+        } catch {
+            report("DB_ADDRESS", error.text)
+            return .sqlite(file: file)
+        }
+    }
+
+    mutating func preparesStatements() -> Bool {
+        choice("DB_PREPARED", ["on": true, "off": false])
     }
 
     mutating func passwordMinimum() -> Int {
@@ -48,7 +73,7 @@ struct SettingsReader {
     mutating func choice<T>(_ name: String, _ choices: [String: T]) -> T {
         if let value = choices[text(name).lowercased()] { return value }
         let words = choices.keys.sorted().map { $0.isEmpty ? "empty" : $0 }
-        report(name, "must be \(words.joined(separator: " or "))")
+        refuse(name, "must be \(words.joined(separator: " or "))")
         guard let value = choices[fallback(name)] ?? choices.values.first else {
             preconditionFailure("a setting without choices")
         }
@@ -60,33 +85,45 @@ struct SettingsReader {
         if let value = Self.milliseconds(text(name)), value >= 1, value <= 86_400_000 {
             return value
         }
-        report(name, "must be a number of seconds from 0.001 to 86400")
+        refuse(name, "must be a number of seconds from 0.001 to 86400")
         return Self.milliseconds(fallback(name)) ?? 1000
     }
 
     private static func milliseconds(_ text: String) -> Int64? {
-        guard let seconds = Double(text), seconds.isFinite, seconds >= 0, seconds < 1e9 else {
-            return nil
-        }
-        return Int64(seconds * 1000 + 0.5)
+        let point = UInt8(ascii: ".")
+        let whole = text.utf8.prefix { $0 != point }
+        let fraction = text.utf8.dropFirst(whole.count)
+        guard let seconds = decimal(whole), seconds < 1_000_000_000 else { return nil }
+        if fraction.isEmpty { return seconds * 1000 }
+        let places = fraction.dropFirst()
+        guard places.count <= 3, let parts = decimal(places) else { return nil }
+        return seconds * 1000 + parts * [100, 10, 1][places.count - 1]
+    }
+
+    /// A number of decimal digits alone.
+    static func decimal(_ digits: some Collection<UInt8>) -> Int64? {
+        guard (1...18).contains(digits.count),
+            digits.allSatisfy({ (0x30...0x39).contains($0) })
+        else { return nil }
+        return digits.reduce(0) { $0 * 10 + Int64($1 - 0x30) }
     }
 
     /// Bytes, or KiB, MiB or GiB with that suffix.
     mutating func bytes(_ name: String) -> Int64 {
         if let value = Self.bytes(text(name)), value >= 1, value <= 1 << 40 { return value }
-        report(name, "must be a number of bytes, or of KiB, MiB or GiB, such as 25MiB")
+        refuse(name, "must be a number of bytes, or of KiB, MiB or GiB, such as 25MiB")
         return Self.bytes(fallback(name)) ?? 1
     }
 
     private static func bytes(_ text: String) -> Int64? {
-        var digits = Substring(text)
+        var digits = text.utf8[...]
         var unit: Int64 = 1
         for (suffix, factor) in [("KiB", Int64(1) << 10), ("MiB", 1 << 20), ("GiB", 1 << 30)]
-        where text.hasSuffix(suffix) {
-            digits = text.dropLast(suffix.count)
+        where text.utf8.suffix(suffix.utf8.count).elementsEqual(suffix.utf8) {
+            digits = text.utf8.dropLast(suffix.utf8.count)
             unit = factor
         }
-        guard let count = Int64(digits) else { return nil }
+        guard let count = decimal(digits) else { return nil }
         let (product, overflow) = count.multipliedReportingOverflow(by: unit)
         return overflow ? nil : product
     }
@@ -96,7 +133,7 @@ struct SettingsReader {
         for pair in text(name).split(separator: ",") {
             let parts = pair.split(separator: "=", maxSplits: 1).map(Self.trimmed)
             guard parts.count == 2, !parts[0].isEmpty, !parts[1].isEmpty else {
-                report(name, "must be name=model, separated by commas")
+                refuse(name, "must be name=model, separated by commas")
                 return [:]
             }
             aliases[parts[0]] = parts[1]
@@ -111,7 +148,7 @@ struct SettingsReader {
             guard origin.hasPrefix("http://") || origin.hasPrefix("https://"),
                 authority.count == 3, !authority[2].isEmpty
             else {
-                report(name, "must be origins such as https://example.org, separated by commas")
+                refuse(name, "must be origins such as https://example.org, separated by commas")
                 break
             }
         }

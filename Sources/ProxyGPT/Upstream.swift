@@ -66,6 +66,21 @@ package enum UpstreamFailure: Error, Equatable, Sendable {
     case cancelled
 }
 
+extension UpstreamFailure: CustomStringConvertible {
+    /// A few words for the log.
+    package var description: String {
+        switch self {
+        case .unreachable(let cause): "unreachable: \(cause)"
+        case .connectTimeout: "no connection in time"
+        case .firstByteTimeout: "no answer in time"
+        case .idleTimeout: "silent for too long"
+        case .callTimeout: "the whole call took too long"
+        case .cut(let cause): "broken off: \(cause)"
+        case .cancelled: "given up"
+        }
+    }
+}
+
 /// Makes calls to the upstream: OpenAI, Azure, or whoever speaks their language.
 package protocol Upstream: Sendable {
     /// Starts a call and returns when the final answer's head is there. The body is pulled from

@@ -39,7 +39,8 @@ package struct UpstreamAddress: Sendable, Equatable {
             guard parts.query == nil else { throw Problem(text: "must not have a query") }
             let base = root + parts.path
             self.init(
-                keyHeader: .bearer, mapping: .v1(base: base.hasSuffix("/v1") ? base : base + "/v1"))
+                keyHeader: .bearer,
+                mapping: .v1(base: Self.namesVersion(parts.path) ? base : base + "/v1"))
             return
         }
         switch parts.path {
@@ -62,6 +63,20 @@ package struct UpstreamAddress: Sendable, Equatable {
             throw Problem(
                 text: "must be Azure's …/openai/deployments/NAME/…?api-version=… or …/openai/v1")
         }
+    }
+
+    /// Whether a path ends where its API begins: in a version (`/v1`, `/v1beta`, `/v4`), or in
+    /// `/openai` as that of an API beside another one.
+    private static func namesVersion(_ path: String) -> Bool {
+        let slash = UInt8(ascii: "/")
+        guard let start = path.utf8.lastIndex(of: slash) else { return false }
+        let name = path.utf8[start...].dropFirst()
+        if name.elementsEqual("openai".utf8) { return true }
+        let isNumbered = name.dropFirst().first.map { (0x30...0x39).contains($0) } ?? false
+        return isNumbered && name.first.map(lowerCase) == UInt8(ascii: "v")
+            && name.allSatisfy {
+                (0x30...0x39).contains($0) || (0x61...0x7A).contains(lowerCase($0))
+            }
     }
 
     /// The list of models: what every upstream answers, at no cost.
@@ -152,7 +167,8 @@ package struct UpstreamAddress: Sendable, Equatable {
         let authority = rest.prefix { $0 != "/" && $0 != "?" && $0 != "#" }
         var tail = rest.dropFirst(authority.count)
         guard !tail.contains("#") else { throw Problem(text: "must not have a fragment") }
-        guard !authority.contains("@") else {
+        // A password that is not escaped may end what is taken for the host.
+        guard !authority.contains("@"), !tail.prefix(while: { $0 != "?" }).contains("@") else {
             throw Problem(text: "must not hold a user name or password")
         }
         let host = try host(in: authority)

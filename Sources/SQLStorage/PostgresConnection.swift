@@ -23,6 +23,8 @@ struct PostgresStatement: Sendable {
     init(_ sql: SQL) {
         self.init(sql.text, PostgresParameters(sql.values))
     }
+
+    var beginsTransaction: Bool { text.utf8.starts(with: "BEGIN".utf8) }
 }
 
 /// Sends batches of statements and hands back their answers.
@@ -33,6 +35,8 @@ struct PostgresStatement: Sendable {
     private enum Step {
         case preparation(PreparedStatements.Key, name: String)
         case farewell(name: String)
+        /// The settings of a transaction, whose answer nobody waits for.
+        case settings
         case statement(text: String, PostgresColumns)
     }
 
@@ -64,8 +68,14 @@ struct PostgresStatement: Sendable {
     /// Called once, when it fails.
     var onFailure: ((DatabaseError) -> Void)?
 
-    init(_ handle: PostgresHandle) throws {
+    /// What makes the settings of a transaction, where a pooler stands before the server and the next
+    /// transaction may be on another of its connections. Then nothing is prepared either, and nothing
+    /// of a session relied on.
+    private let transactionSettings: String?
+
+    init(_ handle: PostgresHandle, transactionSettings: String? = nil) throws {
         self.handle = handle
+        self.transactionSettings = transactionSettings
         watch = try EventLoop.watch(PQsocket(handle.pointer), for: .readable) {
             [weak self] in self?.ready($0)
         }
@@ -86,21 +96,28 @@ struct PostgresStatement: Sendable {
 
     var serverVersion: Int32 { PQserverVersion(connection) }
 
+    /// The process that serves the connection, as it was told at the beginning.
+    var serverProcess: Int32 { PQbackendPID(connection) }
+
     /// Sends a batch behind those that are under way and returns the answers, one a statement. Throws
     /// the first failure.
+    /// - Parameter prepares: false to prepare nothing, whatever stands before the server.
     func run(
-        _ statements: [PostgresStatement], within milliseconds: Int64
+        _ statements: [PostgresStatement], within milliseconds: Int64, prepares: Bool = true
     ) async throws -> [PostgresAnswer] {
         let result: Result<[PostgresAnswer], DatabaseError> =
             await withUnsafeContinuation { continuation in
-                submit(statements, within: milliseconds) { continuation.resume(returning: $0) }
+                submit(statements, within: milliseconds, prepares: prepares) {
+                    continuation.resume(returning: $0)
+                }
             }
         return try result.get()
     }
 
+    /// - Parameter isTransaction: whether the batch is one by itself, and not part of one that is open.
     func submit(
         _ statements: [PostgresStatement], within milliseconds: Int64,
-        completion: @escaping Completion
+        isTransaction: Bool = false, prepares: Bool = true, completion: @escaping Completion
     ) {
         if let failure {
             completion(.failure(failure))
@@ -110,8 +127,13 @@ struct PostgresStatement: Sendable {
         var batch = Batch(
             number: batches, deadline: monotonicMilliseconds() &+ milliseconds,
             completion: completion)
-        var isSent = true
-        for statement in statements where isSent { isSent = send(statement, &batch) }
+        let prepares = prepares && transactionSettings == nil
+        var isSent = !isTransaction || sendSettings(&batch)
+        for statement in statements where isSent {
+            isSent =
+                prepares ? send(statement, &batch) : sendUnprepared(statement, &batch)
+            if isSent, statement.beginsTransaction { isSent = sendSettings(&batch) }
+        }
         running.append(batch)
         guard isSent, PQpipelineSync(connection) == 1 else {
             fail(DatabaseError(.connection, handle.message, during: "send"))
@@ -162,6 +184,22 @@ struct PostgresStatement: Sendable {
         return statement.parameters.withPointers { values, lengths, formats in
             PQsendQueryPrepared(connection, use.name, count, values, lengths, formats, 0) == 1
         }
+    }
+
+    private func sendUnprepared(_ statement: PostgresStatement, _ batch: inout Batch) -> Bool {
+        let types = statement.parameters.types
+        batch.steps.append(.statement(text: statement.text, PostgresColumns()))
+        return statement.parameters.withPointers { values, lengths, formats in
+            PQsendQueryParams(
+                connection, statement.text, Int32(clamping: types.count), types, values, lengths,
+                formats, 0) == 1
+        }
+    }
+
+    private func sendSettings(_ batch: inout Batch) -> Bool {
+        guard let transactionSettings else { return true }
+        batch.steps.append(.settings)
+        return PQsendQueryParams(connection, transactionSettings, 0, nil, nil, nil, nil, 0) == 1
     }
 
     private func flush() {
@@ -254,6 +292,7 @@ struct PostgresStatement: Sendable {
             prepared.fail(key, name)
             note(result, status, during: key.text)
         case (_, .statement(let text, _)): note(result, status, during: text)
+        case (_, .settings): note(result, status, during: "settings")
         case (_, .farewell(let name)):
             prepared.keep(name)
             note(result, status, during: "deallocate")

@@ -14,6 +14,8 @@ internal import ProxyGPT
     struct Configuration: Sendable {
         var address: Secret
         var size: Int
+        /// Whether statements are prepared, which a pooler of transactions does not bear.
+        var prepares = true
         /// Milliseconds that the server gives a statement.
         var statementLimit: Int64 = 5000
         /// Milliseconds after that, in which the answer must arrive.
@@ -64,7 +66,7 @@ internal import ProxyGPT
 
     private nonisolated let configuration: Configuration
     /// Connects, one after the other.
-    private nonisolated static let connector = ThreadPool(
+    nonisolated static let connector = ThreadPool(
         name: "pg-connect", threads: 1, capacity: 64)
     private nonisolated let logger: Logger
     private var spread: Spread
@@ -183,7 +185,9 @@ internal import ProxyGPT
         switch wish {
         case .lease(let body): body(.success(connection))
         case .statement(let statement, let completion):
-            connection.submit([statement], within: configuration.answerLimit) {
+            connection.submit(
+                [statement], within: configuration.answerLimit, isTransaction: true
+            ) {
                 [weak self] result in
                 completion(result)
                 if connection.isIdle { self?.giveBack(connection) }
@@ -276,7 +280,10 @@ internal import ProxyGPT
         let address = configuration.address
         let handle = try await Self.connector.run { try PostgresHandle.connect(address) }
         if isClosed { throw DatabaseError.closed }
-        let connection = try PostgresConnection(handle)
+        let connection = try PostgresConnection(
+            handle,
+            transactionSettings: configuration.prepares
+                ? nil : PostgresSession.settings(configuration, ofTransaction: true))
         newcomer = connection
         defer { newcomer = nil }
         do {

@@ -18,17 +18,25 @@ enum PostgresSession {
         }
         let encoding = connection.parameter("server_encoding") ?? "unknown"
         guard encoding == "UTF8" else { throw SQLStorage.OpenError.wrongEncoding(encoding) }
-        // Durability may be stronger than usual, with replicas, but not weaker. Compiling statements
-        // costs more than these small ones ever take.
-        let idleLimit = String(limits.idleLimit)
-        let sql: SQL = """
-            SELECT set_config('statement_timeout', \(String(limits.statementLimit)), false),
-                set_config('idle_in_transaction_session_timeout', \(idleLimit), false),
-                set_config('synchronous_commit', CASE current_setting('synchronous_commit')
-                    WHEN 'off' THEN 'on' ELSE current_setting('synchronous_commit') END, false),
-                set_config('jit', 'off', false)
-            """
-        _ = try await connection.run([PostgresStatement(sql)], within: limits.statementLimit)
+        guard limits.prepares else { return }
+        let statement = PostgresStatement(settings(limits, ofTransaction: false))
+        _ = try await connection.run([statement], within: limits.statementLimit, prepares: false)
+    }
+
+    /// What is set for a session, or for each transaction where sessions are somebody else's.
+    ///
+    /// Durability may be stronger than usual, with replicas, but not weaker. Compiling statements costs
+    /// more than these small ones ever take.
+    static func settings(
+        _ limits: PostgresPool.Configuration, ofTransaction isLocal: Bool
+    ) -> String {
+        """
+        SELECT set_config('statement_timeout', '\(limits.statementLimit)', \(isLocal)),
+            set_config('idle_in_transaction_session_timeout', '\(limits.idleLimit)', \(isLocal)),
+            set_config('synchronous_commit', CASE current_setting('synchronous_commit')
+                WHEN 'off' THEN 'on' ELSE current_setting('synchronous_commit') END, \(isLocal)),
+            set_config('jit', 'off', \(isLocal))
+        """
     }
 }
 

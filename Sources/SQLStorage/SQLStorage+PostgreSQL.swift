@@ -9,12 +9,14 @@ extension SQLStorage {
     /// - Parameters:
     ///   - mayCreate: false for programs that must not make a SQLite file where none is.
     ///   - connections: how many this process has to PostgreSQL.
+    ///   - prepares: false where a pooler of transactions stands before PostgreSQL.
     ///   - isPassing: true for a program that is no part of the service, and not counted with it.
     ///   - mayBeIncomplete: true for the one that moves an installation to PostgreSQL.
     /// - Throws: as `open(file:…)`.
     package static func open(
         _ address: DatabaseAddress, mayCreate: Bool = true, connections: Int,
-        isPassing: Bool = false, mayBeIncomplete: Bool = false, process: ProcessIdentity,
+        prepares: Bool = true, isPassing: Bool = false, mayBeIncomplete: Bool = false,
+        process: ProcessIdentity,
         clock: any Clock, eventDays: Int64 = 30, scoreboard: Scoreboard? = nil, logger: Logger
     ) async throws -> SQLStorage {
         switch address {
@@ -24,6 +26,7 @@ extension SQLStorage {
                 eventDays: eventDays, scoreboard: scoreboard, logger: logger)
         case .postgreSQL(let address):
             var configuration = PostgresPool.Configuration(address: address, size: connections)
+            configuration.prepares = prepares
             configuration.countsProcesses = !isPassing
             configuration.mayBeIncomplete = mayBeIncomplete
             return try await open(
@@ -39,8 +42,13 @@ extension SQLStorage {
         if let problem = PostgresHandle.problem(with: configuration.address) {
             throw OpenError.invalidAddress(problem)
         }
-        let pool = PostgresPool(configuration, process: process.id, logger: logger) {
-            try await PostgresSession.prepare($0, configuration)
+        let start = StartCheck()
+        let pool = PostgresPool(configuration, process: process.id, logger: logger) { connection in
+            if configuration.prepares, !start.isDone {
+                try await PostgresPooler.check(connection, at: configuration.address)
+                start.isDone = true
+            }
+            try await PostgresSession.prepare(connection, configuration)
         }
         do {
             try await pool.start()
@@ -79,6 +87,13 @@ extension SQLStorage {
             await pool.close()
         }
     }
+}
+
+/// Whether what is looked for once, at the start, was looked for.
+@EventLoop private final class StartCheck {
+    var isDone = false
+
+    nonisolated init() {}
 }
 
 /// How a PostgreSQL server and its database are.

@@ -159,6 +159,7 @@ package struct SQLStorage: Sendable {
         case invalidAddress(String)
         case serverTooOld(String)
         case wrongEncoding(String)
+        case transactionPooling
         case tooManyConnections(String)
         /// A move to this database has begun and not ended.
         case incomplete
@@ -179,6 +180,9 @@ package struct SQLStorage: Sendable {
             case .wrongEncoding(let encoding):
                 "the database has the encoding \(encoding), UTF8 is needed: "
                     + "create it with ENCODING 'UTF8'"
+            case .transactionPooling:
+                "DB_ADDRESS leads to a pooler that gives each transaction another connection: set "
+                    + "DB_PREPARED=off, or let it pool sessions"
             case .tooManyConnections(let sum): sum
             case .incomplete:
                 "not all has arrived in this database: run `proxy-gpt-admin migrate` to its end"

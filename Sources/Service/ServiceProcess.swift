@@ -34,17 +34,36 @@ package import ProxyGPT
 
     /// Runs `body` on the event loop once the settings are found good, and ends the process with an
     /// exit code of 1 when it throws. With `--check` the settings are looked at and nothing runs.
+    ///
+    /// - Parameters:
+    ///   - purpose: what the program does, in a sentence for whoever asks with `--help`.
+    ///   - demandsSocket: whether it serves only on a socket that it is given.
     package nonisolated static func main(
-        _ name: String, _ body: @escaping @EventLoop (ServiceProcess) async throws -> Void
+        _ name: String, purpose: String, demandsSocket: Bool = false,
+        _ body: @escaping @EventLoop (ServiceProcess) async throws -> Void
     ) {
-        let arguments = CommandLine.arguments.dropFirst()
-        guard arguments.isEmpty || Array(arguments) == ["--check"] else {
-            LogOutput.standardError.write(
-                "usage: proxy-gpt-\(name) [--check]\nSettings come from the environment.\n")
+        let arguments = Array(CommandLine.arguments.dropFirst())
+        switch arguments {
+        case [], ["--check"]: break
+        case ["--version"]:
+            print("proxy-gpt-\(name) \(Product.version)")
+            exit(0)
+        case ["--help"], ["-h"]:
+            print("\(purpose)\n\n\(usage(name))")
+            exit(0)
+        default:
+            LogOutput.standardError.write(usage(name) + "\n")
             exit(usageError)
         }
         umask(0o077)
         let manager = Settings.ServiceManager()
+        if demandsSocket, arguments.isEmpty, !isGivenSocket(named: name, manager) {
+            LogOutput.standardError.write(
+                "proxy-gpt-\(name) serves on a socket that it is given, as standard input or by "
+                    + "systemd. Start the whole service: make run, or "
+                    + "systemctl start proxy-gpt.target\n")
+            exit(usageError)
+        }
         let settings: Settings
         do {
             settings = try Settings.fromEnvironment()
@@ -52,10 +71,17 @@ package import ProxyGPT
             LogOutput.standardError.write("proxy-gpt-\(name) does not start:\n\(error)\n")
             exit(configurationError)
         }
-        if !arguments.isEmpty { exit(0) }
+        let nearMisses = Settings.nearMisses()
+        if !arguments.isEmpty {
+            for problem in nearMisses { LogOutput.standardError.write(problem + "\n") }
+            exit(0)
+        }
         let logger = Logs.logger(
             "proxy-gpt-\(name)", level: settings.logLevel, format: settings.logFormat.rawValue,
             journalStream: manager.journalStream)
+        for problem in nearMisses {
+            logger.warning("unknown setting", metadata: ["settings.problem": "\(problem)"])
+        }
         Signals.block([SIGTERM, SIGINT])
         raiseDescriptorLimit()
         EventLoop.run {
@@ -68,6 +94,22 @@ package import ProxyGPT
             logger.info("\(name) stopped")
             endProcess(0)
         }
+    }
+
+    private nonisolated static func usage(_ name: String) -> String {
+        """
+        usage: proxy-gpt-\(name) [--check | --version | --help]
+          --check    look at the settings and start nothing
+        Settings come from the environment, see proxy-gpt(5).
+        """
+    }
+
+    private nonisolated static func isGivenSocket(
+        named name: String, _ manager: Settings.ServiceManager
+    ) -> Bool {
+        if manager.descriptorNames?.contains(name) == true { return true }
+        var status = stat()
+        return fstat(0, &status) == 0 && status.st_mode & S_IFMT == S_IFSOCK
     }
 
     /// Connections, streams and upstream calls are a descriptor each.

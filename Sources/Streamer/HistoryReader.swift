@@ -15,8 +15,13 @@ internal import ProxyGPT
     private let log: any BusLog
     private let store: any MessageStore
     private let resolver: FrameResolver
+    private let endedMessages: EndedMessages
 
-    nonisolated init(log: any BusLog, store: any MessageStore, resolver: FrameResolver) {
+    nonisolated init(
+        log: any BusLog, store: any MessageStore, resolver: FrameResolver,
+        endedMessages: EndedMessages = EndedMessages()
+    ) {
+        self.endedMessages = endedMessages
         self.log = log
         self.store = store
         self.resolver = resolver
@@ -55,8 +60,11 @@ internal import ProxyGPT
         if await log.isAway() {
             // The store alone knows what is running; as many as it is asked about while that lasts.
             let page = Page(limit: StoreWatch.depth, place: .newest)
-            for message in try await store.messages(of: chat, page).elements
-            where message.state.isRunning { history.running.insert(message.id) }
+            let messages = try await store.messages(of: chat, page).elements
+            endedMessages.begin(chat, with: messages)
+            for message in messages where message.state.isRunning {
+                history.running.insert(message.id)
+            }
         }
         return history
     }
@@ -79,11 +87,14 @@ internal import ProxyGPT
     /// makes it start over.
     private func newest(of chat: Chat.ID) async throws -> History {
         // The log first: what ended before its head is then ended in the store.
+        let isAway = await self.log.isAway()
         let log = try await log.runningFrames(of: chat)
         var history = History(position: log.head)
         history.frames = [.reset(chat, id: .nowhere)]
         let running = Set(log.frames.map(\.frame.messageID))
-        for message in try await newestMessages(of: chat) {
+        let messages = try await newestMessages(of: chat)
+        if isAway { endedMessages.begin(chat, with: messages) }
+        for message in messages {
             if message.state.isRunning || running.contains(message.id) {
                 history.running.insert(message.id)
             } else {

@@ -16,7 +16,11 @@ internal import Service
 @main
 struct StreamerProgram {
     static func main() {
-        ServiceProcess.main("streamer") { try await Streamer($0).run() }
+        ServiceProcess.main(
+            "streamer",
+            purpose: "Holds the streams of Proxy GPT and its WebSockets to the upstream, behind "
+                + "nginx."
+        ) { try await Streamer($0).run() }
     }
 }
 
@@ -45,7 +49,8 @@ struct StreamerProgram {
             logger.warning("figures are not shared", metadata: ["error": "\(problem)"])
         }
         let storage = try await SQLStorage.open(
-            settings.database, connections: settings.databaseConnections, process: process,
+            settings.database, connections: settings.databaseConnections,
+            prepares: settings.preparesStatements, process: process,
             clock: clock, eventDays: settings.eventDays, scoreboard: board, logger: logger)
         let redis = RedisStorage(settings, identifiers: identifiers, logger: logger)
         await redis?.start()
@@ -77,9 +82,11 @@ struct StreamerProgram {
             pause: { await EventLoop.sleep(milliseconds: 5) })
         let calls = RealtimeStorage(endpoint: realtime, logger: logger)
         let resolver = FrameResolver(store: storage.store)
+        let endedMessages = EndedMessages()
         let side = StorageSide(
             endpoint: endpoint, store: storage.store,
-            histories: HistoryReader(log: log, store: storage.store, resolver: resolver),
+            histories: HistoryReader(
+                log: log, store: storage.store, resolver: resolver, endedMessages: endedMessages),
             bus: bus, logger: logger)
         let watched = WatchedChats()
         let server = try await StreamServer.start(
@@ -90,7 +97,8 @@ struct StreamerProgram {
             try surroundings(of: realtime, calls, clock))
         let (fanOut, openCalls) = (server.fanOut, server.calls)
         let storeWatch = StoreWatch(
-            log: log, store: storage.store, watched: watched, logger: logger
+            log: log, store: storage.store, watched: watched, endedMessages: endedMessages,
+            logger: logger
         ) { ended, areNew in fanOut.enter { $0.receive(ended: ended, areNew: areNew) } }
         let live = LiveReader(
             log: log, resolver: resolver, watched: watched, logger: logger, storeWatch: storeWatch

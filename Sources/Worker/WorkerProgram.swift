@@ -16,7 +16,11 @@ internal import Service
 @main
 struct WorkerProgram {
     static func main() {
-        ServiceProcess.main("worker") { try await Worker($0).run() }
+        ServiceProcess.main(
+            "worker",
+            purpose: "Answers the requests of Proxy GPT: speaks FastCGI with nginx, on a socket "
+                + "that all workers share.", demandsSocket: true
+        ) { try await Worker($0).run() }
     }
 }
 
@@ -45,7 +49,8 @@ struct WorkerProgram {
             logger.warning("figures are not shared", metadata: ["error": "\(problem)"])
         }
         let storage = try await SQLStorage.open(
-            settings.database, connections: settings.databaseConnections, process: process,
+            settings.database, connections: settings.databaseConnections,
+            prepares: settings.preparesStatements, process: process,
             clock: clock, eventDays: settings.eventDays, scoreboard: board, logger: logger)
         let redis = RedisStorage(settings, identifiers: identifiers, logger: logger)
         await redis?.start()

@@ -23,6 +23,11 @@ LISTEN_IPV4 = "listen 8080;"
 LISTEN_IPV6 = "listen [::]:8080;"
 # Tests sign up at a rate that no address should; that the limit works is shown under systemd.
 SIGN_UP_RATE = "rate=5r/s;"
+# What `make run` shows of a request. The path stands without its query, where tokens may be.
+TERMINAL_FORMAT = (
+    "'$time_iso8601 $proxy_gpt_method $proxy_gpt_path $status ${request_time}s "
+    "$proxy_gpt_request_id'"
+)
 
 
 def nginx_binary():
@@ -49,8 +54,12 @@ def write_nginx_files(
     error_log,
     tls_port=None,
     tls_upstream=None,
+    on_terminal=False,
 ):
-    """Writes below `directory`/nginx. `tls_upstream` is (port, address of the mock)."""
+    """Writes below `directory`/nginx. `tls_upstream` is (port, address of the mock).
+
+    With `on_terminal` requests are logged to standard output, in few words.
+    """
     root = pathlib.Path(directory, "nginx")
     for name in ("", "snippets", "temporary"):
         root.joinpath(name).mkdir(exist_ok=True)
@@ -73,7 +82,12 @@ def write_nginx_files(
     root.joinpath("proxy-gpt.conf").write_text(site)
 
     locations = (source / "proxy-gpt-locations.conf").read_text()
-    locations = replaced(locations, ACCESS_LOG, access_log)
+    if on_terminal:
+        locations = replaced(
+            locations, f"{ACCESS_LOG} proxy_gpt;", "/dev/stdout proxy_gpt_terminal;"
+        )
+    else:
+        locations = replaced(locations, ACCESS_LOG, access_log)
     locations = replaced(locations, ERROR_LOG, error_log, 8)
     root.joinpath("snippets/proxy-gpt-locations.conf").write_text(locations)
     for name in ("fastcgi", "streamer", "operators"):
@@ -98,6 +112,7 @@ http {{
     tcp_nopush on;
     gzip on;
     access_log off;
+    log_format proxy_gpt_terminal {TERMINAL_FORMAT};
     {temporary}
     {tls_face(directory, *tls_upstream) if tls_upstream else ""}
     include proxy-gpt.conf;

@@ -66,7 +66,8 @@ class Stack:
     `tls=True` there are two more legs: `tls_url` is nginx over TLS with HTTP/1.1 and HTTP/2, and
     the workers reach the mock over TLS and HTTP/2 at https://localhost. `ca_file` signs both.
     With `port` the address is given; with `environment` the processes' whole environment is, and
-    what they log goes to the terminal. With `database="postgresql"` it is a new one on the tests' own
+    what they log goes to the terminal, with
+    `shows_requests` a line a request as well. With `database="postgresql"` it is a new one on the tests' own
     server, unless it is given as (server, name); STACK_DATABASE says so for all that do not say.
     """
 
@@ -84,6 +85,7 @@ class Stack:
         environment=None,
         streamer=True,
         database=None,
+        shows_requests=False,
     ):
         self.workers = []
         self.streamer = None
@@ -95,6 +97,7 @@ class Stack:
         self._with_nginx, self._with_tls = nginx, tls
         self._state_directory = state_directory
         self._environment = environment
+        self._shows_requests = shows_requests
         self.server, self.database_name = None, None
         if isinstance(database, tuple):
             self.server, self.database_name = database
@@ -413,6 +416,7 @@ class Stack:
             self.nginx_error_log,
             tls_port=self._tls_port,
             tls_upstream=mock_face,
+            on_terminal=self._shows_requests,
         )
         arguments = ["-p", self.directory, "-c", self._path("nginx/nginx.conf")]
         arguments += ["-e", self.nginx_error_log]

@@ -3,6 +3,7 @@
 import os
 
 import pytest
+from client import call
 from person import Person
 from redis_server import Redis
 from sse import Stream
@@ -85,6 +86,28 @@ def test_a_redis_that_dies_leaves_streams_open_and_replies_whole(stack, redis, p
         finally:
             redis.start()
     wait_for(lambda: stream_once(stack, person, chat), "words again")
+
+
+def test_a_redis_that_was_never_reached_is_as_good_as_one_that_went_away():
+    late = Redis()
+    # Two addresses that nobody answers at: a socket, and a host whose name there is none of.
+    for address in ("redis://redis.invalid:6379", late.address):
+        with Stack(workers=1, settings={"REDIS_ADDRESS": address}) as stack:
+            ready = call(stack.url, "GET", "/ready")
+            assert ready.status == 503 and b"bus" in ready.body, ready
+            person = Person(stack)
+            for number in range(2):
+                chat = person.chat(model="mock")
+                with Stream(stack.url, chat, person.token).begin() as stream:
+                    sent = person.prompt(chat, f"prompt {number}")
+                    assert sent["state"] == "done"
+                    (last,) = stream.finished(15)
+                    assert last == person.message(chat, sent["id"])
+            if address == late.address:
+                with late:
+                    wait_for(lambda: call(stack.url, "GET", "/ready").status == 200, "Redis")
+                    chat = person.chat(model=SLOW)
+                    wait_for(lambda: stream_once(stack, person, chat), "words")
 
 
 def test_a_redis_that_stands_still_holds_up_nobody(stack, redis, person):

@@ -179,15 +179,28 @@ def test_make_run_serves_in_the_foreground_and_ends_with_a_signal(tmp_path):
         )
     try:
         text = wait_for(
-            lambda: "v1/models" in (seen := output.read_text()) and seen, "its greeting", 30
+            lambda: "chat/stream" in (seen := output.read_text()) and seen, "its greeting", 30
         )
         commands = [line.strip() for line in text.splitlines() if line.startswith("  ")]
         assert f"http://localhost:{port}" in text and len(commands) == 3
-        # Signing up is not silent; what the last command prints is the models.
         done = subprocess.run(
             ["/bin/bash", "-c", "\n".join(commands)], capture_output=True, text=True, timeout=60
         )
-        assert '"object": "list"' in done.stdout or '"object":"list"' in done.stdout, done
+        # The chat's id, the prompt's answer, and the frames of the reply up to its last.
+        assert re.match(r"[0-9a-f-]{36}\n", done.stdout), done
+        assert "event: message" in done.stdout and '"state":"done"' in done.stdout, done
+        second = subprocess.run(
+            [sys.executable, "Tests/EndToEnd/stack.py", "run"],
+            cwd=CHECKOUT,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        told = second.stderr.strip()
+        assert second.returncode == 1 and "\n" not in told
+        assert f"{tmp_path / 'state'} is in use by proxy-gpt-" in told
+        assert re.search(r"process \d+; .*: make run PORT=\d+ STATE_DIRECTORY=", told), told
         running.send_signal(signal.SIGINT)
         assert running.wait(30) == 0
     finally:

@@ -71,7 +71,7 @@ import Testing
             ("host=h dbname=d", false), ("sqlite:proxy.db", false), ("://h", false),
         ])
     func readsDatabaseAddress(_ text: String, _ isOne: Bool) {
-        guard let address = DatabaseAddress(text, file: "f") else {
+        guard let address = try? DatabaseAddress(text, file: "f") else {
             #expect(!isOne)
             return
         }
@@ -85,11 +85,71 @@ import Testing
         #expect(!"\(address)".contains("://"))
     }
 
+    @Test(
+        "An address in which a password is not escaped is refused without a word of it",
+        arguments: [
+            "postgresql://u:can@ary@h/d", "postgresql://u:canary/1@h/d", "postgresql://u:canary?@h",
+            "postgresql://u:1/canary@h/d", "postgresql://u:p@h1,u2:canary@h2/d",
+            "postgresql://u:canary", "postgresql://canary:h:5432x/d",
+        ])
+    func refusesDoubtfulAddresses(_ text: String) {
+        let problems = problems(["DB_ADDRESS": text])
+        #expect(problems.count == 1, "\(text)")
+        #expect(!problems.joined().contains("ary"), "\(problems)")
+    }
+
+    @Test(
+        "Addresses with several hosts, escapes and options are taken",
+        arguments: [
+            "postgresql://u:p%40%2F@h1:5432,h2/d?options=-c%20a%3Db@c", "postgresql:///d",
+            "postgresql://u@[::1]:5432/d", "postgresql://[::1]/d", "postgresql://h:/d",
+            "postgresql://u:p#q@h/d",
+        ])
+    func takesOtherAddresses(_ text: String) {
+        #expect(problems(["DB_ADDRESS": text]) == [])
+    }
+
+    @Test("No address is quoted that does not parse")
+    func quotesNoAddress() {
+        for (name, text) in [
+            ("API_URL", "https://u:can/ary@h/v1"), ("API_URL", "https://u:12/canary@h/v1"),
+            ("API_URL", "ftp://u:canary@h"), ("REDIS_ADDRESS", "redis://u:can/ary@h"),
+            ("REDIS_ADDRESS", "redis//:canary@h"), ("DB_ADDRESS", "postgres:u:canary@h/d"),
+        ] {
+            let problems = problems([name: text])
+            #expect(problems.count == 1 && !problems.joined().contains("ary"), "\(problems)")
+        }
+    }
+
+    @Test(
+        "Numbers are decimal digits",
+        arguments: ["+5", " 5", "5 ", "0x10", "1_000", "٥", "1e3", ""])
+    func numbersAreDigits(_ text: String) {
+        #expect(problems(["SESSION_DAYS": text]).count == (text.isEmpty ? 0 : 1), "\(text)")
+        #expect(problems(["MAX_BODY": text + "KiB"]).count == 1, "\(text)")
+        #expect(problems(["IDLE_TIMEOUT": text + "."]).count == 1, "\(text)")
+    }
+
+    @Test("A bad value is quoted in printable characters up to a bound")
+    func quotesValues() {
+        #expect(
+            problems(["SIGNUP": "o\u{1B}[31m`é"]) == [
+                "SIGNUP must be closed or open, not `o?[31m???`."
+            ])
+        let long = String(repeating: "9", count: 1000)
+        #expect(
+            problems(["MAX_STREAMS": long]) == [
+                "MAX_STREAMS must be a whole number from 1 to 1000000, not "
+                    + "`\(long.prefix(64))…`."
+            ])
+    }
+
     @Test("All problems are told at once, each by its variable's name")
     func tellsAllProblems() {
         let wrong = [
             "API_KEY": "has space", "API_URL": "nowhere", "DB_ADDRESS": "mysql://u:secret@h/d",
-            "DB_CONNECTIONS": "1", "REDIS_ADDRESS": "rediss://u:secret@h", "SIGNUP": "maybe",
+            "DB_CONNECTIONS": "1", "DB_PREPARED": "maybe", "REDIS_ADDRESS": "rediss://u:secret@h",
+            "SIGNUP": "maybe",
             "PASSWORD_MIN": "0", "SESSION_DAYS": "x", "EVENT_BODIES": "yes",
             "MODEL_ALIASES": "gpt-3", "CORS_ORIGINS": "example.org", "IDLE_TIMEOUT": "soon",
             "MAX_BODY": "25MB", "MAX_IN_FLIGHT": "15001", "LOG_LEVEL": "loud",
@@ -122,7 +182,10 @@ import Testing
     @Test("API_TYPE is azure or openai, and azure needs an address")
     func readsTheType() throws {
         #expect(problems(["API_TYPE": "azure"]) == ["API_URL is required for Azure."])
-        #expect(problems(["API_TYPE": "other"]) == ["API_TYPE must be empty or azure or openai."])
+        #expect(
+            problems(["API_TYPE": "other"]) == [
+                "API_TYPE must be empty or azure or openai, not `other`."
+            ])
         let azure = try settings(["API_TYPE": "Azure", "API_URL": "http://localhost:1"])
         #expect(azure.upstream.keyHeader == .apiKey)
     }
@@ -152,7 +215,9 @@ import Testing
 
     @Test(
         "What is no time is refused",
-        arguments: ["0", "-1", "nan", "inf", "86401", "1s", "1e300", "0.0001"])
+        arguments: [
+            "0", "-1", "nan", "inf", "86401", "1s", "1e300", "0.0001", "1.2345", ".5", "1.", "0x1",
+        ])
     func refusesOtherTimes(text: String) {
         #expect(problems(["IDLE_TIMEOUT": text]).count == 1)
     }

@@ -27,6 +27,16 @@ import Testing
             ("HTTPS://Gateway.Example/Team/v1", "https://gateway.example/Team/v1/chat/completions"),
             ("https://gateway.example/Team", "https://gateway.example/Team/v1/chat/completions"),
             ("https://gateway.example/apiv1", "https://gateway.example/apiv1/v1/chat/completions"),
+            ("https://g.example/v1beta", "https://g.example/v1beta/chat/completions"),
+            ("https://g.example/api/v4/", "https://g.example/api/v4/chat/completions"),
+            ("https://g.example/compatible/V2", "https://g.example/compatible/V2/chat/completions"),
+            (
+                "https://g.example/v1beta/openai/",
+                "https://g.example/v1beta/openai/chat/completions"
+            ),
+            ("https://g.example/v", "https://g.example/v/v1/chat/completions"),
+            ("https://g.example/vault", "https://g.example/vault/v1/chat/completions"),
+            ("https://g.example/v1/team", "https://g.example/v1/team/v1/chat/completions"),
             ("http://[::1]:9090", "http://[::1]:9090/v1/chat/completions"),
             ("http://[::1]", "http://[::1]/v1/chat/completions"),
         ])

@@ -1,6 +1,8 @@
 import EventLoop
 import HTTPAPI
+import Logging
 import ProxyGPT
+import Synchronization
 import Testing
 
 @testable import Streamer
@@ -31,6 +33,35 @@ import Testing
             "\(frame.messageID) end "
                 + ((try? JSONValue(parsing: json))?["message"]?["reply"]?.stringValue ?? "?")
         case .reset: "reset"
+        }
+    }
+
+    @Test(
+        "While the log is away, what ends after a history was read is news, before any look as well"
+    )
+    func endsAfterHistory() async throws {
+        let (ended, watched) = (EndedMessages(), WatchedChats())
+        let reader = HistoryReader(
+            log: log, store: store, resolver: FrameResolver(store: store), endedMessages: ended)
+        let told = Mutex<[String]>([])
+        let watch = StoreWatch(
+            log: log, store: store, watched: watched, endedMessages: ended,
+            logger: Logger(label: "test")
+        ) { ended, areNew in
+            told.withLock { $0 += ended.map { $0.id.text + (areNew ? " new" : "") } }
+        }
+        log.change { $0.isAway = true }
+        store.put(message("m1", .done, reply: "old"))
+        for (resumption, id) in [(Resumption.none, "m2"), (.impossible, "m3")] {
+            watched.insert(chat)
+            _ = try await reader.history(of: chat, resumption, since: nil)
+            store.put(message(id, .done, reply: "quick"))
+            await watch.look()
+            #expect(told.withLock { $0 } == [id + " new"])
+            // Nobody watches for a while.
+            told.withLock { $0 = [] }
+            watched.remove(chat)
+            await watch.look()
         }
     }
 

@@ -1,0 +1,107 @@
+// Which processes serve a state directory, as proc(5) shows them to root and to their own user.
+
+internal import Glibc
+
+/// A process of the service.
+package struct RunningProcess: Sendable {
+    package let id: Int32
+    /// `proxy-gpt-worker` or `proxy-gpt-streamer`.
+    package let program: String
+    /// The variables that it was started with; secret ones are overwritten by then.
+    package let environment: [String: String]
+
+    private static let programs = ["proxy-gpt-worker", "proxy-gpt-streamer"]
+
+    /// Those that serve a directory, workers first.
+    package static func all(
+        serving stateDirectory: String, in proc: String = "/proc"
+    ) -> [RunningProcess] {
+        guard let home = FileIdentity(stateDirectory), let directory = opendir(proc) else {
+            return []
+        }
+        defer { closedir(directory) }
+        var found: [RunningProcess] = []
+        while let entry = readdir(directory) {
+            let name = withUnsafeBytes(of: entry.pointee.d_name) {
+                String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self)
+            }
+            guard let id = Int32(name), let program = program("\(proc)/\(name)") else { continue }
+            let environment = environment("\(proc)/\(name)")
+            let told = environment["STATE_DIRECTORY"] ?? ""
+            let path = told.utf8.first == UInt8(ascii: "/") ? told : "\(proc)/\(name)/cwd/\(told)"
+            guard !environment.isEmpty, FileIdentity(path) == home else { continue }
+            found.append(RunningProcess(id: id, program: program, environment: environment))
+        }
+        return found.sorted {
+            ($0.program == programs[0] ? 0 : 1, $0.id) < ($1.program == programs[0] ? 0 : 1, $1.id)
+        }
+    }
+
+    /// By its argument, since the name that the kernel keeps is cut.
+    private static func program(_ path: String) -> String? {
+        let line = Settings.contents(ofFile: path + "/cmdline", limit: 4096)
+        let name = lastComponent(Array(line.prefix { $0 != 0 }))
+        return programs.first { name.elementsEqual($0.utf8) }
+    }
+
+    private static func environment(_ path: String) -> [String: String] {
+        var environment: [String: String] = [:]
+        let bytes = Settings.contents(ofFile: path + "/environ", limit: 1024 * 1024)
+        for variable in bytes.split(separator: 0) {
+            let name = variable.prefix { $0 != UInt8(ascii: "=") }
+            guard let entry = Settings.table.first(where: { $0.name.utf8.elementsEqual(name) })
+            else { continue }
+            let value = variable.dropFirst(name.count + 1)
+            environment[entry.name] = String(decoding: value, as: UTF8.self)
+        }
+        return environment
+    }
+
+    /// Where the database is that the process has open, if its path leads to another file by now: it was
+    /// moved, deleted or replaced. Nil where all is well or nothing can be told.
+    ///
+    /// - Parameter file: the path that the process knows.
+    package func displaced(_ file: String, in proc: String = "/proc") -> String? {
+        let wanted = FileIdentity(file)
+        guard let directory = opendir("\(proc)/\(id)/fd") else { return nil }
+        defer { closedir(directory) }
+        var other: String?
+        while let entry = readdir(directory) {
+            let link = withUnsafeBytes(of: entry.pointee.d_name) {
+                "\(proc)/\(id)/fd/" + String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self)
+            }
+            if let wanted, FileIdentity(link) == wanted { return nil }
+            var target = [UInt8](repeating: 0, count: Int(PATH_MAX))
+            let length = max(0, readlink(link, &target, target.count))
+            let shown = target[..<length]
+            // The bus is a database, too.
+            let name = Self.lastComponent(Array(shown))
+            if !name.starts(with: "bus.db".utf8), isDatabase(link) {
+                other = String(decoding: shown, as: UTF8.self)
+            }
+        }
+        return other
+    }
+
+    private static func lastComponent(_ path: [UInt8]) -> ArraySlice<UInt8> {
+        path.lastIndex(of: UInt8(ascii: "/")).map { path[($0 + 1)...] } ?? path[...]
+    }
+
+    /// Whether an open file begins as SQLite's databases do (sqlite.org/fileformat.html, 1.3).
+    private func isDatabase(_ path: String) -> Bool {
+        Settings.contents(ofFile: path, limit: 16) == Array("SQLite format 3\0".utf8)
+    }
+}
+
+/// Which file a path leads to.
+private struct FileIdentity: Equatable {
+    private let device: UInt
+    private let inode: UInt
+
+    init?(_ path: String) {
+        var status = stat()
+        guard stat(path, &status) == 0 else { return nil }
+        device = UInt(status.st_dev)
+        inode = UInt(status.st_ino)
+    }
+}

@@ -1,0 +1,50 @@
+// Whether a pooler stands between this process and PostgreSQL that gives each transaction another
+// connection of the server, as PgBouncer does with pool_mode = transaction. Statements prepared on one
+// are not there on the next, and settings of a session are somebody else's.
+
+internal import EventLoop
+internal import ProxyGPT
+
+/// Finds a pooler of transactions, before anything is prepared.
+enum PostgresPooler {
+    /// How often two connections are compared, and how long an answer may take, in milliseconds.
+    private static let rounds = 4
+    private static let limit: Int64 = 3000
+
+    private static let process = PostgresStatement("SELECT pg_backend_pid() AS process")
+
+    /// Throws `transactionPooling` where there is one.
+    @EventLoop static func check(
+        _ connection: PostgresConnection, at address: Secret
+    ) async throws {
+        // A pooler tells its clients a number of its own.
+        let first = try await served(connection)
+        guard first != Int64(connection.serverProcess) else { return }
+        let handle = try await PostgresPool.connector.run { try PostgresHandle.connect(address) }
+        let other = try PostgresConnection(handle)
+        defer { other.close() }
+        for _ in 0..<rounds {
+            let before = try await served(connection)
+            // While the other one holds what served us last, somebody else must serve us.
+            _ = try await other.run(
+                [PostgresStatement("BEGIN"), process], within: limit, prepares: false)
+            let after = try await served(connection)
+            _ = try await other.run([PostgresStatement("ROLLBACK")], within: limit, prepares: false)
+            guard before == after else { throw SQLStorage.OpenError.transactionPooling }
+        }
+    }
+
+    /// The process of the server that answers. Throws `transactionPooling` where none does in time: the
+    /// pooler has no second connection to give.
+    @EventLoop private static func served(_ connection: PostgresConnection) async throws -> Int64 {
+        let late = DatabaseError(.connection, "no answer in time", during: "find a pooler")
+        let timer = EventLoop.schedule(afterMilliseconds: limit) { connection.giveUp(late) }
+        defer { timer.cancel() }
+        do {
+            let answers = try await connection.run([process], within: limit, prepares: false)
+            return try answers.first?.rows.first?.integer("process") ?? 0
+        } catch let error as DatabaseError where error.message == late.message {
+            throw SQLStorage.OpenError.transactionPooling
+        }
+    }
+}
