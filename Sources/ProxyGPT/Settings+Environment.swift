@@ -29,6 +29,12 @@ extension Settings {
             values[name] = value
             origins[name] = origin
         }
+
+        /// Takes over the variables that name proxies, where `UPSTREAM_PROXY` asks for them.
+        mutating func setProxies(_ variable: (String) -> String?) {
+            guard asksForEnvironmentsProxies(values["UPSTREAM_PROXY"] ?? "") else { return }
+            for name in UpstreamProxyRules.variables { values[name] = variable(name) }
+        }
     }
 
     /// Reads the settings of this process, then drops the secret ones from its environment, so that
@@ -61,12 +67,18 @@ extension Settings {
         }
     }
 
-    /// Takes the secret settings out of this process's environment.
+    /// Whether proxies are those of `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY`.
+    static func asksForEnvironmentsProxies(_ setting: String) -> Bool {
+        setting.lowercased() == "environment"
+    }
+
+    /// Takes the secret settings out of this process's environment, and the addresses of proxies, which
+    /// may hold a password.
     static func dropSecrets() {
-        for entry in table where entry.isSecret {
+        for name in table.filter(\.isSecret).map(\.name) + UpstreamProxyRules.variables {
             // unsetenv leaves the bytes where /proc/PID/environ shows them.
-            if let value = getenv(entry.name) { memset(value, 0x2A, strlen(value)) }
-            unsetenv(entry.name)
+            if let value = getenv(name) { memset(value, 0x2A, strlen(value)) }
+            unsetenv(name)
         }
     }
 
@@ -84,6 +96,7 @@ extension Settings {
                 source.set(entry.name, text, .environment)
             }
         }
+        source.setProxies(variable)
         return source
     }
 

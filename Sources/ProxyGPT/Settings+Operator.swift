@@ -83,6 +83,7 @@ package struct OperatorSettings: Sendable {
                 guard let value = variables[entry.name], !value.isEmpty else { continue }
                 source.set(entry.name, value, .file)
             }
+            source.setProxies { variables[$0] }
             if let key = Settings.firstLine(ofFile: installation.keyFile), !key.isEmpty {
                 source.set("API_KEY", key, .credential)
             }

@@ -4,6 +4,10 @@ package struct Settings: Sendable {
     /// There is no key where the upstream needs one.
     package let lacksKey: Bool
     package let upstream: UpstreamAddress
+    /// Which proxies stand before the upstream.
+    package let upstreamProxy: UpstreamProxyRules
+    /// Request headers that go upstream beside those that always do.
+    package let forwardHeaders: HeaderNames
     /// A file of certificate authorities that takes the place of the system's, or nil.
     package let certificateFile: String?
     package let database: DatabaseAddress
@@ -93,6 +97,13 @@ package struct Settings: Sendable {
         Entry("API_URL", "", "The upstream: empty for OpenAI, Azure's URL, or any other."),
         Entry("API_TYPE", "", "azure or openai, where the host of API_URL does not tell."),
         Entry(
+            "UPSTREAM_PROXY", "",
+            "http://[user:password@]host:port, environment (HTTPS_PROXY and so on), or empty: none.",
+            isSecret: true),
+        Entry(
+            "FORWARD_HEADERS", "",
+            "Further request headers that go upstream: names, or beginnings such as x-team-*."),
+        Entry(
             "SSL_CERT_FILE", "", "A PEM file of certificate authorities instead of the system's."),
         Entry(
             "DB_ADDRESS", "", "postgresql://…, or empty: SQLite, proxy.db in STATE_DIRECTORY.",
@@ -142,6 +153,8 @@ package struct Settings: Sendable {
         let apiKey = reader.text("API_KEY")
         let address = reader.text("API_URL")
         upstream = reader.upstream()
+        upstreamProxy = reader.upstreamProxy()
+        forwardHeaders = reader.headerNames("FORWARD_HEADERS")
         lacksKey = apiKey.isEmpty && (address.isEmpty || upstream.keyHeader == .apiKey)
         if lacksKey && demandsKey {
             reader.report("API_KEY", "is required for OpenAI and Azure")

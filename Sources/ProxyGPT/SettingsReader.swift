@@ -177,6 +177,48 @@ struct SettingsReader {
         }
     }
 
+    /// The proxies that `UPSTREAM_PROXY` names, or the environment's where it says so.
+    mutating func upstreamProxy() -> UpstreamProxyRules {
+        let text = text("UPSTREAM_PROXY")
+        if text.isEmpty { return .none }
+        guard Settings.asksForEnvironmentsProxies(text) else {
+            let proxy = proxy("UPSTREAM_PROXY", text)
+            return UpstreamProxyRules(secure: proxy, plain: proxy)
+        }
+        return UpstreamProxyRules(
+            secure: environmentsProxy("HTTPS_PROXY"), plain: environmentsProxy("HTTP_PROXY"),
+            exceptions: variable("NO_PROXY"))
+    }
+
+    private mutating func environmentsProxy(_ name: String) -> UpstreamProxy? {
+        let text = variable(name)
+        return text.isEmpty ? nil : proxy(name, text)
+    }
+
+    /// A variable that is known by its name in small letters, too.
+    private func variable(_ name: String) -> String {
+        let text = text(name.lowercased())
+        return text.isEmpty ? self.text(name) : text
+    }
+
+    private mutating func proxy(_ name: String, _ text: String) -> UpstreamProxy? {
+        do {
+            return try UpstreamProxy(text)
+        } catch {
+            report(name, error.text)
+            return nil
+        }
+    }
+
+    mutating func headerNames(_ name: String) -> HeaderNames {
+        do {
+            return try HeaderNames(text(name))
+        } catch {
+            report(name, error.text)
+            return .none
+        }
+    }
+
     mutating func redis(_ name: String) -> RedisAddress? {
         let text = text(name)
         if text.isEmpty { return nil }

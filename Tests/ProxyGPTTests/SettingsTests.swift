@@ -22,6 +22,8 @@ import Testing
         let settings = try settings()
         #expect(settings.apiKey == Secret(Self.key))
         #expect(settings.upstream == .openAI)
+        #expect(settings.upstreamProxy == .none)
+        #expect(settings.forwardHeaders == .none)
         #expect(settings.certificateFile == nil)
         #expect(settings.database == .sqlite(file: "./proxy.db"))
         #expect(settings.databaseConnections == 4)
@@ -147,7 +149,8 @@ import Testing
     @Test("All problems are told at once, each by its variable's name")
     func tellsAllProblems() {
         let wrong = [
-            "API_KEY": "has space", "API_URL": "nowhere", "DB_ADDRESS": "mysql://u:secret@h/d",
+            "API_KEY": "has space", "API_URL": "nowhere", "FORWARD_HEADERS": "Cookie",
+            "UPSTREAM_PROXY": "socks5://u:secret@h", "DB_ADDRESS": "mysql://u:secret@h/d",
             "DB_CONNECTIONS": "1", "DB_PREPARED": "maybe", "REDIS_ADDRESS": "rediss://u:secret@h",
             "SIGNUP": "maybe",
             "PASSWORD_MIN": "0", "SESSION_DAYS": "x", "EVENT_BODIES": "yes",
@@ -256,7 +259,7 @@ import Testing
         #expect(secret.revealed == Self.key)
         #expect(
             Settings.table.filter(\.isSecret).map(\.name) == [
-                "API_KEY", "DB_ADDRESS", "REDIS_ADDRESS",
+                "API_KEY", "UPSTREAM_PROXY", "DB_ADDRESS", "REDIS_ADDRESS",
             ])
     }
 }
