@@ -17,11 +17,18 @@ package final class DatagramSocket: Sendable {
     /// A socket that receives at `path`, in the place of whichever socket stood there before.
     package convenience init(at path: String) throws(SystemError) {
         let address = try Sockets.UnixAddress(path: path)
-        var status = stat()
-        if lstat(path, &status) == 0, status.st_mode & S_IFMT == S_IFSOCK { unlink(path) }
+        address.removeSocket()
         try self.init()
         let result = address.withPointer { bind(descriptor, $0, $1) }
         guard result == 0 else { throw SystemError("bind \(path)") }
+    }
+
+    /// Whether a process receives at `path`: a name can outlive its socket.
+    package static func isBound(at path: String) -> Bool {
+        guard let address = try? Sockets.UnixAddress(path: path),
+            let probe = try? DatagramSocket()
+        else { return false }
+        return address.withPointer { connect(probe.descriptor, $0, $1) } == 0
     }
 
     /// Takes over a socket that somebody else has bound.

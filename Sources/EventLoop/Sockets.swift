@@ -22,11 +22,57 @@ package enum Sockets {
             length = socklen_t(MemoryLayout<sa_family_t>.size + name.count)
         }
 
+        /// The path; nil for an abstract address, and for a socket without a name.
+        package var path: String? {
+            let start = MemoryLayout<sa_family_t>.size
+            guard Int(length) > start, Int(length) <= MemoryLayout<sockaddr_un>.size else {
+                return nil
+            }
+            let name = withUnsafeBytes(of: raw) { Array($0[start..<Int(length)]) }
+            let bytes = name.prefix { $0 != 0 }
+            return bytes.isEmpty ? nil : String(decoding: bytes, as: UTF8.self)
+        }
+
+        /// Removes a socket that stands at the path, and nothing else.
+        func removeSocket() {
+            guard let path else { return }
+            var status = stat()
+            if lstat(path, &status) == 0, status.st_mode & S_IFMT == S_IFSOCK { unlink(path) }
+        }
+
         func withPointer<T>(_ body: (UnsafePointer<sockaddr>, socklen_t) -> T) -> T {
             withUnsafePointer(to: raw) { raw in
                 raw.withMemoryRebound(to: sockaddr.self, capacity: 1) { body($0, length) }
             }
         }
+    }
+
+    /// Connections that may wait in a listening socket: those of everybody who comes back at once
+    /// after a restart. The kernel caps it at net.core.somaxconn.
+    private static let backlog: Int32 = 4096
+
+    /// Opens a listening socket at `path`, in the place of whichever socket stood there before.
+    package static func listener(at path: String) throws(SystemError) -> Int32 {
+        let address = try UnixAddress(path: path)
+        address.removeSocket()
+        let descriptor = Glibc.socket(
+            AF_UNIX, Int32(SOCK_STREAM.rawValue | SOCK_CLOEXEC.rawValue), 0)
+        guard descriptor >= 0 else { throw SystemError("socket") }
+        do throws(SystemError) {
+            guard address.withPointer({ bind(descriptor, $0, $1) }) == 0 else {
+                throw SystemError("bind \(path)")
+            }
+            try setBacklog(of: descriptor)
+            return descriptor
+        } catch {
+            close(descriptor)
+            throw error
+        }
+    }
+
+    /// Lets a bound socket hold the connections of a burst, whoever made it.
+    package static func setBacklog(of listener: Int32) throws(SystemError) {
+        guard listen(listener, backlog) == 0 else { throw SystemError("listen") }
     }
 
     /// Accepts a connection; -1 with errno set when there is none.

@@ -27,7 +27,7 @@ package import ProxyGPT
     }
 
     private let file: BusFile
-    private let bell: DatagramSocket
+    private let bell: WakeupSocket
     private let scoreboard: Scoreboard?
     private let logger: Logger
     private var reader: BusReader?
@@ -36,13 +36,14 @@ package import ProxyGPT
     private var timer: Timer?
     private var failures = RareReport()
     private var isRepairing = false
+    private var isBellTaken = false
 
     // Where the delivery stands.
     private var epoch = ""
     private var last: Int64 = 0
 
     private nonisolated init(
-        _ file: BusFile, bell: DatagramSocket, scoreboard: Scoreboard?, logger: Logger
+        _ file: BusFile, bell: WakeupSocket, scoreboard: Scoreboard?, logger: Logger
     ) {
         self.scoreboard = scoreboard
         self.file = file
@@ -56,11 +57,7 @@ package import ProxyGPT
         scoreboard: Scoreboard? = nil, logger: Logger
     ) throws -> SQLiteBusLog {
         let file = BusFile(path: file, bootID: process.bootID, identifiers: identifiers)
-        let socket =
-            switch bell {
-            case .path(let path): try DatagramSocket(at: path)
-            case .descriptor(let descriptor): DatagramSocket(adopting: descriptor)
-            }
+        let socket = try WakeupSocket(bell)
         _ = try file.open()
         return SQLiteBusLog(file, bell: socket, scoreboard: scoreboard, logger: logger)
     }
@@ -74,10 +71,8 @@ package import ProxyGPT
         let state = try reading { try $0.readState() }
         epoch = state.epoch
         last = state.head
-        watch = try EventLoop.watch(bell.descriptor, for: .readable) { [weak self] _ in
-            self?.bell.drain()
-            self?.deliverNews()
-        }
+        _ = try bell.restore()
+        try watchBell()
         self.deliver = deliver
         setTimer()
     }
@@ -89,13 +84,39 @@ package import ProxyGPT
         timer?.cancel()
         timer = nil
         reader = nil
+        bell.removeName()
+    }
+
+    private func watchBell() throws {
+        watch?.cancel()
+        watch = try EventLoop.watch(bell.descriptor, for: .readable) { [weak self] _ in
+            self?.bell.drain()
+            self?.deliverNews()
+        }
     }
 
     private func setTimer() {
         timer = EventLoop.schedule(afterMilliseconds: Self.interval) { [weak self] in
             guard let self, deliver != nil else { return }
+            restoreBell()
             deliverNews()
             setTimer()
+        }
+    }
+
+    /// Has writers find the bell again where its name is gone.
+    private func restoreBell() {
+        do {
+            let finding = try bell.restore()
+            if finding == .isNew {
+                try watchBell()
+                logger.notice("wake-up socket made again")
+            } else if finding == .isTaken, !isBellTaken {
+                logger.warning("wake-up socket is another process's: frames come late")
+            }
+            isBellTaken = finding == .isTaken
+        } catch {
+            report(error)
         }
     }
 

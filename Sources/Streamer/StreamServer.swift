@@ -1,3 +1,4 @@
+internal import EventLoop
 internal import HTTPAPI
 internal import NIOCore
 internal import NIOHTTP1
@@ -5,14 +6,6 @@ internal import NIOPosix
 
 /// The connections and their fan-out, on a thread of their own.
 struct StreamServer: Sendable {
-    /// Where connections come from.
-    enum Listener: Sendable {
-        /// A socket that the service manager holds.
-        case descriptor(Int32)
-        /// A path, in the place of whichever socket stands there.
-        case path(String)
-    }
-
     /// Decides about a request; the answer comes on any thread.
     typealias Decide =
         @Sendable (Request, @escaping @Sendable (ConnectionHandler.Decision) -> Void) -> Void
@@ -48,11 +41,10 @@ struct StreamServer: Sendable {
         }.get()
     }
 
-    /// Begins to accept connections; the channel is what `drain` takes.
-    func listen(on listener: Listener, decide: @escaping Decide) async throws -> any Channel {
+    /// Begins to accept connections at a bound socket; the channel is what `drain` takes.
+    func listen(on listener: Int32, decide: @escaping Decide) async throws -> any Channel {
         let (door, calls, connections) = (fanOut, calls, connections)
         let bootstrap = ServerBootstrap(group: group)
-            .serverChannelOption(.backlog, value: 4096)
             // What a subscriber waits for is here and not in a buffer below.
             .childChannelOption(.writeBufferWaterMark, value: .init(low: 1, high: 1))
             .childChannelOption(
@@ -71,14 +63,10 @@ struct StreamServer: Sendable {
                     try pipeline.addHandler(ConnectionHandler(services))
                 }
             }
-        switch listener {
-        case .descriptor(let descriptor):
-            return try await bootstrap.withBoundSocket(descriptor).get()
-        case .path(let path):
-            return try await bootstrap.bind(
-                unixDomainSocketPath: path, cleanupExistingSocketFile: true
-            ).get()
-        }
+        let channel = try await bootstrap.withBoundSocket(listener).get()
+        // NIO has called listen(2) with a backlog of its own, whatever the socket had.
+        try Sockets.setBacklog(of: listener)
+        return channel
     }
 
     /// Says what is open, from the loop that has it: no answer means that the loop hangs.

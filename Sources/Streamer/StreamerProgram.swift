@@ -37,6 +37,8 @@ struct StreamerProgram {
 
     /// Serves until a signal comes, then until all streams have ended.
     func run() async throws {
+        let lock = try StreamerLock(stateDirectory: settings.stateDirectory)
+        defer { withExtendedLifetime(lock) {} }
         let clock = SystemClock()
         let identifiers = RandomIdentifiers(clock: clock)
         let process = try ProcessIdentity.current(
@@ -121,7 +123,7 @@ struct StreamerProgram {
                 board.set(board.catalog.redisUp, isUp: await bus.isReachable())
             }
         }
-        let channel = try await server.listen(on: listener()) { request, reply in
+        let channel = try await server.listen(on: try listener()) { request, reply in
             if OperatorEndpoint.serves(request) {
                 EventLoop.spawn { reply(.response(await operators.answerWhole(request))) }
             } else if RealtimeEndpoint.serves(request) {
@@ -130,7 +132,6 @@ struct StreamerProgram {
                 side.answer(request, reply: reply)
             }
         }
-        if case .path(let path) = listener() { chmod(path, 0o660) }
         board.set(.ready)
         await service.serve(isAskedInDrain: false) { server.report(to: $0) }
         board.set(.draining)
@@ -171,9 +172,11 @@ struct StreamerProgram {
 
     // MARK: - The service manager
 
-    private func listener() -> StreamServer.Listener {
-        service.descriptor(named: "streamer").map { .descriptor($0) }
-            ?? .path(settings.streamerSocket)
+    private func listener() throws -> Int32 {
+        if let given = service.descriptor(named: "streamer") { return given }
+        let listener = try Sockets.listener(at: settings.streamerSocket)
+        chmod(settings.streamerSocket, 0o660)
+        return listener
     }
 
     private func bell() -> SQLiteBusLog.Bell {

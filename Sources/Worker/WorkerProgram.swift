@@ -117,8 +117,11 @@ struct WorkerProgram {
 
     /// The sockets by the names that the service manager gave them; alone, descriptor 0.
     private func sockets() -> FastCGIServer.Configuration {
-        FastCGIServer.Configuration(
-            listener: service.descriptor(named: "worker") ?? 0,
+        let listener = service.descriptor(named: "worker") ?? 0
+        // Whoever made it may have left room for a few waiting connections only.
+        try? Sockets.setBacklog(of: listener)
+        return FastCGIServer.Configuration(
+            listener: listener,
             handover: service.descriptor(named: "handover"), maxInFlight: settings.maxInFlight)
     }
 }

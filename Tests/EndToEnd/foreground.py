@@ -59,6 +59,7 @@ def main(arguments):
             environment=environment,
             state_directory=state,
             shows_requests=sys.stdout.isatty(),
+            streamer=True,
         )
         stack.start()
         greet(stack, port)

@@ -9,6 +9,7 @@ Standard library only.
 
 import atexit
 import contextlib
+import fcntl
 import http.client
 import json
 import os
@@ -69,6 +70,8 @@ class Stack:
     what they log goes to the terminal, with
     `shows_requests` a line a request as well. With `database="postgresql"` it is a new one on the tests' own
     server, unless it is given as (server, name); STACK_DATABASE says so for all that do not say.
+    A state directory has one streamer: where it has one already this stack starts none, and with
+    `streamer=True` it does not start.
     """
 
     def __init__(
@@ -83,7 +86,7 @@ class Stack:
         tls=False,
         port=None,
         environment=None,
-        streamer=True,
+        streamer=None,
         database=None,
         shows_requests=False,
     ):
@@ -107,6 +110,7 @@ class Stack:
                 self.server = cluster.shared()
         self._port, self._tls_port, self._upstream_port = port, None, None
         self._with_streamer = streamer
+        self._kept_names = {}
         self._processes = None
         self._sockets = {}
         self._logs_of_workers, self._started = {}, 0
@@ -149,6 +153,14 @@ class Stack:
         self.bell_socket = os.path.join(self.state_directory, "bell.sock")
         self.nginx_access_log = self._path("nginx-access.log")
         self.nginx_error_log = self._log("nginx-error.log") or "stderr"
+
+        holder = streamer_of(self.state_directory)
+        if holder and self._with_streamer:
+            raise StackError(
+                f"the state directory {self.state_directory} is in use by the streamer of {holder}"
+            )
+        if self._with_streamer is None:
+            self._with_streamer = not holder
 
         self.open_sockets()
         if self._with_tls:
@@ -198,7 +210,9 @@ class Stack:
     def open_sockets(self):
         """Opens the sockets of workers and streamer, as systemd would."""
         listeners = {"worker": self.fastcgi_socket, "streamer": self.streamer_socket}
-        bells = {"handover": self.handover_socket, "bell": self.bell_socket}
+        bells = {"handover": self.handover_socket}
+        if self._with_streamer:
+            bells["bell"] = self.bell_socket
         for name, path in {**listeners, **bells}.items():
             kind = socket.SOCK_STREAM if name in listeners else socket.SOCK_DGRAM
             with contextlib.suppress(FileNotFoundError):
@@ -208,14 +222,18 @@ class Stack:
             if name in listeners:
                 held.listen(4096)
             os.chmod(path, 0o660 if name in listeners else 0o600)
+            self._kept_names[path] = os.lstat(path).st_ino
 
     def close_sockets(self):
         """Closes and removes them: once no process is left, nginx gets no connection."""
         for held in self._sockets.values():
+            path = held.getsockname()
             with contextlib.suppress(FileNotFoundError):
-                os.unlink(held.getsockname())
+                # Another's socket under the name is not ours to remove.
+                if os.lstat(path).st_ino == self._kept_names.get(path):
+                    os.unlink(path)
             held.close()
-        self._sockets = {}
+        self._sockets, self._kept_names = {}, {}
 
     # Workers
 
@@ -489,6 +507,16 @@ class Stack:
                 if text.strip():
                     name = pathlib.Path(path).name
                     print(f"--- {name}\n{text[-8000:]}", file=sys.stderr)
+
+
+def streamer_of(directory):
+    """The process whose streamer serves from a state directory, in words; None without one."""
+    with contextlib.suppress(FileNotFoundError), open(f"{directory}/streamer.lock") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return f"process {lock.read().strip() or 'unknown'}"
+    return None
 
 
 def request(url, method, path, body=None, headers=None):

@@ -1,0 +1,64 @@
+internal import EventLoop
+internal import Glibc
+
+/// Shows that a state directory has its streamer. The lock (flock(2)) goes with the object, and with
+/// the process however that ends; the file says whose it is.
+package final class StreamerLock: Sendable {
+    /// Another streamer serves from the same directory.
+    package struct InUse: Error, Equatable, CustomStringConvertible {
+        let directory: String
+        /// The number of its process, where the file says one.
+        let holder: Int32?
+
+        package var description: String {
+            let process = holder.map { "process \($0)" } ?? "another process"
+            return "the state directory \(directory) is in use by the streamer of \(process)"
+        }
+    }
+
+    private let descriptor: Int32
+
+    /// Takes the lock at once, or says who has it.
+    package init(stateDirectory: String) throws {
+        let path = stateDirectory + "/streamer.lock"
+        descriptor = try Self.opened(path, in: stateDirectory)
+        guard flock(descriptor, LOCK_EX | LOCK_NB) == 0 else {
+            guard errno == EWOULDBLOCK else { throw SystemError("flock \(path)") }
+            throw InUse(directory: stateDirectory, holder: Self.holder(descriptor))
+        }
+        // For a person to read: the lock holds on a full disk as well.
+        let line = Array("\(getpid())\n".utf8)
+        if pwrite(descriptor, line, line.count, 0) == line.count {
+            ftruncate(descriptor, off_t(line.count))
+        }
+    }
+
+    deinit {
+        close(descriptor)
+    }
+
+    private static func opened(
+        _ path: String, in directory: String
+    ) throws(SystemError) -> Int32 {
+        let flags = O_RDWR | O_CLOEXEC | O_NOFOLLOW
+        let new = open(path, flags | O_CREAT | O_EXCL, 0o600)
+        if new >= 0 {
+            // Or the service could not open what root has made.
+            var status = stat()
+            if geteuid() == 0, stat(directory, &status) == 0 {
+                fchown(new, status.st_uid, status.st_gid)
+            }
+            return new
+        }
+        let old = open(path, flags)
+        guard old >= 0 else { throw SystemError("open \(path)") }
+        return old
+    }
+
+    private static func holder(_ descriptor: Int32) -> Int32? {
+        var bytes = [UInt8](repeating: 0, count: 16)
+        let count = pread(descriptor, &bytes, bytes.count, 0)
+        return Int32(
+            String(decoding: bytes.prefix(max(0, count)).prefix { $0 > 0x20 }, as: UTF8.self))
+    }
+}
