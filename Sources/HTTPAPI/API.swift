@@ -124,6 +124,10 @@ package struct API: Sendable {
             case .open, .logout: try crossSite.checkOrigin(of: request)
             case .credential: try await authenticate(call)
             }
+            if request.namesWebSocket {
+                if route.access == .logout { try await authenticate(call) }
+                throw Failure.noWebSocket
+            }
             guard route.methods.contains(request.method) else {
                 if route.access == .logout { try await authenticate(call) }
                 throw Failure(
@@ -137,6 +141,7 @@ package struct API: Sendable {
         guard case .upstream = destination else {
             throw Failure(.notFound, "There is nothing at \(target.path).")
         }
+        if request.namesWebSocket { throw Failure.noWebSocket }
         return try await forward(call, target).map { .relay($0) } ?? .nobodyWaits
     }
 

@@ -1,6 +1,5 @@
-// `/v1/realtime`: decides who may have a WebSocket to the upstream, what of the request leaves and
-// what of the upstream's answer comes back, and records the call. How frames travel is the
-// streamer's.
+// WebSockets below /v1/: decides who may have one to the upstream, what of the request leaves and what
+// of the upstream's answer comes back, and records the call. How frames travel is the streamer's.
 
 internal import Credentials
 package import Logging
@@ -44,7 +43,7 @@ package struct RealtimeEndpoint: Sendable {
 
     /// Whether a request is this endpoint's.
     package static func serves(_ request: Request) -> Bool {
-        request.target.prefix { $0 != "?" } == Router.realtime
+        request.target.utf8.starts(with: Router.forwarded.utf8)
     }
 
     /// Does what falls due with time. Called once a second.
@@ -65,9 +64,7 @@ package struct RealtimeEndpoint: Sendable {
             return .call(call)
         } catch {
             var response = Response(recorder.failure(for: error, request))
-            if response.status == Failure.Code.invalidRequest.status {
-                response.headers.append(Header("Sec-WebSocket-Version", "13"))
-            }
+            response.nameWebSocketVersion()
             return .response(
                 await recorder.finish(
                     event, since: startedAt, response, recorder.commonHeaders(request)))
@@ -91,17 +88,27 @@ package struct RealtimeEndpoint: Sendable {
         let caller = try await authenticator.caller(credential)
         event.userID = caller.user.id
         guard case .webSocket(let accept) = try request.transport() else {
-            throw Failure(.invalidRequest, "\(target.path) is for WebSockets.")
+            throw Failure(.invalidRequest, "This request is no WebSocket's handshake.")
         }
         let subprotocols = try offered.get().passed
         event.model = try? Parameters(query: target.query).text("model")
         return RealtimeCall(
             userID: caller.user.id, sessionID: caller.session.id,
             tokenDigest: Token.digest(of: credential.token ?? ""),
-            url: try settings.upstream.url(path: target.path, query: target.query),
+            url: try address(of: target),
             headers: ForwardedHeaders.request(request.headers), subprotocols: subprotocols,
             accept: accept, commonHeaders: recorder.commonHeaders(request), event: event,
             startedAt: startedAt)
+    }
+
+    /// Where the WebSocket is at the upstream.
+    private func address(of target: RequestTarget) throws(Failure) -> String {
+        do throws(Failure) {
+            return try settings.upstream.url(path: target.path, query: target.query)
+        } catch {
+            // A deployment that has nothing like the path has no WebSocket there either.
+            throw error.code == .notFound ? .noWebSocket : error
+        }
     }
 
     // MARK: - The upstream's answer
@@ -179,7 +186,9 @@ package struct RealtimeEndpoint: Sendable {
     }
 
     package func upstreamRequestID(_ head: UpstreamHead) -> String? {
-        head.value(of: "X-Request-Id").map { keyMasks.partial.masked(String($0.prefix(200))) }
+        head.value(of: "X-Request-Id").map {
+            keyMasks.partial.masked(String(decoding: $0.utf8.prefix(200), as: UTF8.self))
+        }
     }
 
     // MARK: - While it lasts, and the end

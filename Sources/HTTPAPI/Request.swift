@@ -104,6 +104,8 @@ package struct Response: Sendable {
             headers.append(Header("Retry-After", String(seconds)))
         }
         if let allow = failure.allow { headers.append(Header("Allow", allow)) }
+        // RFC 9110, section 15.5.22: what the client may go on with.
+        if failure.code == .upgradeRequired { headers.append(Header("Upgrade", "HTTP/1.1")) }
         if failure.code == .unauthorized {
             headers.append(Header("WWW-Authenticate", "Bearer"))
         }

@@ -63,11 +63,12 @@ package enum Router {
     /// Where the streamer serves subscribers, see `StreamEndpoint`.
     static let stream = "/chat/stream"
 
-    /// Where the streamer passes WebSockets on, see `RealtimeEndpoint`.
+    /// Where WebSockets are all there is.
     static let realtime = "/v1/realtime"
 
-    /// Everything below this is passed on to the upstream.
-    private static let forwarded = "/v1/"
+    /// Everything below this is passed on to the upstream, WebSockets by the streamer, see
+    /// `RealtimeEndpoint`.
+    static let forwarded = "/v1/"
 
     /// Where prompts are answered, by the upstream's paths.
     static let chatCompletions = "/v1/chat/completions"
@@ -91,7 +92,11 @@ package enum Router {
 
     /// What requests are counted under: a closed set, whatever clients ask for.
     package static let countedRoutes =
-        routes.map(\.path) + counted + [stream, live, ready, metrics, status, "/v1/*", "other"]
+        routes.map(\.path) + counted
+        + [stream, live, ready, metrics, status, otherWebSockets, "/v1/*", "other"]
+
+    /// WebSockets at paths that serve HTTP as well: a call of an hour is no slow answer.
+    private static let otherWebSockets = "/v1/* websocket"
 
     private static let indices = Dictionary(
         uniqueKeysWithValues: countedRoutes.enumerated().map { ($1, $0) })
@@ -101,6 +106,11 @@ package enum Router {
         let name = String(path)
         if let index = indices[name] { return index }
         return indices[name.hasPrefix(forwarded) ? "/v1/*" : "other"] ?? 0
+    }
+
+    /// The place of a WebSocket below /v1/ among the counted routes.
+    static func countedIndex(ofWebSocket path: String) -> Int {
+        countedIndex(of: path.utf8.elementsEqual(realtime.utf8) ? realtime : otherWebSockets)
     }
 
     enum Destination {

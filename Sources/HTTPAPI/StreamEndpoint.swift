@@ -13,6 +13,9 @@ package struct StreamEndpoint: Sendable {
         case subscription(Subscription)
     }
 
+    /// The largest body, in bytes: a form of a few ids and a token.
+    package static let maxBody: Int64 = 16 * 1024
+
     private let store: any Store
     private let events: any EventLog
     private let clock: any Clock
@@ -52,9 +55,7 @@ package struct StreamEndpoint: Sendable {
             return .subscription(try await subscription(for: request, &event, startedAt))
         } catch {
             var response = Response(recorder.failure(for: error, request))
-            if response.status == Failure.Code.invalidRequest.status, request.asksForWebSocket {
-                response.headers.append(Header("Sec-WebSocket-Version", "13"))
-            }
+            if request.namesWebSocket { response.nameWebSocketVersion() }
             return .response(await finish(request, event, startedAt, response))
         }
     }
@@ -109,7 +110,7 @@ package struct StreamEndpoint: Sendable {
     /// The body of a request that may have one.
     private func read(_ request: Request, _ event: inout Event) async throws -> [UInt8] {
         guard request.method == "POST" else { return [] }
-        let limit = Settings.maxBodyOfOwnEndpoints
+        let limit = Self.maxBody
         let tooLarge = Failure(.tooLarge, "The body is larger than \(limit) bytes.")
         guard request.contentLength ?? 0 <= limit else { throw tooLarge }
         var body: [UInt8] = []

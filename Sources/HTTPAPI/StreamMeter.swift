@@ -10,17 +10,21 @@ struct StreamMeter: Sendable {
     }
 
     func began(_ event: Event) {
-        scoreboard?.began(
-            route: Router.countedIndex(of: event.path), at: event.timestamp.milliseconds * 1000)
+        scoreboard?.began(route: route(of: event), at: event.timestamp.milliseconds * 1000)
     }
 
     /// Called once for each that began, with its row as it is at the end.
     func ended(_ event: Event) {
         guard let scoreboard else { return }
         scoreboard.ended(
-            route: Router.countedIndex(of: event.path), status: event.status,
-            after: event.durationMicroseconds ?? 0)
+            route: route(of: event), status: event.status, after: event.durationMicroseconds ?? 0)
         scoreboard.countUpstream(event)
+    }
+
+    /// Of what is passed on the streamer has the WebSockets alone.
+    private func route(of event: Event) -> Int {
+        event.kind == .forward
+            ? Router.countedIndex(ofWebSocket: event.path) : Router.countedIndex(of: event.path)
     }
 
     func refused(_ failure: Failure) {

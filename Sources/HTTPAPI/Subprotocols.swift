@@ -14,23 +14,27 @@ struct Subprotocols: Equatable {
     /// The token of a session; empty when there is none where one should be, or more than one.
     private(set) var token: String?
 
+    /// What a list may have: bytes in all, and names.
+    private static let limit = (bytes: 4096, names: 32)
+
     /// - Parameter values: all values of `Sec-WebSocket-Protocol`.
     /// Throws `invalidRequest` for what is no list of tokens (RFC 6455, section 4.1).
     init(_ values: [String]) throws(Failure) {
-        for value in values {
-            for part in value.split(separator: ",", omittingEmptySubsequences: false) {
-                try take(Self.trimmed(part))
-            }
+        guard values.reduce(0, { $0 + $1.utf8.count }) <= Self.limit.bytes else {
+            throw Failure(
+                .invalidRequest, "Sec-WebSocket-Protocol is longer than \(Self.limit.bytes) bytes.")
         }
-        guard Set(passed).count == passed.count else {
+        let names = values.flatMap { HeaderList.elements(of: $0).map(\.text) }
+        guard names.count <= Self.limit.names else {
+            throw Failure(
+                .invalidRequest, "Sec-WebSocket-Protocol has more than \(Self.limit.names) names.")
+        }
+        for name in names { try take(name) }
+        // Tokens are ASCII, and few.
+        for (index, name) in passed.enumerated()
+        where passed[..<index].contains(where: { $0.utf8.elementsEqual(name.utf8) }) {
             throw Failure(.invalidRequest, "A subprotocol is offered twice.")
         }
-    }
-
-    private static func trimmed(_ part: Substring) -> String {
-        var part = part.drop { $0 == " " || $0 == "\t" }
-        while part.last == " " || part.last == "\t" { part.removeLast() }
-        return String(part)
     }
 
     private mutating func take(_ name: String) throws(Failure) {
@@ -38,8 +42,9 @@ struct Subprotocols: Equatable {
             throw Failure(.invalidRequest, "Sec-WebSocket-Protocol is no list of names.")
         }
         if hasPrefixIgnoringCase(name, Self.keyPrefix) {
-            token = token == nil ? String(name.dropFirst(Self.keyPrefix.count)) : ""
-        } else if !name.contains(Token.prefix),
+            let rest = name.utf8.dropFirst(Self.keyPrefix.utf8.count)
+            token = token == nil ? String(Substring(rest)) : ""
+        } else if Array(name.utf8).firstRange(of: Array(Token.prefix.utf8)) == nil,
             !Self.accountPrefixes.contains(where: { hasPrefixIgnoringCase(name, $0) })
         {
             passed.append(name)

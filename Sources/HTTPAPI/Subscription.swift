@@ -63,32 +63,3 @@ package final class Subscription: Sendable {
             && (revocation.group == nil || revocation.group == groupID)
     }
 }
-
-extension Request {
-    /// Whether the client wants to change to the WebSocket protocol (RFC 6455, section 4.1).
-    var asksForWebSocket: Bool {
-        method == "GET" && names("websocket", in: "Upgrade") && names("upgrade", in: "Connection")
-    }
-
-    /// How the client wants its frames. Throws `invalidRequest` for a handshake that is none.
-    func transport() throws(Failure) -> Transport {
-        guard asksForWebSocket else { return .serverSentEvents }
-        guard values(of: "Sec-WebSocket-Version") == ["13"] else {
-            throw Failure(.invalidRequest, "The WebSocket version must be 13.")
-        }
-        let keys = values(of: "Sec-WebSocket-Key")
-        guard keys.count == 1, let key = keys.first, let answer = WebSocketKey.answer(to: key)
-        else { throw Failure(.invalidRequest, "The Sec-WebSocket-Key is not valid.") }
-        return .webSocket(accept: answer)
-    }
-
-    private func names(_ word: String, in header: String) -> Bool {
-        values(of: header).contains { value in
-            value.split(separator: ",").contains { part in
-                var part = part.drop { $0 == " " || $0 == "\t" }
-                while part.last == " " || part.last == "\t" { part.removeLast() }
-                return equalIgnoringCase(String(part), word)
-            }
-        }
-    }
-}

@@ -8,6 +8,7 @@ private let table: [RouteLine] = [
     RouteLine("POST", "files", .upload),
     RouteLine("GET", "files/*/content", .fileContent),
     RouteLine("GET", "realtime", .realtime),
+    RouteLine("GET", "responses", .realtime),
     RouteLine(nil, "echo", .echo),
     RouteLine(nil, "echo/**", .echo),
 ]

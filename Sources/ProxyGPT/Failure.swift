@@ -10,6 +10,7 @@ package struct Failure: Error, Equatable, Sendable {
         case conflict
         case tooLarge = "too_large"
         case unsupportedMediaType = "unsupported_media_type"
+        case upgradeRequired = "upgrade_required"
         case rateLimited = "rate_limited"
         case `internal`
         case upstreamError = "upstream_error"
@@ -69,6 +70,7 @@ extension Failure.Code {
         case .conflict: 409
         case .tooLarge: 413
         case .unsupportedMediaType: 415
+        case .upgradeRequired: 426
         case .rateLimited: 429
         case .internal: 500
         case .upstreamError, .upstreamAuthentication: 502
@@ -81,7 +83,7 @@ extension Failure.Code {
     package var type: String {
         switch self {
         case .invalidRequest, .notFound, .methodNotAllowed, .conflict, .tooLarge,
-            .unsupportedMediaType:
+            .unsupportedMediaType, .upgradeRequired:
             "invalid_request_error"
         case .unauthorized: "authentication_error"
         case .forbidden: "permission_error"

@@ -17,7 +17,10 @@ enum AnswerHead {
         head(
             Transport.serverSentEvents.status,
             [
-                Header("Content-Type", "text/event-stream"), Header("Cache-Control", "no-store"),
+                Header("Content-Type", "text/event-stream"),
+                // Read by what stands before nginx, too: a stream that is compressed or gathered
+                // there arrives late.
+                Header("Cache-Control", "no-store, no-transform"),
                 Header("X-Accel-Buffering", "no"), Header("X-Content-Type-Options", "nosniff"),
                 Header("Connection", "close"),
             ] + headers)

@@ -75,7 +75,7 @@ final class ConnectionHandler: ChannelInboundHandler, RemovableChannelHandler {
             case .head(let head): phase = .reading(head, [])
             case .body(let piece):
                 // One byte over the limit is enough to be refused.
-                let room = Int(Settings.maxBodyOfOwnEndpoints) + 1 - body.count
+                let room = Int(StreamEndpoint.maxBody) + 1 - body.count
                 body.append(contentsOf: piece.readableBytesView.prefix(max(0, room)))
                 phase = .reading(head, body)
             case .end:
@@ -162,7 +162,7 @@ final class ConnectionHandler: ChannelInboundHandler, RemovableChannelHandler {
         do {
             let options = context.channel.syncOptions
             try options?.setOption(.writeBufferWaterMark, value: RelayLeg.waterMark)
-            try options?.setOption(.recvAllocator, value: AdaptiveRecvByteBufferAllocator())
+            try options?.setOption(.recvAllocator, value: RelayLeg.receiveAllocator)
             try options?.setOption(.maxMessagesPerRead, value: 1)
             let decoder = try pipeline.handler(
                 type: ByteToMessageHandler<HTTPRequestDecoder>.self)
@@ -194,7 +194,7 @@ final class ConnectionHandler: ChannelInboundHandler, RemovableChannelHandler {
             return
         }
         if subscription.transport == .serverSentEvents {
-            var retry = ServerSentEvents.retry(after: ServerSentEvents.retry)
+            var retry = fanOut.retry(ServerSentEvents.retry)
             head.writeBuffer(&retry)
         }
         phase = .done

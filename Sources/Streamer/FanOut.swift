@@ -116,9 +116,14 @@ final class FanOut {
     func farewell(_ ending: Ending, _ transport: Transport) -> ByteBuffer {
         switch transport {
         case .serverSentEvents:
-            ending.retry.map { ServerSentEvents.retry(after: spread($0)) } ?? ByteBuffer()
+            ending.retry.map { retry($0) } ?? ByteBuffer()
         case .webSocket: WebSocketWriter.close(ending.close)
         }
+    }
+
+    /// Tells a client when to come back: each another moment, so that not all come at once.
+    func retry(_ range: ClosedRange<Int64>) -> ByteBuffer {
+        ServerSentEvents.retry(after: spread(range))
     }
 
     /// Closes a channel whose peer was told and need not be waited for long.

@@ -4,8 +4,8 @@ internal import ProxyGPT
 /// Writes an event stream (WHATWG HTML, section 9.2). JSON has no line ends, so that a frame's data
 /// is one line.
 enum ServerSentEvents {
-    /// Milliseconds after which a client comes back when its connection breaks.
-    static let retry: Int64 = 2000
+    /// Milliseconds within which a client comes back when its connection breaks.
+    static let retry: ClosedRange<Int64> = 1000...5000
 
     static func event(_ frame: Frame) -> ByteBuffer {
         let json = frame.json

@@ -2,23 +2,30 @@
 
 import contextlib
 import json
+import os
+import pathlib
+import re
 import signal
+import subprocess
+import sys
 import threading
+import time
 import urllib.parse
 from concurrent.futures import ThreadPoolExecutor
 
 import client
 import database
 import pytest
-from client import FORM, JSON, call, check_error
+from client import FORM, JSON, call, check_error, raw_request, raw_socket
+from processes import free_port
 from sockets import receive, revoked_within_a_second, websocket
 from sse import Stream
-from stack import Stack, wait_for
+from stack import Stack, binary, wait_for
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 DATABASES = ("sqlite", "postgresql+redis")
 # Sixteen threads of one user open streams: those just closed may count a moment longer.
-STACK = {"settings": {"MAX_STREAMS_PER_USER": "1000"}}
+STACK = {"settings": {"MAX_STREAMS_PER_USER": "3000"}}
 
 SLOW = "mock?chunks=40&chunk-delay-ms=60"
 
@@ -64,7 +71,9 @@ def test_words_arrive_as_they_come_and_the_last_frame_is_the_stored_message(stac
     with Stream(stack.url, chat, token) as stream:
         assert stream.status == 200
         assert stream.headers["content-type"] == "text/event-stream"
-        assert stream.headers["cache-control"] == "no-store"
+        # What stands before nginx is told, too, to let each event through as it comes.
+        assert stream.headers["cache-control"] == "no-store, no-transform"
+        assert stream.headers["x-accel-buffering"] == "no"
         assert stream.headers["x-request-id"]
         stream.begin()
         sent = start(stack, token, chat)
@@ -300,7 +309,7 @@ def test_without_a_right_to_it_there_is_no_stream(stack, token, chat):
         answer = call(stack.url, method, path, token=token)
         check_error(answer, 405, "method_not_allowed")
         assert answer.header("Allow") == "GET, HEAD, POST"
-    answer = call(stack.url, "POST", "/chat/stream", token=token, form={"id": "x" * 1_000_000 + "y" * 60_000})
+    answer = call(stack.url, "POST", "/chat/stream", token=token, form={"id": "x" * 17_000})
     check_error(answer, 413, "too_large")
 
 
@@ -368,12 +377,16 @@ def test_a_page_of_another_origin_opens_no_websocket(stack, token, chat):
 
 
 def test_a_handshake_that_is_none_is_refused(stack, token, chat):
-    for changed in ({"Sec-WebSocket-Version": "8"}, {"Sec-WebSocket-Key": "short"}):
+    for method, changed, status, code in (
+        ("GET", {"Sec-WebSocket-Version": "8"}, 426, "upgrade_required"),
+        ("GET", {"Sec-WebSocket-Key": "short"}, 400, "invalid_request"),
+        ("POST", {}, 426, "upgrade_required"),
+    ):
         answer = call(
-            stack.url, "GET", f"/chat/stream?id={chat}", token=token,
+            stack.url, method, f"/chat/stream?id={chat}", token=token,
             headers=client_upgrade(**changed),
         )
-        check_error(answer, 400, "invalid_request")
+        check_error(answer, status, code)
         assert answer.header("Sec-WebSocket-Version") == "13"
 
 
@@ -491,6 +504,77 @@ def test_a_stop_sends_everybody_away_in_good_order(token):
                     socket.recv(timeout=15)
                 assert closed.value.rcvd.code == 1012
             assert process.wait(15) == 0
+
+
+def test_subscribers_that_come_back_all_at_once_wait_for_the_streamer(stack, token, chat):
+    """A thousand of them, while it does not run: none gets an answer that it would not come back from."""
+    count, connections = 1000, []
+    request = raw_request("GET", f"/chat/stream?id={chat}", token)
+    try:
+        stack.streamer.send_signal(signal.SIGSTOP)
+        for _ in range(count):
+            connections.append(raw_socket(stack.url, timeout=60))
+            connections[-1].sendall(request)
+        limit = int(pathlib.Path("/proc/sys/net/core/somaxconn").read_text())
+        wanted = min(count, limit)
+        wait_for(lambda: waiting_at(stack.streamer_socket) >= wanted, f"{wanted} to wait")
+        stack.streamer.send_signal(signal.SIGCONT)
+        retries = set()
+        for connection in connections:
+            head = b""
+            while not (found := re.search(rb"\r\n\r\n.*retry: (\d+)\n", head, re.DOTALL)):
+                piece = connection.recv(4096)
+                head += piece
+                assert piece and head.startswith(b"HTTP/1.1 200"), head
+            retries.add(int(found[1]))
+        # When they lose it again, they do not come back at the same moment.
+        assert len(retries) > 100
+    finally:
+        stack.streamer.send_signal(signal.SIGCONT)
+        for connection in connections:
+            connection.close()
+
+
+def waiting_at(path):
+    """How many connections wait in a listening socket."""
+    lines = subprocess.run(["ss", "-xlH"], capture_output=True, text=True, check=True).stdout
+    for line in lines.splitlines():
+        fields = line.split()
+        if path in fields:
+            assert int(fields[3]) >= min(
+                4096, int(pathlib.Path("/proc/sys/net/core/somaxconn").read_text()))
+            return int(fields[2])
+    return 0
+
+
+def test_a_second_streamer_on_a_state_directory_is_refused(stack):
+    """By a sentence that names the directory and the process; the first goes on as before."""
+    pid, begun = stack.streamer.pid, time.monotonic()
+    said = f"the state directory {stack.state_directory} is in use by the streamer of process {pid}"
+    environment = {"STATE_DIRECTORY": stack.state_directory, "API_KEY": "sk-1", "PORT": str(free_port()),
+                   "PATH": os.environ["PATH"], "BIN_DIRECTORY": os.environ["BIN_DIRECTORY"]}  # fmt: skip
+    script = pathlib.Path(__file__).with_name("stack.py")
+    for command in ([binary("proxy-gpt-streamer")], [sys.executable, script, "run"]):
+        second = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+        assert second.returncode == 1 and said in second.stderr, second
+    print(f"both refused after {time.monotonic() - begun:.2f} s")
+    assert stack.streamer.poll() is None and os.path.exists(stack.bell_socket)
+
+
+def test_a_wakeup_socket_whose_name_is_gone_is_made_again(stack, token, chat, database_kind):
+    if database_kind != "sqlite":
+        # Redis has its own way to wake the streamer.
+        return
+    os.unlink(stack.bell_socket)
+    wait_for(lambda: os.path.exists(stack.bell_socket), "the name to be there again")
+    with Stream(stack.url, chat, token).begin() as stream:
+        sent = start(stack, token, chat)
+        assert stream.finished()[0]["id"] == sent["id"]
+    # Its own name goes with it.
+    stack.stop_streamer()
+    assert not os.path.exists(stack.bell_socket)
+    stack.start_streamer()
+    wait_for(lambda: os.path.exists(stack.bell_socket), "the name to be there again")
 
 
 def test_a_streamer_that_is_not_there_is_an_error_in_our_shape(token):

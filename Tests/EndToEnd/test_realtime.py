@@ -1,10 +1,11 @@
-"""WebSockets to the upstream: /v1/realtime, through nginx and the streamer to the mock and back."""
+"""WebSockets to the upstream, below /v1/, through nginx and the streamer to the mock and back."""
 
 import contextlib
 import json
 import os
 import ssl
 import time
+import urllib.parse
 from concurrent.futures import ThreadPoolExecutor
 
 import database
@@ -22,9 +23,9 @@ def bearer(token):
     return {"Authorization": f"Bearer {token}"}
 
 
-def opened(stack, token, query="", url=None, headers=None, **options):
+def opened(stack, token, query="", url=None, headers=None, path=PATH, **options):
     """A WebSocket; Bearer unless other headers are given. Nothing is pinged or compressed."""
-    url = (url or stack.url).replace("http", "ws", 1) + PATH + query
+    url = (url or stack.url).replace("http", "ws", 1) + path + query
     headers = bearer(token) if headers is None else headers
     settings = {
         "compression": None, "ping_interval": None, "max_size": None, "proxy": None,
@@ -144,6 +145,50 @@ def test_without_an_upgrade_the_path_is_a_call_like_any_other(stack, token):
     assert call(stack.url, "POST", PATH + "?plain=2", b"{}", token=token).status == 405
     headers = {"Connection": "Upgrade", "Upgrade": "h2c"}
     assert call(stack.url, "GET", PATH + "?plain=3", headers=headers, token=token).status == 400
+
+
+@pytest.mark.parametrize("path", ["/v1/responses", "/v1/responses?model=m", "/v1/realtime?a=%2f&b=ä"])
+def test_a_websocket_may_be_anywhere_below_v1(stack, token, path):
+    stack.mock_delete("/mock/calls")
+    raw = urllib.parse.quote(path, safe="/?&=%")
+    with opened(stack, token, path=raw) as socket:
+        socket.send('{"type":"response.create"}')
+        assert socket.recv(timeout=15) == '{"type":"response.create"}'
+    assert [row["uri"] for row in stack.mock("/mock/calls")] == [raw]
+
+
+def test_a_path_without_a_websocket_gets_the_upstreams_refusal(stack, token):
+    response = refusal(stack, token, path="/v1/models")
+    straight = call(stack.mock_url, "GET", "/v1/models", token=stack.key)
+    assert (response.status_code, response.body) == (200, straight.body)
+    response = refusal(stack, token, path="/v1/nothing/here")
+    assert response.status_code == 404 and response.headers["X-Upstream-Request-Id"]
+
+
+UPGRADE = [("Connection", "Upgrade"), ("Upgrade", "websocket"), ("Sec-WebSocket-Version", "13"),
+           ("Sec-WebSocket-Key", "AAAAAAAAAAAAAAAAAAAAAA==")]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "path", ["/v1//realtime", "/v1/a/../realtime", "/v1/a%2fb", "/v1/%2e%2e/x", "/v1/a%00", "/v1/%zz"]
+)
+def test_a_path_that_is_not_plain_opens_no_websocket(stack, token, path):
+    stack.mock_delete("/mock/calls")
+    check_error(call(stack.url, "GET", path, headers=UPGRADE, token=token), 400, "invalid_request")
+    assert stack.mock("/mock/calls") == []
+
+
+def test_a_websocket_that_is_not_served_is_426_at_once(stack, token):
+    for method, path in (
+        ("GET", "/user/session"), ("GET", "/chat/index"), ("POST", "/chat/prompt"),
+        ("POST", "/v1/responses"), ("GET", "/user/logout"),
+    ):  # fmt: skip
+        answer = call(stack.url, method, path, headers=UPGRADE, token=token)
+        check_error(answer, 426, "upgrade_required")
+        check_error(call(stack.url, method, path, headers=UPGRADE), 401, "unauthorized")
+    check_error(call(stack.url, "GET", "/nowhere", headers=UPGRADE, token=token), 404, "not_found")
+    other = [("Connection", "Upgrade"), ("Upgrade", "h2c")]
+    assert call(stack.url, "GET", "/user/session", headers=other, token=token).status == 200
 
 
 # Ends

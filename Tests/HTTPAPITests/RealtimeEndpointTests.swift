@@ -69,6 +69,51 @@ import Testing
         #expect(call.event.kind == .forward && call.event.model == "m")
     }
 
+    @Test("A WebSocket may be anywhere below /v1/, at a path that is in plain form")
+    func servesEveryPath() async throws {
+        let token = try await stage.user()
+        for path in ["/v1/responses", "/v1/audio/x?model=m", "/v1/realtime/calls/a%20b"] {
+            let request = Stage.request("GET", path, token: token, headers: Self.handshake)
+            #expect(RealtimeEndpoint.serves(request))
+            #expect(try call(await endpoint.answer(request)).url == "https://api.openai.com" + path)
+        }
+        for path in ["/v1/../user/read", "/v1//realtime", "/v1/a%2fb", "/v1/a%00", "/v1/%2e%2e/x"] {
+            #expect(status(await answer(path, token: token)) == 400, "\(path)")
+        }
+        for path in ["/v1", "/v1x", "/chat/stream", "/v1?/v1/", "/V1/x"] {
+            #expect(!RealtimeEndpoint.serves(Stage.request("GET", path)), "\(path)")
+        }
+        // A mark behind the slash makes it another Character, and no other byte.
+        #expect(RealtimeEndpoint.serves(Stage.request("GET", "/v1/\u{301}x")))
+    }
+
+    @Test("A deployment that serves no such WebSocket is a WebSocket that is not served")
+    func deployments() async throws {
+        let settings = try Settings(values: [
+            "API_KEY": Stage.key,
+            "API_URL": "https://x.openai.azure.com/openai/deployments/d/completions?api-version=1",
+        ])
+        let azure = RealtimeEndpoint(
+            settings: settings, store: stage.storage.store, events: stage.events,
+            clock: stage.clock, identifiers: RandomIdentifiers(clock: stage.clock),
+            logger: Logger(label: "test") { _ in LogRecorder(lines: stage.log) })
+        let token = try await stage.user()
+        func answer(_ path: String) async -> RealtimeEndpoint.Answer {
+            await azure.answer(Stage.request("GET", path, token: token, headers: Self.handshake))
+        }
+        #expect(status(await answer("/v1/responses")) == 426)
+        let call = try call(await answer("/v1/realtime"))
+        #expect(
+            call.url == "https://x.openai.azure.com/openai/realtime?api-version=1&deployment=d")
+    }
+
+    @Test("The path of a row is cut between bytes")
+    func cutsThePath() async throws {
+        let token = try await stage.user()
+        let granted = try call(await answer("/v1/responses?\u{301}\u{323}token=x", token: token))
+        #expect(granted.event.path == "/v1/responses")
+    }
+
     @Test("Nothing is granted while nothing can be recorded")
     func needsTheRow() async throws {
         let token = try await stage.user()
@@ -82,10 +127,12 @@ import Testing
         #expect(status(await answer("/v1/realtime?token=x")) == 401)
         #expect(status(await answer(token: "wrong")) == 401)
         let token = try await stage.user()
-        for index in Self.handshake.indices {
+        // Without Upgrade, Connection, version and key, one at a time.
+        for (index, expected) in [400, 426, 426, 400].enumerated() {
             var handshake = Self.handshake
             handshake.remove(at: index)
-            #expect(status(await answer(token: token, handshake: handshake)) == 400)
+            #expect(status(await answer(token: token, handshake: handshake)) == expected)
+            #expect(status(await answer(handshake: handshake)) == 401)
         }
         let bad = [Header("Sec-WebSocket-Protocol", "a,,b")]
         #expect(status(await answer(token: token, bad)) == 400)

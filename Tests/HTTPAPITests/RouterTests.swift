@@ -101,6 +101,35 @@ import Testing
         #expect(await stage.get("/user/session", token: token).status == 200)
     }
 
+    @Test("A WebSocket that is not served is 426 to a caller, whatever the path")
+    func refusesUpgrades() async throws {
+        let token = try await stage.user()
+        let names = [
+            Header("Connection", "Upgrade"), Header("Upgrade", "WebSocket"),
+        ]
+        let paths =
+            Router.routes.map { (method: $0.methods[0], path: $0.path, isOpen: $0.access == .open) }
+            + [("GET", "/v1/models", false), ("POST", "/v1/chat/completions", false)]
+        for (method, path, isOpen) in paths {
+            let request = Stage.request(method, path, token: token, headers: names)
+            let writer = await stage.serve(request)
+            #expect(writer.status == 426, "\(path)")
+            #expect(writer.errorCode == "upgrade_required")
+            #expect(writer.value(of: "Upgrade") == "HTTP/1.1")
+            let stranger = await stage.serve(Stage.request(method, path, headers: names))
+            #expect(stranger.status == (isOpen ? 426 : 401), "\(path)")
+        }
+        let nowhere = Stage.request("GET", "/nowhere", token: token, headers: names)
+        #expect(await stage.serve(nowhere).status == 404)
+        // Not signed up, not logged out.
+        #expect(await stage.get("/user/session", token: token).status == 200)
+        for other in ["h2c", "HTTP/2.0, h2c", "websocket\u{301}", "xwebsocket"] {
+            let header = [Header("Connection", "Upgrade"), Header("Upgrade", other)]
+            let request = Stage.request("GET", "/user/session", token: token, headers: header)
+            #expect(await stage.serve(request).status == 200, "\(other)")
+        }
+    }
+
     @Test("With a credential a path that is none is 404")
     func knowsNoOtherPaths() async throws {
         let token = try await stage.user()

@@ -33,4 +33,13 @@ import Testing
     func refuses(value: String) throws {
         #expect(throws: Failure.self) { try Subprotocols([value]) }
     }
+
+    @Test("A comma is a byte, and a list has an end")
+    func isBytes() throws {
+        #expect(throws: Failure.self) { try Subprotocols(["realtime,\u{301}\u{323}x"]) }
+        #expect(throws: Failure.self) { try Subprotocols([String(repeating: "a", count: 5000)]) }
+        let many = (0..<33).map { "a\($0)" }
+        #expect(throws: Failure.self) { try Subprotocols([many.joined(separator: ",")]) }
+        #expect(try Subprotocols(many.dropLast().map { $0 }).passed.count == 32)
+    }
 }

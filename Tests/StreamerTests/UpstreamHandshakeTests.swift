@@ -60,6 +60,11 @@ import Testing
             try answer([("Sec-WebSocket-Extensions", "permessage-deflate")]),
             try answer([("Sec-WebSocket-Protocol", "Realtime")]),
             try answer([("Sec-WebSocket-Protocol", "realtime, realtime")]),
+            try answer([("Sec-WebSocket-Protocol", "realtime\u{301}")]),
+            HTTPHeaders(
+                try answer().map {
+                    ($0.name, $0.name == "Upgrade" ? "websocket\u{301}" : $0.value)
+                }),
             try answer([
                 ("Sec-WebSocket-Protocol", "realtime"), ("Sec-WebSocket-Protocol", "realtime"),
             ]),
@@ -80,6 +85,9 @@ import Testing
         #expect((six.host, six.port, six.authority) == ("::1", 8443, "[::1]:8443"))
         #expect(six.isAddress)
         #expect(try #require(UpstreamLocation("http://127.0.0.1/")).isAddress)
+        // The query is the client's, and what follows a byte does not change it.
+        let marked = try #require(UpstreamLocation("http://a:1/\u{301}x?\u{301}y"))
+        #expect((marked.host, marked.port, marked.target) == ("a", 1, "/\u{301}x?\u{301}y"))
         for bad in ["ws://a/", "http://", "http://a:0/", "http://a:99999/", "http://a b/", ""] {
             #expect(UpstreamLocation(bad) == nil, "\(bad)")
         }

@@ -29,6 +29,17 @@ struct FrameHead: Equatable {
         case broken(WebSocketClose)
     }
 
+    /// Whether these bytes tell more of a head than one byte fewer did: the first two whether it can
+    /// be one, and the last one the rest.
+    static func isWorthReading(_ bytes: [UInt8]) -> Bool {
+        guard bytes.count > 2 else { return bytes.count == 2 }
+        let short = bytes[1] & 0x7F
+        let lengthBytes = short == 126 ? 2 : short == 127 ? 8 : 0
+        // A length is judged before the mask behind it is there.
+        return bytes.count == 2 + lengthBytes
+            || bytes.count == 2 + lengthBytes + (bytes[1] & 0x80 == 0 ? 0 : 4)
+    }
+
     /// Reads a head as soon as it is whole, and knows a broken one by its first two bytes.
     static func read(_ bytes: [UInt8], isMasked: Bool) -> Reading {
         guard bytes.count >= 2 else { return .incomplete }

@@ -77,7 +77,7 @@ struct FrameRelay {
             } else {
                 guard let byte = input.readInteger(as: UInt8.self) else { break }
                 head.append(byte)
-                takeHead(into: &output)
+                if FrameHead.isWorthReading(head) { takeHead(into: &output) }
             }
         }
         return outcome

@@ -42,6 +42,12 @@ final class RelayLeg: ChannelDuplexHandler {
     static let waterMark = ChannelOptions.Types.WriteBufferWaterMark(
         low: 32 * 1024, high: 64 * 1024)
 
+    /// Bytes that one reading brings at most: some thousand frames, when they are empty, before it is
+    /// the other connections' turn.
+    static var receiveAllocator: AdaptiveRecvByteBufferAllocator {
+        AdaptiveRecvByteBufferAllocator(minimum: 1024, initial: 2048, maximum: 8192)
+    }
+
     /// Lets go what came before the call stood, at most what one reading brings.
     func begin() {
         guard let early else { return }

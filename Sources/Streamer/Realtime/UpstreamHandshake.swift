@@ -1,4 +1,5 @@
 internal import Credentials
+internal import HTTPAPI
 internal import NIOHTTP1
 internal import ProxyGPT
 
@@ -48,21 +49,32 @@ struct UpstreamHandshake {
 
     /// What is wrong with a 101; nil when it opens the WebSocket that was asked for.
     func problem(in answer: HTTPHeaders) -> String? {
-        guard
-            answer[canonicalForm: "upgrade"].contains(where: {
-                equalIgnoringCase(String($0), "websocket")
-            })
-        else { return "the handshake upgrades to something else" }
-        guard answer["Sec-WebSocket-Accept"] == [WebSocketKey.answer(to: key)] else {
+        let upgrades = answer["Upgrade"].flatMap { HeaderList.elements(of: $0) }
+        guard upgrades.contains(where: { $0.isWord("websocket") }) else {
+            return "the handshake upgrades to something else"
+        }
+        let expected = WebSocketKey.answer(to: key) ?? ""
+        guard Self.isOne(answer["Sec-WebSocket-Accept"], { Self.areSame($0, expected) }) else {
             return "the handshake answers another question"
         }
         guard answer["Sec-WebSocket-Extensions"].isEmpty else {
             return "the handshake names an extension that nobody offered"
         }
         let chosen = answer["Sec-WebSocket-Protocol"]
-        guard chosen.isEmpty || chosen.count == 1 && subprotocols.contains(chosen[0]) else {
+        let isOffered = Self.isOne(chosen) { name in
+            subprotocols.contains { Self.areSame($0, name) }
+        }
+        guard chosen.isEmpty || isOffered else {
             return "the handshake names a subprotocol that nobody offered"
         }
         return nil
+    }
+
+    private static func isOne(_ values: [String], _ isRight: (String) -> Bool) -> Bool {
+        values.count == 1 && isRight(values[0])
+    }
+
+    private static func areSame(_ one: String, _ other: String) -> Bool {
+        one.utf8.elementsEqual(other.utf8)
     }
 }

@@ -9,40 +9,52 @@ struct UpstreamLocation: Equatable {
     /// Path and query, byte by byte as they stand there.
     let target: String
 
-    /// Takes an address apart that `UpstreamAddress` has made; nil for anything else.
+    /// Takes an address apart that `UpstreamAddress` has made; nil for anything else. The query is the
+    /// client's: all cuts are between bytes.
     init?(_ url: String) {
-        isSecure = url.hasPrefix("https://")
-        guard isSecure || url.hasPrefix("http://"),
-            url.utf8.allSatisfy({ $0 > 0x20 && $0 != 0x7F })
+        let bytes = url.utf8
+        isSecure = bytes.starts(with: "https://".utf8)
+        guard isSecure || bytes.starts(with: "http://".utf8),
+            bytes.allSatisfy({ $0 > 0x20 && $0 != 0x7F })
         else { return nil }
-        let rest = url.dropFirst(isSecure ? 8 : 7)
-        let authority = rest.prefix { $0 != "/" && $0 != "?" }
-        let target = rest.dropFirst(authority.count)
+        let rest = bytes.dropFirst(isSecure ? 8 : 7)
+        let authority = rest.prefix { $0 != UInt8(ascii: "/") && $0 != UInt8(ascii: "?") }
+        let target = rest[authority.endIndex...]
         var host = authority
-        var port: Substring?
-        if authority.hasPrefix("["), let end = authority.firstIndex(of: "]") {
+        var port: Substring.UTF8View?
+        if authority.first == UInt8(ascii: "["),
+            let end = authority.firstIndex(of: UInt8(ascii: "]"))
+        {
             host = authority[..<end].dropFirst()
             port = authority[authority.index(after: end)...]
-        } else if let colon = authority.firstIndex(of: ":") {
+        } else if let colon = authority.firstIndex(of: UInt8(ascii: ":")) {
             host = authority[..<colon]
             port = authority[colon...]
         }
         var number = UInt16(isSecure ? 443 : 80)
-        if let port, !port.isEmpty {
-            guard port.first == ":", let given = UInt16(port.dropFirst()), given > 0 else {
-                return nil
-            }
+        if let port, let first = port.first {
+            guard first == UInt8(ascii: ":"),
+                let given = UInt16(Self.text(port.dropFirst())), given > 0
+            else { return nil }
             number = given
         }
         guard !host.isEmpty else { return nil }
-        self.host = String(host)
+        self.host = Self.text(host)
         self.port = Int(number)
-        self.authority = String(authority)
-        self.target = target.hasPrefix("/") ? String(target) : "/" + target
+        self.authority = Self.text(authority)
+        self.target = (target.first == UInt8(ascii: "/") ? "" : "/") + Self.text(target)
+    }
+
+    private static func text(_ bytes: Substring.UTF8View) -> String { String(Substring(bytes)) }
+
+    /// Host and port as a proxy wants them.
+    var hostAndPort: String {
+        host.utf8.contains(UInt8(ascii: ":")) ? "[\(host)]:\(port)" : "\(host):\(port)"
     }
 
     /// Whether the host is an address, which has no name that a certificate's could be.
     var isAddress: Bool {
-        host.contains(":") || host.utf8.allSatisfy { $0 == 0x2E || (0x30...0x39).contains($0) }
+        host.utf8.contains(UInt8(ascii: ":"))
+            || host.utf8.allSatisfy { $0 == 0x2E || (0x30...0x39).contains($0) }
     }
 }

@@ -20,8 +20,14 @@ struct UpstreamRoute: Sendable {
     let firstByteTimeout: Settings.Milliseconds
     /// Verifies certificates, always.
     let tls: NIOSSLContext
+    /// The proxy that leads to an upstream; nil where none does.
+    let proxy: @Sendable (UpstreamLocation) -> ProxyLocation?
 
-    init(_ settings: Settings) throws {
+    init(
+        _ settings: Settings,
+        proxy: @escaping @Sendable (UpstreamLocation) -> ProxyLocation? = { _ in nil }
+    ) throws {
+        self.proxy = proxy
         secret = settings.apiKey
         keyHeader = settings.upstream.keyHeader
         connectTimeout = settings.connectTimeout
@@ -48,7 +54,7 @@ final class UpstreamOpening: ChannelInboundHandler, RemovableChannelHandler {
     }
 
     /// The largest answer other than a WebSocket, in bytes.
-    private static let bodyLimit = 1024 * 1024
+    private static let bodyLimit = 256 * 1024
 
     private let route: UpstreamRoute
     private let location: UpstreamLocation
@@ -74,6 +80,7 @@ final class UpstreamOpening: ChannelInboundHandler, RemovableChannelHandler {
     }
 
     func start(on loop: any EventLoop) {
+        let proxy = route.proxy(location)
         wait(route.connectTimeout, on: loop, .connectTimeout)
         ClientBootstrap(group: loop)
             // Ours is the shorter one, and covers TLS as well.
@@ -81,23 +88,38 @@ final class UpstreamOpening: ChannelInboundHandler, RemovableChannelHandler {
             .channelOption(.tcpOption(.tcp_nodelay), value: 1)
             .channelOption(.writeBufferWaterMark, value: RelayLeg.waterMark)
             .channelOption(.maxMessagesPerRead, value: 1)
-            .connect(host: location.host, port: location.port)
+            .channelOption(.recvAllocator, value: RelayLeg.receiveAllocator)
+            .connect(host: proxy?.host ?? location.host, port: proxy?.port ?? location.port)
             .assumeIsolated()
             .whenComplete { result in
                 switch result {
-                case .success(let channel): self.connected(channel)
+                case .success(let channel): self.connected(channel, through: proxy)
                 case .failure(let error): self.fail(.unreachable(Self.cause(of: error)))
                 }
             }
     }
 
     /// Handlers come in now: before, there may be several connections of which one wins.
-    private func connected(_ channel: any Channel) {
+    private func connected(_ channel: any Channel, through proxy: ProxyLocation?) {
         guard !isOver else {
             channel.close(promise: nil)
             return
         }
         self.channel = channel
+        guard let proxy else { return reached(channel) }
+        let tunnel = ProxyTunnel(to: location, credential: proxy.credential) { failure in
+            if let failure { self.fail(failure) } else { self.reached(channel) }
+        }
+        do {
+            try channel.pipeline.syncOperations.addHandler(tunnel)
+        } catch {
+            fail(.unreachable(Self.cause(of: error)))
+        }
+    }
+
+    /// The upstream is at the other end of the connection.
+    private func reached(_ channel: any Channel) {
+        guard !isOver else { return }
         do {
             try equip(channel.pipeline.syncOperations)
             if !location.isSecure { ask() }
@@ -214,8 +236,8 @@ final class UpstreamOpening: ChannelInboundHandler, RemovableChannelHandler {
         context.close(promise: nil)
     }
 
-    private static func cause(of error: any Error) -> String {
-        String(String(describing: error).prefix(300))
+    static func cause(of error: any Error) -> String {
+        String(decoding: String(describing: error).utf8.prefix(300), as: UTF8.self)
     }
 
     private func fail(_ failure: UpstreamFailure) {

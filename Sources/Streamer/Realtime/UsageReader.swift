@@ -1,51 +1,34 @@
 internal import ProxyGPT
 
-/// Reads token counts off the text messages of a realtime upstream while they pass by: those of its
-/// `response.done`, added up.
+/// Reads token counts off the text messages of an upstream while they pass by, without holding them:
+/// those of the events that end a response, added up.
 struct UsageReader {
-    /// Within so many bytes a message says what it is.
-    private static let beginningLimit = 512
-    /// The longest `response.done` that is read; it repeats what was said.
-    private static let messageLimit = 1024 * 1024
-    private static let mark = "response.done"
+    /// What the realtime API calls the end, and what the responses API does.
+    private static let endings = ["response.done", "response.completed", "response.incomplete"]
 
-    private var message: [UInt8] = []
-    private var isWanted = true
+    private var scanner = JSONFieldScanner(wanted: ["type", "usage"])
     private(set) var usage: Usage?
 
     mutating func feed(_ piece: [UInt8]) {
-        guard isWanted else { return }
-        let isKnown = message.count >= Self.beginningLimit
-        message += piece
-        if message.count > Self.messageLimit {
-            letGo()
-        } else if !isKnown, message.count >= Self.beginningLimit, !isMarked {
-            letGo()
-        }
+        scanner.feed(piece)
     }
 
     /// The message is whole.
     mutating func endMessage() {
-        defer {
-            message.removeAll(keepingCapacity: message.capacity <= 4096)
-            isWanted = true
-        }
-        guard isWanted, isMarked, let value = try? JSONValue(parsing: message),
-            value["type"]?.stringValue == Self.mark,
-            let told = value["response"]?["usage"].flatMap({ Usage(json: $0.encoded) })
+        defer { scanner.reset() }
+        guard let bytes = scanner.found["usage"], isEnding,
+            let told = Usage(json: bytes)
         else { return }
         usage = Usage(
             promptTokens: Self.sum(usage?.promptTokens, told.promptTokens),
             completionTokens: Self.sum(usage?.completionTokens, told.completionTokens))
     }
 
-    private mutating func letGo() {
-        isWanted = false
-        message = []
-    }
-
-    private var isMarked: Bool {
-        String(decoding: message.prefix(Self.beginningLimit), as: UTF8.self).contains(Self.mark)
+    private var isEnding: Bool {
+        guard let bytes = scanner.found["type"],
+            let type = (try? JSONValue(parsing: bytes))?.stringValue
+        else { return false }
+        return Self.endings.contains { $0.utf8.elementsEqual(type.utf8) }
     }
 
     /// Foreign numbers: none below nothing, and no overflow.

@@ -1,0 +1,80 @@
+internal import Credentials
+internal import ProxyGPT
+
+// What a request says of a change of its protocol (RFC 9110, section 7.8; RFC 6455, section 4.1).
+extension Request {
+    /// Whether the client names the WebSocket protocol, in a handshake or in what is none. Other
+    /// protocols, such as `h2c`, are passed over: an offer need not be taken.
+    var namesWebSocket: Bool { names("websocket", in: "Upgrade") }
+
+    /// Whether the client wants to change to the WebSocket protocol.
+    var asksForWebSocket: Bool {
+        method.utf8.elementsEqual("GET".utf8) && namesWebSocket
+            && names("upgrade", in: "Connection")
+    }
+
+    /// How the client wants its frames. Throws for a handshake that is none.
+    func transport() throws(Failure) -> Transport {
+        guard namesWebSocket else { return .serverSentEvents }
+        guard asksForWebSocket else {
+            throw Failure(.upgradeRequired, "A WebSocket begins with GET and Connection: Upgrade.")
+        }
+        let versions = values(of: "Sec-WebSocket-Version")
+        guard versions.count == 1, versions[0].utf8.elementsEqual("13".utf8) else {
+            throw Failure(.upgradeRequired, "The WebSocket version must be 13.")
+        }
+        let keys = values(of: "Sec-WebSocket-Key")
+        guard keys.count == 1, let key = keys.first, let answer = WebSocketKey.answer(to: key)
+        else { throw Failure(.invalidRequest, "The Sec-WebSocket-Key is not valid.") }
+        return .webSocket(accept: answer)
+    }
+
+    private func names(_ word: String, in header: String) -> Bool {
+        values(of: header).contains { HeaderList.elements(of: $0).contains { $0.isWord(word) } }
+    }
+}
+
+extension Failure {
+    /// The WebSocket protocol is asked for where nothing speaks it. Clients go on over HTTP.
+    static let noWebSocket = Failure(
+        .upgradeRequired, "There is no WebSocket at this path. Ask again without Upgrade.")
+}
+
+extension Response {
+    /// Says which version of the WebSocket protocol is spoken, to a handshake that may have tried
+    /// another.
+    mutating func nameWebSocketVersion() {
+        let codes: [Failure.Code] = [.invalidRequest, .upgradeRequired]
+        guard codes.contains(where: { $0.status == status }) else { return }
+        headers.append(Header("Sec-WebSocket-Version", "13"))
+    }
+}
+
+/// A header's comma-separated list, in bytes (RFC 9110, section 5.6.1).
+package enum HeaderList {
+    /// One element, without the white space around it.
+    package struct Element {
+        fileprivate let bytes: Substring.UTF8View
+
+        /// The element as text.
+        package var text: String { String(Substring(bytes)) }
+
+        package var isEmpty: Bool { bytes.isEmpty }
+
+        /// Whether this is an ASCII word, without regard to case.
+        package func isWord(_ word: String) -> Bool {
+            bytes.count == word.utf8.count && equalIgnoringCase(text, word)
+        }
+    }
+
+    /// The elements in order, empty ones included.
+    package static func elements(of value: String) -> [Element] {
+        value[...].utf8.split(separator: UInt8(ascii: ","), omittingEmptySubsequences: false).map {
+            part in
+            var part = part
+            while let first = part.first, first == 0x20 || first == 0x09 { part.removeFirst() }
+            while let last = part.last, last == 0x20 || last == 0x09 { part.removeLast() }
+            return Element(bytes: part)
+        }
+    }
+}
