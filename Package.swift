@@ -102,7 +102,8 @@ let package = Package(
         tests("ProxyGPTTests", ["ProxyGPT"]),
         tests("EventLoopTests", ["EventLoop"]),
         tests("FastCGITests", ["TestSupport", "FastCGI", "EventLoop"]),
-        tests("CredentialsTests", ["Credentials", "ProxyGPT"]),
+        tests(
+            "CredentialsTests", ["TestSupport", "Credentials", "ProxyGPT", "EventLoop"]),
         tests("SQLStorageTests", ["TestSupport", "SQLStorage", "ProxyGPT", "EventLoop", logging]),
         tests(
             "RedisStorageTests", ["TestSupport", "RedisStorage", "ProxyGPT", "EventLoop", logging]),

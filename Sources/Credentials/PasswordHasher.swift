@@ -3,7 +3,20 @@ internal import ProxyGPT
 
 /// Hashes and checks passwords on threads of its own: two at once, and a bounded queue.
 package struct PasswordHasher: Sendable {
-    private let threads = ThreadPool(name: "scrypt", threads: 2, capacity: 32)
+    /// What a hash is for.
+    package enum Purpose: Sendable {
+        /// A log-in, for which a third of the queue and one of the threads are kept.
+        case login
+        /// A new password, and the old one that is checked for it.
+        case change
+    }
+
+    private static let capacity = 32
+
+    private let threads = ThreadPool(
+        name: "scrypt", threads: 2, capacity: capacity,
+        reserve: ThreadPool.Reserve(threads: 1, places: (capacity + 2) / 3))
+    private let turns = HashTurns()
     private let cost: PasswordHash.Cost
     /// Checked for unknown names, so that they take as long as known ones.
     private let decoy: PasswordHash
@@ -13,34 +26,70 @@ package struct PasswordHasher: Sendable {
         decoy = try PasswordHash(of: base64URL(Randomness.bytes(16)), cost: cost)
     }
 
+    /// Runs `body` while no other work for the same user name or user runs in this process. Throws
+    /// `rateLimited` where its turn would come after more than 5 s.
+    package func inTurn<T>(
+        of key: String, for purpose: Purpose, _ body: () async throws -> T
+    ) async throws -> T {
+        let kind: UInt8 = purpose == .login ? 0 : 1
+        return try await turns.run([kind] + Array(key.utf8), body)
+    }
+
+    /// Waits for some milliseconds, for work that waits for other processes.
+    package func pause(milliseconds: Int64) async {
+        await EventLoop.sleep(milliseconds: milliseconds)
+    }
+
     /// Returns the encoded hash of a password. Throws `unavailable` when too many wait.
     package func hash(_ password: String) async throws -> String {
-        try await run { try PasswordHash(of: password, cost: cost).encoded }
+        try await run(.change) { try encodedHash(of: password) }
     }
 
     package enum Verdict: Sendable, Equatable {
         case wrong
         case right
-        /// Right, and here is the encoded hash by today's cost to store instead.
+        /// Right, and here is the encoded hash by today's rules to store instead.
         case rightButWeak(stronger: String)
     }
 
     /// Checks a password against an encoded hash, or against nothing for an unknown user: always
     /// `wrong` then, and as slow. Throws `unavailable` when too many wait.
-    package func check(_ password: String, against encoded: String?) async throws -> Verdict {
-        try await run {
+    package func check(
+        _ password: String, against encoded: String?, for purpose: Purpose = .login
+    ) async throws -> Verdict {
+        try await run(purpose) {
             let stored = encoded.flatMap { PasswordHash(encoded: $0) }
-            // The one derivation for known and unknown alike.
-            let isRight = try (stored ?? decoy).matches(password)
+            // The same derivations for known and unknown alike.
+            let hash = stored ?? decoy
+            let normalized = Self.normalized(password)
+            var isRight = try hash.matches(normalized)
+            var isRenewed = false
+            if !isRight, !password.utf8.elementsEqual(normalized.utf8) {
+                // A hash of before passwords were normalized.
+                isRight = try hash.matches(password)
+                isRenewed = true
+            }
             guard let stored, isRight else { return .wrong }
-            if stored.cost == cost { return .right }
-            return .rightButWeak(stronger: try PasswordHash(of: password, cost: cost).encoded)
+            if stored.cost == cost, !isRenewed { return .right }
+            return .rightButWeak(stronger: try encodedHash(of: password))
         }
     }
 
-    private func run<T: Sendable>(_ body: @escaping @Sendable () throws -> T) async throws -> T {
+    private func encodedHash(of password: String) throws -> String {
+        try PasswordHash(of: Self.normalized(password), cost: cost).encoded
+    }
+
+    /// One password has one sequence of bytes, whatever keyboard it came from (RFC 8265). The
+    /// callers limit its length.
+    private static func normalized(_ password: String) -> String {
+        NormalizationFormC.normalized(password)
+    }
+
+    private func run<T: Sendable>(
+        _ purpose: Purpose, _ body: @escaping @Sendable () throws -> T
+    ) async throws -> T {
         do {
-            return try await threads.run(body)
+            return try await threads.run(isUrgent: purpose == .login, body)
         } catch is ThreadPool.Full {
             throw Failure(
                 .unavailable, "Too many passwords are being checked. Try again.", retryAfter: 2)

@@ -60,13 +60,42 @@ package final class ThreadPool: Sendable {
     /// Thrown when as much work waits as may wait.
     package struct Full: Error {}
 
-    private let queue = Mutex<[@Sendable () -> Void]>([])
+    /// What only urgent work may take.
+    package struct Reserve: Sendable {
+        /// Threads that run no other work.
+        let threads: Int
+        /// Places in the queue.
+        let places: Int
+
+        package init(threads: Int, places: Int) {
+            self.threads = threads
+            self.places = places
+        }
+
+        package static let none = Reserve(threads: 0, places: 0)
+    }
+
+    private struct State {
+        var urgent: [@Sendable () -> Void] = []
+        var other: [@Sendable () -> Void] = []
+        /// Pieces of work that run and are not urgent.
+        var runningOthers = 0
+        var lastWasUrgent = false
+
+        var count: Int { urgent.count + other.count }
+    }
+
+    private let state = Mutex(State())
     private let work = Semaphore()
     private let capacity: Int
+    private let reserve: Reserve
+    private let threads: Int
 
     /// - Parameter capacity: how many pieces of work may wait beside those that run.
-    package init(name: String, threads: Int, capacity: Int) {
+    package init(name: String, threads: Int, capacity: Int, reserve: Reserve = .none) {
         self.capacity = capacity
+        self.reserve = reserve
+        self.threads = threads
         for _ in 0..<threads {
             // The threads live as long as the process, and the pool with them.
             startThread(name: name) { self.serve() }
@@ -75,11 +104,19 @@ package final class ThreadPool: Sendable {
 
     /// Runs `body` on one of the threads and returns what it returns. Throws `Full` at once when
     /// the queue is full.
-    package func run<T: Sendable>(_ body: @escaping @Sendable () throws -> T) async throws -> T {
+    /// - Parameter isUrgent: whether the work may take what is reserved.
+    package func run<T: Sendable>(
+        isUrgent: Bool = true, _ body: @escaping @Sendable () throws -> T
+    ) async throws -> T {
         try await withCheckedThrowingContinuation { continuation in
-            let isAdded = queue.withLock { queue in
-                guard queue.count < capacity else { return false }
-                queue.append { continuation.resume(with: Result { try body() }) }
+            let isAdded = state.withLock { state in
+                guard state.count < capacity,
+                    isUrgent || state.other.count < capacity - reserve.places
+                else { return false }
+                let piece: @Sendable () -> Void = {
+                    continuation.resume(with: Result { try body() })
+                }
+                if isUrgent { state.urgent.append(piece) } else { state.other.append(piece) }
                 return true
             }
             if isAdded { work.signal() } else { continuation.resume(throwing: Full()) }
@@ -89,9 +126,36 @@ package final class ThreadPool: Sendable {
     private func serve() {
         while true {
             work.wait()
-            let body = queue.withLock { queue in queue.isEmpty ? nil : queue.removeFirst() }
-            body?()
+            guard let (piece, isUrgent) = take() else { continue }
+            piece()
+            if !isUrgent { finishOther() }
         }
+    }
+
+    /// The next piece of work. Both kinds take turns, so that neither waits for ever; without a thread
+    /// that may run it, other work stays where it is.
+    private func take() -> (piece: @Sendable () -> Void, isUrgent: Bool)? {
+        state.withLock { state in
+            let mayRunOther =
+                !state.other.isEmpty && state.runningOthers < threads - reserve.threads
+            if !state.urgent.isEmpty, !mayRunOther || !state.lastWasUrgent {
+                state.lastWasUrgent = true
+                return (state.urgent.removeFirst(), true)
+            }
+            guard mayRunOther else { return nil }
+            state.lastWasUrgent = false
+            state.runningOthers += 1
+            return (state.other.removeFirst(), false)
+        }
+    }
+
+    /// Makes room for the other work that waits, whose permit a thread may have used in vain.
+    private func finishOther() {
+        let isWaiting = state.withLock { state in
+            state.runningOthers -= 1
+            return !state.other.isEmpty
+        }
+        if isWaiting { work.signal() }
     }
 }
 

@@ -27,10 +27,18 @@ extension API {
     /// `/user/login`.
     func login(_ call: Call) async throws -> Response {
         let parameters = try call.given()
-        let name = Username.folded(try parameters.requiredText("username"))
+        let text = try parameters.requiredText("username")
         let password = try presentedPassword(parameters, "password")
-        let login = try await check(password, of: name, call) {
-            try await store.login(foldedName: name)
+        // No user has such a name; what follows costs time that grows with its length.
+        guard text.utf8.count <= Username.limit else {
+            recordLoginFailure(call, nil)
+            throw Failure.wrongPassword
+        }
+        let name = Username.folded(text)
+        let login = try await hasher.inTurn(of: name, for: .login) {
+            try await check(password, of: name, for: .login, call) {
+                try await store.login(foldedName: name)
+            }
         }
         let now = clock.now()
         let token = Token.random()
@@ -39,49 +47,6 @@ extension API {
             throw Failure(.unauthorized, "The password was changed just now.")
         }
         return loggedIn(call, login.user, session.session, token)
-    }
-
-    /// Checks a password against the login that `find` finds, slowed down where failures pile up.
-    /// Throws `unauthorized` when it is wrong, `rateLimited` when it is too early to try again.
-    private func check(
-        _ password: String, of foldedName: String, _ call: Call, find: () async throws -> Login?
-    ) async throws -> Login {
-        let throttle = LoginThrottle(
-            foldedName: foldedName, clientAddress: call.request.clientAddress)
-        let delay = throttle.delay(
-            try await store.loginFailures(throttle.keys), now: clock.now())
-        guard delay == 0 else {
-            throw Failure(
-                .rateLimited, "Too many failed logins. Wait \(delay) s.", retryAfter: delay)
-        }
-        let login = try await find()
-        let verdict = try await hasher.check(password, against: login?.passwordHash)
-        guard let login, verdict != .wrong else {
-            try await store.countLoginFailure(
-                throttle.keys, now: clock.now(), forgetAfter: LoginThrottle.forgetAfter)
-            recordLoginFailure(call, login?.user.id)
-            throw Failure(.unauthorized, "The user name or the password is wrong.")
-        }
-        guard !login.isDisabled else {
-            throw Failure(.forbidden, "This account is disabled. Ask the operator.")
-        }
-        try await store.clearLoginFailures(throttle.keysOfSuccess)
-        guard case .rightButWeak(let stronger) = verdict else { return login }
-        try await store.strengthenPassword(
-            of: login.user.id, expected: login.passwordHash, with: stronger)
-        return Login(user: login.user, passwordHash: stronger)
-    }
-
-    private func recordLoginFailure(_ call: Call, _ user: User.ID?) {
-        var event = Event(
-            id: Event.ID(identifiers.next()), timestamp: clock.now(), kind: .loginFailure,
-            requestID: call.event.requestID, clientAddress: call.event.clientAddress,
-            method: call.event.method, path: call.event.path)
-        event.userID = user
-        event.status = Failure.Code.unauthorized.status
-        event.end = .done
-        meter.loginFailed()
-        refusals.record(event)
     }
 
     /// `/user/logout`: ends the session of the credential, or of the parameter `token`.
@@ -146,13 +111,15 @@ extension API {
         let old = try presentedPassword(parameters, "old_password")
         let new = try newPassword(parameters, "new_password")
         let name = Username.folded(caller.user.username)
-        let login = try await check(old, of: name, call) {
-            try await store.login(id: caller.user.id)
+        let isReplaced = try await hasher.inTurn(of: caller.user.id.text, for: .change) {
+            let login = try await check(old, of: name, for: .change, call) {
+                try await store.login(id: caller.user.id)
+            }
+            let hash = try await hasher.hash(new)
+            return try await store.replacePassword(
+                of: login.user.id, expected: login.passwordHash, with: hash,
+                keeping: caller.session.id, now: clock.now())
         }
-        let hash = try await hasher.hash(new)
-        let isReplaced = try await store.replacePassword(
-            of: login.user.id, expected: login.passwordHash, with: hash,
-            keeping: caller.session.id, now: clock.now())
         guard isReplaced else {
             throw Failure(.conflict, "The password was changed by somebody else meanwhile.")
         }

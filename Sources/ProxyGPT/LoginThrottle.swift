@@ -1,6 +1,10 @@
 /// Decides how long somebody who keeps failing to log in must wait. Pure: the counters are the
 /// store's, the time an argument.
 ///
+/// A try is counted before the password is hashed. While it is under way it has not failed yet; but
+/// as many tries as may still fail are under way at once, so that parallel guesses do not pass the
+/// delay together.
+///
 /// Three counters rise with a failure: of the account from this address block, which protects one
 /// password; of the address block, which stops trying one password on many accounts; and of the
 /// account from anywhere, whose delay stays so short that no stranger can lock a user out.
@@ -21,15 +25,41 @@ package struct LoginThrottle: Sendable {
         block = Self.block(of: clientAddress)
     }
 
+    /// A try that began this long ago is under way no more: its process has died.
+    package static let abandonedAfter: Int64 = 60
+
+    /// Whether a try may begin.
+    package enum Admission: Sendable, Equatable {
+        case admitted
+        /// Too many tries have failed: seconds to wait.
+        case delayed(Int)
+        /// Whether it may depends on tries that are under way.
+        case undecided
+    }
+
     private var pairKey: String { "pair:\(block) \(account)" }
     private var blockKey: String { "block:\(block)" }
     private var accountKey: String { "account:\(account)" }
 
-    /// The counters that a failure raises.
+    /// The counters that a failure raises, in the order in which all processes lock them.
     package var keys: [String] { [pairKey, blockKey, accountKey] }
 
     /// The counters that a success forgets: not the block's, or one's own account would clear it.
     package var keysOfSuccess: [String] { [pairKey, accountKey] }
+
+    /// Whether a try may begin now, beside those that are under way.
+    package func admission(_ failures: [String: LoginFailures], now: Timestamp) -> Admission {
+        let delay = delay(failures, now: now)
+        guard delay == 0 else { return .delayed(delay) }
+        let isUndecided = [
+            (pairKey, Self.freeFailures), (blockKey, Self.freeFailuresOfBlock),
+            (accountKey, Self.freeFailures),
+        ].contains { key, free in
+            guard let failures = failures[key], failures.underWay > 0 else { return false }
+            return failures.count >= free || failures.underWay >= free - failures.count
+        }
+        return isUndecided ? .undecided : .admitted
+    }
 
     /// Seconds to wait before the next try, 0 when it may be made now.
     package func delay(_ failures: [String: LoginFailures], now: Timestamp) -> Int {

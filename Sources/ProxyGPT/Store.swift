@@ -44,26 +44,36 @@ package protocol UserStore: Sendable {
     func groups(of id: User.ID) async throws -> [String]
 }
 
-/// Counts failed logins by key, for `LoginThrottle`.
+/// Counts tries to log in, for `LoginThrottle`.
 package protocol LoginFailureStore: Sendable {
-    /// The counters of `keys`; a key without failures is absent.
-    func loginFailures(_ keys: [String]) async throws -> [String: LoginFailures]
+    /// Counts a try as under way, if the throttle admits it beside all others: counting and looking
+    /// are one statement. What is not admitted is not counted.
+    func beginLogin(
+        _ throttle: LoginThrottle, now: Timestamp
+    ) async throws -> LoginThrottle.Admission
 
-    /// Counts one more failure for each key, starting anew where the last one is older than
-    /// `forgetAfter` seconds, and forgets what is older altogether.
-    func countLoginFailure(_ keys: [String], now: Timestamp, forgetAfter: Int64) async throws
+    /// Ends a try that was wrong: each of the throttle's counters rises, starting anew where its last
+    /// failure is long ago.
+    func failLogin(_ throttle: LoginThrottle, now: Timestamp) async throws
 
-    /// Forgets the counters of `keys`.
-    func clearLoginFailures(_ keys: [String]) async throws
+    /// Ends a try that was right: its failures are forgotten, but not those of the address.
+    func succeedLogin(_ throttle: LoginThrottle) async throws
+
+    /// Ends a try of which nobody knows whether it would have been right.
+    func abandonLogin(_ throttle: LoginThrottle) async throws
 }
 
+/// One counter of the tries to log in.
 package struct LoginFailures: Sendable, Equatable {
     package let count: Int64
     package let lastAt: Timestamp
+    /// Tries that have begun and not ended.
+    package let underWay: Int64
 
-    package init(count: Int64, lastAt: Timestamp) {
+    package init(count: Int64, lastAt: Timestamp, underWay: Int64 = 0) {
         self.count = count
         self.lastAt = lastAt
+        self.underWay = underWay
     }
 }
 

@@ -1,9 +1,8 @@
-// `_nfc` is how the standard library offers Unicode's normalization form C without Foundation,
-// which nothing else here needs.
-@_spi(_Unicode) internal import Swift
-
 /// A user name that keeps the rules, with the form in which names are compared.
 package struct Username: Sendable, Equatable {
+    /// The longest name, in bytes.
+    package static let limit = 254
+
     /// As the user wrote it, trimmed and in normalization form C.
     package let text: String
     /// Equal for names that differ in case alone; unique in the database.
@@ -13,8 +12,8 @@ package struct Username: Sendable, Equatable {
     package init(_ text: String, parameter: String = "username") throws(Failure) {
         let name = Self.normalized(Self.trimmed(text))
         guard !name.isEmpty else { throw .invalid(parameter, "A user name must not be empty.") }
-        guard name.utf8.count <= 254 else {
-            throw .invalid(parameter, "A user name has at most 254 bytes.")
+        guard name.utf8.count <= Self.limit else {
+            throw .invalid(parameter, "A user name has at most \(Self.limit) bytes.")
         }
         let folded = Self.folded(name)
         guard !UUIDText.isShaped(name), !UUIDText.isShaped(folded) else {
@@ -36,10 +35,7 @@ package struct Username: Sendable, Equatable {
     }
 
     private static func normalized(_ text: String) -> String {
-        if text.utf8.allSatisfy({ $0 < 0x80 }) { return text }
-        var result = String.UnicodeScalarView()
-        result.append(contentsOf: text._nfc)
-        return String(result)
+        NormalizationFormC.normalized(text)
     }
 
     private static func trimmed(_ text: String) -> String {

@@ -74,6 +74,7 @@ enum Migrations {
         Migration(version: 3, name: "events and processes", statements: events),
         Migration(version: 4, name: "conversations", statements: conversations),
         Migration(version: 5, name: "moves", statements: moves),
+        Migration(version: 6, name: "log-ins under way", statements: logins),
     ]
 
     /// Where the steps that were done are recorded.

@@ -39,6 +39,26 @@ import Testing
         #expect(delay(block, 56) == 60)
     }
 
+    @Test("Tries that are under way have not failed yet, but no more begin than may still fail")
+    func countsTriesUnderWay() {
+        func admission(_ key: String, _ count: Int64, _ underWay: Int64) -> LoginThrottle.Admission
+        {
+            throttle.admission(
+                [key: LoginFailures(count: count, lastAt: lastAt, underWay: underWay)],
+                now: lastAt.adding(seconds: 3600))
+        }
+        for key in [pair, account] {
+            #expect((0..<5).allSatisfy { admission(key, 0, $0) == .admitted })
+            #expect(admission(key, 0, 5) == .undecided)
+            #expect(admission(key, 3, 1) == .admitted && admission(key, 3, 2) == .undecided)
+            #expect(admission(key, 9, 0) == .admitted && admission(key, 9, 1) == .undecided)
+            #expect(admission(key, .max, .max) == .undecided)
+        }
+        #expect(admission(block, 0, 49) == .admitted && admission(block, 0, 50) == .undecided)
+        let failures = [pair: LoginFailures(count: 5, lastAt: lastAt, underWay: 1)]
+        #expect(throttle.admission(failures, now: lastAt) == .delayed(1))
+    }
+
     @Test("The longest of the delays counts")
     func takesTheLongest() {
         let failures = [

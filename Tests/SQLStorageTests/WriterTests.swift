@@ -81,7 +81,7 @@ internal import Testing
             { index in
                 for _ in 0..<200 {
                     try await storages[index % 2].events.close(closed(makeEvent()))
-                    _ = try await storages[index % 2].store.loginFailures(["a"])
+                    _ = try await storages[index % 2].store.loginFailures(["a"], now: now)
                 }
             })
         {
