@@ -65,16 +65,16 @@ typealias OperatorStore = AdminStore & GroupStore & MessageStore
     }
 
     /// The process becomes the owner of a SQLite file first.
+    /// - Parameter isBackground: for much work that nobody waits for.
     func openStorage(
-        mayBeIncomplete: Bool = false, eventDays: Int64 = 30
+        mayBeIncomplete: Bool = false, eventDays: Int64 = 30, isBackground: Bool = false
     ) async throws -> SQLStorage {
         if let storage { return storage }
         let database = try settings.database()
         if case .sqlite = database { try Owner(of: settings.stateDirectory).become() }
         let storage = try await SQLStorage.open(
             database, mayCreate: false, connections: 2, prepares: try settings.preparesStatements(),
-            isPassing: true,
-            mayBeIncomplete: mayBeIncomplete,
+            isPassing: true, mayBeIncomplete: mayBeIncomplete, isBackground: isBackground,
             process: ProcessIdentity.current(
                 id: identifiers.next(), stateDirectory: settings.stateDirectory),
             clock: clock, eventDays: eventDays, logger: logger)

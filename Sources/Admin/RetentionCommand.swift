@@ -6,23 +6,63 @@ internal import SQLStorage
 /// `retention`: what is old goes now, to the last row.
 struct Retention: AdminCommand {
     static let configuration = CommandConfiguration(
-        abstract:
-            "Removes bodies older than EVENT_DAYS, ended sessions and deleted chats' messages.",
+        abstract: """
+            Removes events older than EVENT_ROW_DAYS, bodies older than EVENT_DAYS, ended sessions and \
+            deleted chats' messages.
+            """,
         discussion: """
-            In small transactions, beside the running service, which does the same for a second at a time. SQLite \
-            uses the freed pages again; its file does not shrink.
+            In small transactions, beside the running service, which removes all but the events too, \
+            for a second at a time. SQLite uses the freed pages again; its file does not shrink.
             """)
+
+    /// Rows of one transaction: some milliseconds.
+    private static let batchSize = 500
 
     @OptionGroup var output: OutputOptions
 
     @EventLoop func run(_ desk: Desk) async throws -> Int32 {
-        let days = Int64(try desk.settings.eventDays())
-        let storage = try await desk.openStorage(eventDays: days)
+        let rowDays = Int64(try desk.settings.eventRowDays())
+        var days = Int64(try desk.settings.eventDays())
+        // No body outlives its row.
+        if rowDays > 0 { days = min(days, rowDays) }
+        let storage = try await desk.openStorage(eventDays: days, isBackground: true)
         while try await !storage.lease.expire() {}
-        await desk.note("retention", "EVENT_DAYS=\(days)")
+        let count =
+            rowDays > 0 ? try await removeEvents(storage.store, olderThan: rowDays, desk) : 0
+        await desk.note("retention", "EVENT_DAYS=\(days) EVENT_ROW_DAYS=\(rowDays)")
         desk.show(
-            ["event_days": .integer(days)],
-            [TerminalText.line("What was kept for \(days) days is removed.")])
+            [
+                "event_days": .integer(days), "event_row_days": .integer(rowDays),
+                "events_removed": .integer(Int64(count)),
+            ],
+            [
+                TerminalText.line("What was kept for \(days) days is removed."),
+                TerminalText.line(
+                    rowDays > 0
+                        ? "\(counted(Int64(count), "event")) older than \(rowDays) days removed."
+                        : "Events are kept for ever."),
+            ])
         return 0
+    }
+
+    /// Leaves the database to others for as long as each step took.
+    @EventLoop private func removeEvents(
+        _ store: any AdminStore, olderThan days: Int64, _ desk: Desk
+    ) async throws -> Int {
+        let end = UUIDText.version7(
+            milliseconds: desk.now.adding(seconds: -days * 86_400).milliseconds, counter: 0,
+            random: 0)
+        var count = 0
+        var start: String? = ""
+        while let from = start {
+            let startedAt = monotonicMilliseconds()
+            let step = try await store.removeEvents(
+                from: from, before: end, limit: Self.batchSize)
+            count += step.count
+            start = step.rest
+            await EventLoop.sleep(
+                milliseconds: min(1000, max(2, monotonicMilliseconds() - startedAt)))
+        }
+        return count
     }
 }

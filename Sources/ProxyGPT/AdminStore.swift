@@ -61,6 +61,12 @@ package protocol AdminStore: ProcessStore {
     /// Calls and tokens of one part of the events, and where the rest begins.
     func usage(_ scan: EventScan) async throws -> UsagePage
 
+    /// Removes events in the order of their ids, from `start` on and before `end`, at most `limit` of
+    /// them, in one transaction.
+    func removeEvents(
+        from start: String, before end: String, limit: Int
+    ) async throws -> EventRemoval
+
     /// The names of users by their ids, where they are there.
     func usernames(_ ids: [User.ID]) async throws -> [User.ID: String]
 
@@ -81,6 +87,18 @@ package struct Account: Sendable, Equatable {
         self.disabledAt = disabledAt
         self.openSessions = openSessions
         self.lastUsedAt = lastUsedAt
+    }
+}
+
+/// One step of removing events.
+package struct EventRemoval: Sendable, Equatable {
+    package let count: Int
+    /// Where the rest begins; nil where there is none.
+    package let rest: String?
+
+    package init(count: Int, rest: String?) {
+        self.count = count
+        self.rest = rest
     }
 }
 

@@ -135,6 +135,11 @@ package struct OperatorSettings: Sendable {
         try read { $0.eventDays() }
     }
 
+    /// How long rows of events are kept, 0 for ever. Throws where the setting is no number of days.
+    package func eventRowDays() throws(Settings.Problems) -> Int {
+        try read { $0.eventRowDays() }
+    }
+
     private func read<T>(_ setting: (inout SettingsReader) -> T) throws(Settings.Problems) -> T {
         var reader = SettingsReader(source.values)
         let value = setting(&reader)

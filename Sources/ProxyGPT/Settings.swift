@@ -23,6 +23,8 @@ package struct Settings: Sendable {
     package let sessionDays: Int64
     package let recordsBodies: Bool
     package let eventDays: Int64
+    /// How long rows of events are kept; 0 for ever.
+    package let eventRowDays: Int64
     package let defaultModel: String
     package let modelAliases: [String: String]
     package let contextMessages: Int
@@ -123,6 +125,7 @@ package struct Settings: Sendable {
         Entry("SESSION_DAYS", "30", "How long a session lasts after its last use."),
         Entry("EVENT_BODIES", "on", "on: keep the first 16 KiB of /v1 bodies; off."),
         Entry("EVENT_DAYS", "30", "How long those bodies are kept."),
+        Entry("EVENT_ROW_DAYS", "400", "How long rows of events are kept; 0: for ever."),
         Entry("PUBLIC_ORIGINS", "", "Our own origins, separated by commas; empty: the request's."),
         Entry("CORS_ORIGINS", "", "Foreign origins whose pages may call, separated by commas."),
         Entry("CONNECT_TIMEOUT", "10", "Seconds to reach the upstream."),
@@ -179,6 +182,7 @@ package struct Settings: Sendable {
         sessionDays = Int64(reader.integer("SESSION_DAYS", 1...3650))
         recordsBodies = reader.choice("EVENT_BODIES", ["on": true, "off": false])
         eventDays = Int64(reader.eventDays())
+        eventRowDays = Int64(reader.eventRowDays())
         publicOrigins = reader.origins("PUBLIC_ORIGINS")
         corsOrigins = reader.origins("CORS_ORIGINS")
         connectTimeout = reader.seconds("CONNECT_TIMEOUT")

@@ -70,6 +70,10 @@ struct SettingsReader {
         integer("EVENT_DAYS", 1...3650)
     }
 
+    mutating func eventRowDays() -> Int {
+        integer("EVENT_ROW_DAYS", 0...36_500)
+    }
+
     mutating func choice<T>(_ name: String, _ choices: [String: T]) -> T {
         if let value = choices[text(name).lowercased()] { return value }
         let words = choices.keys.sorted().map { $0.isEmpty ? "empty" : $0 }

@@ -199,21 +199,12 @@ package import ProxyGPT
             milliseconds: now.adding(seconds: -eventDays * 86_400).milliseconds,
             counter: 0, random: 0)
         let areBodiesDone = try await deleteInBatches(
-            """
-            DELETE FROM event_bodies WHERE id IN (
-                SELECT id FROM event_bodies WHERE id < \(oldest) ORDER BY id LIMIT 100)
-            """)
+            "event_bodies", key: "id", by: "id", where: "id < \(oldest)")
         let areSessionsDone = try await deleteInBatches(
-            """
-            DELETE FROM sessions WHERE id IN (
-                SELECT id FROM sessions WHERE expires_at <= \(now) LIMIT 100)
-            """)
+            "sessions", key: "id", by: "expires_at", where: "expires_at <= \(now)")
         let read = now.adding(seconds: -3600)
         let areRevocationsDone = try await deleteInBatches(
-            """
-            DELETE FROM revocations WHERE seq IN (
-                SELECT seq FROM revocations WHERE created_at < \(read) ORDER BY seq LIMIT 100)
-            """)
+            "revocations", key: "seq", by: "seq", where: "created_at < \(read)")
         let areMessagesDone = try await sweepDeletedChats()
         return areBodiesDone && areSessionsDone && areRevocationsDone && areMessagesDone
     }
@@ -231,7 +222,14 @@ package import ProxyGPT
     }
 
     /// Whether nothing is left.
-    private func deleteInBatches(_ sql: SQL) async throws -> Bool {
+    private func deleteInBatches(
+        _ table: String, key: String, by order: String, where condition: SQL
+    ) async throws -> Bool {
+        let sql: SQL = """
+            DELETE FROM \(unsafe: table) WHERE \(unsafe: key) IN (
+                SELECT \(unsafe: key) FROM \(unsafe: table) WHERE \(condition)
+                ORDER BY \(unsafe: order) LIMIT 100)
+            """
         let start = clock.monotonicMicroseconds()
         for _ in 0..<200 {
             // A stop does not wait for the backlog.
@@ -239,7 +237,14 @@ package import ProxyGPT
             let count = try await database.transaction { transaction in
                 try await transaction.execute(sql)
             }
-            if count < 100 { return true }
+            // A short batch may have met one of another process, which has not committed yet.
+            if count < 100 {
+                return try await database.query(
+                    """
+                    SELECT \(unsafe: key) FROM \(unsafe: table) WHERE \(condition) LIMIT 1
+                    """
+                ).isEmpty
+            }
             if clock.monotonicMicroseconds() - start > 1_000_000 { return false }
         }
         return false

@@ -12,18 +12,23 @@ extension SQLStorage {
     ///   - prepares: false where a pooler of transactions stands before PostgreSQL.
     ///   - isPassing: true for a program that is no part of the service, and not counted with it.
     ///   - mayBeIncomplete: true for the one that moves an installation to PostgreSQL.
+    ///   - isBackground: true for a program that writes much and must hold up nobody: it checkpoints
+    ///     the WAL often, so that no checkpoint takes long.
     /// - Throws: as `open(file:…)`.
     package static func open(
         _ address: DatabaseAddress, mayCreate: Bool = true, connections: Int,
         prepares: Bool = true, isPassing: Bool = false, mayBeIncomplete: Bool = false,
+        isBackground: Bool = false,
         process: ProcessIdentity,
         clock: any Clock, eventDays: Int64 = 30, scoreboard: Scoreboard? = nil, logger: Logger
     ) async throws -> SQLStorage {
         switch address {
         case .sqlite(let file):
+            var tuning = Tuning()
+            if isBackground { tuning.checkpointPages = Writer.checkpointPagesInBackground }
             return try open(
                 file: file, mayCreate: mayCreate, process: process, clock: clock,
-                eventDays: eventDays, scoreboard: scoreboard, logger: logger)
+                eventDays: eventDays, scoreboard: scoreboard, logger: logger, tuning: tuning)
         case .postgreSQL(let address):
             var configuration = PostgresPool.Configuration(address: address, size: connections)
             configuration.prepares = prepares

@@ -19,6 +19,8 @@ final class Writer {
     /// Pages of 4 KiB in the WAL from which a checkpoint follows the group: 31 MiB. Measured from 500
     /// to 8000: fewer make the longest wait shorter, but let more than one in a hundred wait.
     static let checkpointPages: Int32 = 8000
+    /// The same of a process that writes much and must hold up nobody.
+    static let checkpointPagesInBackground: Int32 = 500
 
     /// Microseconds to wait after a group that many waited for, until those that it woke are
     /// back: measured with 16 and 64 tasks, a fifth less of CPU for each row and no wait longer.
