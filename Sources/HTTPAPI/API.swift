@@ -65,10 +65,16 @@ package struct API: Sendable {
     /// Does what falls due with time. Called once a second.
     package func tick() async {
         await prompts.storeUnwritten()
-        refusals.writeCount()
+        refusals.writeCounts()
         if eventHealth.isWell {
             for event in unclosed.takeAll() { events.record(event) }
         }
+    }
+
+    /// Writes what is still counted and not written. Called once, when all requests have ended.
+    package func finish() async {
+        await tick()
+        refusals.writeCounts(isLast: true)
     }
 
     /// Answers one request, whatever it is; returns when the answer has ended.
@@ -78,8 +84,15 @@ package struct API: Sendable {
             requestID: request.id, clientAddress: request.clientAddress, method: request.method,
             path: String(request.target.prefix { $0 != "?" }.prefix(1024)))
         let call = Call(request, writer, event: event, startedAt: clock.monotonicMicroseconds())
+        // Who is admitted is not recorded here: the call itself follows.
+        var refusal: Failure?
+        if request.asksAdmission {
+            refusal = await self.refusal(of: call)
+            guard refusal != nil else { return await send(Response(status: 204), call) }
+        }
         meter.began(call)
         defer { meter.ended(call) }
+        if let refusal { return await answer(call, Response(refusal)) }
         if let operators, let response = await operators.answer(request) {
             call.event.status = response.status
             return await send(response, call)
@@ -112,9 +125,7 @@ package struct API: Sendable {
 
     private func respond(to call: Call) async throws -> Outcome {
         let request = call.request
-        if request.isRefused {
-            throw Failure(.unavailable, "All places are taken. Try again.", retryAfter: 1)
-        }
+        if request.isRefused { throw Self.isFull }
         let target = try RequestTarget(request.target)
         call.target = target
         if let response = crossSite.preflight(request) { return .whole(response) }
@@ -144,6 +155,21 @@ package struct API: Sendable {
         if request.namesWebSocket { throw Failure.noWebSocket }
         return try await forward(call, target).map { .relay($0) } ?? .nobodyWaits
     }
+
+    /// Why the body of this call is not to be taken; nil where it is. Everything that is wrong but the
+    /// credential is for the call itself to tell.
+    private func refusal(of call: Call) async -> Failure? {
+        if call.request.isRefused { return Self.isFull }
+        do {
+            try await authenticate(call)
+            return nil
+        } catch {
+            return failure(for: error, in: call)
+        }
+    }
+
+    private static let isFull = Failure(
+        .unavailable, "All places are taken. Try again.", retryAfter: 1)
 
     private func authenticate(_ call: Call) async throws {
         let startedAt = monotonicMicroseconds()

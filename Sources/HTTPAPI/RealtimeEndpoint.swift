@@ -47,8 +47,9 @@ package struct RealtimeEndpoint: Sendable {
     }
 
     /// Does what falls due with time. Called once a second.
-    package func tick() {
-        recorder.tick()
+    /// - Parameter isLast: whether nothing comes after it.
+    package func tick(isLast: Bool = false) {
+        recorder.tick(isLast: isLast)
     }
 
     // MARK: - Beginning

@@ -1,16 +1,29 @@
 internal import ProxyGPT
 internal import Synchronization
 
-/// Records refused requests of strangers: one by one up to a rate, and beyond it as a count.
+/// Records refused requests of strangers: one by one up to a number a minute, and beyond it as one row
+/// a minute and reason. The row of a minute's count is written when the minute is over.
+///
+/// A minute after one with too many has no rows of their own at all: who goes on all day buys
+/// nothing but the counts.
 final class RefusalRecorder: Sendable {
-    private struct State {
-        var second: Int64 = 0
-        var recorded = 0
-        var counted: Int64 = 0
+    /// What rows that are counted together have in common.
+    private struct Reason: Hashable {
+        let kind: Event.Kind
+        let status: Int?
     }
 
-    /// Rows of their own within a second.
-    private static let rate = 100
+    private struct State {
+        var minuteEnd: Int64 = 0
+        /// Refusals of this minute.
+        var refused = 0
+        var mayRecord = true
+        var counts: [Reason: Int64] = [:]
+    }
+
+    /// Rows of their own within a minute.
+    private static let limit = 100
+    private static let minute: Int64 = 60_000_000
 
     private let events: any EventLog
     private let clock: any Clock
@@ -24,34 +37,43 @@ final class RefusalRecorder: Sendable {
     }
 
     func record(_ event: Event) {
-        let second = clock.monotonicMicroseconds() / 1_000_000
+        writeCounts()
         let isRecorded = state.withLock { state in
-            if state.second != second {
-                state.second = second
-                state.recorded = 0
-            }
-            guard state.recorded < Self.rate else {
-                state.counted += 1
+            state.refused += 1
+            guard state.mayRecord, state.refused <= Self.limit else {
+                state.counts[Reason(kind: event.kind, status: event.status), default: 0] += 1
                 return false
             }
-            state.recorded += 1
             return true
         }
         if isRecorded { events.record(event) }
     }
 
-    /// Writes one row for those that were only counted since the last time.
-    func writeCount() {
-        let count = state.withLock { state in
-            defer { state.counted = 0 }
-            return state.counted
+    /// Writes what was only counted, once its minute is over.
+    /// - Parameter isLast: writes it now, since nobody will later.
+    func writeCounts(isLast: Bool = false) {
+        let now = clock.monotonicMicroseconds()
+        let counts = state.withLock { state -> [Reason: Int64] in
+            guard isLast || now >= state.minuteEnd else { return [:] }
+            // A minute begins with its first refusal; one without any is as good as a new start.
+            let isNext = now - state.minuteEnd < Self.minute
+            state.mayRecord = !(isNext && state.refused > Self.limit)
+            state.minuteEnd = now + Self.minute
+            state.refused = 0
+            defer { state.counts = [:] }
+            return state.counts
         }
-        guard count > 0 else { return }
+        for (reason, count) in counts { events.record(row(reason, count)) }
+    }
+
+    private func row(_ reason: Reason, _ count: Int64) -> Event {
         var event = Event(
             id: Event.ID(identifiers.next()), timestamp: clock.now(), kind: .refused)
-        event.detail = "\(count) more requests without a valid credential"
+        let kind = reason.kind == .loginFailure ? "failed logins" : "requests"
+        event.detail = "\(count) more \(kind) without a valid credential"
+        event.status = reason.status
         event.end = .done
-        events.record(event)
+        return event
     }
 }
 

@@ -18,13 +18,17 @@ package struct Request: Sendable {
     package let isRefused: Bool
     /// The web server has found that it comes from whom the operator's pages are for.
     package let isOperators: Bool
+    /// The web server asks whether it may take the body of the call that has these headers, which
+    /// follows by itself.
+    package let asksAdmission: Bool
 
     package init(
         id: String, method: String, target: String, headers: [Header], clientAddress: String,
         scheme: String, contentLength: Int64?, body: any BodySource, isRefused: Bool = false,
-        isOperators: Bool = false
+        isOperators: Bool = false, asksAdmission: Bool = false
     ) {
         self.isOperators = isOperators
+        self.asksAdmission = asksAdmission
         self.id = id
         self.method = method
         self.target = target

@@ -26,8 +26,9 @@ struct StreamRecorder: Sendable {
     }
 
     /// Does what falls due with time. Called once a second.
-    func tick() {
-        refusals.writeCount()
+    /// - Parameter isLast: whether nothing comes after it.
+    func tick(isLast: Bool = false) {
+        refusals.writeCounts(isLast: isLast)
     }
 
     /// Headers of every answer to this request.

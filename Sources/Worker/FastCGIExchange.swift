@@ -26,6 +26,7 @@ internal import ProxyGPT
         var address = ""
         var scheme = "http"
         var isOperators = false
+        var asksAdmission = false
         for (name, value) in fastCGI.takeParameters() {
             switch name {
             case "REQUEST_ID": id = value
@@ -34,6 +35,7 @@ internal import ProxyGPT
             case "REMOTE_ADDR": address = value
             case "REQUEST_SCHEME": scheme = value
             case "OPERATOR": isOperators = value == "yes"
+            case "AUTH_ONLY": asksAdmission = value == "yes"
             case "CONTENT_TYPE":
                 if !value.isEmpty { headers.append(Header("Content-Type", value)) }
             // nginx says these twice.
@@ -45,7 +47,7 @@ internal import ProxyGPT
         return Request(
             id: id, method: method, target: target, headers: headers, clientAddress: address,
             scheme: scheme, contentLength: length, body: self, isRefused: fastCGI.isRefused,
-            isOperators: isOperators)
+            isOperators: isOperators, asksAdmission: asksAdmission)
     }
 
     /// `HTTP_USER_AGENT` is `User-Agent`; nil for what is no header.

@@ -101,7 +101,7 @@ struct WorkerProgram {
         logger.info("worker draining", metadata: ["requests.in_flight": "\(server.inFlight)"])
         await server.drain(milliseconds: settings.drainTimeout)
         for ticker in tickers { ticker.cancel() }
-        await api.tick()
+        await api.finish()
         await bus.close()
         await redis?.close()
         await storage.close()

@@ -78,7 +78,7 @@ final class Stage: Sendable {
     static func request(
         _ method: String, _ target: String, token: String? = nil, headers: [Header] = [],
         body: String? = nil, pieces: [String]? = nil, isCut: Bool = false, isRefused: Bool = false,
-        address: String = "192.0.2.1", scheme: String = "http"
+        address: String = "192.0.2.1", scheme: String = "http", asksAdmission: Bool = false
     ) -> Request {
         let pieces = pieces ?? body.map { [$0] } ?? []
         let length = body.map { Int64($0.utf8.count) }
@@ -87,7 +87,8 @@ final class Stage: Sendable {
             headers: headers + (token.map { [Header("Authorization", "Bearer \($0)")] } ?? [])
                 + [Header("Host", "localhost:8080")],
             clientAddress: address, scheme: scheme, contentLength: length,
-            body: BodyPieces(pieces, length: length, isCut: isCut), isRefused: isRefused)
+            body: BodyPieces(pieces, length: length, isCut: isCut), isRefused: isRefused,
+            asksAdmission: asksAdmission)
     }
 
     /// Serves a request to its end.

@@ -32,7 +32,7 @@ import Testing
         #expect(settings.passwordMinimum == 8)
         #expect(settings.sessionDays == 30)
         #expect(settings.recordsBodies)
-        #expect(settings.eventDays == 30)
+        #expect(settings.eventDays == 30 && settings.eventRowDays == 400)
         #expect(settings.defaultModel == "gpt-3")
         #expect(settings.modelAliases == ["gpt-3": "gpt-3.5-turbo"])
         #expect(settings.contextMessages == 10)
