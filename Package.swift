@@ -99,7 +99,7 @@ let package = Package(
         .target(
             name: "TestSupport", dependencies: ["ProxyGPT", "EventLoop", logging],
             path: "Tests/TestSupport", swiftSettings: strict),
-        tests("ProxyGPTTests", ["ProxyGPT"]),
+        tests("ProxyGPTTests", ["ProxyGPT", "TestSupport"]),
         tests("EventLoopTests", ["EventLoop"]),
         tests("FastCGITests", ["TestSupport", "FastCGI", "EventLoop"]),
         tests(

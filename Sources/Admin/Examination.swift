@@ -54,6 +54,12 @@ internal import SQLStorage
             if settings.lacksKey {
                 findings.append(
                     Finding("key", .warning, "API_KEY is not set here; the workers need it"))
+            } else if let key = settings.apiKey, KeyMask.isWord(Array(key.revealed.utf8)) {
+                findings.append(
+                    Finding(
+                        "key", .warning,
+                        "API_KEY is a word, under 16 bytes or of small letters and dashes alone, "
+                            + "so it is not masked in answers"))
             }
         } catch {
             findings += error.all.map { Finding("settings", .broken, $0) }

@@ -17,7 +17,7 @@ package struct API: Sendable {
     let authenticator: Authenticator
     let crossSite: CrossSite
     let refusals: RefusalRecorder
-    let keyMasks: KeyMasks
+    let keyMask: KeyMask
     let prompts: PromptRunner
     let background: any Background
     let operators: OperatorEndpoint?
@@ -44,12 +44,12 @@ package struct API: Sendable {
         self.logger = logger
         authenticator = Authenticator(store: store, clock: clock, sessionDays: settings.sessionDays)
         crossSite = CrossSite(settings)
-        keyMasks = KeyMasks(key: settings.apiKey)
+        keyMask = KeyMask(key: settings.apiKey)
         refusals = RefusalRecorder(events: events, clock: clock, identifiers: identifiers)
         self.background = background
         prompts = PromptRunner(
             settings: settings, store: store, upstream: upstream, bus: bus, cache: cache,
-            clock: clock, keyMasks: keyMasks, scoreboard: scoreboard, logger: logger)
+            clock: clock, keyMask: keyMask, scoreboard: scoreboard, logger: logger)
     }
 
     /// Looks for replies that were stopped or whose end is waited for. Called four times a second.
@@ -104,6 +104,10 @@ package struct API: Sendable {
         do {
             switch try await respond(to: call) {
             case .whole(let response): await answer(call, response)
+            case .preflight(let response):
+                call.event.status = response.status
+                meter.preflight()
+                await send(response, call)
             // From here, so that a stream that lasts for minutes does not hold what came before.
             case .relay(let relay): await relay.run()
             case .nobodyWaits: await abandon(call)
@@ -118,6 +122,8 @@ package struct API: Sendable {
     /// What comes of a request.
     enum Outcome {
         case whole(Response)
+        /// The answer to a browser's question, which is counted and leaves no row.
+        case preflight(Response)
         case relay(Relay)
         /// The client went away before there was an answer.
         case nobodyWaits
@@ -128,11 +134,12 @@ package struct API: Sendable {
         if request.isRefused { throw Self.isFull }
         let target = try RequestTarget(request.target)
         call.target = target
-        if let response = crossSite.preflight(request) { return .whole(response) }
+        try crossSite.checkHost(of: request)
+        if let response = crossSite.preflight(request) { return .preflight(response) }
         let destination = Router.destination(of: target.path)
         if case .own(let route) = destination {
             switch route.access {
-            case .open, .logout: try crossSite.checkOrigin(of: request)
+            case .open, .logout: try crossSite.checkCaller(of: request)
             case .credential: try await authenticate(call)
             }
             if request.namesWebSocket {
@@ -152,6 +159,7 @@ package struct API: Sendable {
         guard case .upstream = destination else {
             throw Failure(.notFound, "There is nothing at \(target.path).")
         }
+        try settings.paths.check(target)
         if request.namesWebSocket { throw Failure.noWebSocket }
         return try await forward(call, target).map { .relay($0) } ?? .nobodyWaits
     }

@@ -3,21 +3,44 @@ internal import ProxyGPT
 
 /// Keeps foreign web pages from acting with a user's cookie, and lets chosen ones call (CORS).
 struct CrossSite: Sendable {
-    private let publicOrigins: [String]
-    private let corsOrigins: [String]
+    /// What pages of an allowed origin may read beside the headers that all may.
+    private static let exposedHeaders =
+        ([
+            "X-Request-Id", "X-Upstream-Request-Id", "Retry-After", "retry-after-ms",
+            "x-should-retry",
+        ]
+        + ["limit", "remaining", "reset"].flatMap { figure in
+            ["requests", "tokens"].map { "x-ratelimit-\(figure)-\($0)" }
+        } + [
+            "RateLimit", "RateLimit-Policy", "RateLimit-Limit", "RateLimit-Remaining",
+            "RateLimit-Reset", "Server-Timing",
+        ]).joined(separator: ", ")
+
+    private let publicOrigins: [WebOrigin]
+    private let corsOrigins: [WebOrigin]
+    private let isServedSecurely: Bool
 
     init(_ settings: Settings) {
-        publicOrigins = settings.publicOrigins
-        corsOrigins = settings.corsOrigins
+        publicOrigins = settings.publicOrigins.compactMap { WebOrigin($0) }
+        corsOrigins = settings.corsOrigins.compactMap(Self.origin)
+        isServedSecurely = publicOrigins.allSatisfy { $0.text.utf8.starts(with: "https:".utf8) }
     }
+
+    private static func origin(_ text: String) -> WebOrigin? {
+        equalIgnoringCase(text, WebOrigin.opaque.text) ? .opaque : WebOrigin(text)
+    }
+
+    // MARK: - Whose page it is
 
     /// Throws `forbidden` when a page of a foreign origin made this request.
     func checkOrigin(of request: Request) throws(Failure) {
-        let site = request.value(of: "Sec-Fetch-Site")?.lowercased()
-        let isForeign = request.values(of: "Origin").contains { !isOwn($0, request) }
-        if isForeign || site == "cross-site" {
-            throw Failure(.forbidden, "A page of another origin may not do this with the cookie.")
-        }
+        if isForeign(request) { throw refusal(of: request) }
+    }
+
+    /// As `checkOrigin`, but a page of an allowed origin passes: for what gives and takes tokens, and not
+    /// the cookie.
+    func checkCaller(of request: Request) throws(Failure) {
+        if isForeign(request), allowedOrigin(of: request) == nil { throw refusal(of: request) }
     }
 
     /// As `checkOrigin`, for a WebSocket: a page of any origin may open one, and reads what comes. One
@@ -27,50 +50,107 @@ struct CrossSite: Sendable {
     ) throws(Failure) {
         if case .cookie = credential {
             try checkOrigin(of: request)
-        } else if allowedOrigin(of: request) == nil {
-            try checkOrigin(of: request)
+        } else {
+            try checkCaller(of: request)
         }
     }
 
-    private func isOwn(_ origin: String, _ request: Request) -> Bool {
-        let origin = Self.withoutDefaultPort(origin.lowercased())
-        if !publicOrigins.isEmpty {
-            return publicOrigins.contains { Self.withoutDefaultPort($0) == origin }
+    /// Throws `forbidden` where a link, an image or a foreign page would log out with the cookie.
+    func checkLogout(of request: Request) throws(Failure) {
+        try checkOrigin(of: request)
+        guard request.method != "POST" else { return }
+        let asksForPage = request.values(of: "Accept").contains { value in
+            value.utf8.split { $0 == UInt8(ascii: ",") || $0 == UInt8(ascii: ";") }.contains {
+                $0.drop { $0 == 0x20 || $0 == 0x09 }.map(lowerCase).starts(with: "text/html".utf8)
+            }
         }
-        guard let host = request.value(of: "Host")?.lowercased() else { return false }
-        return origin == Self.withoutDefaultPort("\(request.scheme)://\(host)")
+        if asksForPage {
+            throw Failure(.forbidden, "A link cannot log out. Send a POST, or the token.")
+        }
     }
 
-    private static func withoutDefaultPort(_ origin: String) -> String {
-        if origin.hasPrefix("http://"), origin.hasSuffix(":80") {
-            return String(origin.dropLast(3))
+    /// Whether a page of another origin made this request. One of the same site is another, as its cookies
+    /// are not ours to trust.
+    func isForeign(_ request: Request) -> Bool {
+        let origins = request.values(of: "Origin")
+        guard origins.allSatisfy({ isOwn($0, request) }) else { return true }
+        guard let site = request.value(of: "Sec-Fetch-Site") else { return false }
+        if equalIgnoringCase(site, "same-origin") || equalIgnoringCase(site, "none") {
+            return false
         }
-        if origin.hasPrefix("https://"), origin.hasSuffix(":443") {
-            return String(origin.dropLast(4))
+        // Of several origins of our own one may call another.
+        return !(equalIgnoringCase(site, "same-site") && !origins.isEmpty && !publicOrigins.isEmpty)
+    }
+
+    private func isOwn(_ text: String, _ request: Request) -> Bool {
+        guard let origin = WebOrigin(text) else { return false }
+        if !publicOrigins.isEmpty { return publicOrigins.contains(origin) }
+        guard origin == ownOrigin(request) else { return false }
+        // A name is whoever's it is: its owner may let it mean this address, to come in as our page.
+        return origin.host.isLocalOrAddress
+            || ServerName(request.serverName)?.matches(origin.host) == true
+    }
+
+    /// Where the request was sent to, by its own account.
+    private func ownOrigin(_ request: Request) -> WebOrigin? {
+        request.value(of: "Host").flatMap { WebOrigin(scheme: request.scheme, host: $0) }
+    }
+
+    private func refusal(of request: Request) -> Failure {
+        var message = "A page of another origin may not do this with the cookie."
+        if publicOrigins.isEmpty, let own = ownOrigin(request),
+            request.values(of: "Origin").allSatisfy({ WebOrigin($0) == own })
+        {
+            message += " Where it is our own, PUBLIC_ORIGINS=\(own.text) says so."
         }
-        return origin
+        return Failure(.forbidden, message)
+    }
+
+    /// Throws `misdirected` where a request is for a name that is none of ours, if we know ours.
+    func checkHost(of request: Request) throws(Failure) {
+        let serverName = ServerName(request.serverName)
+        guard !publicOrigins.isEmpty || serverName != nil,
+            let text = request.value(of: "Host"), !text.utf8.isEmpty
+        else { return }
+        if let host = HostName(ofHeader: text),
+            host.isLocalOrAddress || publicOrigins.contains(where: { $0.host == host })
+                || serverName?.matches(host) == true
+        {
+            return
+        }
+        throw Failure(
+            .misdirected,
+            "This name is not served here. PUBLIC_ORIGINS and nginx's server_name say which are.")
     }
 
     /// Whether the cookie must stay off plain connections.
     func isSecure(_ request: Request) -> Bool {
-        publicOrigins.isEmpty
-            ? request.scheme == "https" : publicOrigins.allSatisfy { $0.hasPrefix("https://") }
+        publicOrigins.isEmpty ? request.scheme == "https" : isServedSecurely
     }
+
+    // MARK: - Pages that may call
 
     /// The headers that let a page of an allowed origin read the answer; none for others.
     func headers(for request: Request) -> [Header] {
         guard let origin = allowedOrigin(of: request) else { return [] }
         return [
             Header("Access-Control-Allow-Origin", origin), Header("Vary", "Origin"),
-            Header("Access-Control-Expose-Headers", "X-Request-Id, Retry-After"),
+            Header("Access-Control-Expose-Headers", Self.exposedHeaders),
         ]
     }
 
-    /// The answer to a browser's question whether it may call; nil when it is none, or not allowed.
+    /// The answer to a browser's question whether a page may call; nil when it is none. A browser asks
+    /// without a credential, and who may not gets the answer of all who have none.
     func preflight(_ request: Request) -> Response? {
-        guard request.method == "OPTIONS", allowedOrigin(of: request) != nil,
+        guard request.method == "OPTIONS", request.value(of: "Origin") != nil,
             request.value(of: "Access-Control-Request-Method") != nil
         else { return nil }
+        guard allowedOrigin(of: request) != nil else {
+            let hasCredential = ["Authorization", "Cookie"].contains {
+                request.value(of: $0) != nil
+            }
+            return hasCredential ? nil : Response(Failure.missingCredential)
+        }
         return Response(
             status: 204,
             headers: [
@@ -84,9 +164,11 @@ struct CrossSite: Sendable {
     }
 
     private func allowedOrigin(of request: Request) -> String? {
-        guard !corsOrigins.isEmpty, let origin = request.value(of: "Origin"),
-            corsOrigins.contains(origin.lowercased())
+        guard !corsOrigins.isEmpty else { return nil }
+        let origins = request.values(of: "Origin")
+        guard origins.count == 1, let origin = Self.origin(origins[0]),
+            corsOrigins.contains(origin)
         else { return nil }
-        return origin
+        return origins[0]
     }
 }

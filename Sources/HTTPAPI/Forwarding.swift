@@ -19,7 +19,8 @@ extension API {
         }
         let tap = RequestTap(
             request.body, limit: settings.maxBody, isJSON: isJSON(request),
-            keepsBeginning: settings.recordsBodies)
+            keepsBeginning: settings.recordsBodies
+                && !isPacked(request.value(of: "Content-Encoding")))
         events.open(call.event)
         if !eventHealth.isWell { try await opened(call) }
         let startedAt = clock.monotonicMicroseconds()
@@ -87,7 +88,7 @@ extension API {
         call.event.bytesIn = tap.count
         call.event.model = tap.model
         if settings.recordsBodies {
-            call.event.requestBody = keyMasks.whole.masked(tap.beginning)
+            call.event.requestBody = keyMask.stored(tap.beginning, path: call.event.path)
         }
     }
 }
@@ -100,6 +101,7 @@ final class Relay {
     private let reply: any UpstreamReply
     private let startedAt: Int64
     private let length: Int64?
+    private let keepsBeginning: Bool
     private var meter: ReplyMeter
     private var mask: KeyMask
     private var received: Int64 = 0
@@ -114,7 +116,9 @@ final class Relay {
         self.startedAt = startedAt
         let head = reply.head
         meter = ReplyMeter(contentType: head.value(of: "Content-Type"))
-        mask = api.keyMasks.mask(forStatus: head.status)
+        mask = api.keyMask
+        keepsBeginning =
+            api.settings.recordsBodies && !isPacked(head.value(of: "Content-Encoding"))
         length =
             Self.hasBody(call.request.method, head.status)
             ? head.value(of: "Content-Length").flatMap { Int64($0) } : 0
@@ -127,7 +131,7 @@ final class Relay {
     func run() async {
         call.event.upstreamStatus = reply.head.status
         call.event.upstreamRequestID = reply.head.value(of: "X-Request-Id").map {
-            api.keyMasks.partial.masked(String($0.prefix(200)))
+            api.keyMask.masked(String($0.prefix(200)))
         }
         do {
             if reply.head.status == 401 { throw keyRefused() }
@@ -164,7 +168,7 @@ final class Relay {
             }
             received += Int64(piece.count)
             meter.feed(piece)
-            if api.settings.recordsBodies && beginning.count < Event.bodyLimit {
+            if keepsBeginning && beginning.count < Event.bodyLimit {
                 beginning.append(contentsOf: piece.prefix(Event.bodyLimit - beginning.count))
             }
             let bytes = mask.feed(piece)
@@ -183,7 +187,7 @@ final class Relay {
         guard !hasBegun else { return }
         if streamed { try await api.opened(call) }
         var headers = ForwardedHeaders.response(
-            reply.head, mask: api.keyMasks.mask(forStatus: reply.head.status))
+            reply.head, mask: api.keyMask)
         headers += api.commonHeaders(call.request)
         call.stages.set(.upstream, to: api.clock.monotonicMicroseconds() - startedAt)
         if let header = api.meter.serverTiming(call) { headers.append(header) }
@@ -215,8 +219,7 @@ final class Relay {
         call.event.completionTokens = meter.usage?.completionTokens
         call.event.model = meter.model ?? call.event.model
         if api.settings.recordsBodies {
-            call.event.responseBody = api.keyMasks.mask(forStatus: reply.head.status).masked(
-                beginning)
+            call.event.responseBody = api.keyMask.stored(beginning, path: call.event.path)
         }
     }
 

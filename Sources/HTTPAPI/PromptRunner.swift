@@ -37,7 +37,7 @@ final class PromptRunner: Sendable {
     private let bus: any Bus
     private let context: ContextSource
     private let clock: any Clock
-    private let keyMasks: KeyMasks
+    private let keyMask: KeyMask
     private let scoreboard: Scoreboard?
     private let logger: Logger
     let replies: RunningReplies
@@ -46,7 +46,7 @@ final class PromptRunner: Sendable {
 
     init(
         settings: Settings, store: any MessageStore, upstream: any Upstream, bus: any Bus,
-        cache: any ContextCache, clock: any Clock, keyMasks: KeyMasks,
+        cache: any ContextCache, clock: any Clock, keyMask: KeyMask,
         scoreboard: Scoreboard? = nil, logger: Logger
     ) {
         self.scoreboard = scoreboard
@@ -56,7 +56,7 @@ final class PromptRunner: Sendable {
         self.bus = bus
         context = ContextSource(store: store, cache: cache, budget: settings.contextTokens)
         self.clock = clock
-        self.keyMasks = keyMasks
+        self.keyMask = keyMask
         self.logger = logger
         replies = RunningReplies(store: store, logger: logger)
     }
@@ -78,9 +78,18 @@ final class PromptRunner: Sendable {
             var turns = try await context.turns(
                 before: message, limit: contextLimit, version: contextVersion)
             turns.append(Turn(.user, message.prompt))
-            end = await call(message, turns, &outcome) { words in
-                if isStreamed { self.publish(message, .words(words, prompt: nil)) }
+            var mask = keyMask
+            func tell(_ words: [UInt8]) {
+                guard isStreamed, !words.isEmpty else { return }
+                let words = String(decoding: words, as: UTF8.self)
+                publish(message, .words(words, prompt: nil))
             }
+            // The last letters of a word do not wait for the next one.
+            end = await call(message, turns, &outcome) {
+                tell(mask.feed(Array($0.utf8), keepingAtLeast: 4))
+            }
+            tell(mask.finish())
+            end.reply = keyMask.masked(end.reply)
         } catch let failure as Failure {
             end = failed(ReplyFailure(failure.code, failure.message), &outcome)
         } catch {
@@ -158,7 +167,7 @@ final class PromptRunner: Sendable {
             let answer = try await start(message.model, turns)
             outcome.upstreamStatus = answer.head.status
             outcome.upstreamRequestID = answer.head.value(of: "X-Request-Id").map {
-                keyMasks.partial.masked(String($0.prefix(200)))
+                keyMask.masked(String($0.prefix(200)))
             }
             guard (200...299).contains(answer.head.status) else {
                 return failed(await refusal(answer, message), &outcome)
@@ -310,7 +319,7 @@ final class PromptRunner: Sendable {
 
     /// A foreign text, shortened, on one line and without our key.
     private func shown(_ text: String) -> String {
-        let masked = keyMasks.partial.masked(text)
+        let masked = keyMask.masked(text)
         let line = String(
             String.UnicodeScalarView(
                 masked.unicodeScalars.prefix(500).map { $0.value < 0x20 ? " " : $0 }))

@@ -16,7 +16,7 @@ package struct RealtimeEndpoint: Sendable {
         case call(RealtimeCall)
     }
 
-    package let keyMasks: KeyMasks
+    package let keyMask: KeyMask
     package let settings: Settings
     private let events: any EventLog
     private let clock: any Clock
@@ -33,7 +33,7 @@ package struct RealtimeEndpoint: Sendable {
         self.events = events
         self.clock = clock
         self.logger = logger
-        keyMasks = KeyMasks(key: settings.apiKey)
+        keyMask = KeyMask(key: settings.apiKey)
         authenticator = Authenticator(store: store, clock: clock, sessionDays: settings.sessionDays)
         crossSite = CrossSite(settings)
         recorder = StreamRecorder(
@@ -76,6 +76,7 @@ package struct RealtimeEndpoint: Sendable {
         _ request: Request, _ event: inout Event, _ startedAt: Int64
     ) async throws -> RealtimeCall {
         let target = try RequestTarget(request.target)
+        try crossSite.checkHost(of: request)
         let offered = Result { () throws(Failure) in
             try Subprotocols(request.values(of: "Sec-WebSocket-Protocol"))
         }
@@ -88,6 +89,7 @@ package struct RealtimeEndpoint: Sendable {
         try crossSite.checkUpgrade(of: request, with: credential)
         let caller = try await authenticator.caller(credential)
         event.userID = caller.user.id
+        try settings.paths.check(target)
         guard case .webSocket(let accept) = try request.transport() else {
             throw Failure(.invalidRequest, "This request is no WebSocket's handshake.")
         }
@@ -120,7 +122,7 @@ package struct RealtimeEndpoint: Sendable {
             "sec-websocket-accept", "sec-websocket-extensions", "sec-websocket-protocol",
             "content-length", "content-type", "content-security-policy",
         ]
-        let passed = ForwardedHeaders.response(head, mask: keyMasks.whole).filter { header in
+        let passed = ForwardedHeaders.response(head, mask: keyMask).filter { header in
             !dropped.contains { equalIgnoringCase($0, header.name) }
         }
         return passed + call.commonHeaders
@@ -143,15 +145,16 @@ package struct RealtimeEndpoint: Sendable {
                 .upstreamAuthentication, "The upstream did not accept this server's key.")
             return await finish(call, event, Response(failure))
         }
-        let mask = keyMasks.mask(forStatus: head.status)
-        let headers = ForwardedHeaders.response(head, mask: mask).filter { header in
+        let headers = ForwardedHeaders.response(head, mask: keyMask).filter { header in
             !["content-length", "sec-websocket-accept"].contains {
                 equalIgnoringCase($0, header.name)
             }
         }
-        let response = Response(status: head.status, headers: headers, body: mask.masked(body))
+        let response = Response(status: head.status, headers: headers, body: keyMask.masked(body))
         if settings.recordsBodies {
-            event.responseBody = Array(response.body.prefix(Event.bodyLimit))
+            event.responseBody =
+                isPacked(head.value(of: "Content-Encoding"))
+                ? [] : keyMask.stored(Array(body.prefix(Event.bodyLimit)), path: event.path)
         }
         event.end = .done
         return await finish(call, event, response)
@@ -188,7 +191,7 @@ package struct RealtimeEndpoint: Sendable {
 
     package func upstreamRequestID(_ head: UpstreamHead) -> String? {
         head.value(of: "X-Request-Id").map {
-            keyMasks.partial.masked(String(decoding: $0.utf8.prefix(200), as: UTF8.self))
+            keyMask.masked(String(decoding: $0.utf8.prefix(200), as: UTF8.self))
         }
     }
 
@@ -207,12 +210,12 @@ package struct RealtimeEndpoint: Sendable {
         event.upstreamRequestID = end.upstreamRequestID
         event.upstreamMicroseconds = end.upstreamMicroseconds
         event.end = end.end
-        event.detail = end.detail.map { keyMasks.partial.masked($0) }
+        event.detail = end.detail.map { keyMask.masked($0) }
         event.bytesIn = end.bytesIn
         event.bytesOut = end.bytesOut
         if settings.recordsBodies {
-            event.requestBody = keyMasks.whole.masked(end.clientWords)
-            event.responseBody = keyMasks.whole.masked(end.upstreamWords)
+            event.requestBody = keyMask.stored(end.clientWords, path: event.path)
+            event.responseBody = keyMask.stored(end.upstreamWords, path: event.path)
         }
         event.promptTokens = end.usage?.promptTokens
         event.completionTokens = end.usage?.completionTokens

@@ -12,6 +12,8 @@ package struct Request: Sendable {
     package let clientAddress: String
     /// `http` or `https`.
     package let scheme: String
+    /// What the web server calls the server that it chose by the `Host`; empty where it has no name.
+    package let serverName: String
     package let contentLength: Int64?
     package let body: any BodySource
     /// The worker has no room for it: it is to be refused.
@@ -24,8 +26,8 @@ package struct Request: Sendable {
 
     package init(
         id: String, method: String, target: String, headers: [Header], clientAddress: String,
-        scheme: String, contentLength: Int64?, body: any BodySource, isRefused: Bool = false,
-        isOperators: Bool = false, asksAdmission: Bool = false
+        scheme: String, serverName: String = "", contentLength: Int64?, body: any BodySource,
+        isRefused: Bool = false, isOperators: Bool = false, asksAdmission: Bool = false
     ) {
         self.isOperators = isOperators
         self.asksAdmission = asksAdmission
@@ -35,6 +37,7 @@ package struct Request: Sendable {
         self.headers = headers
         self.clientAddress = clientAddress
         self.scheme = scheme
+        self.serverName = serverName
         self.contentLength = contentLength
         self.body = body
         self.isRefused = isRefused

@@ -108,6 +108,10 @@ struct RequestMeter: Sendable {
         scoreboard.countRefusal(failure, isFull: isFull)
     }
 
+    func preflight() {
+        scoreboard.count(catalog.preflights)
+    }
+
     func loginFailed() {
         scoreboard.count(catalog.loginFailures)
     }

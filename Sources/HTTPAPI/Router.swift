@@ -3,12 +3,13 @@ internal import ProxyGPT
 /// One endpoint of our own.
 struct Route: Sendable {
     enum Access: Sendable {
-        /// Anybody, because it is how one gets a credential. It sets the cookie.
+        /// Anybody, because it is how one gets a credential. It sets the cookie, but not for a page of a
+        /// foreign origin that may call.
         case open
         /// Anybody with a valid credential.
         case credential
-        /// As `credential`, which may also be the parameter `token`; GET acts, too. It sets the
-        /// cookie.
+        /// As `credential`, which may also be the parameter `token`; GET acts, too. It clears the
+        /// cookie, likewise.
         case logout
     }
 

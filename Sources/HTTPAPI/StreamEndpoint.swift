@@ -50,8 +50,9 @@ package struct StreamEndpoint: Sendable {
         let startedAt = clock.monotonicMicroseconds()
         var event = recorder.began(request, .request)
         do {
+            try crossSite.checkHost(of: request)
             if let response = crossSite.preflight(request) {
-                return .response(await finish(request, event, startedAt, response))
+                return .response(recorder.preflight(event, since: startedAt, request, response))
             }
             return .subscription(try await subscription(for: request, &event, startedAt))
         } catch {

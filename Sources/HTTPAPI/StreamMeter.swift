@@ -27,6 +27,11 @@ struct StreamMeter: Sendable {
             ? Router.countedIndex(ofWebSocket: event.path) : Router.countedIndex(of: event.path)
     }
 
+    func preflight() {
+        guard let scoreboard else { return }
+        scoreboard.count(scoreboard.catalog.preflights)
+    }
+
     func refused(_ failure: Failure) {
         scoreboard?.countRefusal(failure, isFull: false)
     }

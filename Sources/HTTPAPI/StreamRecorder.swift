@@ -58,6 +58,22 @@ struct StreamRecorder: Sendable {
         }
     }
 
+    /// Counts a browser's question whether a page may call, which leaves no row.
+    func preflight(
+        _ begun: Event, since startedAt: Int64, _ request: Request, _ answer: Response
+    ) -> Response {
+        var (event, response) = (begun, answer)
+        event.status = response.status
+        event.durationMicroseconds = clock.monotonicMicroseconds() - startedAt
+        meter.ended(event)
+        meter.preflight()
+        if response.status != 204 {
+            response.headers.append(Header("Content-Length", String(response.body.count)))
+        }
+        response.headers += commonHeaders(request)
+        return response
+    }
+
     /// Closes the row of a request that was answered as a whole; the answer is another where it cannot
     /// be recorded.
     func finish(

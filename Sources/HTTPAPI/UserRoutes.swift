@@ -61,12 +61,13 @@ extension API {
                 cookies: request.values(of: "Cookie"))
         }
         guard let credential else { throw Failure.missingCredential }
+        if case .cookie = credential { try crossSite.checkLogout(of: request) }
         try await accept(credential, in: call)
         guard let token = credential.token,
             try await store.endSession(tokenDigest: Token.digest(of: token), now: clock.now())
         else { throw Failure.wrongCredential }
         var response = Response(json: [:])
-        response.headers.append(cookie("", maxAge: 0, request))
+        response.headers += cookie("", maxAge: 0, request)
         return response
     }
 
@@ -171,16 +172,17 @@ extension API {
         var response = Response(json: [
             "token": .string(token.text), "user": user.fullView(groups: nil),
         ])
-        response.headers.append(
-            cookie(token.text, maxAge: settings.sessionDays * 86_400, call.request))
+        response.headers += cookie(
+            token.text, maxAge: settings.sessionDays * 86_400, call.request)
         return response
     }
 
-    private func cookie(_ value: String, maxAge: Int64, _ request: Request) -> Header {
+    /// Sets the cookie; a page of a foreign origin has none to set.
+    private func cookie(_ value: String, maxAge: Int64, _ request: Request) -> [Header] {
+        if crossSite.isForeign(request) { return [] }
         let secure = crossSite.isSecure(request) ? "; Secure" : ""
-        return Header(
-            "Set-Cookie",
-            "sess=\(value); Path=/; Max-Age=\(maxAge); HttpOnly; SameSite=Lax\(secure)")
+        let cookie = "sess=\(value); Path=/; Max-Age=\(maxAge); HttpOnly; SameSite=Lax\(secure)"
+        return [Header("Set-Cookie", cookie)]
     }
 
     private func ownView(of user: User) async throws -> JSONValue {

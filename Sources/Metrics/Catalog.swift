@@ -55,6 +55,7 @@ package final class Catalog: Sendable {
     package let refusals: Counter
     package let slowRequests: Counter
     package let loginFailures: Counter
+    package let preflights: Counter
     package let upstreamAnswers: Counter
     package let upstreamTime: Histogram
     package let commitRows: Histogram
@@ -122,6 +123,8 @@ package final class Catalog: Sendable {
             [Label("reason", ["in_flight", "rate_limited", "unavailable", "streams"])])
         slowRequests = layout.counter("slow_requests_total", "Requests in the slow log.")
         loginFailures = layout.counter("login_failures_total", "Logins with a wrong password.")
+        preflights = layout.counter(
+            "preflights_total", "Questions of browsers whether a page may call.")
         upstreamAnswers = layout.counter(
             "upstream_answers_total", "Calls of the upstream by status, none without an answer.",
             [status])

@@ -5,11 +5,13 @@ package struct Failure: Error, Equatable, Sendable {
         case invalidRequest = "invalid_request"
         case unauthorized
         case forbidden
+        case pathClosed = "path_closed"
         case notFound = "not_found"
         case methodNotAllowed = "method_not_allowed"
         case conflict
         case tooLarge = "too_large"
         case unsupportedMediaType = "unsupported_media_type"
+        case misdirected = "misdirected_request"
         case upgradeRequired = "upgrade_required"
         case rateLimited = "rate_limited"
         case `internal`
@@ -64,12 +66,13 @@ extension Failure.Code {
         switch self {
         case .invalidRequest: 400
         case .unauthorized: 401
-        case .forbidden: 403
+        case .forbidden, .pathClosed: 403
         case .notFound: 404
         case .methodNotAllowed: 405
         case .conflict: 409
         case .tooLarge: 413
         case .unsupportedMediaType: 415
+        case .misdirected: 421
         case .upgradeRequired: 426
         case .rateLimited: 429
         case .internal: 500
@@ -83,10 +86,10 @@ extension Failure.Code {
     package var type: String {
         switch self {
         case .invalidRequest, .notFound, .methodNotAllowed, .conflict, .tooLarge,
-            .unsupportedMediaType, .upgradeRequired:
+            .unsupportedMediaType, .misdirected, .upgradeRequired:
             "invalid_request_error"
         case .unauthorized: "authentication_error"
-        case .forbidden: "permission_error"
+        case .forbidden, .pathClosed: "permission_error"
         case .rateLimited: "rate_limit_error"
         case .internal, .unavailable: "server_error"
         case .upstreamError, .upstreamAuthentication, .upstreamTimeout: "upstream_error"

@@ -1,160 +1,202 @@
-/// Overwrites the upstream's key in bytes that pass by, with as many asterisks: the one thing that
-/// is not passed on verbatim. Works over the borders of pieces by keeping back the few last bytes
-/// that may be the beginning of a key. A value: a copy begins a new text.
+/// Overwrites the upstream's key, and every run of 12 bytes and more of it, with as many asterisks:
+/// the one thing that is not passed on verbatim. A run is found over the borders of pieces too: the few
+/// last bytes that may be the beginning of one are kept back. A value: a copy begins a new text.
 package struct KeyMask: Sendable {
-    /// A key shorter than this is no secret, and masking it would spoil ordinary text.
-    package static let shortestKey = 8
+    /// A shorter key is a word and no secret: its mask would spoil ordinary text.
+    package static let shortestKey = 16
+    /// What is shorter than this is no part of the key that is worth a mask.
+    package static let runLength = 12
 
     private static let asterisk = UInt8(ascii: "*")
-    private static let headLength = 8
 
-    private let key: [UInt8]
-    /// Every run of this many bytes of the key is masked; 0 masks nothing.
-    private let runLength: Int
-    /// The first 8 bytes of the runs that are looked for, as numbers.
-    private let heads: Set<UInt64>
-    /// The first 8 bytes of the key itself.
-    private let wholeHead: UInt64
-    /// A bit for each byte that such a run begins with.
-    private var firstBytes: (UInt64, UInt64, UInt64, UInt64) = (0, 0, 0, 0)
-    private var held: [UInt8] = []
-    /// How many of the held bytes are masked already.
-    private var heldMasked = 0
+    private let patterns: Patterns?
+    /// The last bytes of the text as they came that may be the beginning of a run.
+    private var tail: [UInt8] = []
+    /// How many bytes of the tail, its last ones, have not left yet.
+    private var pending = 0
 
-    /// - Parameter partial: mask parts of the key too, from 8 bytes on, as error messages quote them.
-    package init(key: [UInt8], partial: Bool) {
-        self.key = key
-        guard key.count >= Self.shortestKey else {
-            runLength = 0
-            heads = []
-            wholeHead = 0
-            return
-        }
-        runLength = partial ? Self.headLength : key.count
-        let starts = 0...(key.count - runLength)
-        wholeHead = Self.head(key, 0)
-        heads = Set(starts.map { Self.head(key, $0) })
-        for start in starts { markFirstByte(key[start]) }
+    /// - Parameter key: nil, or a word such as `lm-studio`, masks nothing.
+    package init(key: Secret?) {
+        let key = Array((key?.revealed ?? "").utf8)
+        patterns = Self.isWord(key) ? nil : Patterns(key)
     }
 
-    private static func head(_ bytes: [UInt8], _ start: Int) -> UInt64 {
-        var head: UInt64 = 0
-        for index in start..<(start + headLength) { head = head << 8 | UInt64(bytes[index]) }
-        return head
-    }
-
-    private mutating func markFirstByte(_ byte: UInt8) {
-        let bit = UInt64(1) << UInt64(byte & 63)
-        switch byte >> 6 {
-        case 0: firstBytes.0 |= bit
-        case 1: firstBytes.1 |= bit
-        case 2: firstBytes.2 |= bit
-        default: firstBytes.3 |= bit
-        }
-    }
-
-    @inline(__always)
-    private func mayBegin(_ byte: UInt8) -> Bool {
-        let word =
-            switch byte >> 6 {
-            case 0: firstBytes.0
-            case 1: firstBytes.1
-            case 2: firstBytes.2
-            default: firstBytes.3
-            }
-        return word >> UInt64(byte & 63) & 1 == 1
-    }
-
-    private enum Match {
-        case none
-        case whole
-        /// The bytes end before one can tell.
-        case begun
-    }
-
-    private func match(_ bytes: [UInt8], at start: Int) -> Match {
-        if bytes.count - start >= Self.headLength {
-            let head = Self.head(bytes, start)
-            guard runLength == key.count ? head == wholeHead : heads.contains(head) else {
-                return .none
-            }
-            if runLength == Self.headLength { return .whole }
-        }
-        // What is left is either short, or the beginning of the one run that is the whole key.
-        let rest = bytes[start...].prefix(runLength)
-        let offsets = 0...(key.count - runLength)
-        guard offsets.contains(where: { key[$0..<($0 + runLength)].starts(with: rest) }) else {
-            return .none
-        }
-        return rest.count == runLength ? .whole : .begun
+    /// Whether a key is a word and no secret: short, or of small letters and dashes alone.
+    package static func isWord(_ key: [UInt8]) -> Bool {
+        key.count < shortestKey
+            || key.allSatisfy { (0x61...0x7A).contains($0) || $0 == UInt8(ascii: "-") }
     }
 
     /// Takes the next bytes and returns those that can leave.
-    package mutating func feed(_ bytes: [UInt8]) -> [UInt8] {
-        guard runLength > 0 else { return bytes }
-        if held.isEmpty && !bytes.contains(where: mayBegin) { return bytes }
-        let seen = held.isEmpty ? bytes : held + bytes
-        var result = seen
-        var maskedTo = heldMasked
-        for index in 0..<heldMasked { result[index] = Self.asterisk }
-        var keptFrom = seen.count
-        for start in 0..<seen.count where mayBegin(seen[start]) {
-            switch match(seen, at: start) {
-            case .none: continue
-            case .begun: keptFrom = min(keptFrom, start)
-            case .whole:
-                for index in max(start, maskedTo)..<(start + runLength) {
-                    result[index] = Self.asterisk
-                }
-                maskedTo = start + runLength
+    /// - Parameter least: fewer bytes than this are not kept back, but leave as by `release`.
+    package mutating func feed(_ bytes: [UInt8], keepingAtLeast least: Int = 1) -> [UInt8] {
+        guard let patterns, !bytes.isEmpty else { return bytes }
+        let seen = tail.isEmpty ? bytes : tail + bytes
+        let runs = patterns.runs(in: seen)
+        let masked = runs.last?.upperBound ?? 0
+        // What is masked can leave, whatever follows.
+        let begun = patterns.begun(atEndOf: seen)
+        let first = tail.count - pending
+        let keptFrom = begun < least ? seen.count : max(seen.count - begun, masked, first)
+        let isPlain = runs.isEmpty && first == 0 && keptFrom == seen.count
+        tail = Array(seen.suffix(begun))
+        pending = seen.count - keptFrom
+        if isPlain { return seen }
+        var result = Array(seen[first..<keptFrom])
+        for run in runs {
+            for index in max(run.lowerBound, first)..<max(run.upperBound, first) {
+                result[index - first] = Self.asterisk
             }
         }
-        guard keptFrom < seen.count else {
-            held = []
-            heldMasked = 0
-            return result
-        }
-        held = Array(seen[keptFrom...])
-        heldMasked = max(0, maskedTo - keptFrom)
-        return Array(result[..<keptFrom])
+        return result
+    }
+
+    /// Returns what was kept back, where it cannot wait: of a run that goes on behind it the rest is
+    /// masked, so that no more than 11 bytes have passed.
+    package mutating func release() -> [UInt8] {
+        defer { pending = 0 }
+        return Array(tail.suffix(pending))
     }
 
     /// Returns what was kept back. Called once after the last byte.
     package mutating func finish() -> [UInt8] {
-        defer {
-            held = []
-            heldMasked = 0
-        }
-        return [UInt8](repeating: Self.asterisk, count: heldMasked) + held.dropFirst(heldMasked)
+        defer { tail = [] }
+        return release()
     }
 
     /// Masks bytes that are there as a whole.
     package func masked(_ bytes: [UInt8]) -> [UInt8] {
+        guard patterns != nil, bytes.count >= Self.runLength else { return bytes }
         var mask = self
-        return mask.feed(bytes) + mask.finish()
+        let result = mask.feed(bytes)
+        return mask.pending == 0 ? result : result + mask.finish()
     }
 
+    /// Masks a text that is there as a whole.
     package func masked(_ text: String) -> String {
-        guard runLength > 0, text.utf8.count >= runLength else { return text }
+        guard patterns != nil, text.utf8.count >= Self.runLength else { return text }
         return String(decoding: masked(Array(text.utf8)), as: UTF8.self)
     }
 }
 
-/// The masks for one key.
-package struct KeyMasks: Sendable {
-    /// Masks the key as a whole: for answers that succeed.
-    package let whole: KeyMask
-    /// Masks parts of it as well: for error messages.
-    package let partial: KeyMask
-
-    package init(key: Secret?) {
-        let key = Array((key?.revealed ?? "").utf8)
-        whole = KeyMask(key: key, partial: false)
-        partial = KeyMask(key: key, partial: true)
+/// What is looked for. Every run holds, within its first bytes, four that begin at a multiple of `step`
+/// in the text: only those are looked at, and only where they are in the key is a run looked for.
+private final class Patterns: Sendable {
+    private struct Run: Hashable {
+        let first: UInt64
+        let last: UInt32
     }
 
-    /// The mask for an answer of this status.
-    package func mask(forStatus status: Int) -> KeyMask {
-        status >= 400 ? partial : whole
+    private static let step = KeyMask.runLength - 3
+    private static let filterBits: UInt32 = 14
+
+    private let key: [UInt8]
+    private let runs: Set<Run>
+    /// A bit for each four bytes of the key, by their hash.
+    private let filter: [UInt64]
+    /// A bit for each two bytes of the key.
+    private let pairs: [UInt64]
+    /// Whether a run begins with a byte.
+    private let isFirst: [Bool]
+
+    /// - Parameter key: at least one run.
+    init(_ key: [UInt8]) {
+        self.key = key
+        var runs: Set<Run> = []
+        var filter = [UInt64](repeating: 0, count: 1 << Int(Self.filterBits) / 64)
+        var pairs = [UInt64](repeating: 0, count: 1 << 16 / 64)
+        var isFirst = [Bool](repeating: false, count: 256)
+        key.withUnsafeBytes { key in
+            for start in 0...(key.count - KeyMask.runLength) {
+                runs.insert(Self.run(key, start))
+                isFirst[Int(key[start])] = true
+            }
+            for start in 0...(key.count - 4) {
+                let hash = Self.hash(key, start)
+                filter[Int(hash >> 6)] |= 1 << UInt64(hash & 63)
+            }
+            for start in 0...(key.count - 2) {
+                let pair = Self.pair(key[start], key[start + 1])
+                pairs[pair >> 6] |= 1 << UInt64(pair & 63)
+            }
+        }
+        self.runs = runs
+        self.filter = filter
+        self.pairs = pairs
+        self.isFirst = isFirst
+    }
+
+    private static func run(_ bytes: UnsafeRawBufferPointer, _ start: Int) -> Run {
+        Run(
+            first: bytes.loadUnaligned(fromByteOffset: start, as: UInt64.self),
+            last: bytes.loadUnaligned(fromByteOffset: start + 8, as: UInt32.self))
+    }
+
+    @inline(__always)
+    private static func hash(_ bytes: UnsafeRawBufferPointer, _ start: Int) -> UInt32 {
+        let four = bytes.loadUnaligned(fromByteOffset: start, as: UInt32.self)
+        return (four &* 0x9E37_79B1) >> (32 - filterBits)
+    }
+
+    private static func pair(_ first: UInt8, _ second: UInt8) -> Int {
+        Int(first) << 8 | Int(second)
+    }
+
+    /// The ranges of a text that are runs of the key, in order, apart from each other.
+    func runs(in text: [UInt8]) -> [Range<Int>] {
+        var found: [Range<Int>] = []
+        let last = text.count - KeyMask.runLength
+        guard last >= 0 else { return found }
+        text.withUnsafeBytes { text in
+            filter.withUnsafeBufferPointer { filter in
+                func mayBeInKey(_ start: Int) -> Bool {
+                    let hash = Self.hash(text, start)
+                    return filter[Int(hash >> 6)] >> UInt64(hash & 63) & 1 == 1
+                }
+                var place = 0
+                while place <= text.count - 4 {
+                    if mayBeInKey(place) {
+                        var start = max(0, place - Self.step + 1)
+                        while start <= min(place, last) {
+                            if mayBeInKey(start), runs.contains(Self.run(text, start)) {
+                                add(start, to: &found)
+                            }
+                            start += 1
+                        }
+                    }
+                    place += Self.step
+                }
+            }
+        }
+        return found
+    }
+
+    private func add(_ start: Int, to found: inout [Range<Int>]) {
+        let end = start + KeyMask.runLength
+        if let previous = found.last, previous.upperBound >= start {
+            found[found.count - 1] = previous.lowerBound..<end
+        } else {
+            found.append(start..<end)
+        }
+    }
+
+    /// How many of the last bytes of a text may be the beginning of a run.
+    func begun(atEndOf text: [UInt8]) -> Int {
+        let end = text.count
+        guard end > 0 else { return 0 }
+        var longest = 1
+        while longest < min(end, KeyMask.runLength - 1) {
+            let pair = Self.pair(text[end - longest - 1], text[end - longest])
+            guard pairs[pair >> 6] >> UInt64(pair & 63) & 1 == 1 else { break }
+            longest += 1
+        }
+        let starts = 0...(key.count - KeyMask.runLength)
+        for count in stride(from: longest, to: 1, by: -1) where isFirst[Int(text[end - count])] {
+            let rest = text[(end - count)...]
+            if starts.contains(where: { key[$0..<($0 + count)].elementsEqual(rest) }) {
+                return count
+            }
+        }
+        return isFirst[Int(text[end - 1])] ? 1 : 0
     }
 }

@@ -133,7 +133,7 @@ package enum StoredPrompt: Sendable {
 /// How a reply ended.
 package struct ReplyEnd: Sendable {
     package let state: Message.State
-    package let reply: String
+    package var reply: String
     package let failure: ReplyFailure?
     package let usage: Usage?
 

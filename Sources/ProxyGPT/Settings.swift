@@ -31,6 +31,8 @@ package struct Settings: Sendable {
     package let contextTokens: Int
     package let publicOrigins: [String]
     package let corsOrigins: [String]
+    /// Which of the upstream's paths are passed on.
+    package let paths: PathPolicy
     package let connectTimeout: Milliseconds
     package let firstByteTimeout: Milliseconds
     package let idleTimeout: Milliseconds
@@ -128,6 +130,7 @@ package struct Settings: Sendable {
         Entry("EVENT_ROW_DAYS", "400", "How long rows of events are kept; 0: for ever."),
         Entry("PUBLIC_ORIGINS", "", "Our own origins, separated by commas; empty: the request's."),
         Entry("CORS_ORIGINS", "", "Foreign origins whose pages may call, separated by commas."),
+        Entry("V1_PATHS", "", "+/path opens one below /v1, -/path closes it; commas between."),
         Entry("CONNECT_TIMEOUT", "10", "Seconds to reach the upstream."),
         Entry("FIRST_BYTE_TIMEOUT", "600", "Seconds until its answer begins."),
         Entry("IDLE_TIMEOUT", "120", "Seconds of silence within an answer."),
@@ -184,7 +187,8 @@ package struct Settings: Sendable {
         eventDays = Int64(reader.eventDays())
         eventRowDays = Int64(reader.eventRowDays())
         publicOrigins = reader.origins("PUBLIC_ORIGINS")
-        corsOrigins = reader.origins("CORS_ORIGINS")
+        corsOrigins = reader.origins("CORS_ORIGINS", ofApps: true)
+        paths = reader.paths("V1_PATHS")
         connectTimeout = reader.seconds("CONNECT_TIMEOUT")
         firstByteTimeout = reader.seconds("FIRST_BYTE_TIMEOUT")
         idleTimeout = reader.seconds("IDLE_TIMEOUT")

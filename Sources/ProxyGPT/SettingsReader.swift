@@ -145,13 +145,11 @@ struct SettingsReader {
         return aliases
     }
 
-    mutating func origins(_ name: String) -> [String] {
+    /// - Parameter ofApps: takes `null` and schemes such as `capacitor://` as well.
+    mutating func origins(_ name: String, ofApps: Bool = false) -> [String] {
         let origins = text(name).split(separator: ",").map { Self.trimmed($0).lowercased() }
-        for origin in origins {
-            let authority = origin.split(separator: "/", omittingEmptySubsequences: false)
-            guard origin.hasPrefix("http://") || origin.hasPrefix("https://"),
-                authority.count == 3, !authority[2].isEmpty
-            else {
+        for origin in origins where !(ofApps && origin == WebOrigin.opaque.text) {
+            guard let read = WebOrigin(origin), ofApps || read.isHTTP else {
                 refuse(name, "must be origins such as https://example.org, separated by commas")
                 break
             }

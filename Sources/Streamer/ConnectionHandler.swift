@@ -1,8 +1,8 @@
 // A connection from nginx until it is known what it is: one request is read, decided about on the
 // storage loop, and answered, or the connection becomes a subscriber's.
 //
-// Only nginx reaches the socket, and sets and overwrites the three headers that are believed here:
-// X-Real-IP, X-Forwarded-Proto and X-Request-Id.
+// Only nginx reaches the socket, and sets and overwrites the four headers that are believed here:
+// X-Real-IP, X-Forwarded-Proto, X-Server-Name and X-Request-Id.
 
 internal import HTTPAPI
 internal import NIOCore
@@ -118,6 +118,7 @@ final class ConnectionHandler: ChannelInboundHandler, RemovableChannelHandler {
             id: first("X-Request-Id") ?? "", method: head.method.rawValue, target: head.uri,
             headers: headers, clientAddress: first("X-Real-IP") ?? "",
             scheme: first("X-Forwarded-Proto") == "https" ? "https" : "http",
+            serverName: first("X-Server-Name") ?? "",
             contentLength: Int64(body.count), body: ReadBody(body))
     }
 

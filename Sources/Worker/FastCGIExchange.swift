@@ -25,6 +25,7 @@ internal import ProxyGPT
         var target = ""
         var address = ""
         var scheme = "http"
+        var serverName = ""
         var isOperators = false
         var asksAdmission = false
         for (name, value) in fastCGI.takeParameters() {
@@ -34,6 +35,7 @@ internal import ProxyGPT
             case "REQUEST_URI": target = value
             case "REMOTE_ADDR": address = value
             case "REQUEST_SCHEME": scheme = value
+            case "SERVER_NAME": serverName = value
             case "OPERATOR": isOperators = value == "yes"
             case "AUTH_ONLY": asksAdmission = value == "yes"
             case "CONTENT_TYPE":
@@ -46,8 +48,8 @@ internal import ProxyGPT
         }
         return Request(
             id: id, method: method, target: target, headers: headers, clientAddress: address,
-            scheme: scheme, contentLength: length, body: self, isRefused: fastCGI.isRefused,
-            isOperators: isOperators, asksAdmission: asksAdmission)
+            scheme: scheme, serverName: serverName, contentLength: length, body: self,
+            isRefused: fastCGI.isRefused, isOperators: isOperators, asksAdmission: asksAdmission)
     }
 
     /// `HTTP_USER_AGENT` is `User-Agent`; nil for what is no header.

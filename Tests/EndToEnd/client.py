@@ -56,9 +56,11 @@ def connect(url, source=None, timeout=30):
 
 
 def send(connection, method, path, body=None, headers=(), token=None):
-    """Sends one request with exactly these headers beside Host and Content-Length."""
-    connection.putrequest(method, path, skip_accept_encoding=True)
-    for name, value in dict(headers).items() if isinstance(headers, dict) else headers:
+    """Sends one request with exactly these headers beside Content-Length, and Host if none is there."""
+    headers = list(headers.items()) if isinstance(headers, dict) else list(headers)
+    names_host = any(name.lower() == "host" for name, _ in headers)
+    connection.putrequest(method, path, skip_host=names_host, skip_accept_encoding=True)
+    for name, value in headers:
         connection.putheader(name, value)
     if token:
         connection.putheader("Authorization", f"Bearer {token}")

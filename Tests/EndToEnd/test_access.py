@@ -11,6 +11,7 @@ DATABASES = ("sqlite", "postgresql+redis")
 FOREIGN = {"Origin": "https://evil.example"}
 NULL = {"Origin": "null"}
 CROSS = {"Sec-Fetch-Site": "cross-site"}
+SAME_SITE = {"Sec-Fetch-Site": "same-site"}
 
 
 def log_in(stack, username, password="password-1", **options):
@@ -106,7 +107,9 @@ def test_the_user_name_of_basic_must_be_the_tokens_own(stack, token):
 # Cross-site
 
 
-@pytest.mark.parametrize("page", [FOREIGN, NULL, CROSS], ids=["foreign", "null", "fetch"])
+@pytest.mark.parametrize(
+    "page", [FOREIGN, NULL, CROSS, SAME_SITE], ids=["foreign", "null", "fetch", "site"]
+)
 @pytest.mark.parametrize(
     "method, path",
     [
@@ -124,7 +127,9 @@ def test_a_foreign_page_cannot_act_with_the_cookie(stack, token, method, path, p
     assert call(stack.url, "GET", "/user/session", token=token).status == 200
 
 
-@pytest.mark.parametrize("page", [FOREIGN, NULL, CROSS], ids=["foreign", "null", "fetch"])
+@pytest.mark.parametrize(
+    "page", [FOREIGN, NULL, CROSS, SAME_SITE], ids=["foreign", "null", "fetch", "site"]
+)
 @pytest.mark.parametrize("path", ["/user/login", "/user/signup"])
 def test_a_foreign_page_cannot_set_the_cookie(stack, token, path, page):
     form = {"username": "shared", "password": "password-1"}
@@ -141,6 +146,22 @@ def test_our_own_page_may_use_the_cookie(stack, token):
         assert log_in(stack, "shared", headers=origin).status == 200
     headers = {"Cookie": f"sess={token}", "Origin": "http://127.0.0.1:1"}
     check_error(call(stack.url, "POST", "/user/session", headers=headers), 403, "forbidden")
+
+
+def test_a_link_or_an_image_cannot_log_out(stack, token):
+    for sign in ({"Accept": "text/html,*/*;q=0.8"}, CROSS, SAME_SITE):
+        headers = {"Cookie": f"sess={token}", **sign}
+        check_error(call(stack.url, "GET", "/user/logout", headers=headers), 403, "forbidden")
+    assert call(stack.url, "GET", "/user/session", token=token).status == 200
+
+
+def test_paths_that_give_out_the_account_are_closed(stack, token):
+    stack.mock_delete("/mock/calls")
+    for path in ("/v1/organization/users", "/v1/%6Frganization/users", "/v1/Projects"):
+        answer = call(stack.url, "GET", path, token=token)
+        check_error(answer, 403, "path_closed")
+        assert "V1_PATHS=+/" in answer.error["message"]
+    assert stack.mock("/mock/calls") == []
 
 
 def test_a_bearer_token_is_no_cookie_and_may_come_from_anywhere(stack, token):

@@ -346,6 +346,9 @@ def test_the_doctor_tells_what_is_well_and_what_is_not(stack):
         assert "3 processes of 4 connections each (DB_CONNECTIONS) need 12" in checks["pools"][1]
         many = results(stack, code=1, DB_CONNECTIONS=100, **key)["pools"]
         assert many[0] == "broken" and "need 300, PostgreSQL allows 97" in many[1]
+    assert "key" not in checks
+    word = results(stack, API_URL=stack.mock_url, API_KEY="not-needed-here")["key"]
+    assert word[0] == "warning" and "not masked" in word[1]
     assert results(stack, SIGNUP="closed", **key)["sign-up"][0] == "ok"
     assert results(stack, code=1, MAX_BODY="much")["settings"][0] == "broken"
     wrong = results(stack, "--upstream", code=1, API_URL=stack.mock_url, API_KEY="sk-wrong")

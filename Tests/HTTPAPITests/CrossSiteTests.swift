@@ -4,10 +4,13 @@ import Testing
 
 @Suite(.timeLimit(.minutes(5))) struct CrossSiteTests {
     private func isRefused(
-        _ headers: [Header], settings: [String: String] = [:], scheme: String = "http"
+        _ headers: [Header], settings: [String: String] = [:], scheme: String = "http",
+        host: String = "localhost:8080", serverName: String = ""
     ) throws -> Bool {
         let site = CrossSite(try Settings(values: settings.merging(["API_KEY": "k"]) { $1 }))
-        let request = Stage.request("POST", "/user/update", headers: headers, scheme: scheme)
+        let request = Stage.request(
+            "POST", "/user/update", headers: headers, scheme: scheme, host: host,
+            serverName: serverName)
         do throws(Failure) {
             try site.checkOrigin(of: request)
             return false
@@ -23,7 +26,7 @@ import Testing
         for origin in ["http://localhost:8080", "HTTP://LocalHost:8080"] {
             #expect(try !isRefused([Header("Origin", origin)]))
         }
-        for site in ["same-origin", "same-site", "none"] {
+        for site in ["same-origin", "Same-Origin", "none"] {
             #expect(try !isRefused([Header("Sec-Fetch-Site", site)]))
         }
     }
@@ -37,7 +40,15 @@ import Testing
         ] {
             #expect(try isRefused([Header("Origin", origin)]), "\(origin)")
         }
-        #expect(try isRefused([Header("Sec-Fetch-Site", "Cross-Site")]))
+        for site in ["Cross-Site", "same-site", "", "anything", "same-origin\u{301}"] {
+            #expect(try isRefused([Header("Sec-Fetch-Site", site)]), "\(site)")
+        }
+        let sameSite = [
+            Header("Origin", "http://localhost:8080"), Header("Sec-Fetch-Site", "same-site"),
+        ]
+        #expect(try isRefused(sameSite))
+        let long = "http://localhost:8080" + String(repeating: "\u{301}\u{323}", count: 36_000)
+        #expect(try isRefused([Header("Origin", long)]))
         let two = [
             Header("Origin", "http://localhost:8080"), Header("Origin", "http://evil.example"),
         ]
@@ -51,6 +62,75 @@ import Testing
             #expect(try !isRefused([Header("Origin", origin)], settings: settings), "\(origin)")
         }
         #expect(try isRefused([Header("Origin", "http://localhost:8080")], settings: settings))
+        func between(_ site: String) -> [Header] {
+            [Header("Origin", "http://gpt.example"), Header("Sec-Fetch-Site", site)]
+        }
+        #expect(try !isRefused(between("same-site"), settings: settings))
+        #expect(try isRefused(between("cross-site"), settings: settings))
+        #expect(try isRefused([Header("Sec-Fetch-Site", "same-site")], settings: settings))
+    }
+
+    @Test("A name is our own only where nginx calls the server so: whoever has it may rebind it")
+    func distrustsNames() throws {
+        let page = [Header("Origin", "http://gpt.example:8080")]
+        #expect(try isRefused(page, host: "gpt.example:8080"))
+        for name in ["gpt.example", "GPT.Example", "*.example", ".example"] {
+            #expect(try !isRefused(page, host: "gpt.example:8080", serverName: name), "\(name)")
+        }
+        for name in ["other.example", "_", "~.*", "*.gpt.example", "example", "*"] {
+            #expect(try isRefused(page, host: "gpt.example:8080", serverName: name), "\(name)")
+        }
+        for host in ["127.0.0.1", "192.0.2.1:8080", "[2001:db8::1]:8080", "localhost"] {
+            #expect(try !isRefused([Header("Origin", "http://\(host)")], host: host), "\(host)")
+        }
+        for host in ["127.0.0.1.evil.example", "localhost.evil.example", "1.2.3.4.5", "localhost."]
+        {
+            #expect(try isRefused([Header("Origin", "http://\(host)")], host: host), "\(host)")
+        }
+    }
+
+    @Test("The refusal of a page that came by our own name says how that becomes one of ours")
+    func tellsTheRemedy() throws {
+        let site = CrossSite(try Settings(values: ["API_KEY": "k"]))
+        func message(_ origin: String) -> String {
+            let request = Stage.request(
+                "POST", "/user/update", headers: [Header("Origin", origin)], host: "Gpt.example")
+            do throws(Failure) {
+                try site.checkOrigin(of: request)
+                return ""
+            } catch {
+                return error.message
+            }
+        }
+        #expect(message("http://gpt.example").contains("PUBLIC_ORIGINS=http://gpt.example says"))
+        #expect(!message("http://evil.example").contains("PUBLIC_ORIGINS"))
+    }
+
+    @Test("Another name is misdirected once ours are known, by PUBLIC_ORIGINS or by nginx")
+    func refusesOtherNames() async throws {
+        let known = try Stage(["PUBLIC_ORIGINS": "https://gpt.example"])
+        let unknown = try Stage()
+        func status(_ stage: Stage, _ host: String, serverName: String = "") async -> Int? {
+            await stage.serve(
+                Stage.request("GET", "/user/session", host: host, serverName: serverName)
+            ).status
+        }
+        for host in ["gpt.example", "GPT.example:8443", "127.0.0.1:8080", "[::1]", "localhost", ""]
+        {
+            #expect(await status(known, host) == 401, "\(host)")
+            #expect(await status(unknown, host, serverName: "gpt.example") == 401, "\(host)")
+        }
+        for host in ["evil.example", "a.gpt.example", "a b", "localhost.evil.example"] {
+            #expect(await status(known, host) == 421, "\(host)")
+            #expect(await status(unknown, host, serverName: "gpt.example") == 421, "\(host)")
+            #expect(await status(unknown, host) == 401, "\(host)")
+            #expect(await status(unknown, host, serverName: "_") == 401, "\(host)")
+        }
+        #expect(await status(known, "inner.example", serverName: "inner.example") == 401)
+        let answer = await unknown.serve(
+            Stage.request("GET", "/", host: "evil.example", serverName: "gpt.example"))
+        #expect(answer.text.contains("\"misdirected_request\""))
+        #expect(answer.text.contains("PUBLIC_ORIGINS"))
     }
 
     @Test("The cookie stays off plain connections where we are served over TLS")
@@ -80,8 +160,10 @@ import Testing
             ("POST", "/user/logout"), ("GET", "/user/logout"), ("HEAD", "/user/logout"),
             ("POST", "/user/session"),
         ] {
-            for sign in [foreign, Header("Origin", "null"), Header("Sec-Fetch-Site", "cross-site")]
-            {
+            for sign in [
+                foreign, Header("Origin", "null"), Header("Sec-Fetch-Site", "cross-site"),
+                Header("Sec-Fetch-Site", "same-site"),
+            ] {
                 let writer = await stage.serve(
                     Stage.request(method, path, headers: [cookie, sign]))
                 #expect(writer.status == 403, "\(method) \(path)")
@@ -120,6 +202,7 @@ import Testing
         #expect(preflight.value(of: "Access-Control-Allow-Methods")?.contains("DELETE") == true)
         #expect(preflight.value(of: "Access-Control-Allow-Credentials") == nil)
         #expect(preflight.value(of: "Content-Length") == nil)
+        #expect(stage.journal.entries.allSatisfy { $0 != "closed" && $0 != "record" })
         let writer = await stage.get("/user/session", token: token, headers: [origin])
         #expect(writer.value(of: "Access-Control-Allow-Origin") == "https://App.example")
         #expect(writer.value(of: "Vary") == "Origin")
@@ -130,10 +213,89 @@ import Testing
             Header("Origin", "https://other.example"),
             Header("Access-Control-Request-Method", "POST"),
         ]
+        stage.journal.clear()
         let refused = await stage.serve(Stage.request("OPTIONS", "/user/session", headers: other))
         #expect(refused.status == 401)
+        #expect(stage.journal.entries.allSatisfy { $0 != "closed" && $0 != "record" })
         #expect(refused.headers.allSatisfy { !$0.name.hasPrefix("Access-Control") })
         let plain = await stage.serve(Stage.request("OPTIONS", "/user/session", headers: [origin]))
         #expect(plain.status == 401)
+    }
+    @Test("CORS_ORIGINS takes pages without an origin and those of apps, where it names them")
+    func knowsApps() async throws {
+        let stage = try Stage(["CORS_ORIGINS": "null, capacitor://localhost,http://localhost:5173"])
+        let token = try await stage.user()
+        for origin in ["null", "capacitor://localhost", "http://localhost:5173"] {
+            let writer = await stage.get(
+                "/user/session", token: token, headers: [Header("Origin", origin)])
+            #expect(writer.value(of: "Access-Control-Allow-Origin") == origin)
+        }
+        for origin in ["capacitor://other", "ionic://localhost", "http://localhost:5174", ""] {
+            let writer = await stage.get(
+                "/user/session", token: token, headers: [Header("Origin", origin)])
+            #expect(writer.value(of: "Access-Control-Allow-Origin") == nil, "\(origin)")
+        }
+        let two = [Header("Origin", "null"), Header("Origin", "http://localhost:5173")]
+        let writer = await stage.get("/user/session", token: token, headers: two)
+        #expect(writer.value(of: "Access-Control-Allow-Origin") == nil)
+    }
+
+    @Test(
+        "A page that may call signs up, logs in and out by token, and has nothing to do with the cookie"
+    )
+    func servesPagesThatMayCall() async throws {
+        let stage = try Stage(["CORS_ORIGINS": "http://localhost:5173"])
+        let page = [
+            Header("Origin", "http://localhost:5173"), Header("Sec-Fetch-Site", "same-site"),
+        ]
+        var token = ""
+        for path in ["/user/signup", "/user/login"] {
+            let writer = await stage.post(
+                path, "username=page&password=12345678", headers: page)
+            #expect(writer.status == 200, "\(path)")
+            #expect(writer.value(of: "Set-Cookie") == nil)
+            token = try #require(
+                try JSONValue(parsing: Array(writer.text.utf8))["token"]?.stringValue)
+        }
+        let cookie = Header("Cookie", "sess=\(token)")
+        #expect(await stage.post("/user/logout", headers: page + [cookie]).status == 403)
+        #expect(await stage.post("/user/update", headers: page + [cookie]).status == 403)
+        let out = await stage.post("/user/logout", token: token, headers: page)
+        #expect(out.status == 200 && out.value(of: "Set-Cookie") == nil)
+        #expect(out.value(of: "Access-Control-Allow-Origin") == "http://localhost:5173")
+        #expect(await stage.get("/user/session", token: token).status == 401)
+        let exposed = out.value(of: "Access-Control-Expose-Headers") ?? ""
+        for name in [
+            "X-Request-Id", "X-Upstream-Request-Id", "Retry-After", "retry-after-ms",
+            "x-should-retry", "x-ratelimit-limit-requests", "x-ratelimit-limit-tokens",
+            "x-ratelimit-remaining-requests", "x-ratelimit-remaining-tokens",
+            "x-ratelimit-reset-requests", "x-ratelimit-reset-tokens", "RateLimit",
+            "RateLimit-Policy", "Server-Timing",
+        ] {
+            #expect((", \(exposed), ").contains(", \(name), "), "\(name)")
+        }
+    }
+
+    @Test("A link or an image cannot log out with the cookie, a program and our page can")
+    func protectsTheSession() async throws {
+        let stage = try Stage()
+        let token = try await stage.user()
+        let cookie = Header("Cookie", "sess=\(token)")
+        for header in [
+            Header("Accept", "text/html,application/xhtml+xml,*/*;q=0.8"),
+            Header("Accept", "*/*, TEXT/HTML;q=0.1"), Header("Sec-Fetch-Site", "same-site"),
+            Header("Sec-Fetch-Site", "cross-site"),
+        ] {
+            for method in ["GET", "HEAD"] {
+                let request = Stage.request(method, "/user/logout", headers: [cookie, header])
+                #expect(await stage.serve(request).status == 403, "\(header)")
+            }
+        }
+        #expect(await stage.get("/user/session", headers: [cookie]).status == 200)
+        let own = [cookie, Header("Accept", "*/*"), Header("Sec-Fetch-Site", "same-origin")]
+        #expect(await stage.get("/user/logout", headers: own).status == 200)
+        let other = try await stage.user("other")
+        let html = Header("Accept", "text/html")
+        #expect(await stage.get("/user/logout?token=\(other)", headers: [html]).status == 200)
     }
 }

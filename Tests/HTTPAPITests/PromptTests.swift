@@ -182,6 +182,21 @@ func stream(_ words: [String], usage: String = "") -> ScriptedUpstream.Script {
         #expect(!stage.log.all.contains { $0.contains("0123456789") })
     }
 
+    @Test func `a reply that quotes the key is masked, however it is cut`() async throws {
+        let stars = String(repeating: "*", count: Stage.key.utf8.count)
+        stage.upstream.play(stream(["It is sk-can", "ary-0123", "456789abcdef", ", sk-", "é"]))
+        let writer = await prompt()
+        #expect(writer.json?["reply"]?.stringValue == "It is \(stars), sk-é")
+        stage.upstream.play(stream(["It is sk-can", "ary-0123", "456789abcdef", ", sk-"]))
+        _ = await prompt("again", "&stream=true")
+        try await looking { stage.bus.frames.last?.content == .ended }
+        let words = stage.bus.frames.compactMap { frame -> String? in
+            if case .words(let words, _) = frame.content { words } else { nil }
+        }
+        #expect(words.joined() == "It is \(stars), sk-")
+        #expect(try await messages().last?["reply"]?.stringValue == "It is \(stars), sk-")
+    }
+
     @Test func `what is refused for stream_options is tried without, and a mere quote is no proof`()
         async throws
     {

@@ -155,6 +155,20 @@ import Testing
         await answer(token: nil, headers)
     }
 
+    @Test("A closed path is closed to WebSockets too, and a name that is not ours")
+    func closesPaths() async throws {
+        let token = try await stage.user()
+        for path in ["/v1/realtime/sessions", "/v1/%6Frganization/x?model=m"] {
+            #expect(status(await answer(path, token: token)) == 403)
+            #expect(status(await answer(path)) == 401)
+        }
+        let misdirected = await endpoint.answer(
+            Stage.request(
+                "GET", "/v1/realtime", token: token, headers: Self.handshake, host: "a.example",
+                serverName: "b.example"))
+        #expect(status(misdirected) == 421)
+    }
+
     @Test("The upstream's refusal is passed on, the key masked and what is its own left out")
     func passesRefusals() async throws {
         let call = try call(await answer(token: try await stage.user()))
@@ -198,7 +212,7 @@ import Testing
     @Test("The row of a call holds how it ended and the beginnings of what was said")
     func recordsEnds() async throws {
         let call = try call(await answer(token: try await stage.user()))
-        var end = RealtimeEnd(.done, detail: "client closed with 1000 \(Stage.key.prefix(9))")
+        var end = RealtimeEnd(.done, detail: "client closed with 1000 \(Stage.key.prefix(12))")
         (end.bytesIn, end.bytesOut, end.upstreamMicroseconds) = (3, 4, 5)
         end.clientWords = Array("my key is \(Stage.key)".utf8)
         end.upstreamWords = Array("hello\n".utf8)
@@ -206,7 +220,7 @@ import Testing
         let row = try #require(stage.events.closed.last)
         #expect((row.status, row.upstreamStatus, row.end) == (101, 101, .done))
         #expect((row.bytesIn, row.bytesOut, row.upstreamMicroseconds) == (3, 4, 5))
-        #expect(row.detail == "client closed with 1000 *********")
+        #expect(row.detail == "client closed with 1000 ************")
         let words = String(decoding: row.requestBody ?? [], as: UTF8.self)
         #expect(words == "my key is " + String(repeating: "*", count: Stage.key.count))
         #expect(row.responseBody == Array("hello\n".utf8))

@@ -1,4 +1,5 @@
 import ProxyGPT
+import TestSupport
 import Testing
 
 @Suite struct KeyMaskTests {
@@ -35,84 +36,158 @@ import Testing
 
     @Test("A whole key becomes as many asterisks wherever the text is split")
     func masksTheWholeKey() {
-        let mask = KeyMask(key: Array(key.utf8), partial: false)
+        let mask = KeyMask(key: Secret(key))
         expect("a \(key), \(key)\(key).", becomes: "a \(stars(26)), \(stars(52)).", by: mask)
-    }
-
-    @Test("The whole-key mask leaves parts of the key alone")
-    func leavesPartsOfTheKey() {
-        let mask = KeyMask(key: Array(key.utf8), partial: false)
-        let text = "sk-canary-0123456789abcde sk-canary k-canary-0123456789abcdef"
-        expect(text, becomes: text, by: mask)
-    }
-
-    @Test("The partial mask hides every run of eight bytes or more")
-    func masksPartsOfTheKey() {
-        let mask = KeyMask(key: Array(key.utf8), partial: true)
-        expect(
-            "Incorrect API key: sk-canar****cdef",
-            becomes: "Incorrect API key: \(stars(8))****cdef",
-            by: mask)
-        expect(
-            "canary-0123456 9abcdef 89abcdef", becomes: "\(stars(14)) 9abcdef \(stars(8))", by: mask
-        )
         expect("\(key)", becomes: stars(26), by: mask)
-        expect("sk-canasknary-0123", becomes: "sk-canask\(stars(9))", by: mask)
     }
 
-    @Test("Overlapping beginnings of a key are all found")
+    @Test("Runs of twelve bytes and more are masked, those of eleven pass")
+    func masksRuns() {
+        let mask = KeyMask(key: Secret(key))
+        expect(
+            "Incorrect API key: sk-canary-01****bcdef",
+            becomes: "Incorrect API key: \(stars(12))****bcdef", by: mask)
+        expect(
+            "sk-canary-0 456789abcdef 56789abcdef sk-canary",
+            becomes: "sk-canary-0 \(stars(12)) 56789abcdef sk-canary", by: mask)
+        expect("sk-canary-0.sk-canary-0", becomes: "sk-canary-0.sk-canary-0", by: mask)
+        expect("nary-01234567x", becomes: "\(stars(13))x", by: mask)
+        expect("sk-canask-canary-0123", becomes: "sk-cana\(stars(14))", by: mask)
+        expect("sk-canary-01k-canary-012", becomes: stars(24), by: mask)
+    }
+
+    @Test("A key that repeats itself is found in every place")
     func findsOverlaps() {
-        let mask = KeyMask(key: Array("aaaaaaab".utf8), partial: false)
-        expect("aaaaaaaaaaab", becomes: "aaaa\(stars(8))", by: mask)
-        let twice = KeyMask(key: Array("abcabcabcabc".utf8), partial: false)
-        expect("abcabcabcabcabc", becomes: stars(15), by: twice)
-        let partial = KeyMask(key: Array("aaaaaaaaaaaa".utf8), partial: true)
-        expect("xaaaaaaaaaaaaaaay aaaaaaa", becomes: "x\(stars(15))y aaaaaaa", by: partial)
+        let mask = KeyMask(key: Secret("Aaaaaaaaaaaaaaaab"))
+        expect("aaaaaaaaaaaaaaaay aaaaaaaaaaa", becomes: "\(stars(16))y aaaaaaaaaaa", by: mask)
+        let periodic = KeyMask(key: Secret("1bcabcabcabcabca2"))
+        expect("xbcabcabcabcabcabcx", becomes: "x\(stars(17))x", by: periodic)
     }
 
-    @Test("A text that ends in the beginning of a key comes out whole at the end")
+    @Test("A text that ends in the beginning of a run comes out whole at the end")
     func releasesTheRest() {
-        let mask = KeyMask(key: Array(key.utf8), partial: false)
-        expect("see sk-canary-01234567", becomes: "see sk-canary-01234567", by: mask)
+        let mask = KeyMask(key: Secret(key))
+        expect("see sk-canary-0", becomes: "see sk-canary-0", by: mask)
+        expect("k", becomes: "k", by: mask)
+        expect("", becomes: "", by: mask)
     }
 
-    @Test("Only what may be the beginning of a key is kept back")
+    @Test("Only what may be the beginning of a run is kept back")
     func keepsBackLittle() {
-        var mask = KeyMask(key: Array(key.utf8), partial: false)
+        var mask = KeyMask(key: Secret(key))
         #expect(mask.feed(Array("data: sk-ca".utf8)) == Array("data: ".utf8))
         #expect(mask.feed(Array("t and dog\n\n".utf8)) == Array("sk-cat and dog\n\n".utf8))
-        #expect(mask.feed(Array("plain".utf8)) == Array("plain".utf8))
+        #expect(mask.feed(Array("plain.".utf8)) == Array("plain.".utf8))
+        #expect(mask.feed(Array("bcdef".utf8)) == Array("bcdef".utf8))
+        #expect(mask.feed(Array("\(key.dropLast(3))".utf8)) == Array(stars(23).utf8))
+        #expect(mask.feed(Array("def.".utf8)) == Array("***.".utf8))
         #expect(mask.finish() == [])
+    }
+
+    @Test("What had to leave early does not save the rest of a run")
+    func remembersWhatLeft() {
+        var mask = KeyMask(key: Secret(key))
+        #expect(mask.feed(Array("sk-canary".utf8)) == [])
+        #expect(mask.release() == Array("sk-canary".utf8))
+        #expect(mask.feed(Array("-0123".utf8)) == Array(stars(5).utf8))
+        #expect(mask.release() == [])
+        #expect(mask.finish() == [])
+        #expect(mask.feed(Array("456789".utf8)) + mask.finish() == Array("456789".utf8))
+    }
+
+    @Test("Few bytes leave at once where one asks for it, and do not save the rest either")
+    func letsFewLeave() {
+        var mask = KeyMask(key: Secret(key))
+        func feed(_ text: String) -> String {
+            let bytes = mask.feed(Array(text.utf8), keepingAtLeast: 4)
+            return String(decoding: bytes, as: UTF8.self)
+        }
+        #expect(feed("a dark sk-") == "a dark sk-")
+        #expect(feed("can") == "")
+        #expect(feed("ary") == "")
+        #expect(feed("-01") == stars(9))
+        #expect(feed("2") == "*")
+        #expect(feed("x sk") == "x sk")
+        #expect(feed("-canary-01.") == "\(stars(10)).")
+        #expect(mask.finish() == [])
+    }
+
+    @Test("Bytes that left early are not sent again")
+    func sendsOnce() {
+        var mask = KeyMask(key: Secret(key))
+        #expect(mask.feed(Array("sk-can".utf8)) == [])
+        #expect(mask.release() == Array("sk-can".utf8))
+        #expect(mask.feed(Array("ary".utf8)) == [])
+        #expect(mask.feed(Array(".".utf8)) == Array("ary.".utf8))
     }
 
     @Test("A copy begins a new text")
     func copiesWithoutState() {
-        let mask = KeyMask(key: Array(key.utf8), partial: false)
+        let mask = KeyMask(key: Secret(key))
         var first = mask
         _ = first.feed(Array("sk-canary".utf8))
         var second = mask
-        #expect(
-            second.feed(Array("-0123456789abcdef".utf8)) + second.finish()
-                == Array("-0123456789abcdef".utf8))
+        #expect(second.feed(Array("-01".utf8)) + second.finish() == Array("-01".utf8))
     }
 
-    @Test(
-        "A key that is too short to be a secret masks nothing",
-        arguments: ["", "a", "test", "1234567"])
-    func ignoresShortKeys(key: String) {
-        for partial in [false, true] {
-            let mask = KeyMask(key: Array(key.utf8), partial: partial)
-            expect("a test 1234567", becomes: "a test 1234567", by: mask)
+    @Test("Random keys and texts made of parts of them, against a mask that looks at every place")
+    func agreesWithTheSlowWay() {
+        var generator = SeededGenerator(seed: 12)
+        for _ in 0..<2000 {
+            let alphabet = Array("abc1".utf8)
+            let key =
+                [UInt8(ascii: "Z")]
+                + (0..<Int.random(in: 15...40, using: &generator)).map { _ in
+                    alphabet[Int.random(in: 0..<4, using: &generator)]
+                }
+            var text: [UInt8] = []
+            for _ in 0..<Int.random(in: 1...6, using: &generator) {
+                let start = Int.random(in: 0..<key.count, using: &generator)
+                let end = Int.random(in: start...key.count, using: &generator)
+                text += key[start..<end]
+                if Bool.random(using: &generator) { text.append(UInt8(ascii: ".")) }
+            }
+            var expected = text
+            for start in 0..<max(0, text.count - 11) {
+                let run = text[start..<(start + 12)]
+                let isOfKey = (0...(key.count - 12)).contains {
+                    key[$0..<($0 + 12)].elementsEqual(run)
+                }
+                if isOfKey { for index in run.indices { expected[index] = UInt8(ascii: "*") } }
+            }
+            var mask = KeyMask(key: Secret(String(decoding: key, as: UTF8.self)))
+            #expect(mask.masked(text) == expected)
+            var result: [UInt8] = []
+            var rest = text[...]
+            while !rest.isEmpty {
+                let piece = rest.prefix(Int.random(in: 1...9, using: &generator))
+                rest = rest.dropFirst(piece.count)
+                result += mask.feed(Array(piece))
+            }
+            #expect(result + mask.finish() == expected)
         }
     }
 
-    @Test("Errors are masked in part, successes as a whole, and without a key nothing is")
-    func choosesByStatus() {
-        let masks = KeyMasks(key: Secret(key))
-        #expect(masks.mask(forStatus: 200).masked("sk-canary-") == "sk-canary-")
-        #expect(masks.mask(forStatus: 399).masked("sk-canary-") == "sk-canary-")
-        #expect(masks.mask(forStatus: 400).masked("sk-canary-") == stars(10))
-        #expect(masks.mask(forStatus: 503).masked(key) == stars(26))
-        #expect(KeyMasks(key: nil).partial.masked(key) == key)
+    @Test(
+        "A word is no secret and masks nothing",
+        arguments: [
+            "", "a", "123456789012345", "lm-studio", "not-needed-for-this-server", "sk-short-1",
+        ])
+    func ignoresWords(key: String) {
+        #expect(KeyMask.isWord(Array(key.utf8)))
+        let mask = KeyMask(key: Secret(key))
+        expect("a \(key)\(key) 1", becomes: "a \(key)\(key) 1", by: mask)
+        #expect(KeyMask(key: nil).masked(key) == key)
+    }
+
+    @Test(
+        "Sixteen bytes with a digit, a capital or another sign are a key",
+        arguments: [
+            "lm-studio-server1", "not-needed-Today", "1234567890123456", "a_bcdefghijklmno",
+        ])
+    func masksWhatIsNoWord(key: String) {
+        #expect(!KeyMask.isWord(Array(key.utf8)))
+        let mask = KeyMask(key: Secret(key))
+        #expect(mask.masked("a \(key).") == "a \(stars(key.utf8.count)).")
     }
 }

@@ -46,7 +46,7 @@ enum Wire {
 
     private func relay(_ source: RealtimeSide, wordLimit: Int = 0) -> FrameRelay {
         FrameRelay(
-            from: source, keyMasks: KeyMasks(key: Secret(Self.key)), wordLimit: wordLimit,
+            from: source, keyMask: KeyMask(key: Secret(Self.key)), wordLimit: wordLimit,
             makeMask: { [9, 8, 7, 6] })
     }
 
@@ -188,6 +188,17 @@ enum Wire {
         let many = (0..<1000).flatMap { _ in Wire.more("", isFinal: false) }
         let long = Wire.text("sk-0", isFinal: false) + many + Wire.more("x")
         #expect(upstream(long).bytes == long)
+    }
+
+    @Test("A ping between fragments lets no more than eleven bytes of the key through")
+    func masksAroundControlFrames() {
+        let bytes =
+            Wire.text("sk-01234567", isFinal: false) + Wire.frame(.ping, [1])
+            + Wire.more("89abcdef")
+        let expected =
+            Wire.text("sk-01234567", isFinal: false) + Wire.frame(.ping, [1])
+            + Wire.more("********")
+        #expect(upstream(bytes) == Passed(bytes: expected))
     }
 
     @Test("A close's reason may not quote so much as a part of the key")

@@ -23,7 +23,7 @@ private final class Relayed {
         self.endings = { endings }
         setNow = { now = $0 }
         let legs = relay.legs(
-            client: client, upstream: upstream, keyMasks: KeyMasks(key: nil), wordLimit: 0)
+            client: client, upstream: upstream, keyMask: KeyMask(key: nil), wordLimit: 0)
         for (channel, leg) in [(client, legs.client), (upstream, legs.upstream)] {
             try channel.connect(to: SocketAddress(unixDomainSocketPath: "/x")).wait()
             try channel.pipeline.syncOperations.addHandler(leg)

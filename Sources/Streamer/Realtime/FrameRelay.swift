@@ -31,7 +31,7 @@ struct FrameRelay {
     private static let segmentLimit = 64
 
     private let source: RealtimeSide
-    private let keyMasks: KeyMasks
+    private let newKeyMask: KeyMask
     private let makeMask: () -> [UInt8]
     private let wordLimit: Int
 
@@ -57,14 +57,14 @@ struct FrameRelay {
     ///   - makeMask: makes four random bytes for each frame that goes upstream.
     ///   - wordLimit: how much of the text messages is kept.
     init(
-        from source: RealtimeSide, keyMasks: KeyMasks, wordLimit: Int,
+        from source: RealtimeSide, keyMask: KeyMask, wordLimit: Int,
         makeMask: @escaping () -> [UInt8]
     ) {
         self.source = source
-        self.keyMasks = keyMasks
+        newKeyMask = keyMask
+        self.keyMask = keyMask
         self.wordLimit = wordLimit
         self.makeMask = makeMask
-        keyMask = keyMasks.whole
     }
 
     /// Takes bytes as they come, in whatever pieces, and adds what is to leave to `output`.
@@ -129,7 +129,7 @@ struct FrameRelay {
     private mutating func begin(_ frame: FrameHead, into output: inout ByteBuffer) {
         if message == nil {
             message = frame.opcode
-            keyMask = keyMasks.whole
+            keyMask = newKeyMask
         }
         current = frame
         if segments.count >= Self.segmentLimit { letGo(into: &output) }
@@ -187,7 +187,7 @@ struct FrameRelay {
                 if source == .upstream, let told = close {
                     // A reason is an error message, and may quote as much of the key as one.
                     close = WebSocketClose(
-                        code: told.code, reason: keyMasks.partial.masked(told.reason))
+                        code: told.code, reason: newKeyMask.masked(told.reason))
                 }
                 output.writeBytes(frame(.close, close?.payload ?? []))
                 outcome = .closed(close)
@@ -198,13 +198,13 @@ struct FrameRelay {
             awaitedPong = nil
         default:
             let isQuoting = source == .upstream
-            output.writeBytes(frame(opcode, isQuoting ? keyMasks.whole.masked(control) : control))
+            output.writeBytes(frame(opcode, isQuoting ? newKeyMask.masked(control) : control))
         }
     }
 
     /// Lets go what was held back because it may have been the beginning of the key.
     private mutating func letGo(into output: inout ByteBuffer) {
-        let held = keyMask.finish()
+        let held = keyMask.release()
         if !held.isEmpty { emit(held, into: &output) }
     }
 

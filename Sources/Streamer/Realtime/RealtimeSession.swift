@@ -110,7 +110,7 @@ final class RealtimeSession {
             surroundings.limits, now: surroundings.now, makeMask: surroundings.makeMask
         ) { [weak self] ending in self?.ended(ending) }
         let legs = relay.legs(
-            client: client, upstream: upstream, keyMasks: surroundings.endpoint.keyMasks,
+            client: client, upstream: upstream, keyMask: surroundings.endpoint.keyMask,
             wordLimit: surroundings.endpoint.settings.recordsBodies ? Event.bodyLimit : 0)
         var headers = surroundings.endpoint.openingHeaders(call, head)
         if let chosen = head.value(of: "Sec-WebSocket-Protocol") {

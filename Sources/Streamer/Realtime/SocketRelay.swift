@@ -48,13 +48,13 @@ final class SocketRelay {
 
     /// Makes the handlers of both connections; called once, first.
     func legs(
-        client: any Channel, upstream: any Channel, keyMasks: KeyMasks, wordLimit: Int
+        client: any Channel, upstream: any Channel, keyMask: KeyMask, wordLimit: Int
     ) -> (client: RelayLeg, upstream: RelayLeg) {
         func leg(_ side: RealtimeSide, _ channel: any Channel) -> RelayLeg {
             RelayLeg(
                 side, channel,
                 FrameRelay(
-                    from: side, keyMasks: keyMasks, wordLimit: wordLimit, makeMask: makeMask),
+                    from: side, keyMask: keyMask, wordLimit: wordLimit, makeMask: makeMask),
                 of: self, now: now())
         }
         let legs = (client: leg(.client, client), upstream: leg(.upstream, upstream))

@@ -1,0 +1,112 @@
+/// Which of the upstream's paths are passed on: all, but for those that give out the account or a key
+/// of it, and as the operator says. Paths are compared by whole segments, the longest rule decides, and of
+/// two alike the later one.
+package struct PathPolicy: Sendable {
+    private struct Rule {
+        let segments: [[UInt8]]
+        let isOpen: Bool
+    }
+
+    /// Whoever may call these has the account, or a key that outlives the session.
+    private static let closed = [
+        "/organization", "/projects", "/realtime/client_secrets", "/realtime/sessions",
+        "/realtime/transcription_sessions", "/realtime/translations/client_secrets",
+        "/chatkit/sessions",
+    ].map { Rule(segments: segments(of: "/v1" + $0), isOpen: false) }
+
+    private var rules = closed
+
+    package init() {}
+
+    /// Throws the entry that is none.
+    /// - Parameter text: `+/path` opens one below `/v1`, `-/path` closes it; separated by commas.
+    init(_ text: String) throws(Wrong) {
+        for entry in text.utf8.split(separator: UInt8(ascii: ",")) {
+            let bytes = entry.drop { $0 == 0x20 }
+            var path = bytes.dropFirst().prefix { $0 != 0x20 }
+            let isPlain = path.allSatisfy { $0 > 0x20 && $0 < 0x7F && !"%?#*\\".utf8.contains($0) }
+            guard let sign = bytes.first, "+-".utf8.contains(sign), path.first == 0x2F, isPlain,
+                bytes.dropFirst(1 + path.count).allSatisfy({ $0 == 0x20 })
+            else { throw Wrong() }
+            // As in a request's path, where somebody writes it so.
+            if path.elementsEqual("/v1".utf8) || path.starts(with: "/v1/".utf8) {
+                path = path.dropFirst(3)
+            }
+            rules.append(
+                Rule(
+                    segments: Self.segments(of: "/v1" + String(decoding: path, as: UTF8.self)),
+                    isOpen: sign == UInt8(ascii: "+")))
+        }
+    }
+
+    /// An entry is neither `+/path` nor `-/path`.
+    struct Wrong: Error {}
+
+    /// The path, without `/v1`, whose rule closes this one; nil for an open one.
+    /// - Parameter path: the raw path, which begins with `/v1`.
+    package func closedPath(of path: String) -> String? {
+        let segments = Self.segments(of: path)
+        var decisive: Rule?
+        for rule in rules
+        where rule.segments.count >= decisive?.segments.count ?? 0
+            && segments.starts(with: rule.segments)
+        {
+            decisive = rule
+        }
+        guard let decisive, !decisive.isOpen else { return nil }
+        return "/"
+            + decisive.segments.map { String(decoding: $0, as: UTF8.self) }.joined(separator: "/")
+    }
+
+    /// Whether answers of this path may have keys in them.
+    package static func makesSecrets(_ path: String) -> Bool {
+        let segments = segments(of: path)
+        return closed.contains { segments.starts(with: $0.segments) }
+    }
+
+    /// The path's segments behind `/v1`, as the most lenient upstream would read them: decoded as often as
+    /// it takes, in small letters, without parameters and empty ones.
+    private static func segments(of path: String) -> [[UInt8]] {
+        var bytes = Array(path.utf8.dropFirst("/v1".utf8.count))
+        var decoded = Self.decoded(bytes)
+        while decoded.count < bytes.count {
+            bytes = decoded
+            decoded = Self.decoded(bytes)
+        }
+        return bytes.split { $0 == UInt8(ascii: "/") || $0 == UInt8(ascii: "\\") }.compactMap {
+            let name = $0.prefix { $0 > 0x20 && $0 != UInt8(ascii: ";") }.map(lowerCase)
+            return name.isEmpty ? nil : name
+        }
+    }
+
+    private static func decoded(_ bytes: [UInt8]) -> [UInt8] {
+        guard bytes.contains(UInt8(ascii: "%")) else { return bytes }
+        var result: [UInt8] = []
+        var place = 0
+        while place < bytes.count {
+            if bytes[place] == UInt8(ascii: "%"), place + 2 < bytes.count,
+                let high = hexadecimalValue(bytes[place + 1]),
+                let low = hexadecimalValue(bytes[place + 2])
+            {
+                result.append(high << 4 | low)
+                place += 3
+            } else {
+                result.append(bytes[place])
+                place += 1
+            }
+        }
+        return result
+    }
+}
+
+extension SettingsReader {
+    /// Which of the upstream's paths are passed on.
+    mutating func paths(_ name: String) -> PathPolicy {
+        do throws(PathPolicy.Wrong) {
+            return try PathPolicy(text(name))
+        } catch {
+            report(name, "must be +/path or -/path below /v1, separated by commas")
+            return PathPolicy()
+        }
+    }
+}
