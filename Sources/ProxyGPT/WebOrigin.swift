@@ -111,7 +111,7 @@ package struct HostName: Sendable, Equatable {
     }
 }
 
-/// What nginx calls a server (`server_name`): a name, or all names below one.
+/// What nginx calls a server (`server_name`): a name, or with `*.` all names below one.
 package struct ServerName: Sendable {
     private let bytes: [UInt8]
     private let isWildcard: Bool
@@ -119,20 +119,17 @@ package struct ServerName: Sendable {
     /// Nil for what names nobody: nothing, `_`, and what only nginx can match.
     package init?(_ text: String) {
         guard text.utf8.count <= 255 else { return nil }
-        var bytes = text.utf8.map(lowerCase)
-        isWildcard = bytes.starts(with: "*.".utf8) || bytes.first == UInt8(ascii: ".")
-        if isWildcard { bytes.removeSubrange(...(bytes[0] == UInt8(ascii: "*") ? 1 : 0)) }
+        let name = text.utf8.map(lowerCase)
+        isWildcard = name.starts(with: "*.".utf8)
+        bytes = Array(name.dropFirst(isWildcard ? 2 : 0))
         guard bytes.contains(where: isSmallLetterOrDigit),
             bytes.allSatisfy({ isSmallLetterOrDigit($0) || "-._".utf8.contains($0) })
         else { return nil }
-        self.bytes = bytes
     }
 
     package func matches(_ host: HostName) -> Bool {
         if host.bytes == bytes { return true }
-        return isWildcard && host.bytes.count > bytes.count + 1
-            && host.bytes.suffix(bytes.count) == bytes[...]
-            && host.bytes[host.bytes.count - bytes.count - 1] == UInt8(ascii: ".")
+        return isWildcard && host.bytes.suffix(bytes.count + 1).elementsEqual(".".utf8 + bytes)
     }
 }
 

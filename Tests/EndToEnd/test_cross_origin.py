@@ -140,6 +140,10 @@ def test_with_a_name_of_our_own_other_names_are_misdirected(named):
     }  # fmt: skip
     for path in ("/v1/realtime", "/chat/stream"):
         assert asked(named, path, {**handshake, "Host": "evil.example"}).status == 421
+    for path in ("/", "/web/app.js"):
+        check_error(asked(named, path, {"Host": "evil.example"}), 421, "misdirected_request")
+        for host in ("GPT.example:80", "localhost:1", "192.0.2.1", "[::1]:80"):
+            assert asked(named, path, {"Host": host}).status == 200, (path, host)
     # Load balancers ask by whatever name.
     assert asked(named, "/live", {"Host": "evil.example"}).status == 200
 

@@ -74,10 +74,10 @@ import Testing
     func distrustsNames() throws {
         let page = [Header("Origin", "http://gpt.example:8080")]
         #expect(try isRefused(page, host: "gpt.example:8080"))
-        for name in ["gpt.example", "GPT.Example", "*.example", ".example"] {
+        for name in ["gpt.example", "GPT.Example", "*.example", "*.gpt.example"] {
             #expect(try !isRefused(page, host: "gpt.example:8080", serverName: name), "\(name)")
         }
-        for name in ["other.example", "_", "~.*", "*.gpt.example", "example", "*"] {
+        for name in ["other.example", "_", "~.*", "*.a.example", "example", "*"] {
             #expect(try isRefused(page, host: "gpt.example:8080", serverName: name), "\(name)")
         }
         for host in ["127.0.0.1", "192.0.2.1:8080", "[2001:db8::1]:8080", "localhost"] {

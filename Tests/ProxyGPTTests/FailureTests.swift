@@ -8,6 +8,8 @@ import Testing
             (Failure.Code.invalidRequest, "invalid_request", 400, "invalid_request_error"),
             (.unauthorized, "unauthorized", 401, "authentication_error"),
             (.forbidden, "forbidden", 403, "permission_error"),
+            (.pathClosed, "path_closed", 403, "permission_error"),
+            (.misdirected, "misdirected_request", 421, "invalid_request_error"),
             (.notFound, "not_found", 404, "invalid_request_error"),
             (.methodNotAllowed, "method_not_allowed", 405, "invalid_request_error"),
             (.conflict, "conflict", 409, "invalid_request_error"),

@@ -63,10 +63,11 @@ import Testing
         #expect(try matches("gpt.example", "a.gpt.example") == false)
         #expect(try matches("gpt.example", "evil.example") == false)
         #expect(try matches("*.example", "gpt.example") == true)
-        #expect(try matches(".example", "a.gpt.example") == true)
+        #expect(try matches("*.gpt.example", "gpt.example") == true)
+        #expect(try matches("*.example", "a.gpt.example") == true)
         #expect(try matches("*.example", "gptexample") == false)
         #expect(try matches("*.example", "evil.other") == false)
-        for name in ["", "_", "~^(.+)$", "www.*", "a b", "*", "."] {
+        for name in ["", "_", "~^(.+)$", "www.*", "a b", "*", ".", "*.", "*.*"] {
             #expect(ServerName(name) == nil, "\(name)")
         }
     }
