@@ -189,7 +189,9 @@ func stream(_ words: [String], usage: String = "") -> ScriptedUpstream.Script {
         #expect(writer.json?["reply"]?.stringValue == "It is \(stars), sk-é")
         stage.upstream.play(stream(["It is sk-can", "ary-0123", "456789abcdef", ", sk-"]))
         _ = await prompt("again", "&stream=true")
-        try await looking { stage.bus.frames.last?.content == .ended }
+        try await looking {
+            stage.bus.frames.filter { $0.content == .ended }.count == 2
+        }
         let words = stage.bus.frames.compactMap { frame -> String? in
             if case .words(let words, _) = frame.content { words } else { nil }
         }
