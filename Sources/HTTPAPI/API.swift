@@ -49,7 +49,8 @@ package struct API: Sendable {
         self.background = background
         prompts = PromptRunner(
             settings: settings, store: store, upstream: upstream, bus: bus, cache: cache,
-            clock: clock, keyMask: keyMask, scoreboard: scoreboard, logger: logger)
+            background: background, clock: clock, keyMask: keyMask, scoreboard: scoreboard,
+            logger: logger)
     }
 
     /// Looks for replies that were stopped or whose end is waited for. Called four times a second.
@@ -64,7 +65,7 @@ package struct API: Sendable {
 
     /// Does what falls due with time. Called once a second.
     package func tick() async {
-        await prompts.storeUnwritten()
+        await prompts.tick()
         refusals.writeCounts()
         if eventHealth.isWell {
             for event in unclosed.takeAll() { events.record(event) }

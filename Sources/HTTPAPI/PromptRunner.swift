@@ -38,6 +38,8 @@ final class PromptRunner: Sendable {
     private let context: ContextSource
     private let clock: any Clock
     private let keyMask: KeyMask
+    private let words: UpstreamWords
+    private let trailing: TrailingCalls
     private let scoreboard: Scoreboard?
     private let logger: Logger
     let replies: RunningReplies
@@ -46,9 +48,11 @@ final class PromptRunner: Sendable {
 
     init(
         settings: Settings, store: any MessageStore, upstream: any Upstream, bus: any Bus,
-        cache: any ContextCache, clock: any Clock, keyMask: KeyMask,
-        scoreboard: Scoreboard? = nil, logger: Logger
+        cache: any ContextCache, background: any Background, clock: any Clock,
+        keyMask: KeyMask, scoreboard: Scoreboard? = nil, logger: Logger
     ) {
+        words = UpstreamWords(keyMask)
+        trailing = TrailingCalls(background)
         self.scoreboard = scoreboard
         self.settings = settings
         self.store = store
@@ -79,16 +83,16 @@ final class PromptRunner: Sendable {
                 before: message, limit: contextLimit, version: contextVersion)
             turns.append(Turn(.user, message.prompt))
             var mask = keyMask
-            func tell(_ words: [UInt8]) {
-                guard isStreamed, !words.isEmpty else { return }
-                let words = String(decoding: words, as: UTF8.self)
-                publish(message, .words(words, prompt: nil))
+            func publish(_ delta: [UInt8]) {
+                guard isStreamed, !delta.isEmpty else { return }
+                let delta = String(decoding: delta, as: UTF8.self)
+                self.publish(message, .words(delta, prompt: nil))
             }
             // The last letters of a word do not wait for the next one.
             end = await call(message, turns, &outcome) {
-                tell(mask.feed(Array($0.utf8), keepingAtLeast: 4))
+                publish(mask.feed(Array($0.utf8), keepingAtLeast: 4))
             }
-            tell(mask.finish())
+            publish(mask.finish())
             end.reply = keyMask.masked(end.reply)
         } catch let failure as Failure {
             end = failed(ReplyFailure(failure.code, failure.message), &outcome)
@@ -106,7 +110,13 @@ final class PromptRunner: Sendable {
         return outcome
     }
 
-    /// Stores ends that could not be stored before. Called once a second.
+    /// Does what falls due with time. Called once a second.
+    func tick() async {
+        await trailing.tick()
+        await storeUnwritten()
+    }
+
+    /// Stores ends that could not be stored before.
     func storeUnwritten() async {
         for (id, end) in replies.takeUnwritten() { _ = await store(end, of: id) }
         for id in replies.takeDoubtful() {
@@ -157,39 +167,26 @@ final class PromptRunner: Sendable {
 
     private func call(
         _ message: Message, _ turns: [Turn], _ outcome: inout ReplyOutcome,
-        _ said: (String) -> Void
+        _ onDelta: (String) -> Void
     ) async -> ReplyEnd {
         let startedAt = clock.monotonicMicroseconds()
         defer { outcome.upstreamMicroseconds = clock.monotonicMicroseconds() - startedAt }
-        var reader = ReplyReader(contentType: nil)
-        var hasSaid = false
+        var reader = ReplyReader()
         do {
             let answer = try await start(message.model, turns)
             outcome.upstreamStatus = answer.head.status
             outcome.upstreamRequestID = answer.head.value(of: "X-Request-Id").map {
-                keyMask.masked(String($0.prefix(200)))
+                keyMask.masked(String(decoding: $0.utf8.prefix(200), as: UTF8.self))
             }
             guard (200...299).contains(answer.head.status) else {
                 return failed(await refusal(answer, message), &outcome)
             }
-            reader = ReplyReader(contentType: answer.head.value(of: "Content-Type"))
-            do {
-                while let bytes = try await answer.next() {
-                    outcome.bytesOut += Int64(bytes.count)
-                    let words = try reader.feed(bytes)
-                    if words.isEmpty { continue }
-                    if !hasSaid { noteFirstToken(since: startedAt) }
-                    hasSaid = true
-                    said(words)
-                }
-                let words = try reader.finish()
-                if !words.isEmpty { said(words) }
-            } catch {
-                // The money stops here.
-                await answer.cancel()
-                throw error
+            var hasOutput = false
+            try await read(answer, &reader, &outcome) { delta in
+                if !hasOutput { noteFirstToken(since: startedAt) }
+                hasOutput = true
+                onDelta(delta)
             }
-            outcome.usage = reader.usage
             return ReplyEnd(.done, reply: reader.reply, usage: reader.usage)
         } catch let failure as Failure {
             return failed(ReplyFailure(failure.code, failure.message), &outcome)
@@ -200,6 +197,50 @@ final class PromptRunner: Sendable {
         } catch {
             return failed(
                 ReplyFailure(.internal, Failure.hidden.message), reply: reader.reply, &outcome)
+        }
+    }
+
+    /// The most bytes that are read before other tasks have their turn.
+    private static let turnSize = 16 * 1024
+
+    /// Reads a reply to its end, which may come before that of the upstream's answer.
+    private func read(
+        _ answer: any UpstreamReply, _ reader: inout ReplyReader, _ outcome: inout ReplyOutcome,
+        _ onDelta: (String) -> Void
+    ) async throws {
+        defer { outcome.usage = reader.usage }
+        do {
+            while !reader.isDone, let bytes = try await nextBytes(of: answer, reader) {
+                outcome.bytesOut += Int64(bytes.count)
+                for start in stride(from: 0, to: bytes.count, by: Self.turnSize) {
+                    if start > 0 { await Task.yield() }
+                    let end = min(start + Self.turnSize, bytes.count)
+                    let delta = try reader.feed(
+                        end - start == bytes.count ? bytes : Array(bytes[start..<end]))
+                    if !delta.isEmpty { onDelta(delta) }
+                }
+            }
+            let delta = try reader.finish()
+            if !delta.isEmpty { onDelta(delta) }
+        } catch {
+            // The money stops here.
+            await answer.cancel()
+            throw error
+        }
+        if reader.isDone { trailing.drain(answer) }
+    }
+
+    /// The next bytes of an answer; nil at its end.
+    private func nextBytes(
+        of answer: any UpstreamReply, _ reader: borrowing ReplyReader
+    ) async throws(UpstreamFailure) -> [UInt8]? {
+        do {
+            return try await answer.next()
+        } catch {
+            // Behind the reply's last word a connection that breaks or falls silent takes nothing away.
+            guard reader.isComplete, error != .cancelled else { throw error }
+            await answer.cancel()
+            return nil
         }
     }
 
@@ -216,7 +257,7 @@ final class PromptRunner: Sendable {
         let answer = try await start(url, model, turns, wantsUsage: asks)
         guard asks, answer.head.status == 400 || answer.head.status == 422 else { return answer }
         let body = await beginning(of: answer)
-        guard String(decoding: body, as: UTF8.self).contains("stream_options") else {
+        guard Self.namesStreamOptions(body) else {
             return RefusedReply(head: answer.head, body: body)
         }
         let second = try await start(url, model, turns, wantsUsage: false)
@@ -237,10 +278,20 @@ final class PromptRunner: Sendable {
                 body: WholeBody(request.body)))
     }
 
+    private static func namesStreamOptions(_ body: [UInt8]) -> Bool {
+        let name = Array("stream_options".utf8)
+        return body.indices.contains { body[$0] == name[0] && body[$0...].starts(with: name) }
+    }
+
+    /// The most bytes that are read of an error.
+    private static let errorLimit = 64 * 1024
+
     private func beginning(of answer: any UpstreamReply) async -> [UInt8] {
         var body: [UInt8] = []
         do {
-            while body.count < 64 * 1024, let bytes = try await answer.next() { body += bytes }
+            while body.count < Self.errorLimit, let bytes = try await answer.next() {
+                body += bytes.prefix(Self.errorLimit - body.count)
+            }
         } catch {
             logger.debug("upstream's error broke off", metadata: ["upstream.failure": "\(error)"])
         }
@@ -262,19 +313,10 @@ final class PromptRunner: Sendable {
         for problem: ReplyReader.Problem, _ reader: ReplyReader, _ message: Message,
         _ outcome: inout ReplyOutcome
     ) -> ReplyEnd {
-        let sentence: String
-        switch problem {
-        case .told(let text): sentence = "The upstream says: \(shown(text))"
-        case .malformed: sentence = "The upstream's answer is not a model's reply."
-        case .incomplete: sentence = "The upstream broke off its answer."
-        case .tooLong:
-            // As if somebody had stopped it: what has come is a reply.
-            outcome.eventEnd = .stopped
-            return ReplyEnd(.stopped, reply: reader.reply, usage: reader.usage)
-        }
-        warn(message, sentence)
+        let failure = ReplyFailure(problem, words)
+        warn(message, failure.message)
         return failed(
-            ReplyFailure(.upstreamError, sentence), reply: reader.reply, &outcome,
+            failure, reply: reader.reply, &outcome,
             as: problem == .incomplete ? .upstreamCut : .error)
     }
 
@@ -302,28 +344,17 @@ final class PromptRunner: Sendable {
 
     /// What is said of an answer that is no reply.
     private func refusal(_ answer: any UpstreamReply, _ message: Message) async -> ReplyFailure {
-        let body = await beginning(of: answer)
         let status = answer.head.status
-        if status == 401 || status == 403 {
+        let failure = ReplyFailure(
+            answer.head, body: await beginning(of: answer), words, now: clock.now())
+        if failure.code == .upstreamAuthentication {
             logger.error(
                 "upstream refused the key",
                 metadata: ["message.id": "\(message.id)", "upstream.status": "\(status)"])
-            return ReplyFailure(
-                .upstreamAuthentication, "The upstream did not accept this server's key.")
+        } else {
+            warn(message, "status \(status)")
         }
-        let text = (try? JSONValue(parsing: body)).flatMap { ReplyReader.error(in: $0) }
-        let said = text.map { ": \(shown($0))" } ?? "."
-        warn(message, "status \(status)")
-        return ReplyFailure(.upstreamError, "The upstream answered with status \(status)\(said)")
-    }
-
-    /// A foreign text, shortened, on one line and without our key.
-    private func shown(_ text: String) -> String {
-        let masked = keyMask.masked(text)
-        let line = String(
-            String.UnicodeScalarView(
-                masked.unicodeScalars.prefix(500).map { $0.value < 0x20 ? " " : $0 }))
-        return line
+        return failure
     }
 
     private func warn(_ message: Message, _ failure: String) {

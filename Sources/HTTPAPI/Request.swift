@@ -102,11 +102,14 @@ package struct Response: Sendable {
 
     /// The answer that tells a failure, in the shape that OpenAI's clients understand.
     package init(_ failure: Failure) {
-        let error: JSONValue = [
-            "message": .string(failure.message), "type": .string(failure.code.type),
-            "param": .text(failure.parameter), "code": .string(failure.code.rawValue),
+        var error: [(name: String, value: JSONValue)] = [
+            ("message", .string(failure.message)), ("type", .string(failure.type)),
+            ("param", .text(failure.parameter)), ("code", .string(failure.codeText)),
         ]
-        self.init(status: failure.code.status, json: ["error": error])
+        if let words = failure.upstream?.message {
+            error.append(("upstream_message", .string(words)))
+        }
+        self.init(status: failure.status, json: ["error": .object(error)])
         if let seconds = failure.retryAfter {
             headers.append(Header("Retry-After", String(seconds)))
         }

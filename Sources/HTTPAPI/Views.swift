@@ -85,7 +85,11 @@ extension Message {
 
 extension ReplyFailure {
     fileprivate var view: JSONValue {
-        ["code": .string(code.rawValue), "message": .string(message)]
+        var members: [(name: String, value: JSONValue)] = [
+            ("code", .string(failure.codeText)), ("message", .string(message)),
+        ]
+        if let words = upstream?.message { members.append(("upstream_message", .string(words))) }
+        return .object(members)
     }
 }
 

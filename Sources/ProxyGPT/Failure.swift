@@ -30,11 +30,14 @@ package struct Failure: Error, Equatable, Sendable {
     package let retryAfter: Int?
     /// The methods that would have been right, for `methodNotAllowed`.
     package let allow: String?
+    /// What the upstream said, where it is told; for `upstreamError` and `upstreamAuthentication`.
+    package let upstream: UpstreamRefusal?
 
     package init(
         _ code: Code, _ message: String, parameter: String? = nil, retryAfter: Int? = nil,
-        allow: String? = nil
+        allow: String? = nil, upstream: UpstreamRefusal? = nil
     ) {
+        self.upstream = upstream
         self.code = code
         self.message = message
         self.parameter = parameter
@@ -58,6 +61,50 @@ package struct Failure: Error, Equatable, Sendable {
     /// What a caller learns of an error that is none of its business.
     package static let hidden = Failure(
         .internal, "Something went wrong here. The request id finds it in the log.")
+}
+
+/// What an upstream said when it did not give a reply, as far as callers are told: masked and bounded.
+package struct UpstreamRefusal: Equatable, Sendable {
+    /// The statuses that are the caller's business, and therefore the answer's own.
+    package enum Status: Int, Sendable {
+        case badRequest = 400
+        case notFound = 404
+        case timeout = 408
+        case tooLarge = 413
+        case unprocessable = 422
+        case rateLimited = 429
+    }
+
+    /// The status of the answer, where it is one of those.
+    package let status: Status?
+    package let code: String?
+    /// Its own words.
+    package let message: String?
+
+    package init(status: Status? = nil, code: String? = nil, message: String? = nil) {
+        self.status = status
+        self.code = code
+        self.message = message
+    }
+}
+
+extension Failure {
+    /// The HTTP status of an answer that tells this.
+    package var status: Int { upstream?.status?.rawValue ?? code.status }
+
+    /// The error's `code`: the upstream's own for what it refused.
+    package var codeText: String {
+        upstream?.status == nil ? code.rawValue : upstream?.code ?? code.rawValue
+    }
+
+    /// The error's `type`.
+    package var type: String {
+        switch upstream?.status {
+        case nil: code.type
+        case .rateLimited: Code.rateLimited.type
+        case .badRequest, .notFound, .timeout, .tooLarge, .unprocessable: Code.invalidRequest.type
+        }
+    }
 }
 
 extension Failure.Code {

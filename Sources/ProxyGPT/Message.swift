@@ -67,33 +67,6 @@ package struct Message: Sendable, Equatable {
     package var size: Int { prompt.utf8.count + reply.utf8.count }
 }
 
-/// Why a reply did not come, as its message keeps it: a code of ours and a sentence.
-package struct ReplyFailure: Error, Sendable, Equatable {
-    package let code: Failure.Code
-    package let message: String
-
-    package init(_ code: Failure.Code, _ message: String) {
-        self.code = code
-        self.message = message
-    }
-
-    /// The failure as one text, for the store: the code, a space, the sentence.
-    package var text: String { code.rawValue + " " + message }
-
-    /// Reads `text`; what is none of ours becomes an `internal` failure of these words.
-    package init(text: String) {
-        let word = text.prefix { $0 != " " }
-        if let code = Failure.Code(rawValue: String(word)) {
-            self.init(code, String(text.dropFirst(word.count + 1)))
-        } else {
-            self.init(.internal, text)
-        }
-    }
-
-    /// The failure as an answer.
-    package var failure: Failure { Failure(code, message) }
-}
-
 /// A prompt that is to be stored, before anything is known of its chat.
 package struct NewMessage: Sendable {
     package let id: Message.ID

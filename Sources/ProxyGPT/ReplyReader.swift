@@ -1,128 +1,333 @@
-/// Reads a model's reply out of the upstream's answer to a chat completion, whether it comes as
-/// events or as one JSON text: bytes in, words out.
+// Reads a model's reply out of the upstream's answer: bytes in, words out, cut anywhere.
+//
+// A reply is paid for whatever shape it has, so the bytes decide and not the label: server-sent events,
+// JSON lines and one JSON text are told apart line by line, and what is none of them is passed over.
+// Holds at most the reply, and of what is being read the words alone. Does no I/O.
+
+/// Reads the reply to a chat completion.
 package struct ReplyReader: Sendable {
-    /// What is wrong with an answer.
+    /// Why an answer is no reply, or not the whole of one.
     package enum Problem: Error, Sendable, Equatable {
         /// The upstream said in its answer what went wrong.
-        case told(String)
+        case told(UpstreamError)
         /// The answer is not what a model's server sends.
         case malformed
         /// The answer ended before the reply did.
         case incomplete
-        /// The reply is longer than is kept.
+        /// The reply or an event is longer than is taken.
         case tooLong
+        /// The reply has no words; the reasons are the model's.
+        case wordless(finishReason: String?, refusal: String?)
     }
 
-    private static let bodyLimit = 2 * Message.replyLimit
+    /// The most bytes of one event, of one line or of an answer that is one JSON text.
+    package static let eventLimit = 16 * 1024 * 1024
 
-    private let readsEvents: Bool
-    private var events = ServerSentEventParser()
-    private var body: [UInt8] = []
-    private var hasEnded = false
+    /// Where the reading stands within a line.
+    private enum Place {
+        case start
+        /// In the name of a field.
+        case field
+        /// Before a value, or behind one.
+        case between
+        case object
+        /// So many letters of DONE have been read behind a bracket.
+        case done(Int)
+        case eventName
+        case remainder
+    }
+
+    private var place = Place.start
+    private var parser = ReplyEventParser()
+    /// The field's name, or the event's.
+    private var word: [UInt8] = []
+    private var isData = false
+    private var isErrorEvent: Bool
+    /// The text of an error that is no JSON.
+    private var errorText = ReplyText(limit: ReplyEvent.textLimit)
+    private var endsWithReturn = false
+    private var isAtVeryStart = true
+    /// Whether nothing but white space has been read of the line on which an object goes on.
+    private var isOnNewLine = false
+    /// Bytes of the present event.
+    private var size = 0
+
+    private var pending: [UInt8] = []
+    private var refusal = ReplyText(limit: ReplyEvent.textLimit)
+    private var finishReason: String?
+    private var hasToolCalls = false
+    private var hasDelta = false
+    private var hasReply = false
+    private var isWhole = false
 
     /// All words so far.
     package private(set) var reply = ""
     package private(set) var usage: Usage?
+    /// Whether the upstream has said that nothing more comes. What comes all the same is ignored.
+    package private(set) var isDone = false
 
-    package init(contentType: String?) {
-        readsEvents = hasPrefixIgnoringCase(contentType ?? "", "text/event-stream")
+    package init() {
+        self.init(isError: false)
     }
 
-    /// Takes the next bytes and returns the words that they bring.
+    private init(isError: Bool) {
+        isErrorEvent = isError
+    }
+
+    /// Whether the reply is complete, as far as the model goes: its last word has come.
+    package var isComplete: Bool { isDone || isWhole }
+
+    /// Takes the next bytes and returns the words that they bring. What was read before a problem
+    /// stands in `reply`.
     package mutating func feed(_ bytes: [UInt8]) throws(Problem) -> String {
-        guard readsEvents else {
-            guard body.count + bytes.count <= Self.bodyLimit else { throw .tooLong }
-            body += bytes
-            return ""
-        }
-        let all: [[UInt8]]
-        do {
-            all = try events.feed(bytes)
-        } catch {
-            throw .tooLong
-        }
         var words = ""
-        for event in all { words += try read(event: event) }
+        var index = 0
+        while index < bytes.count, !isDone {
+            let start = index
+            let said = try read(bytes, &index)
+            if !said.isEmpty { words += said }
+            size += index - start
+            guard size <= Self.eventLimit else { throw .tooLong }
+            if isIdle { size = 0 }
+        }
         return words
     }
 
-    /// Takes the end of the answer and returns the words that were left. Throws `incomplete` when
-    /// neither the model nor the stream has said that it is done.
+    /// Takes the end of the answer, or of what is read of it, and returns the words that were left.
     package mutating func finish() throws(Problem) -> String {
-        var words = ""
-        if readsEvents {
-            if let event = events.finish() { words = try read(event: event) }
-            guard hasEnded else { throw .incomplete }
-            return words
-        }
-        guard let json = try? JSONValue(parsing: body), case .object = json else {
-            throw .malformed
-        }
-        body = []
-        try checkError(json)
-        note(usageIn: json)
-        guard let choice = json["choices"]?.firstElement else { throw .malformed }
-        words = Self.words(in: choice, "message")
-        try add(words)
-        return words
-    }
-
-    private mutating func read(event: [UInt8]) throws(Problem) -> String {
-        if event.elementsEqual("[DONE]".utf8) {
-            hasEnded = true
-            return ""
-        }
-        guard let json = try? JSONValue(parsing: event), case .object = json else {
-            throw .malformed
-        }
-        try checkError(json)
-        note(usageIn: json)
-        // Azure begins with an event that has no choices, and usage comes in one as well.
-        guard let choice = json["choices"]?.firstElement else { return "" }
-        if choice["finish_reason"]?.stringValue != nil { hasEnded = true }
-        let words = Self.words(in: choice, "delta")
-        try add(words)
-        return words
-    }
-
-    /// What a message or a part of one says; a refusal is said, too. Without null characters, which
-    /// not every database takes.
-    private static func words(in choice: JSONValue, _ member: String) -> String {
-        let message = choice[member]
-        let words =
-            message?["content"]?.stringValue ?? message?["refusal"]?.stringValue
-            ?? choice["text"]?.stringValue ?? ""
-        guard words.utf8.contains(0) else { return words }
-        return String(String.UnicodeScalarView(words.unicodeScalars.filter { $0 != "\0" }))
-    }
-
-    private mutating func add(_ words: String) throws(Problem) {
-        guard reply.utf8.count + words.utf8.count <= Message.replyLimit else { throw .tooLong }
+        var last = ReplyText(limit: Message.replyLimit - reply.utf8.count, pending: pending)
+        last.finish()
+        refusal.finish()
+        pending = []
+        var words = last.text
+        // A model that breaks off to refuse has said why.
+        if !reply.isEmpty, !refusal.text.isEmpty { words += "\n\n" + refusal.text }
         reply += words
+        if case .remainder = place, isErrorEvent, isData { try throwErrorText() }
+        guard isComplete else {
+            throw hasReply || parser.isOpen ? .incomplete : .malformed
+        }
+        if reply.isEmpty, !hasToolCalls {
+            let refusal = refusal.text
+            throw .wordless(
+                finishReason: finishReason, refusal: refusal.isEmpty ? nil : refusal)
+        }
+        return words
     }
 
-    private func checkError(_ json: JSONValue) throws(Problem) {
-        if let sentence = Self.error(in: json) { throw .told(sentence) }
-    }
-
-    private mutating func note(usageIn json: JSONValue) {
-        if let usage = json["usage"], case .object = usage {
-            self.usage = Usage(json: usage.encoded) ?? self.usage
+    /// Whether nothing is held of what has been read.
+    private var isIdle: Bool {
+        switch place {
+        case .start, .between: !parser.isOpen
+        default: false
         }
     }
 
-    /// What an answer says in its member `error`; nil when it has none.
-    package static func error(in json: JSONValue) -> String? {
-        switch json["error"] {
-        case nil, .null: nil
-        case .string(let text): text
-        case .some(let error): error["message"]?.stringValue ?? "no reason given"
+    /// What the body of an answer that is an error says of it.
+    package static func error(in body: [UInt8]) -> UpstreamError? {
+        var reader = ReplyReader(isError: true)
+        // Some put the error into a list.
+        let start = body.firstIndex { !isSpace($0) && $0 != UInt8(ascii: "[") } ?? body.count
+        do throws(Problem) {
+            _ = try reader.feed(Array(body[start...]))
+            return nil
+        } catch {
+            if case .told(let error) = error { return error }
+            return nil
         }
     }
-}
 
-extension JSONValue {
-    fileprivate var firstElement: JSONValue? {
-        if case .array(let elements) = self { elements.first } else { nil }
+    // MARK: - Lines
+
+    private static func isSpace(_ byte: UInt8) -> Bool {
+        byte == 0x20 || byte == 0x09 || isLineEnd(byte)
+    }
+
+    private static func isLineEnd(_ byte: UInt8) -> Bool {
+        byte == 0x0A || byte == 0x0D
+    }
+
+    /// Takes the next byte, or all bytes up to where the place changes.
+    private mutating func read(_ bytes: [UInt8], _ index: inout Int) throws(Problem) -> String {
+        let byte = bytes[index]
+        switch place {
+        case .object: return try readObject(bytes, &index)
+        case .remainder: try skip(bytes, &index)
+        case .start: beginLine(byte, &index)
+        case _ where Self.isLineEnd(byte):
+            endLine(byte)
+            index += 1
+        case .field:
+            index += 1
+            readField(byte)
+        case .eventName:
+            index += 1
+            if word.count < 8 && byte != 0x20 { word.append(byte) }
+        case .between:
+            switch byte {
+            case 0x20, 0x09: index += 1
+            case UInt8(ascii: "{"):
+                index += 1
+                begin()
+            case UInt8(ascii: "["):
+                index += 1
+                place = .done(0)
+            default: place = .remainder
+            }
+        case .done(let count): readDone(byte, count, &index)
+        }
+        return ""
+    }
+
+    private mutating func beginLine(_ byte: UInt8, _ index: inout Int) {
+        // A line ends with CR, LF or both, which may come in two pieces.
+        if endsWithReturn {
+            endsWithReturn = false
+            if byte == 0x0A {
+                index += 1
+                return
+            }
+        }
+        if isAtVeryStart, [0xEF, 0xBB, 0xBF].contains(byte) {
+            index += 1
+            return
+        }
+        isAtVeryStart = false
+        switch byte {
+        case 0x0A, 0x0D:
+            // The event's end: what of it is not whole is no JSON.
+            parser.abandon()
+            isErrorEvent = false
+            endLine(byte)
+            index += 1
+        case 0x20, 0x09: index += 1
+        case UInt8(ascii: "{"), UInt8(ascii: "["):
+            parser.abandon()
+            isData = false
+            place = .between
+        default:
+            word.removeAll(keepingCapacity: true)
+            place = .field
+        }
+    }
+
+    private mutating func endLine(_ byte: UInt8) {
+        if case .eventName = place { isErrorEvent = word.elementsEqual("error".utf8) }
+        endsWithReturn = byte == 0x0D
+        place = .start
+    }
+
+    private mutating func readField(_ byte: UInt8) {
+        guard byte == UInt8(ascii: ":") else {
+            if word.count < 8 { word.append(byte) }
+            return
+        }
+        if word.elementsEqual("data".utf8) {
+            isData = true
+            place = parser.isOpen ? .object : .between
+        } else {
+            isData = false
+            place = word.elementsEqual("event".utf8) ? .eventName : .remainder
+            word.removeAll(keepingCapacity: true)
+        }
+    }
+
+    private mutating func readDone(_ byte: UInt8, _ count: Int, _ index: inout Int) {
+        let letters: StaticString = "DONE"
+        if byte == 0x20, count == 0 || count == 4 {
+            index += 1
+        } else if count < 4, byte == letters.utf8Start[count] {
+            index += 1
+            place = .done(count + 1)
+        } else if count == 4, byte == UInt8(ascii: "]") {
+            index += 1
+            isDone = true
+        } else {
+            place = .remainder
+        }
+    }
+
+    private mutating func skip(_ bytes: [UInt8], _ index: inout Int) throws(Problem) {
+        let end = bytes[index...].firstIndex(where: Self.isLineEnd) ?? bytes.count
+        if isErrorEvent && isData { errorText.append(bytes[index..<end]) }
+        index = end
+        guard end < bytes.count else { return }
+        if isErrorEvent && isData { try throwErrorText() }
+        endLine(bytes[end])
+        index += 1
+    }
+
+    private mutating func throwErrorText() throws(Problem) {
+        errorText.finish()
+        guard !errorText.text.isEmpty else { return }
+        throw .told(UpstreamError(message: errorText.text))
+    }
+
+    // MARK: - Objects
+
+    private mutating func begin() {
+        parser.begin(limit: Message.replyLimit - reply.utf8.count, pending: pending)
+        isOnNewLine = false
+        place = .object
+    }
+
+    private mutating func readObject(
+        _ bytes: [UInt8], _ index: inout Int
+    ) throws(Problem) -> String {
+        let start = index
+        let wasOnNewLine = isOnNewLine
+        switch parser.feed(bytes, &index) {
+        case .more:
+            isOnNewLine = wasOnNewLine && bytes[start...].allSatisfy(Self.isSpace)
+        case .whole:
+            guard size + index - start <= Self.eventLimit else { throw .tooLong }
+            place = .between
+            defer { parser.abandon() }
+            return try take(parser.event)
+        case .lineEnd where !parser.isInString:
+            if isData { endLine(bytes[index]) } else { isOnNewLine = true }
+            index += 1
+        case .lineEnd, .malformed:
+            // A text that breaks off, and then a line of another kind, which may be one of ours.
+            let isNewLine = wasOnNewLine && bytes[start..<index].allSatisfy(Self.isSpace)
+            parser.abandon()
+            size = 0
+            place = isNewLine ? .start : .remainder
+        }
+        return ""
+    }
+
+    /// Takes what an object says, and returns its words.
+    private mutating func take(_ event: ReplyEvent) throws(Problem) -> String {
+        size = 0
+        usage = event.usage ?? usage
+        hasReply = hasReply || event.isReply
+        var words = ""
+        if let choice = event.choice { words = try take(choice, event) }
+        if let error = event.error(isError: isErrorEvent) { throw .told(error) }
+        // Ollama's last line.
+        if event.isDone == true && hasReply { isDone = true }
+        return words
+    }
+
+    private mutating func take(
+        _ choice: ReplyEvent.Choice, _ event: ReplyEvent
+    ) throws(Problem) -> String {
+        hasToolCalls = hasToolCalls || choice.hasToolCalls
+        if !choice.refusal.text.isEmpty { refusal.append(choice.refusal) }
+        if !choice.finishReason.text.isEmpty {
+            finishReason = choice.finishReason.text
+            isWhole = true
+        }
+        // Some repeat beside each delta, or behind all of them, what the message is as a whole.
+        let message = hasDelta ? nil : choice.message
+        if choice.delta == nil, message != nil, event.isDone == nil { isWhole = true }
+        if choice.text != nil, !isData { isWhole = true }
+        guard let words = choice.delta ?? message ?? choice.text else { return "" }
+        if choice.delta?.text.isEmpty == false { hasDelta = true }
+        pending = words.pending
+        reply += words.text
+        guard !words.isCut else { throw .tooLong }
+        return words.text
     }
 }

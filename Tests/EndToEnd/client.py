@@ -114,7 +114,7 @@ def check_error(answer, status, code=None, param=None):
     assert answer.header("Content-Type").split(";")[0] == JSON, answer.headers
     assert answer.header("X-Request-Id"), answer.headers
     error = answer.error
-    assert set(error) == {"message", "type", "code", "param"}, error
+    assert set(error) - {"upstream_message"} == {"message", "type", "code", "param"}, error
     assert isinstance(error["message"], str) and error["message"]
     assert isinstance(error["type"], str) and error["type"]
     assert code is None or error["code"] == code, error

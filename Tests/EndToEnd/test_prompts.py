@@ -158,14 +158,15 @@ def test_a_user_has_eight_replies_at_once(stack):
     "model, status, code",
     [
         ("mock?status=500", 502, "upstream_error"),
-        ("mock?status=429", 502, "upstream_error"),
+        ("mock?status=429&retry-after=3", 429, "rate_limit_exceeded"),
         ("mock?garbage", 502, "upstream_error"),
         ("mock?garbage-json", 502, "upstream_error"),
+        ("mock?chunks=0", 502, "upstream_error"),
         ("mock?cut-after=3", 502, "upstream_error"),
         ("mock?hang", 504, "upstream_timeout"),
         ("mock?chunks=9&chunk-delay-ms=20000", 504, "upstream_timeout"),
         ("mock?status=401&quote-key", 502, "upstream_auth"),
-        ("mock?status=400&quote-key", 502, "upstream_error"),
+        ("mock?status=400&quote-key", 400, "upstream_error"),
     ],
 )
 def test_an_upstreams_failure_keeps_the_prompt(stack, token, model, status, code):
@@ -174,7 +175,9 @@ def test_an_upstreams_failure_keeps_the_prompt(stack, token, model, status, code
     error = check_error(answer, status, code)
     (message,) = messages(stack, token, chat)
     assert (message["prompt"], message["state"]) == ("keep this", "failed")
-    assert message["error"] == {"code": code, "message": error["message"]}
+    told = {name: error[name] for name in ("code", "message", "upstream_message") if name in error}
+    assert message["error"] == told
+    assert answer.header("Retry-After") == ("3" if status == 429 else None)
     assert CANARY_KEY[-8:] not in answer.body.decode() + json.dumps(message)
 
 

@@ -7,6 +7,7 @@ import database
 import pytest
 from client import check_error
 from person import Person, at_once
+from sse import Stream
 from stack import CANARY_KEY, Stack, wait_for
 from upstream import Upstream, hold
 
@@ -16,10 +17,10 @@ MESSAGE = {
 }  # fmt: skip
 
 
-def refuse(status, message):
+def refuse(status, message, code=None, headers=()):
     def script(asked):
-        asked.begin(status, "application/json")
-        asked.send(json.dumps({"error": {"message": message, "type": "x", "code": None}}))
+        asked.begin(status, "application/json", headers)
+        asked.send(json.dumps({"error": {"message": message, "type": "x", "code": code}}))
 
     return script
 
@@ -36,9 +37,57 @@ def cut(asked):
 
 
 def speak_wrongly(asked):
-    asked.begin()
+    """Whatever stands between the words, and no label that fits."""
+    asked.begin(kind="application/json")
+    asked.send(": wait\n\n")
     asked.say("well ")
-    asked.event("{no json")
+    for noise in ("{no json", "null", "", "[1]", '{"choices": []}'):
+        asked.event(noise)
+    asked.say("\ud83e")
+    asked.send('{"choices": [{"delta": {"content": [{"type": "text", "text": "\\udd80"}]}}]}\n')
+    asked.end(prompt_tokens=2)
+
+
+def leave_open(asked):
+    asked.begin()
+    asked.say("that is all")
+    asked.send("data: [DONE]")
+    asked.wait()
+
+
+def speak_as_ollama(asked):
+    asked.begin(kind="application/x-ndjson")
+    for words in ("as ", "lines"):
+        asked.send(json.dumps({"message": {"content": words}, "done": False}) + "\n")
+    asked.send(json.dumps({"done": True, "prompt_eval_count": 3, "eval_count": 4}) + "\n")
+
+
+def say_much(asked):
+    """One event of 5 MiB with two words in it."""
+    asked.begin()
+    filler = {"index": 1, "delta": {"content": "x" * 5 * 1024 * 1024}}
+    asked.event({"choices": [filler, {"index": 0, "delta": {"content": "two words"}}]})
+    asked.end()
+
+
+def say_too_much(asked):
+    asked.begin()
+    for _ in range(5):
+        asked.say("x" * 1024 * 1024)
+    asked.end()
+
+
+def say_nothing(asked):
+    asked.begin()
+    asked.say("", "content_filter")
+    asked.event("[DONE]")
+
+
+def call_tools(asked):
+    asked.begin()
+    calls = [{"index": 0, "function": {"name": "f", "arguments": "{}"}}]
+    asked.event({"choices": [{"delta": {"tool_calls": calls}, "finish_reason": "tool_calls"}]})
+    asked.event("[DONE]")
 
 
 def quote(asked):
@@ -70,10 +119,13 @@ def is_silent(asked):
 DATABASES = ("sqlite", "postgresql+redis")
 
 SCRIPTS = {
-    "hold": hold, "refuse": refuse(500, f"boom of {CANARY_KEY}"), "busy": refuse(429, "slow down"),
+    "hold": hold, "refuse": refuse(500, f"boom of {CANARY_KEY}"), 
+    "busy": refuse(429, "slow down, org-abc123", "too_fast", [("Retry-After", "17")]),
     "key": refuse(401, f"Incorrect API key provided: {CANARY_KEY}"), "mid": tell_in_mid_stream,
     "cut": cut, "wrong": speak_wrongly, "whole": answer_whole, "html": answer_other,
-    "null": say_null, "silent": is_silent, "quote": quote,
+    "null": say_null, "silent": is_silent, "quote": quote, "open": leave_open,
+    "ollama": speak_as_ollama, "much": say_much, "toomuch": say_too_much, "nothing": say_nothing,
+    "tools": call_tools,
 }  # fmt: skip
 
 
@@ -159,22 +211,61 @@ def test_the_prompt_is_stored_before_the_upstream_is_called(owner, chat, upstrea
 
 
 @pytest.mark.parametrize(
-    "prompt, status, code, kept",
+    "prompt, status, code, kept, words",
     [
-        ("refuse", 502, "upstream_error", ""), ("busy", 502, "upstream_error", ""),
-        ("key", 502, "upstream_auth", ""), ("mid", 502, "upstream_error", "half of "),
-        ("cut", 502, "upstream_error", "half of it"), ("wrong", 502, "upstream_error", "well "),
-        ("html", 502, "upstream_error", ""), ("silent", 504, "upstream_timeout", ""),
+        ("refuse", 502, "upstream_error", "", "boom of "),
+        ("busy", 429, "too_fast", "", "slow down, org-***"),
+        ("key", 502, "upstream_auth", "", None),
+        ("mid", 502, "upstream_error", "half of ", "out of memory, key "),
+        ("cut", 502, "upstream_error", "half of it", None),
+        ("html", 502, "upstream_error", "", None),
+        ("silent", 504, "upstream_timeout", "", None),
+        ("nothing", 502, "upstream_error", "", "finish_reason: content_filter"),
+        ("toomuch", 502, "upstream_error", "x" * 4 * 1024 * 1024, None),
     ],
-)  # fmt: skip
-def test_a_failure_keeps_the_prompt_and_says_what_went_wrong(owner, chat, prompt, status, code, kept):
-    error = check_error(owner.post("/chat/prompt", id=chat, prompt=prompt), status, code)
+)
+def test_a_failure_keeps_the_prompt_and_says_what_went_wrong(
+    owner, chat, prompt, status, code, kept, words
+):
+    answer = owner.post("/chat/prompt", id=chat, prompt=prompt)
+    error = check_error(answer, status, code)
+    assert answer.header("Retry-After") == ("17" if prompt == "busy" else None)
+    said = error.get("upstream_message")
+    assert said is None if words is None else said.startswith(words)
     [message] = owner.messages(chat)
-    assert (message["prompt"], message["state"], message["reply"]) == (prompt, "failed", kept)
-    assert message["error"] == {"code": code, "message": error["message"]}
+    assert (message["prompt"], message["state"]) == (prompt, "failed")
+    assert message["reply"] == kept
+    told = {name: error[name] for name in ("code", "message", "upstream_message") if name in error}
+    assert message["error"] == told
     streamed = owner.do("/chat/prompt", id=chat, prompt=prompt, stream=True)["message"]
     again = ended(owner, chat, streamed)
-    assert (again["state"], again["error"], again["reply"]) == ("failed", message["error"], kept)
+    assert (again["state"], again["error"]) == ("failed", message["error"])
+    assert again["reply"] == kept
+
+
+def test_the_last_frame_says_what_the_upstream_refused(stack, owner, chat):
+    with Stream(stack.url, chat, owner.token).begin() as stream:
+        owner.do("/chat/prompt", id=chat, prompt="busy", stream=True)
+        [last] = stream.finished()
+    assert last["state"] == "failed" and last["error"]["code"] == "too_fast"
+    assert last["error"]["upstream_message"] == "slow down, org-***"
+
+
+@pytest.mark.parametrize(
+    "prompt, reply, tokens",
+    [
+        ("wrong", "well 🦀", (2, None)), ("open", "that is all", None), ("tools", "", None),
+        ("ollama", "as lines", (3, 4)), ("much", "two words", None),
+    ],
+)  # fmt: skip
+def test_a_reply_is_read_whatever_its_shape(owner, chat, upstream, prompt, reply, tokens):
+    message = owner.prompt(chat, prompt)
+    assert (message["state"], message["reply"], message["error"]) == ("done", reply, None)
+    used = message["usage"] and tuple(message["usage"].values())
+    assert used == tokens
+    if prompt == "open":
+        # The connection is not held for long either, though its upstream would.
+        wait_for(lambda: upstream.of(prompt)[-1].has_left, "the end of the call")
 
 
 def test_an_answer_as_one_text_is_a_reply_too(owner, chat):
@@ -207,7 +298,7 @@ def test_a_quoted_word_does_not_turn_off_the_counting_of_tokens(stack, owner, up
     """Else whoever names a model could."""
     chat = owner.chat(model="stream_options")
     for _ in stack.workers * 3:
-        check_error(owner.post("/chat/prompt", id=chat, prompt="quote"), 502, "upstream_error")
+        check_error(owner.post("/chat/prompt", id=chat, prompt="quote"), 400, "upstream_error")
     owner.do("/chat/update", id=chat, model="gpt-4")
     for number in range(6):
         owner.prompt(chat, f"counted {number}")
@@ -275,13 +366,17 @@ def test_a_key_that_breaks_the_rules_is_refused(owner, chat, key):
     check_error(answer, 400, "invalid_request", "Idempotency-Key")
 
 
-def test_a_failed_prompt_with_a_key_fails_again_without_a_call(owner, chat, upstream):
-    key = {"Idempotency-Key": "fails"}
-    before = len(upstream.of("refuse"))
-    answers = [owner.post("/chat/prompt", headers=key, id=chat, prompt="refuse") for _ in "12"]
-    assert [answer.status for answer in answers] == [502, 502]
+@pytest.mark.parametrize("prompt, status", [("refuse", 502), ("busy", 429)])
+def test_a_failed_prompt_with_a_key_fails_again_without_a_call(
+    owner, chat, upstream, prompt, status
+):
+    key = {"Idempotency-Key": f"fails-{prompt}"}
+    before = len(upstream.of(prompt))
+    answers = [owner.post("/chat/prompt", headers=key, id=chat, prompt=prompt) for _ in "12"]
+    assert [answer.status for answer in answers] == [status, status]
     assert answers[0].error == answers[1].error
-    assert len(upstream.of("refuse")) == before + 1 and len(owner.messages(chat)) == 1
+    assert answers[0].header("Retry-After") == answers[1].header("Retry-After")
+    assert len(upstream.of(prompt)) == before + 1 and len(owner.messages(chat)) == 1
 
 
 def test_the_events_tell_of_every_reply_and_not_what_was_said(upstream):

@@ -30,9 +30,11 @@ class Asked:
         """The texts before the prompt."""
         return [content for _, content in self.turns[:-1]]
 
-    def begin(self, status=200, kind="text/event-stream"):
+    def begin(self, status=200, kind="text/event-stream", headers=()):
         self._handler.send_response(status)
         self._handler.send_header("Content-Type", kind)
+        for name, value in headers:
+            self._handler.send_header(name, value)
         self._handler.send_header("Connection", "close")
         self._handler.end_headers()
 

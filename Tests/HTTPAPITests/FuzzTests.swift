@@ -16,10 +16,11 @@ private enum Cases {
     static let hashes = 15_000
     static let masks = 20_000
     static let blocks = 5_000
+    static let replies = 20_000
 
     static let all =
         json + fields + parameters + targets + credentials + addresses + usernames + hashes + masks
-        + blocks
+        + blocks + replies
 }
 
 /// Everything that reads what strangers send, fed with what nobody would: nothing may trap, and
@@ -93,6 +94,56 @@ private enum Cases {
             compared += 1
         }
         #expect(compared > 100)
+    }
+
+    @Test("A reply is the same in pieces as in one, whatever the upstream sends")
+    func replies() {
+        let delta =
+            #"{"choices":[{"index":0,"delta":{"content":"h\u00e9\ud83e"}}],"usage":{"prompt_tokens":3}}"#
+        let seeds = [
+            ": x\n\ndata: \(delta)\n\ndata: \(delta)\r\n\r\ndata: [DONE]\n\n",
+            "event: error\ndata: {\"message\":\"hot\"}\n\n",
+            #"{"choices":[{"message":{"content":[{"type":"text","text":"a"},"b"],"refusal":null}}]}"#,
+            #"{"message":{"content":"a"},"done":false}"# + "\n" + #"{"response":"b","done":true}"#,
+            #"{"error":{"message":"hot","code":429,"type":"t"},"detail":[{"msg":"x"}]}"#,
+        ]
+        var mutations = Mutations(
+            seeds,
+            words: Self.words + [
+                "data:", "event: error", "\r", "\n\n", "[DONE]", "\"choices\":[", "\"content\":\"",
+                "\"delta\":{", "\"index\":1", "\"finish_reason\":\"stop\"", "\u{301}", delta,
+            ], seed: 21)
+        var complete = 0
+        for _ in 0..<Cases.replies {
+            let bytes = mutations.next()
+            let whole = Self.read([bytes])
+            let split = Self.read(mutations.pieces(bytes))
+            guard whole == split else {
+                Issue.record("\(String(decoding: bytes, as: UTF8.self)): \(whole), \(split)")
+                return
+            }
+            if whole.problem == nil { complete += 1 }
+            _ = ReplyReader.error(in: bytes)
+        }
+        #expect(complete > Cases.replies / 50)
+    }
+
+    private struct Reading: Equatable {
+        let reply: [UInt8]
+        let usage: Usage?
+        let problem: ReplyReader.Problem?
+    }
+
+    private static func read(_ pieces: [[UInt8]]) -> Reading {
+        var reader = ReplyReader()
+        var problem: ReplyReader.Problem?
+        do throws(ReplyReader.Problem) {
+            for piece in pieces { _ = try reader.feed(piece) }
+            _ = try reader.finish()
+        } catch {
+            problem = error
+        }
+        return Reading(reply: Array(reader.reply.utf8), usage: reader.usage, problem: problem)
     }
 
     @Test("Parameters never trap, and what was encoded as a form comes back")

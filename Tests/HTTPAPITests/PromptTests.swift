@@ -148,40 +148,6 @@ func stream(_ words: [String], usage: String = "") -> ScriptedUpstream.Script {
         #expect(events.map(\.upstreamStatus) == [nil, 200])
     }
 
-    @Test func `an upstream's failure keeps the prompt and says what it was`() async throws {
-        let cases: [(ScriptedUpstream.Script, Int, String)] = [
-            (
-                .init(status: 500, steps: [.bytes(#"{"error":{"message":"too hot"}}"#)]), 502,
-                "too hot"
-            ),
-            (.init(status: 401), 502, "did not accept this server's key"),
-            (.init(failure: .firstByteTimeout), 504, "did not answer in time"),
-            (.init(failure: .unreachable("x")), 502, "cannot be reached"),
-            (.init(steps: [.bytes("<html>")]), 502, "not a model's reply"),
-            (.init(steps: [.bytes("half"), .fail(.cut("x"))]), 502, "broke off"),
-        ]
-        for (script, status, sentence) in cases {
-            stage.upstream.play(script)
-            let writer = await prompt()
-            #expect(writer.status == status, "\(sentence)")
-            #expect(writer.json?["error"]?["message"]?.stringValue?.contains(sentence) == true)
-            let message = try #require(try await messages().last)
-            #expect(message["state"]?.stringValue == "failed")
-            #expect(message["error"]?["message"]?.stringValue?.contains(sentence) == true)
-        }
-        #expect(try await messages().count == cases.count)
-    }
-
-    @Test func `the key is masked where an upstream quotes it`() async throws {
-        let told = #"{"error":{"message":"Incorrect key \#(Stage.key), no \u001b[0m."}}"#
-        stage.upstream.play(.init(status: 429, steps: [.bytes(told)]))
-        let writer = await prompt()
-        #expect(writer.status == 502)
-        #expect(!writer.text.contains("0123456789"))
-        #expect(!writer.text.contains("\\u001b"))
-        #expect(!stage.log.all.contains { $0.contains("0123456789") })
-    }
-
     @Test func `a reply that quotes the key is masked, however it is cut`() async throws {
         let stars = String(repeating: "*", count: Stage.key.utf8.count)
         stage.upstream.play(stream(["It is sk-can", "ary-0123", "456789abcdef", ", sk-", "é"]))

@@ -20,15 +20,6 @@ import Testing
     }
 }
 
-@Suite struct ReplyFailureTests {
-    @Test func `a failure survives being text`() {
-        let failure = ReplyFailure(.upstreamTimeout, "It did not answer.")
-        #expect(ReplyFailure(text: failure.text) == failure)
-        #expect(failure.failure == Failure(.upstreamTimeout, "It did not answer."))
-        #expect(ReplyFailure(text: "other words") == ReplyFailure(.internal, "other words"))
-    }
-}
-
 @Suite struct FrameIDTests {
     @Test func `an id survives being text`() {
         let id = FrameID(epoch: "0ab9", sequence: 42)

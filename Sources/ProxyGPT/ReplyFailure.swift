@@ -1,0 +1,65 @@
+/// Why a reply did not come, as its message keeps it: a code of ours, a sentence, and what the
+/// upstream said.
+package struct ReplyFailure: Error, Sendable, Equatable {
+    package let code: Failure.Code
+    package let message: String
+    package let upstream: UpstreamRefusal?
+    /// Seconds after which another try makes sense, as the upstream said.
+    package let retryAfter: Int?
+
+    package init(
+        _ code: Failure.Code, _ message: String, upstream: UpstreamRefusal? = nil,
+        retryAfter: Int? = nil
+    ) {
+        self.code = code
+        self.message = message
+        self.upstream = upstream == UpstreamRefusal() ? nil : upstream
+        self.retryAfter = retryAfter
+    }
+
+    /// The failure as an answer.
+    package var failure: Failure {
+        Failure(code, message, retryAfter: retryAfter, upstream: upstream)
+    }
+}
+
+extension ReplyFailure {
+    /// The failure as one text, for the store: the code, a space, the sentence, and on a second line
+    /// as JSON what the upstream said. A release that does not know the second line shows it.
+    package var text: String {
+        let line = code.rawValue + " " + message
+        var details: [(name: String, value: JSONValue)] = []
+        if let status = upstream?.status { details.append(("status", .integer(status.rawValue))) }
+        if let code = upstream?.code { details.append(("code", .string(code))) }
+        if let message = upstream?.message { details.append(("message", .string(message))) }
+        if let retryAfter { details.append(("retry_after", .integer(retryAfter))) }
+        guard !details.isEmpty else { return line }
+        return line + "\n" + String(decoding: JSONValue.object(details).encoded, as: UTF8.self)
+    }
+
+    /// Reads `text`; what is none of ours becomes an `internal` failure of these words.
+    package init(text: String) {
+        let bytes = text.utf8
+        let end = bytes.firstIndex(of: UInt8(ascii: "\n")) ?? bytes.endIndex
+        let line = bytes[..<end]
+        let space = line.firstIndex(of: UInt8(ascii: " ")) ?? line.endIndex
+        guard let code = Failure.Code(rawValue: String(decoding: line[..<space], as: UTF8.self))
+        else {
+            self.init(.internal, text)
+            return
+        }
+        let sentence = String(decoding: line[space...].dropFirst(), as: UTF8.self)
+        guard let details = try? JSONValue(parsing: bytes[end...]), case .object = details else {
+            self.init(code, sentence)
+            return
+        }
+        let status = details["status"]?.integerValue.flatMap { Int(exactly: $0) }
+            .flatMap { UpstreamRefusal.Status(rawValue: $0) }
+        let upstream = UpstreamRefusal(
+            status: status, code: details["code"]?.stringValue,
+            message: details["message"]?.stringValue)
+        self.init(
+            code, sentence, upstream: upstream,
+            retryAfter: details["retry_after"]?.integerValue.flatMap { Int(exactly: $0) })
+    }
+}
