@@ -38,7 +38,7 @@ final class PromptRunner: Sendable {
     private let context: ContextSource
     private let clock: any Clock
     private let keyMask: KeyMask
-    private let words: UpstreamWords
+    private let words: UpstreamText
     private let trailing: TrailingCalls
     private let scoreboard: Scoreboard?
     private let logger: Logger
@@ -51,7 +51,7 @@ final class PromptRunner: Sendable {
         cache: any ContextCache, background: any Background, clock: any Clock,
         keyMask: KeyMask, scoreboard: Scoreboard? = nil, logger: Logger
     ) {
-        words = UpstreamWords(keyMask)
+        words = UpstreamText(keyMask)
         trailing = TrailingCalls(background)
         self.scoreboard = scoreboard
         self.settings = settings

@@ -6,7 +6,7 @@ internal import ProxyGPT
 extension ReplyFailure {
     /// The failure for an answer whose status is no success.
     /// - Parameter body: the beginning of the answer's body.
-    init(_ head: UpstreamHead, body: [UInt8], _ words: UpstreamWords, now: Timestamp) {
+    init(_ head: UpstreamHead, body: [UInt8], _ words: UpstreamText, now: Timestamp) {
         let error = ReplyReader.error(in: body)
         if Self.isAuthenticationRefusal(head.status) {
             // With 401 the words are about the operator's key.
@@ -26,9 +26,9 @@ extension ReplyFailure {
     }
 
     /// The failure for an answer that is no reply, or not the whole of one.
-    init(_ problem: ReplyReader.Problem, _ words: UpstreamWords) {
+    init(_ problem: ReplyReader.Problem, _ words: UpstreamText) {
         switch problem {
-        case .told(let error):
+        case .reported(let error):
             self.init(
                 .upstreamError, "The upstream reported an error.",
                 upstream: UpstreamRefusal(
@@ -39,11 +39,11 @@ extension ReplyFailure {
             self.init(.upstreamError, "The upstream broke off its answer.")
         case .tooLong:
             self.init(.upstreamError, "The model's reply is longer than 4 MiB.")
-        case .wordless(_, let refusal?):
+        case .empty(_, let refusal?):
             self.init(
                 .upstreamError, "The model refused to answer.",
                 upstream: UpstreamRefusal(message: words.shown(refusal)))
-        case .wordless(let finishReason, nil):
+        case .empty(let finishReason, nil):
             self.init(
                 .upstreamError, Self.sentence(finishReason: finishReason),
                 upstream: UpstreamRefusal(

@@ -9,7 +9,7 @@ package struct ReplyReader: Sendable {
     /// Why an answer is no reply, or not the whole of one.
     package enum Problem: Error, Sendable, Equatable {
         /// The upstream said in its answer what went wrong.
-        case told(UpstreamError)
+        case reported(UpstreamError)
         /// The answer is not what a model's server sends.
         case malformed
         /// The answer ended before the reply did.
@@ -17,7 +17,7 @@ package struct ReplyReader: Sendable {
         /// The reply or an event is longer than is taken.
         case tooLong
         /// The reply has no words; the reasons are the model's.
-        case wordless(finishReason: String?, refusal: String?)
+        case empty(finishReason: String?, refusal: String?)
     }
 
     /// The most bytes of one event, of one line or of an answer that is one JSON text.
@@ -84,8 +84,8 @@ package struct ReplyReader: Sendable {
         var index = 0
         while index < bytes.count, !isDone {
             let start = index
-            let said = try read(bytes, &index)
-            if !said.isEmpty { words += said }
+            let delta = try read(bytes, &index)
+            if !delta.isEmpty { words += delta }
             size += index - start
             guard size <= Self.eventLimit else { throw .tooLong }
             if isIdle { size = 0 }
@@ -109,7 +109,7 @@ package struct ReplyReader: Sendable {
         }
         if reply.isEmpty, !hasToolCalls {
             let refusal = refusal.text
-            throw .wordless(
+            throw .empty(
                 finishReason: finishReason, refusal: refusal.isEmpty ? nil : refusal)
         }
         return words
@@ -132,7 +132,7 @@ package struct ReplyReader: Sendable {
             _ = try reader.feed(Array(body[start...]))
             return nil
         } catch {
-            if case .told(let error) = error { return error }
+            if case .reported(let error) = error { return error }
             return nil
         }
     }
@@ -260,7 +260,7 @@ package struct ReplyReader: Sendable {
     private mutating func throwErrorText() throws(Problem) {
         errorText.finish()
         guard !errorText.text.isEmpty else { return }
-        throw .told(UpstreamError(message: errorText.text))
+        throw .reported(UpstreamError(message: errorText.text))
     }
 
     // MARK: - Objects
@@ -304,7 +304,7 @@ package struct ReplyReader: Sendable {
         hasReply = hasReply || event.isReply
         var words = ""
         if let choice = event.choice { words = try take(choice, event) }
-        if let error = event.error(isError: isErrorEvent) { throw .told(error) }
+        if let error = event.error(isError: isErrorEvent) { throw .reported(error) }
         // Ollama's last line.
         if event.isDone == true && hasReply { isDone = true }
         return words

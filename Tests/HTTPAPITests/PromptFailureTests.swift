@@ -186,7 +186,9 @@ import Testing
             #expect(!stage.journal.entries.contains("cancel"))
             await stage.api.tick()
             #expect(stage.journal.entries.contains("cancel"))
+            // The drain ends the call as well, when its wait is over.
             gate.open()
+            while stage.journal.entries.filter({ $0 == "cancel" }).count < 2 { await Task.yield() }
         }
     }
 

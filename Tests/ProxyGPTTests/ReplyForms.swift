@@ -17,11 +17,11 @@ private func whole(_ message: String, finish: String = #""stop""#) -> String {
 }
 
 private func told(_ message: String?, code: String? = nil) -> ReplyReader.Problem {
-    .told(UpstreamError(message: message, code: code))
+    .reported(UpstreamError(message: message, code: code))
 }
 
 private func noWords(_ reason: String? = nil, refusal: String? = nil) -> ReplyReader.Problem {
-    .wordless(finishReason: reason, refusal: refusal)
+    .empty(finishReason: reason, refusal: refusal)
 }
 
 extension ReplyForm {

@@ -2,7 +2,7 @@ internal import ProxyGPT
 
 /// Makes what an upstream says fit for callers: bounded, on one line, without the key and without the
 /// ids of the account behind it.
-struct UpstreamWords: Sendable {
+struct UpstreamText: Sendable {
     private static let textLimit = 1000
     private static let codeLimit = 64
 

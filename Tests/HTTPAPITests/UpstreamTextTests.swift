@@ -3,8 +3,8 @@ import Testing
 
 @testable import HTTPAPI
 
-@Suite struct UpstreamWordsTests {
-    private let words = UpstreamWords(KeyMask(key: Secret("sk-canary-0123456789abcdef")))
+@Suite struct UpstreamTextTests {
+    private let words = UpstreamText(KeyMask(key: Secret("sk-canary-0123456789abcdef")))
 
     @Test(arguments: [
         ("in organization org-AbC123 on tokens", "in organization org-*** on tokens"),
