@@ -10,13 +10,13 @@ import Testing
         ("in organization org-AbC123 on tokens", "in organization org-*** on tokens"),
         ("org_1, `proj_x-y_z`.", "org_***, `proj_***`."),
         ("Incorrect key: sk-proj-****wxyz.", "Incorrect key: sk-***."),
-        ("key_0a1b2c3d4e and key-id-12345678", "key_*** and key-***"),
+        ("key_0a1b2c3d4e and key-id-97531864", "key_*** and key-***"),
         (
             "key_name, key-value, a forg-e, an org- and proj_",
             "key_name, key-value, a forg-e, an org- and proj_"
         ),
         ("project-id proj-management", "project-id proj-management"),
-        ("proj-0123456789ab", "proj-***"), ("org-a org-b", "org-*** org-***"),
+        ("proj-9a8b7c6d5e", "proj-***"), ("org-a org-b", "org-*** org-***"),
         ("it quotes sk-canary-0123456789abcdef", "it quotes **************************"),
         ("a\tb\u{1B}[0m\nc", "a b [0m c"),
     ])
