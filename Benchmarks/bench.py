@@ -24,6 +24,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "Tests" / "
 import chats  # noqa: E402
 import databases  # noqa: E402
 import hosts  # noqa: E402
+import strangers  # noqa: E402
 import streams  # noqa: E402
 from front import nginx_binary  # noqa: E402
 from processes import Processes, free_port  # noqa: E402
@@ -321,6 +322,7 @@ def restarts(count=30, least=300_000):
 PARTS = (
     "unary", "stream", "held", "cancellation", "restarts", "chats", "history",
     "delivery", "bus", "idle", "fanout", "stalled", "databases", "hosts",
+    "disk", "logins", "retention",
 )
 
 
@@ -355,6 +357,9 @@ def main(names):
         databases.beside(load, heading)
     if "hosts" in names:
         hosts.beside(load, heading)
+    for name in ("disk", "logins", "retention"):
+        if name in names:
+            getattr(strangers, name)(heading)
     for name in ("delivery", "bus", "idle", "fanout", "stalled"):
         if name in names:
             getattr(streams, name)(heading)

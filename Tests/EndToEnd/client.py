@@ -145,13 +145,15 @@ def rate_limited(attempt, begun, wait=1):
 # Raw connections
 
 
-def raw_socket(url, receive_buffer=None, timeout=30):
+def raw_socket(url, receive_buffer=None, timeout=30, source=None):
     """A TCP connection to the address, nothing sent."""
     parts = urllib.parse.urlsplit(url)
     connection = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     if receive_buffer:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
     connection.settimeout(timeout)
+    if source:
+        connection.bind((source, 0))
     connection.connect((parts.hostname, parts.port))
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return connection

@@ -21,13 +21,15 @@ ERROR_LOG = "/var/log/nginx/error.log"
 PAGE_ROOT = "/usr/share/proxy-gpt"
 LISTEN_IPV4 = "listen 8080;"
 LISTEN_IPV6 = "listen [::]:8080;"
-# Tests sign up at a rate that no address should; that the limit works is shown under systemd.
+# Tests do from one address what no address should; that the limits work is shown where they stand.
 SIGN_UP_RATE = "rate=5r/s;"
 # What `make run` shows of a request. The path stands without its query, where tokens may be.
 TERMINAL_FORMAT = (
     "'$time_iso8601 $proxy_gpt_method $proxy_gpt_path $status ${request_time}s "
     "$proxy_gpt_request_id'"
 )
+LOG_RATE = "rate=1r/s;"
+CONNECTIONS = "limit_conn proxy_gpt_connections 200;"
 
 
 def nginx_binary():
@@ -54,11 +56,13 @@ def write_nginx_files(
     error_log,
     tls_port=None,
     tls_upstream=None,
+    limits=False,
     on_terminal=False,
 ):
     """Writes below `directory`/nginx. `tls_upstream` is (port, address of the mock).
 
-    With `on_terminal` requests are logged to standard output, in few words.
+    With `limits` an address may do what nginx/ says, else nearly everything. With `on_terminal`
+    requests are logged to standard output, in few words.
     """
     root = pathlib.Path(directory, "nginx")
     for name in ("", "snippets", "temporary"):
@@ -78,17 +82,20 @@ def write_nginx_files(
     site = replaced(site, LISTEN_IPV4, "\n    ".join(listen))
     ipv6 = f"listen [::1]:{port};" if has_ipv6_loopback() else ""
     site = replaced(site, LISTEN_IPV6, ipv6)
-    site = replaced(site, SIGN_UP_RATE, "rate=10000r/s;")
+    for rate in () if limits else (SIGN_UP_RATE, LOG_RATE):
+        site = replaced(site, rate, "rate=10000r/s;")
     root.joinpath("proxy-gpt.conf").write_text(site)
 
     locations = (source / "proxy-gpt-locations.conf").read_text()
     if on_terminal:
         locations = replaced(
-            locations, f"{ACCESS_LOG} proxy_gpt;", "/dev/stdout proxy_gpt_terminal;"
+            locations, f"{ACCESS_LOG} proxy_gpt if", "/dev/stdout proxy_gpt_terminal if"
         )
     else:
         locations = replaced(locations, ACCESS_LOG, access_log)
-    locations = replaced(locations, ERROR_LOG, error_log, 8)
+    locations = replaced(locations, ERROR_LOG, error_log, 9)
+    if not limits:
+        locations = replaced(locations, CONNECTIONS, CONNECTIONS.replace("200", "65535"))
     root.joinpath("snippets/proxy-gpt-locations.conf").write_text(locations)
     for name in ("fastcgi", "streamer", "operators"):
         shutil.copy(source / f"proxy-gpt-{name}.conf", root / "snippets")

@@ -66,6 +66,7 @@ class Stack:
     `settings` become the processes' environment; a value of None removes a default. With
     `tls=True` there are two more legs: `tls_url` is nginx over TLS with HTTP/1.1 and HTTP/2, and
     the workers reach the mock over TLS and HTTP/2 at https://localhost. `ca_file` signs both.
+    With `limits=True`, as with an environment, nginx's limits are those of production.
     With `port` the address is given; with `environment` the processes' whole environment is, and
     what they log goes to the terminal, with
     `shows_requests` a line a request as well. With `database="postgresql"` it is a new one on the tests' own
@@ -89,6 +90,7 @@ class Stack:
         streamer=None,
         database=None,
         shows_requests=False,
+        limits=False,
     ):
         self.workers = []
         self.streamer = None
@@ -101,6 +103,7 @@ class Stack:
         self._state_directory = state_directory
         self._environment = environment
         self._shows_requests = shows_requests
+        self._limits = limits or environment is not None
         self.server, self.database_name = None, None
         if isinstance(database, tuple):
             self.server, self.database_name = database
@@ -435,6 +438,7 @@ class Stack:
             tls_port=self._tls_port,
             tls_upstream=mock_face,
             on_terminal=self._shows_requests,
+            limits=self._limits,
         )
         arguments = ["-p", self.directory, "-c", self._path("nginx/nginx.conf")]
         arguments += ["-e", self.nginx_error_log]

@@ -62,7 +62,7 @@ def told(database_kind):
         do(stack, told, "wrong", "POST", "/user/login", form=form)
         do(stack, told, "read", "GET", "/user/read?x=secret-of-the-query", token=token)
         do(stack, told, "missing", "GET", "/nowhere?x=secret-of-the-query", token=token)
-        do(stack, told, "stranger", "GET", "/v1/models")
+        do(stack, told, "stranger", "GET", "/v1/models", token="wrong")
 
         def post(name, body, path="/v1/chat/completions", **more):
             return do(stack, told, name, "POST", path, body, [AS_JSON], token=token, **more)
@@ -237,11 +237,11 @@ def test_no_body_is_kept_where_the_operator_says_so():
 # Strangers
 
 
-def test_strangers_get_a_hundred_rows_a_second_and_then_a_count():
+def test_strangers_get_a_hundred_rows_and_then_a_count():
     """Requests as fast as a client sends them: all are answered, few are stored."""
     count = 1500
     with Stack(workers=1) as stack:
-        request = client.raw_request("GET", "/v1/models")
+        request = client.raw_request("GET", "/v1/models", token="wrong")
 
         def ask(number):
             with client.raw_socket(stack.url) as connection:
@@ -255,12 +255,11 @@ def test_strangers_get_a_hundred_rows_a_second_and_then_a_count():
         began = time.monotonic()
         with ThreadPoolExecutor(6) as pool:
             list(pool.map(ask, [count // 6] * 6))
-        seconds = time.monotonic() - began
         assert stack.mock("/mock/calls") == []
         database.stop_workers(stack)
-        own = database.rows(stack, "SELECT * FROM events WHERE status = 401")
+        minutes = int((time.monotonic() - began) // 60)
+        own = database.rows(stack, "SELECT * FROM events WHERE status = 401 AND type = 'request'")
         counted = database.rows(stack, "SELECT * FROM events WHERE type = 'refused'")
-        assert 100 <= len(own) <= 100 * (int(seconds) + 2)
-        assert len(own) < count, "too slow a machine to reach the limit"
+        assert len(own) == 100
         assert len(own) + sum(int(row["detail"].split()[0]) for row in counted) == count
-        assert len(counted) <= seconds + 2
+        assert 1 <= len(counted) <= minutes + 1 and {row["status"] for row in counted} == {401}

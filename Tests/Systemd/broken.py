@@ -268,8 +268,9 @@ def too_few_descriptors_are_survived():
         def crowd(callers):
             body = chat("mock?chunks=20&chunk-delay-ms=100", stream=True)
             held, start = [], time.monotonic()
-            for _ in range(300):
-                connection = raw_socket(URL, timeout=60)
+            for number in range(300):
+                # An address has 200 requests at once.
+                connection = raw_socket(URL, timeout=60, source=f"127.0.0.{2 + number % 2}")
                 headers = [("Connection", "close")]
                 connection.sendall(raw_request("POST", "/v1/chat/completions", token(), body, headers))
                 held.append(connection)
