@@ -85,7 +85,7 @@ package struct API: Sendable {
             requestID: request.id, clientAddress: request.clientAddress, method: request.method,
             path: String(request.target.prefix { $0 != "?" }.prefix(1024)))
         let call = Call(request, writer, event: event, startedAt: clock.monotonicMicroseconds())
-        // Who is admitted is not recorded here: the call itself follows.
+        // An admission leaves no row: the call itself follows and leaves one.
         var refusal: Failure?
         if request.asksAdmission {
             refusal = await self.refusal(of: call)

@@ -4,7 +4,7 @@ internal import Synchronization
 /// Records refused requests of strangers: one by one up to a number a minute, and beyond it as one row
 /// a minute and reason. The row of a minute's count is written when the minute is over.
 ///
-/// A minute after one with too many has no rows of their own at all: who goes on all day buys
+/// The minute after one with too many has no single rows at all: a client that goes on all day adds
 /// nothing but the counts.
 final class RefusalRecorder: Sendable {
     /// What rows that are counted together have in common.
