@@ -116,9 +116,9 @@ packages:
 		$(if $(shell PATH="$$PATH:/usr/sbin" command -v nginx),,nginx-light))
 
 # The page is tested in a browser, where there is one to be had; Debian's architectures have it.
-# Of Redis the program alone: the tests start it themselves.
+# Of Redis and PgBouncer the programs alone: the tests start them themselves.
 test-packages:
-	@$(call install_missing,postgresql redis-server)
+	@$(call install_missing,postgresql redis-server pgbouncer)
 	@( $(call install_missing,chromium) ) \
 		|| echo "Chromium cannot be installed: the tests of the page will be skipped" >&2
 
@@ -181,6 +181,7 @@ install:
 		"  systemd-sysusers && systemd-tmpfiles --create && systemctl daemon-reload" \
 		"  install -m 0600 /dev/stdin $(SYSCONFDIR)/proxy-gpt/api_key     # paste the key, Ctrl-D" \
 		"  systemctl enable --now proxy-gpt.target" \
+		"  sudo proxy-gpt-admin create NAME" \
 		"  ln -s ../sites-available/proxy-gpt.conf $(SYSCONFDIR)/nginx/sites-enabled/ && systemctl reload nginx"
 
 # dpkg's own tools alone. What the programs need is read out of them.

@@ -11,8 +11,9 @@ typealias OperatorStore = AdminStore & GroupStore & MessageStore
 /// What a command works with: settings, console, and the database once it is opened.
 @EventLoop final class Desk {
     private(set) var settings: OperatorSettings
-    /// The processes of the service that serve this state directory, as far as the caller may see them.
-    let processes: [RunningProcess]
+    /// The processes of the service that serve this state directory, as far as the caller may see them:
+    /// to be asked for before the caller becomes somebody else.
+    private lazy var processes = RunningProcess.all(serving: settings.stateDirectory)
     let console = Console()
     let showsJSON: Bool
     let clock = SystemClock()
@@ -27,8 +28,6 @@ typealias OperatorStore = AdminStore & GroupStore & MessageStore
         let user = Owner.name(of: getuid())
         operatorName = OperatorSettings.sudoUser.map { "\(user) for \($0)" } ?? user
         settings = try OperatorSettings.find()
-        // Before this process becomes somebody who may not look at them.
-        processes = RunningProcess.all(serving: settings.stateDirectory)
         self.showsJSON = showsJSON
         identifiers = RandomIdentifiers(clock: clock)
     }

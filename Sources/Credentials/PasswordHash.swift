@@ -31,7 +31,9 @@ package struct PasswordHash: Sendable, Equatable {
     private static let hashLength = 32
 
     /// Thrown when there is no memory to compute a hash in.
-    package struct OutOfMemory: Error {}
+    package struct OutOfMemory: Error, CustomStringConvertible {
+        package var description: String { "no memory to hash a password in" }
+    }
 
     /// Hashes a password with new salt. Takes long and much memory: never on the loop.
     package init(of password: String, cost: Cost = .standard) throws(OutOfMemory) {

@@ -4,8 +4,9 @@ internal import Glibc
 /// What the system knows of the names of hosts.
 package enum HostNames {
     /// Why a name has no address, in the system's words.
-    package struct Problem: Error, Equatable {
+    package struct Problem: Error, Equatable, CustomStringConvertible {
         package let text: String
+        package var description: String { text }
     }
 
     /// The addresses of a name as text, at least one, see getaddrinfo(3). Blocks, and nothing makes it

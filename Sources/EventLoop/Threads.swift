@@ -58,7 +58,9 @@ package final class Semaphore: Sendable {
 /// A few threads that do blocking work for tasks, with a bounded queue.
 package final class ThreadPool: Sendable {
     /// Thrown when as much work waits as may wait.
-    package struct Full: Error {}
+    package struct Full: Error, CustomStringConvertible {
+        package var description: String { "too much work waits for a thread" }
+    }
 
     /// What only urgent work may take.
     package struct Reserve: Sendable {

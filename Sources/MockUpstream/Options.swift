@@ -72,8 +72,8 @@ struct Options: Equatable {
     }
 
     static let help = """
-        An OpenAI-shaped server for trying out, tests, faults and benchmarks. It listens on the
-        loopback or a unix socket, and calls no model.
+        An OpenAI-shaped server for trying Proxy GPT out, its tests, faults and benchmarks. It
+        listens on the loopback or a unix socket, and calls no model.
 
         \(usage)
 

@@ -63,6 +63,10 @@ package struct Failure: Error, Equatable, Sendable {
         .internal, "Something went wrong here. The request id finds it in the log.")
 }
 
+extension Failure: CustomStringConvertible {
+    package var description: String { message }
+}
+
 /// What an upstream said when it did not give a reply, as far as callers are told: masked and bounded.
 package struct UpstreamRefusal: Equatable, Sendable {
     /// The statuses that are the caller's business, and therefore the answer's own.

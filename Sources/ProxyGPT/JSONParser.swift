@@ -5,6 +5,15 @@ package enum JSONError: Error, Equatable, Sendable {
     case tooDeep
 }
 
+extension JSONError: CustomStringConvertible {
+    package var description: String {
+        switch self {
+        case .malformed(let offset): "not JSON at byte \(offset)"
+        case .tooDeep: "JSON that is nested too deeply"
+        }
+    }
+}
+
 extension JSONValue {
     /// How many arrays and objects may stand inside one another.
     package static let depthLimit = 64

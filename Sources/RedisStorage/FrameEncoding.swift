@@ -114,7 +114,9 @@ extension StreamFrame {
 }
 
 /// Bytes that no frame is encoded as.
-struct MalformedFrame: Error {}
+struct MalformedFrame: Error, CustomStringConvertible {
+    var description: String { "a frame that cannot be decoded" }
+}
 
 /// The kinds of frames, as letters.
 enum FrameKind {

@@ -63,7 +63,10 @@ final class PostgresHandle: @unchecked Sendable {
 
     /// What libpq says of the last failure, in one line.
     var message: String {
-        let text = PQerrorMessage(pointer).map { String(cString: $0) } ?? ""
+        // A password that is not escaped may be part of what libpq takes for a name and quotes.
+        let text = Self.hidingQuoted(
+            PQerrorMessage(pointer).map { String(cString: $0) } ?? "",
+            where: { $0.contains(UInt8(ascii: "@")) })
         let lines = text.split { $0 == "\n" || $0 == "\r" }.map { $0.drop { $0 == "\t" } }
         return lines.isEmpty ? "the connection is lost" : lines.joined(separator: "; ")
     }
@@ -79,10 +82,21 @@ final class PostgresHandle: @unchecked Sendable {
         guard let message else { return "out of memory" }
         defer { PQfreemem(message) }
         // libpq quotes what it stumbled over, which may be part of a password.
-        let parts = String(cString: message).split(
-            separator: "\"", omittingEmptySubsequences: false)
-        let said = parts.enumerated().map { index, part in index % 2 == 0 ? String(part) : "…" }
-        return said.joined().split(separator: "\n").first.map(String.init) ?? "not an address"
+        let said = hidingQuoted(String(cString: message), where: { _ in true })
+        return said.split(separator: "\n").first.map(String.init) ?? "not an address"
+    }
+
+    /// A text without what stands between its first quote and its last: a password may have some, too.
+    static func hidingQuoted(
+        _ text: String, where isSecret: (Substring.UTF8View) -> Bool
+    ) -> String {
+        let quote = UInt8(ascii: "\"")
+        guard let first = text.utf8.firstIndex(of: quote),
+            let last = text.utf8.lastIndex(of: quote), first < last
+        else { return text }
+        let start = text.utf8.index(after: first)
+        guard isSecret(text[start..<last].utf8) else { return text }
+        return text[..<start] + "…" + text[last...]
     }
 }
 

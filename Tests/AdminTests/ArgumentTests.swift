@@ -21,6 +21,7 @@ internal import Testing
     @Test(arguments: [("90s", 90), ("30m", 1800), ("2h", 7200), ("7d", 604_800)])
     func `times may say how long ago`(text: String, seconds: Int64) {
         #expect(TimeArgument(argument: text) == .secondsAgo(seconds))
+        #expect(TimeArgument.secondsAgo(2_592_000).defaultValueDescription == "30d")
     }
 
     @Test(arguments: [

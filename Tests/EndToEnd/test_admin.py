@@ -315,15 +315,16 @@ def test_settings_are_shown_with_their_origins_and_without_secrets(stack, tmp_pa
     credentials = tmp_path / "credentials"
     credentials.mkdir()
     (credentials / "api_key").write_text(CANARY_KEY + "\n")
-    shown = ok(stack, "config", settings={
-        "CREDENTIALS_DIRECTORY": credentials, "SIGNUP": "closed",
-    })  # fmt: skip
+    # Where nothing runs, the settings are those of the environment.
+    place = {"STATE_DIRECTORY": tmp_path, "CREDENTIALS_DIRECTORY": credentials}
+    shown = ok(stack, "config", settings={**place, "SIGNUP": "closed"})
     settings = {entry["name"]: entry for entry in shown["settings"]}
     assert settings["API_KEY"]["value"] == "<redacted>"
     assert settings["API_KEY"]["origin"] == "credential"
     assert (settings["SIGNUP"]["value"], settings["SIGNUP"]["origin"]) == ("closed", "environment")
     assert (settings["MAX_BODY"]["value"], settings["MAX_BODY"]["origin"]) == ("512MiB", "default")
-    code, out, err = stack.admin("config", settings={"MAX_BODY": "much", "SIGNUP": "maybe"})
+    wrong = {**place, "MAX_BODY": "much", "SIGNUP": "maybe"}
+    code, out, err = stack.admin("config", settings=wrong)
     assert code == 1 and "MAX_BODY" in err and "SIGNUP" in err and "much" in out
 
 
@@ -334,8 +335,12 @@ def results(stack, *arguments, code=0, **settings):
     return {entry["check"]: (entry["result"], entry["text"]) for entry in json.loads(out)["checks"]}
 
 
-def test_the_doctor_tells_what_is_well_and_what_is_not(stack):
+def test_the_doctor_tells_what_is_well_and_what_is_not(stack, tmp_path):
     key = {"API_URL": stack.mock_url, "API_KEY": CANARY_KEY}
+    # Beside the service its own settings count, and at a place where it does not run the environment's.
+    # There is no SQLite database there.
+    elsewhere = {**key, "STATE_DIRECTORY": tmp_path}
+    bad = 0 if stack.server else 1
     checks = results(stack, "--upstream", **key)
     assert checks["sign-up"][0] == "warning"
     own = ("connections", "pools") if stack.server else ("integrity", "WAL")
@@ -344,23 +349,25 @@ def test_the_doctor_tells_what_is_well_and_what_is_not(stack):
     assert checks["processes"] == ("ok", "3 alive")
     if stack.server:
         assert "3 processes of 4 connections each (DB_CONNECTIONS) need 12" in checks["pools"][1]
-        many = results(stack, code=1, DB_CONNECTIONS=100, **key)["pools"]
+        many = results(stack, code=1, DB_CONNECTIONS=100, **elsewhere)["pools"]
         assert many[0] == "broken" and "need 300, PostgreSQL allows 97" in many[1]
     assert "key" not in checks
-    word = results(stack, API_URL=stack.mock_url, API_KEY="not-needed-here")["key"]
+    word = results(stack, code=bad, **{**elsewhere, "API_KEY": "not-needed-here"})["key"]
     assert word[0] == "warning" and "not masked" in word[1]
-    assert results(stack, SIGNUP="closed", **key)["sign-up"][0] == "ok"
-    assert results(stack, code=1, MAX_BODY="much")["settings"][0] == "broken"
-    wrong = results(stack, "--upstream", code=1, API_URL=stack.mock_url, API_KEY="sk-wrong")
+    assert results(stack, code=bad, SIGNUP="closed", **elsewhere)["sign-up"][0] == "ok"
+    assert results(stack, code=1, MAX_BODY="much", **elsewhere)["settings"][0] == "broken"
+    elsewhere["API_KEY"] = "sk-wrong"
+    wrong = results(stack, "--upstream", code=1, **elsewhere)
     assert wrong["upstream"][0] == "broken"
-    gone = results(stack, "--upstream", code=1, API_URL="http://127.0.0.1:9", API_KEY="x")
+    elsewhere["API_URL"] = "http://127.0.0.1:9"
+    gone = results(stack, "--upstream", code=1, **elsewhere)
     assert gone["upstream"][0] == "broken"
     os.chmod(stack.state_directory, 0o755)
     try:
         assert results(stack, **key)["state directory"][0] == "warning"
     finally:
         os.chmod(stack.state_directory, 0o700)
-    other = results(stack, code=1, DB_ADDRESS="mysql://somewhere/x")
+    other = results(stack, code=1, **{**elsewhere, "DB_ADDRESS": "mysql://somewhere/x"})
     assert other["settings"][0] == "broken"
 
 

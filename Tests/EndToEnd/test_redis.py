@@ -101,7 +101,7 @@ def test_a_redis_that_was_never_reached_is_as_good_as_one_that_went_away():
                 with Stream(stack.url, chat, person.token).begin() as stream:
                     sent = person.prompt(chat, f"prompt {number}")
                     assert sent["state"] == "done"
-                    (last,) = stream.finished(15)
+                    (last,) = stream.finished()
                     assert last == person.message(chat, sent["id"])
             if address == late.address:
                 with late:

@@ -188,7 +188,7 @@ def test_make_run_serves_in_the_foreground_and_ends_with_a_signal(tmp_path):
         )
         # The chat's id, the prompt's answer, and the frames of the reply up to its last.
         assert re.match(r"[0-9a-f-]{36}\n", done.stdout), done
-        assert "event: message" in done.stdout and '"state":"done"' in done.stdout, done
+        assert '"partial":false' in done.stdout and '"state":"done"' in done.stdout, done
         second = subprocess.run(
             [sys.executable, "Tests/EndToEnd/stack.py", "run"],
             cwd=CHECKOUT,

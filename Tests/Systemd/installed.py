@@ -17,6 +17,7 @@ from machine import (
     KEY,
     MOCK,
     PACKAGES,
+    STATE,
     STREAMER,
     TWO_WORKERS,
     URL,
@@ -189,6 +190,25 @@ def a_backup_is_restored():
     said = shell("proxy-gpt-admin doctor")
     pathlib.Path("/var/lib/proxy-gpt/backup.db").unlink()
     return re.sub(r"\s+", " ", said.splitlines()[-1])
+
+
+def root_gives_no_file_away_through_a_link():
+    lock, kept, shadow = STATE / "proxy.db.checkpoint.lock", STATE / "kept", pathlib.Path("/etc/shadow")
+    before = shadow.stat()
+    lock.rename(kept)
+    lock.symlink_to(shadow)
+    try:
+        said = run("proxy-gpt-admin", "backup", "/root/backup.db", fails=True)
+    finally:
+        lock.unlink()
+        kept.rename(lock)
+    after = shadow.stat()
+    assert (after.st_uid, after.st_gid, after.st_mode) == (before.st_uid, before.st_gid, before.st_mode)
+    assert "is a link" in said and not pathlib.Path("/root/backup.db").exists(), said
+    run("proxy-gpt-admin", "backup", "/root/backup.db")
+    copy = pathlib.Path("/root/backup.db")
+    assert copy.owner() == "root"
+    copy.unlink()
 
 
 def the_events_are_read_and_counted():

@@ -17,6 +17,7 @@ from machine import (
     restart_is_over,
     run,
     settings,
+    show,
     token,
     workers,
 )
@@ -102,6 +103,25 @@ def a_bad_setting_stops_nobody_and_is_named():
         assert main_pids() == before
     run("systemctl", "reload", "proxy-gpt-worker@1")
     wait_for(lambda: not main_pids() & before and restart_is_over(), "a restart by reload", 60)
+
+
+def a_name_that_is_no_setting_stops_the_start_and_is_named():
+    before = main_pids()
+    with settings("DB_ADRESS=postgresql://nobody:secret-in-no-log@h/d\n"):
+        said = run("proxy-gpt-restart", fails=True)
+        assert "DB_ADRESS" in said and "DB_ADDRESS is probably meant" in said, said
+        assert "secret-in-no-log" not in said
+        assert main_pids() == before
+        assert "DB_ADDRESS" in run("proxy-gpt-admin", "config", "--check", fails=True)
+        # Once, and not again and again.
+        run("systemctl", "start", "proxy-gpt-worker@7", fails=True)
+        assert show("proxy-gpt-worker@7", "ExecMainStatus") == "78"
+        assert show("proxy-gpt-worker@7", "NRestarts") == "0"
+        run("journalctl", "--sync")
+        lines = run("journalctl", "-u", "proxy-gpt-worker@7", "-o", "cat")
+        assert "DB_ADDRESS is probably meant" in lines and "secret-in-no-log" not in lines, lines
+    run("systemctl", "reset-failed", "proxy-gpt-worker@7")
+    run("proxy-gpt-admin", "config", "--check")
 
 
 def a_bad_program_stops_nobody():
