@@ -3,12 +3,20 @@
 #include <stdarg.h>
 #include <fcgiapp.h>
 
-// Whether a reader holds enough of what it has read ahead to go on without reading the connection:
-// content of the current record, or, behind its padding, a whole header of the next. libfcgi does
-// not tell, and without knowing one would wait for a descriptor whose bytes are already here. These
-// are the first members of its private FCGX_Stream_Data, the same in every release of 2.4
-// (fcgiapp.c); FastCGITests notices if they ever move.
-static inline int proxy_gpt_fcgi_has_buffered_input(const FCGX_Stream *stream) {
+// What a reader has read ahead of what it delivered, and what it takes that for. libfcgi does not
+// tell, and it must not be asked to go on before its next record is known: it would wait for a
+// descriptor whose bytes are already here, or answer a record that ends the process. These are the
+// first members of its private FCGX_Stream_Data, the same in every release of 2.4 (fcgiapp.c);
+// FastCGITests notices if they ever move.
+struct proxy_gpt_fcgi_input {
+    const unsigned char *next;
+    long buffered;
+    // Of the current record: content that is still to come, and the padding behind it.
+    long content;
+    long padding;
+};
+
+static inline struct proxy_gpt_fcgi_input proxy_gpt_fcgi_input(const FCGX_Stream *stream) {
     const struct {
         unsigned char *first;
         int capacity;
@@ -20,7 +28,6 @@ static inline int proxy_gpt_fcgi_has_buffered_input(const FCGX_Stream *stream) {
         int content;
         int padding;
     } *data = stream->data;
-    const long buffered = data->end - stream->rdNext;
-    if (data->content > 0) return buffered > 0;
-    return buffered - data->padding >= 8;
+    return (struct proxy_gpt_fcgi_input){
+        stream->rdNext, data->end - stream->rdNext, data->content, data->padding};
 }

@@ -72,9 +72,8 @@ internal import Glibc
                 return (head: RequestHead(scanning: buffer.prefix(count)), isCut: count == length)
             }
             guard head.head == .incomplete, head.isCut else { return head.head }
-            // nginx sends all parameters in one record of at most 64 KiB.
-            if length > 64 * 1024 { return .malformed }
-            length = 160 * 1024
+            if length == RequestHead.limit { return .malformed }
+            length = RequestHead.limit
         }
     }
 
@@ -110,18 +109,15 @@ internal import Glibc
         }
     }
 
-    // The loop may have turned since the caller looked, and an edge is reported once: so both look
-    // again before they wait.
-
-    func waitUntilReadable() async {
+    /// Suspends until more bytes come than lie there now, or the peer goes.
+    func waitForMore() async {
         await withUnsafeContinuation { continuation in
-            if isPeerGone || isReadable {
-                continuation.resume()
-            } else {
-                readers.append(continuation)
-            }
+            if isPeerGone { continuation.resume() } else { readers.append(continuation) }
         }
     }
+
+    // The loop may have turned since the caller looked, and an edge is reported once: so it is looked
+    // at again before the wait.
 
     func waitUntilWritable() async {
         try? watch?.change(to: Self.interest.union(.writable))

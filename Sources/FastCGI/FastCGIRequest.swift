@@ -99,12 +99,14 @@ package struct PeerGone: Error {
                     contentsOf: UnsafeBufferPointer(start: input.pointee.rdNext, count: count))
                 input.pointee.rdNext += count
                 if bytes.count == Self.chunk { return bytes }
-            } else if hasBufferedRecords || connection.isReadable {
-                guard fill(input) else { throw PeerGone() }
-            } else if !bytes.isEmpty {
-                return bytes
             } else {
-                await connection.waitUntilReadable()
+                switch nextRecord(of: input) {
+                case .body: guard fill(input) else { throw PeerGone() }
+                case .foreign: throw PeerGone()
+                case .incomplete where !bytes.isEmpty: return bytes
+                case .incomplete where connection.isPeerGone: throw PeerGone()
+                case .incomplete: await connection.waitForMore()
+                }
             }
         }
         return bytes.isEmpty ? nil : bytes
@@ -115,12 +117,45 @@ package struct PeerGone: Error {
         while try await readBody() != nil {}
     }
 
-    // libfcgi reads 8 KiB at a time, and what follows the bytes it delivered (the record that ends
-    // the body, mostly) already lies in its buffer without being visible. The first look behind the
-    // head must therefore not wait for the descriptor.
-    private var hasBufferedRecords: Bool {
-        guard let input = request.pointee.in else { return false }
-        return proxy_gpt_fcgi_has_buffered_input(input) != 0
+    /// What follows the bytes that libfcgi has delivered.
+    private enum NextRecord {
+        /// The body goes on, or ends.
+        case body
+        /// As much as is there does not tell.
+        case incomplete
+        /// The peer has closed, or sends what no web server sends.
+        case foreign
+    }
+
+    // libfcgi reads 8 KiB at a time: what follows lies in its buffer, on the descriptor, or partly
+    // here and partly there. It sees no record but the body's own: to management records it writes
+    // answers past the end of a buffer.
+    private func nextRecord(of stream: UnsafeMutablePointer<FCGX_Stream>) -> NextRecord {
+        let input = proxy_gpt_fcgi_input(stream)
+        if input.content > 0 {
+            return input.buffered > 0 || connection.isReadable ? .body : .incomplete
+        }
+        // The next header, and the first byte behind it.
+        let length = input.padding + BodyRecord.headerLength + 1
+        return withUnsafeTemporaryAllocation(byteCount: length, alignment: 1) { bytes in
+            var count = min(length, input.buffered)
+            if count > 0, let next = input.next {
+                bytes.copyMemory(from: UnsafeRawBufferPointer(start: next, count: count))
+            }
+            if count < length {
+                let rest = UnsafeMutableRawBufferPointer(rebasing: bytes[count...])
+                let more = Sockets.peek(connection.descriptor, into: rest)
+                if more == 0 && count < length - 1 { return .foreign }
+                count += max(0, more)
+            }
+            guard count >= length - 1 else { return .incomplete }
+            let record = bytes[input.padding..<count]
+            guard let size = BodyRecord.size(record, requestID: Int(request.pointee.requestId))
+            else {
+                return .foreign
+            }
+            return size == 0 || count == length ? .body : .incomplete
+        }
     }
 
     /// Reads what comes next; false when that is no body.

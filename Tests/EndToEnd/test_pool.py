@@ -154,6 +154,10 @@ BAD_PEERS = {
     "an unknown record": fastcgi.record(99, b"x" * 100),
     "lengths that lie": fastcgi.record(fastcgi.BEGIN, b"\0\1\0\0\0\0\0\0")
     + fastcgi.record(4, b"\xff\xff\xff\xff\x7f" * 20) + fastcgi.record(4) + fastcgi.record(5),
+    "lengths of a gibibyte": fastcgi.record(fastcgi.BEGIN, b"\0\1\0\0\0\0\0\0")
+    + fastcgi.record(4, b"\xc0\0\0\0\xc0\0\0\0A") + fastcgi.record(4) + fastcgi.record(5),
+    "values of a gibibyte in a body": fastcgi.request_bytes("POST", "/user/login", body=b"a=b")[:-8]
+    + fastcgi.record(9, b"\xc0\0\0\0\xc0\0\0\0A", request=0),
     "an abort of nothing": fastcgi.record(2),
     "another version": b"\x02\x01\0\1\0\x08\0\0" + b"\0\1\0\0\0\0\0\0",
     "an endless head": fastcgi.record(fastcgi.BEGIN, b"\0\1\0\0\0\0\0\0")
