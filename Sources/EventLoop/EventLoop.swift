@@ -91,6 +91,14 @@ internal import Glibc
         poller.atEndOfTurn(action)
     }
 
+    /// Calls `observer` with the length of every turn: as long as nothing else could happen. One
+    /// observer takes the place of another.
+    @EventLoop package static func observeTurns(
+        _ observer: @escaping @EventLoop (_ microseconds: Int64) -> Void
+    ) {
+        poller.turnObserver = observer
+    }
+
     /// Suspends the task until the next turn, in which all that is kept for one turn is new.
     @EventLoop package static func nextTurn() async {
         await withUnsafeContinuation { continuation in
@@ -150,8 +158,11 @@ package struct SystemError: Error, CustomStringConvertible {
 }
 
 /// Returns milliseconds that only ever grow (CLOCK_MONOTONIC).
-package func monotonicMilliseconds() -> Int64 {
+package func monotonicMilliseconds() -> Int64 { monotonicMicroseconds() / 1000 }
+
+/// As `monotonicMilliseconds`, in microseconds.
+func monotonicMicroseconds() -> Int64 {
     var time = timespec()
     clock_gettime(CLOCK_MONOTONIC, &time)
-    return Int64(time.tv_sec) * 1000 + Int64(time.tv_nsec) / 1_000_000
+    return Int64(time.tv_sec) * 1_000_000 + Int64(time.tv_nsec) / 1000
 }

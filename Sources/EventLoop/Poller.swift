@@ -58,6 +58,8 @@ package struct Readiness: OptionSet, Sendable {
     private var generation: UInt32 = 0
     private var isStopped = false
     private var endOfTurn: [@EventLoop () -> Void] = []
+    /// Gets the microseconds of each turn, from what was ready to the next wait.
+    var turnObserver: (@EventLoop (_ microseconds: Int64) -> Void)?
 
     init() {
         epoll = epoll_create1(Int32(EPOLL_CLOEXEC))
@@ -127,13 +129,16 @@ package struct Readiness: OptionSet, Sendable {
         precondition(bell != nil, "the loop cannot watch its own bell")
         defer { bell?.cancel() }
         var events = [epoll_event](repeating: epoll_event(), count: 256)
+        var began = monotonicMicroseconds()
         while !isStopped {
             executor.runJobs()
             endTurn()
             if isStopped { break }
-            let patience =
-                executor.hasJobs ? 0 : timers.millisecondsToNext(now: monotonicMilliseconds())
+            let now = monotonicMicroseconds()
+            turnObserver?(now - began)
+            let patience = executor.hasJobs ? 0 : timers.millisecondsToNext(now: now / 1000)
             let count = epoll_wait(epoll, &events, Int32(events.count), patience)
+            began = monotonicMicroseconds()
             for event in events.prefix(Int(max(0, count))) {
                 let index = Int(UInt32(truncatingIfNeeded: event.data.u64))
                 guard index < watches.count, let watch = watches[index],

@@ -72,6 +72,7 @@ package final class Catalog: Sendable {
     package let streamsResumed: Counter
     package let streamResets: Counter
     package let streamsEnded: Counter
+    package let loopTurn: Histogram
     package let processes: Gauge
     package let processMemory: Gauge
     package let processCPU: Counter
@@ -96,6 +97,12 @@ package final class Catalog: Sendable {
     private static let shortTimes: [Int64] = [
         50, 100, 250, 500, 1000, 2500, 5000, 10_000, 25_000, 50_000, 100_000, 250_000, 1_000_000,
         5_000_000,
+    ]
+
+    /// Fine about the five milliseconds that no request may hold a loop.
+    private static let turnTimes: [Int64] = [
+        100, 250, 500, 1000, 2000, 3000, 4000, 5000, 7500, 10_000, 25_000, 50_000, 100_000,
+        1_000_000,
     ]
 
     /// - Parameter routes: all that a request can be counted under; closed, and the router's.
@@ -158,6 +165,9 @@ package final class Catalog: Sendable {
         streamsEnded = layout.counter(
             "streams_ended_total", "Streams that ended, by why.",
             [Label("reason", Self.streamEndings)])
+        loopTurn = layout.histogram(
+            "loop_turn_seconds", "Turns of the event loop, without its waits.", [process],
+            Self.turnTimes)
         processes = layout.gauge("processes", "Processes that live.", [process])
         processMemory = layout.gauge("process_memory_bytes", "Resident memory.", [process])
         processCPU = layout.counter(

@@ -50,6 +50,9 @@ struct StreamerProgram {
         if let problem {
             logger.warning("figures are not shared", metadata: ["error": "\(problem)"])
         }
+        EventLoop.observeTurns {
+            board.observe(board.catalog.loopTurn, board.kind.rawValue, $0)
+        }
         let storage = try await SQLStorage.open(
             settings.database, connections: settings.databaseConnections,
             prepares: settings.preparesStatements, process: process,

@@ -57,6 +57,23 @@ func onLoop<T: Sendable>(_ body: @escaping @EventLoop () async throws -> T) asyn
         #expect(sum == 2000 * 2001 / 2)
     }
 
+    @Test("An observer gets the length of a turn that holds the loop")
+    func observesTurns() async throws {
+        try await onLoop {
+            let clock = ContinuousClock()
+            var turns: [Int64] = []
+            EventLoop.observeTurns { turns.append($0) }
+            await EventLoop.nextTurn()
+            let begin = clock.now
+            while clock.now - begin < .milliseconds(20) {}
+            await EventLoop.nextTurn()
+            await EventLoop.nextTurn()
+            EventLoop.observeTurns { _ in }
+            #expect(turns.contains { $0 >= 20_000 })
+            #expect(turns.allSatisfy { $0 >= 0 })
+        }
+    }
+
     @Test("What is due at the end of a turn is done before the next, whenever that was asked for")
     func nextTurn() async throws {
         try await onLoop {
