@@ -38,7 +38,8 @@ extension ReplyFailure {
         case .incomplete:
             self.init(.upstreamError, "The upstream broke off its answer.")
         case .tooLong:
-            self.init(.upstreamError, "The model's reply is longer than 4 MiB.")
+            self.init(
+                .upstreamError, "The model's reply is too long: 4 MiB of text are kept at most.")
         case .empty(_, let refusal?):
             self.init(
                 .upstreamError, "The model refused to answer.",

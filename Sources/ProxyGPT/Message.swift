@@ -58,7 +58,7 @@ package struct Message: Sendable, Equatable {
 
     /// The longest prompt, in bytes.
     package static let promptLimit = 128 * 1024
-    /// The longest reply that is kept, in bytes; a model that says more is stopped.
+    /// The longest reply that is kept, in bytes; a reply that goes on is ended, and fails.
     package static let replyLimit = 4 * 1024 * 1024
     /// A page of messages ends early where their texts would take more bytes.
     package static let pageSize = 4 * 1024 * 1024
