@@ -96,7 +96,7 @@ final class PostgresHandle: @unchecked Sendable {
         else { return text }
         let start = text.utf8.index(after: first)
         guard isSecret(text[start..<last].utf8) else { return text }
-        return text[..<start] + "…" + text[last...]
+        return String(text[..<start]) + "…" + String(text[last...])
     }
 }
 
