@@ -36,10 +36,14 @@ package enum RequestHead: Equatable, Sendable {
             guard bytes.count - offset >= headerLength else { return .incomplete }
             let id = (byte(offset + 2), byte(offset + 3))
             let content = Int(byte(offset + 4)) << 8 | Int(byte(offset + 5))
+            let padding = Int(byte(offset + 6))
             let start = offset + headerLength
-            let end = start + content + Int(byte(offset + 6))
+            let end = start + content + padding
+            // libfcgi forgets the padding when it goes on to another kind of record, and would read it
+            // as the next one.
             switch byte(offset + 1) {
-            case beginRequest where requestID == nil && id != (0, 0) && content == 8:
+            case beginRequest
+            where requestID == nil && id != (0, 0) && content == 8 && padding == 0:
                 let role = (start..<min(start + 2, bytes.count)).map(byte)
                 guard responder.starts(with: role) else { return .malformed }
                 requestID = id
@@ -47,7 +51,7 @@ package enum RequestHead: Equatable, Sendable {
                 let stop = min(start + content, bytes.count)
                 guard pairs.scan(from: start, to: stop, byte) else { return .malformed }
                 if content == 0 {
-                    guard pairs.isBetweenPairs else { return .malformed }
+                    guard pairs.isBetweenPairs, padding == 0 else { return .malformed }
                     if end <= bytes.count { return .complete(length: end) }
                 }
             default: return .malformed
