@@ -4,6 +4,7 @@
 #   make test      every test there is
 #   make soak      a thousand faults under running replies, some twenty minutes (SEED=, FAULTS=, DATABASE=)
 #   make faults    what clients see when PostgreSQL or Redis fails, as a table
+#   make fuzz      every parser of bytes from outside under sanitizers (SECONDS=60, ONLY=, MINIMIZE=1)
 #   make lint      formatting and the rules of who imports whom
 #   make bench     measurements, beside nginx's own
 #   make install   to DESTDIR, PREFIX is /usr; after `make build`, which needs no root
@@ -16,7 +17,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := build
-.PHONY: run test soak faults lint bench install deb test-systemd build clean packages \
+.PHONY: run test soak faults fuzz lint bench install deb test-systemd build clean packages \
 	test-packages bench-packages systemd-packages
 
 # The same flags wherever the release is built, or SwiftPM would build it twice. Swift's own
@@ -77,6 +78,9 @@ soak: build test-packages $(VENV)/installed
 faults: build test-packages $(VENV)/installed
 	@$(VENV)/bin/python Tests/EndToEnd/faults.py
 
+fuzz: packages
+	@python3 Tests/Fuzz/fuzz.py $(or $(SECONDS),60) --only "$(ONLY)" $(if $(MINIMIZE),--minimize)
+
 lint: packages
 	swift format lint --strict --recursive Sources Tests Benchmarks Package.swift
 	@mkdir -p .build
@@ -87,7 +91,7 @@ bench: build bench-packages test-packages
 	PYTHONPATH=Tests/EndToEnd python3 Benchmarks/bench.py
 
 clean:
-	rm -rf .build
+	rm -rf .build .build-fuzz
 
 $(VENV)/installed: Tests/EndToEnd/requirements.txt
 	python3 -m venv $(VENV)

@@ -116,7 +116,7 @@ let package = Package(
                 "Metrics", logging,
             ]),
         tests("MetricsTests", ["Metrics"]),
-        tests("LogsTests", ["Logs", "EventLoop", logging]),
+        tests("LogsTests", ["Logs", "EventLoop", "ProxyGPT", logging]),
         tests(
             "StreamerTests",
             [
@@ -132,3 +132,40 @@ let package = Package(
     ],
     swiftLanguageModes: [.v6]
 )
+
+// `make fuzz`: of programs and adapters that carry more, the files alone that read bytes from outside.
+if Context.environment["PROXY_GPT_FUZZ"] != nil {
+    func parsers(_ name: String, _ sources: [String], _ dependencies: [Target.Dependency]) -> Target
+    {
+        .target(name: name, dependencies: dependencies, sources: sources, swiftSettings: strict)
+    }
+    func fuzzing(_ name: String) -> Target {
+        program(name, ["FuzzEntries"], path: "Tests/Fuzz/" + name.dropFirst("Fuzz".count))
+    }
+    let replaced = ["CurlUpstream", "RedisStorage", "Streamer"]
+    package.products = []
+    package.targets.removeAll {
+        $0.type == .test || $0.type == .executable || replaced.contains($0.name)
+    }
+    package.targets += [
+        parsers("CurlUpstream", ["AnswerHead.swift"], ["ProxyGPT"]),
+        parsers(
+            "RedisStorage", ["RedisReply.swift", "FrameEncoding.swift"], ["CHiredis", "ProxyGPT"]),
+        parsers(
+            "Streamer",
+            [
+                "Frame.swift", "UTF8Check.swift", "WebSocketReceiver.swift",
+                "WebSocketWriter.swift",
+                "Realtime/FrameHead.swift", "Realtime/UpstreamHandshake.swift",
+                "Realtime/UpstreamLocation.swift", "Realtime/UsageReader.swift",
+            ], ["ProxyGPT", "Credentials", "HTTPAPI"] + nio),
+        .target(
+            name: "FuzzEntries",
+            dependencies: [
+                "TestSupport", "ProxyGPT", "FastCGI", "CFastCGI", "CHiredis", "Credentials",
+                "CurlUpstream", "HTTPAPI", "RedisStorage", "Streamer",
+            ] + nio, path: "Tests/Fuzz/Entries", swiftSettings: strict),
+        fuzzing("FuzzReplay"),
+        fuzzing("FuzzRunner"),
+    ]
+}

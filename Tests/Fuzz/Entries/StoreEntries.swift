@@ -1,0 +1,81 @@
+internal import CHiredis
+internal import ProxyGPT
+@testable internal import RedisStorage
+
+// What stands in Redis, where others may write too.
+
+extension Entry {
+    private static let window: [UInt8] = {
+        var writer = ByteWriter()
+        writer.bytes = [1]
+        for number in [UInt64(3), 4000] { writer.number(number) }
+        writer.bytes.append(0)
+        for number in [UInt64(1), 7, 5] { writer.number(number) }
+        writer.text("prompt")
+        writer.text("reply")
+        return writer.bytes
+    }()
+
+    static let stores = [
+        Entry("context", bytes: [window, [1, 0, 0, 0, 0], Array(window.dropLast())]) { bytes in
+            guard let window = ContextWindow(encoded: bytes) else { return }
+            let encoded = window.encoded
+            require(ContextWindow(encoded: encoded)?.encoded == encoded, "a window comes back")
+        },
+        Entry(
+            "frames",
+            bytes: [
+                Array("epoch-1\n".utf8)
+                    + StreamFrame(
+                        chatID: Chat.ID("c"), messageID: Message.ID("m"), userID: User.ID("u"),
+                        .words("text", prompt: "prompt")
+                    ).encoded
+                    + StreamFrame(
+                        chatID: Chat.ID("c"), messageID: Message.ID("m"), userID: User.ID("u"),
+                        .ended
+                    ).encoded,
+                Array("a-9007199254740992\n\u{1}e".utf8),
+            ]
+        ) { bytes in
+            guard let group = FrameGroup(bytes) else { return }
+            require(
+                group.last >= group.first.sequence, "a group's last frame is not before its first")
+            _ = StreamFrame.merge(group.frames.map(\.frame)).map(\.encoded)
+        },
+        Entry(
+            "redis-replies",
+            seeds: [
+                "+OK\r\n", "-ERR a b\r\n", ":12\r\n", "$3\r\nabc\r\n$-1\r\n",
+                "*3\r\n$7\r\nmessage\r\n$1\r\nc\r\n$1\r\nx\r\n", "*1\r\n*1\r\n*1\r\n:1\r\n",
+                "*9999\r\n", "$536870912\r\n",
+            ]
+        ) { bytes in
+            // hiredis makes room for as many elements as are promised.
+            guard !promisesManyElements(bytes), let reader = redisReaderCreate() else { return }
+            defer { redisReaderFree(reader) }
+            for piece in pieces(bytes) {
+                guard
+                    piece.withUnsafeBytes({ bytes in
+                        redisReaderFeed(
+                            reader, bytes.bindMemory(to: CChar.self).baseAddress, bytes.count)
+                    }) == REDIS_OK
+                else { return }
+                var reply: UnsafeMutableRawPointer?
+                while redisReaderGetReply(reader, &reply) == REDIS_OK, let found = reply {
+                    let copy = RedisReply(
+                        UnsafePointer(found.assumingMemoryBound(to: redisReply.self)))
+                    _ = (copy.number, copy.text, copy.list, copy.bytes)
+                    freeReplyObject(found)
+                    reply = nil
+                }
+            }
+        },
+    ]
+
+    private static func promisesManyElements(_ bytes: [UInt8]) -> Bool {
+        bytes.split(separator: UInt8(ascii: "*")).dropFirst(
+            bytes.first == UInt8(ascii: "*") ? 0 : 1
+        )
+        .contains { $0.prefix { (0x30...0x39).contains($0) || $0 == 0x2B }.count > 5 }
+    }
+}
