@@ -35,31 +35,40 @@ struct JSONLogHandler: LogHandler {
         }
     }
 
+    /// An entry as an object, in fewer bytes than a pipe takes as a whole.
     static func line(
         _ level: Logger.Level, _ message: String, _ metadata: Logger.Metadata, program: String,
         time: String
     ) -> String {
-        var line = #"{"time":"\#(time)","level":"\#(level)","program":\#(quoted(program))"#
-        line += #","message":\#(quoted(message))"#
-        for (key, value) in metadata.sorted(by: { $0.key < $1.key }) {
-            line += ",\(quoted(key)):\(quoted("\(value)"))"
+        var line = BoundedLine(limit: LogOutput.atomicSize - 1)
+        line.add(#"{"time":"\#(time)","level":"\#(level)","program":"\#(program)","message":"#)
+        add(message, room: LogOutput.atomicSize / 2, to: &line)
+        line.addFields(metadata.mapValues { "\($0)" }, overhead: 6, closing: 1) {
+            line, name, value, room in
+            line.add(",")
+            add(name, room: name.utf8.count, to: &line)
+            line.add(":")
+            add(value, room: room, to: &line)
         }
-        return line + "}"
+        line.add("}")
+        return line.text
     }
 
-    private static func quoted(_ text: String) -> String {
-        var quoted = "\""
-        for scalar in Logs.cut(text).unicodeScalars {
-            switch scalar {
-            case "\"", "\\": quoted += "\\\(scalar)"
-            case "\n": quoted += "\\n"
-            case _ where scalar.value < 0x20:
-                let digits = String(scalar.value, radix: 16)
-                quoted += "\\u" + String(repeating: "0", count: 4 - digits.utf8.count) + digits
-            default: quoted.unicodeScalars.append(scalar)
+    private static func add(_ text: String, room: Int, to line: inout BoundedLine) {
+        line.add("\"")
+        line.add(text, room: room) { byte in
+            switch byte {
+            case UInt8(ascii: "\""), UInt8(ascii: "\\"): [UInt8(ascii: "\\"), byte]
+            case 0x0A: Array("\\n".utf8)
+            case 0..<0x20: Array("\\u00".utf8) + [digit(byte >> 4), digit(byte & 0xF)]
+            default: nil
             }
         }
-        return quoted + "\""
+        line.add("\"")
+    }
+
+    private static func digit(_ value: UInt8) -> UInt8 {
+        value < 10 ? UInt8(ascii: "0") + value : UInt8(ascii: "a") + value - 10
     }
 
     /// RFC 3339 in UTC with milliseconds.

@@ -47,12 +47,15 @@ struct JournalLogHandler: LogHandler {
 
     func log(event: LogEvent) {
         let all = metadata.merging(event.metadata ?? [:]) { $1 }
-        let line = LineLogHandler.line(event.level, "\(event.message)", all, isLeveled: false)
+        func line(isLeveled: Bool, limit: Int) -> String {
+            LineLogHandler.line(
+                event.level, "\(event.message)", all, isLeveled: isLeveled, limit: limit)
+        }
         var entry: [UInt8] = []
         Self.append("PRIORITY", String(Self.priority(event.level)), to: &entry)
         Self.append("SYSLOG_IDENTIFIER", program, to: &entry)
         // As a person reads it, fields and all; each stands by itself as well.
-        Self.append("MESSAGE", Logs.cut(line), to: &entry)
+        Self.append("MESSAGE", line(isLeveled: false, limit: Logs.valueLimit), to: &entry)
         for (key, value) in all.sorted(by: { $0.key < $1.key }) {
             guard let name = Self.fieldName(key), entry.count < JournalSocket.entryLimit / 2 else {
                 continue
@@ -61,7 +64,7 @@ struct JournalLogHandler: LogHandler {
         }
         if !journal.send(entry) {
             LogOutput.standardError.write(
-                LineLogHandler.line(event.level, "\(event.message)", all, isLeveled: true) + "\n")
+                line(isLeveled: true, limit: LineLogHandler.limit) + "\n")
         }
     }
 

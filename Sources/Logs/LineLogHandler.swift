@@ -28,37 +28,46 @@ package struct LineLogHandler: LogHandler {
 
     package func log(event: LogEvent) {
         let all = metadata.merging(event.metadata ?? [:]) { $1 }
-        let line = Self.line(event.level, "\(event.message)", all, isLeveled: true)
+        let line = Self.line(
+            event.level, "\(event.message)", all, isLeveled: true, limit: Self.limit)
         LogOutput.standardError.write((showsTime ? Self.time() + " " : "") + line + "\n")
     }
 
+    /// What leaves room for the time and the line's end among the bytes that a pipe takes as a whole.
+    static let limit = LogOutput.atomicSize - 16
+
     /// An entry as a person reads it.
     static func line(
-        _ level: Logger.Level, _ message: String, _ metadata: Logger.Metadata, isLeveled: Bool
+        _ level: Logger.Level, _ message: String, _ metadata: Logger.Metadata, isLeveled: Bool,
+        limit: Int
     ) -> String {
-        var line = isLeveled ? "\(level) \(message)" : message
-        for (key, value) in metadata.sorted(by: { $0.key < $1.key }) {
-            line += " \(key)=\(quoted("\(value)"))"
+        var line = BoundedLine(limit: limit)
+        line.add(isLeveled ? "\(level) " : "")
+        line.add(message, room: limit / 2) { _ in nil }
+        line.addFields(metadata.mapValues { "\($0)" }, overhead: 4, closing: 0) {
+            line, name, value, room in
+            line.add(" \(name)=")
+            add(value, room: room, to: &line)
         }
-        return line
+        return line.text
     }
 
-    /// A value on one line; in quotes where it has spaces.
-    private static func quoted(_ text: String) -> String {
-        let needsQuotes = text.unicodeScalars.contains {
-            $0.value <= 0x20 || $0 == "\"" || $0 == "="
+    /// Adds a value on one line; in quotes where it has spaces.
+    private static func add(_ text: String, room: Int, to line: inout BoundedLine) {
+        let needsQuotes = text.utf8.contains {
+            $0 <= 0x20 || $0 == UInt8(ascii: "\"") || $0 == UInt8(ascii: "=")
         }
-        guard needsQuotes || text.isEmpty else { return text }
-        var quoted = "\""
-        for scalar in text.unicodeScalars {
-            switch scalar {
-            case "\"", "\\": quoted += "\\\(scalar)"
-            case "\n": quoted += "\\n"
-            case _ where scalar.value < 0x20: quoted += " "
-            default: quoted.unicodeScalars.append(scalar)
+        guard needsQuotes || text.isEmpty else { return line.add(text, room: room) { _ in nil } }
+        line.add("\"")
+        line.add(text, room: room) { byte in
+            switch byte {
+            case UInt8(ascii: "\""), UInt8(ascii: "\\"): [UInt8(ascii: "\\"), byte]
+            case 0x0A: Array("\\n".utf8)
+            case 0..<0x20: [0x20]
+            default: nil
             }
         }
-        return quoted + "\""
+        line.add("\"")
     }
 
     private static func time() -> String {

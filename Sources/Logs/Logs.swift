@@ -37,12 +37,14 @@ package enum Logs {
             && UInt64(status.st_ino) == inode
     }
 
-    /// The longest value; what is longer is cut.
+    /// The longest value of an entry of the journal; what is longer is cut.
     static let valueLimit = 8 * 1024
 
     /// A text of at most `valueLimit` bytes.
     static func cut(_ text: String) -> String {
         guard text.utf8.count > valueLimit else { return text }
-        return String(decoding: text.utf8.prefix(valueLimit - 3), as: UTF8.self) + "…"
+        var value = BoundedLine(limit: valueLimit)
+        value.add(text, room: valueLimit) { _ in nil }
+        return value.text
     }
 }

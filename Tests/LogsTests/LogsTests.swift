@@ -1,6 +1,7 @@
 import EventLoop
 import Glibc
 import Logging
+import ProxyGPT
 import Testing
 
 @testable import Logs
@@ -91,7 +92,83 @@ import Testing
                 + #""error":"a \"b\"\n\\\u0001","request.id":"r"}"#)
     }
 
+    // MARK: - Long lines
+
+    private static let long: Logger.Metadata = [
+        "a": "\(String(repeating: "\"\n\u{1}", count: 3000))",
+        "error": "\(String(repeating: "é🦀", count: 3000))", "request.id": "r-1",
+    ]
+
+    @Test("However much is said, a line of JSON is an object that a pipe takes as a whole")
+    func boundedJSON() throws {
+        let message = String(repeating: "é", count: 5000)
+        let line = JSONLogHandler.line(.error, message, Self.long, program: "p", time: "T")
+        #expect(line.utf8.count < 4096 && line.utf8.count > 3900)
+        let object = try JSONValue(parsing: Array(line.utf8))
+        #expect(object["request.id"]?.stringValue == "r-1")
+        for name in ["message", "a", "error"] {
+            let value = try #require(object[name]?.stringValue)
+            #expect(value.hasSuffix("…") && !value.contains("\u{FFFD}"), "\(name)")
+        }
+        let many = Dictionary(
+            uniqueKeysWithValues: (0..<500).map { ("key\($0)", "value" as Logger.MetadataValue) })
+        let crowded = JSONLogHandler.line(.info, "many", many, program: "p", time: "T")
+        #expect(crowded.utf8.count < 4096)
+        #expect(try JSONValue(parsing: Array(crowded.utf8))["key0"]?.stringValue == "value")
+    }
+
+    @Test("However much is said, a line of text is one line that a pipe takes as a whole")
+    func boundedText() {
+        let line = LineLogHandler.line(
+            .error, "failed", Self.long, isLeveled: true, limit: LineLogHandler.limit)
+        #expect(line.utf8.count <= LineLogHandler.limit && line.utf8.count > 3900)
+        #expect(line.hasPrefix("error failed a=\"") && line.hasSuffix(" request.id=r-1"))
+        #expect(line.contains("…\" error=é") && line.contains("… request.id="))
+        #expect(!line.contains("\n") && !line.contains("\u{FFFD}"))
+    }
+
     // MARK: - Lines that nobody takes
+
+    /// A pipe or a pair of sockets that blocks, with room for no more than some bytes.
+    private func fullEnds(isSocket: Bool) throws -> [Int32] {
+        var ends: [Int32] = [0, 0]
+        if isSocket {
+            try #require(socketpair(AF_UNIX, Int32(SOCK_STREAM.rawValue), 0, &ends) == 0)
+        } else {
+            try #require(pipe(&ends) == 0)
+        }
+        let flags = fcntl(ends[1], F_GETFL)
+        _ = fcntl(ends[1], F_SETFL, flags | O_NONBLOCK)
+        let page = [UInt8](repeating: 0, count: 4096)
+        while Glibc.write(ends[1], page, page.count) > 0 {}
+        _ = fcntl(ends[1], F_SETFL, flags)
+        return ends
+    }
+
+    @Test("A text of any length never waits", .timeLimit(.minutes(1)), arguments: [false, true])
+    func neverWaits(isSocket: Bool) throws {
+        let ends = try fullEnds(isSocket: isSocket)
+        defer { for end in ends { close(end) } }
+        let output = LogOutput(descriptor: ends[1])
+        // A page is free: poll(2) says that one may write, and the second page of a write waits.
+        var page = [UInt8](repeating: 0, count: 4096)
+        try #require(read(ends[0], &page, page.count) == page.count)
+        output.write(String(repeating: "x", count: 100_000) + "\n")
+        output.write(String(repeating: "y", count: 100_000) + "\n")
+        #expect(fcntl(ends[1], F_GETFL) & O_NONBLOCK == 0, "others share the descriptor")
+        _ = fcntl(ends[0], F_SETFL, O_NONBLOCK)
+        while read(ends[0], &page, page.count) > 0 {}
+        output.write("third\n")
+        var heard: [UInt8] = []
+        while case let count = read(ends[0], &page, page.count), count > 0 {
+            heard += page[..<count]
+        }
+        #expect(text(heard) == "third\n" + LogOutput.lossLine(2))
+    }
+
+    private func text(_ bytes: some Collection<UInt8>) -> String {
+        String(decoding: bytes, as: UTF8.self)
+    }
 
     /// What comes through a pipe that was full for two lines.
     private func heard(_ write: (LogOutput, String) -> Void) throws -> String {
