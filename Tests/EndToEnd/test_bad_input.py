@@ -276,6 +276,88 @@ def test_bytes_beyond_ascii_in_a_header_end_no_worker(stack, token, pool):
         assert answer.header("X-Request-Id")
 
 
+# Nothing that is sent holds a worker's loop
+
+MARKS = "\u0301\u0323"
+# What nginx takes of a header, and of a body.
+HEADER, BODY = 15_000, MIB - 64
+
+
+def filled(pattern, size, before="", after=""):
+    """As many of the pattern as make so many bytes."""
+    pattern = pattern.encode() if isinstance(pattern, str) else pattern
+    return before.encode() + pattern * (size // len(pattern)) + after.encode()
+
+
+def posted(body, kind=JSON, path="/user/login"):
+    head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: {kind}\r\n"
+    return f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
+
+
+def headed(*lines, target=b"/user/session"):
+    return b"GET " + target + b" HTTP/1.1\r\nHost: localhost\r\n" + b"".join(
+        line + b"\r\n" for line in lines
+    ) + b"\r\n"  # fmt: skip
+
+
+HEAVY = {
+    "a name of marks": posted(
+        filled(MARKS, 144_000, '{"a', '":1}'), path="/user/logout"
+    ),
+    "names of marks": posted(filled(f'"{MARKS * 50}":1,', BODY, "{", '"a":1}')),
+    "a value of marks": posted(filled(MARKS, BODY, '{"username":"', '","password":"b"}')),
+    "a user name of marks": posted(filled(MARKS, BODY, "password=b&username="), FORM),
+    "a name of a form": posted(filled(MARKS, BODY, "", "=b"), FORM),
+    "empty names": posted(filled("a=&", BODY), FORM),
+    "as many names as fit": posted(
+        "&".join(f"{number:x}=" for number in range(BODY // 7)).encode(), FORM
+    ),
+    "escapes": posted(filled("%CC%81", BODY, "username="), FORM),
+    "depth": posted(filled('{"a":', BODY)),
+    "brackets": posted(filled("[", BODY, '{"a":')),
+    "small elements": posted(filled("1,", BODY, '{"a":[', "1]}")),
+    "small members": posted(filled('"a":1,', BODY, "{", '"b":1}')),
+    "escaped marks": posted(filled("\\u0301\\u0323", BODY, '{"username":"', '"}')),
+    "digits": posted(filled("1", BODY, '{"a":', "}")),
+    "spaces": posted(filled(" ", BODY, "{", "}")),
+    "no UTF-8": posted(filled(b"\xff\xc3", BODY, '{"a":"', '"}')),
+    "an id of marks": posted(filled(MARKS, 900_000, "id="), FORM, "/chat/read"),
+    "a query of marks": headed(target=filled("%CC%81%CC%A3", HEADER, "/chat/read?id=")),
+    "a query of names": headed(target=filled("a&", HEADER, "/chat/read?")),
+    "cookies of marks": headed(*[filled(MARKS, HEADER, "Cookie: sess=")] * 3),
+    "many cookies": headed(*[filled("sess=;", HEADER, "Cookie: ")] * 3),
+    "an origin of marks": headed(*[filled(MARKS, HEADER, "Origin: http://")] * 3),
+    "a credential of marks": headed(filled(MARKS, HEADER, "Authorization: Bearer ")),
+    "a basic credential": headed(filled("zIHMow", HEADER, "Authorization: Basic ")),
+    "many headers": headed(*[b"A:"] * 5000),
+    "protocols": headed(*[filled("a,", HEADER, "Sec-WebSocket-Protocol: ")] * 3),
+    "connections": headed(*[filled(",", HEADER, "Connection: ")] * 3),
+}
+
+
+def long_turns(stack):
+    """How many turns of the workers' loops have taken over a tenth of a second."""
+    text = call(stack.url, "GET", "/metrics").body.decode()
+    figures = re.findall(
+        r'proxy_gpt_loop_turn_seconds_(bucket|count)\{process="worker"(?:,le="([^"]+)")?\} (\d+)', text
+    )
+    found = {bound or name: int(number) for name, bound, number in figures}
+    assert found["count"] > 0
+    return found["count"] - found["0.1"]
+
+
+@pytest.mark.parametrize("what", HEAVY)
+def test_no_request_holds_a_loop(stack, token, pool, what):
+    # A machine may stand still once, but not whenever this is sent.
+    for _ in range(3):
+        before = long_turns(stack)
+        answer = exchange(stack.url, HEAVY[what])
+        assert 400 <= answer.status < 500, answer
+        if long_turns(stack) == before:
+            return
+    pytest.fail("it holds a loop for over a tenth of a second")
+
+
 # nginx alone. The last test of this file: it stops the pool.
 
 
