@@ -1,17 +1,40 @@
-/// Lines of comma-separated values (RFC 4180).
+/// Lines of comma-separated values (RFC 4180). Values are read as bytes: a comma, quotation mark or
+/// equals sign that a combining mark follows is one to whoever reads the line.
 enum CSV {
     /// One line without its end. Values come on one line each, and a value that a spreadsheet would
     /// take for a formula has an apostrophe before it.
     static func line(_ values: [String?]) -> String {
-        values.map { $0.map(field) ?? "" }.joined(separator: ",")
+        var line: [UInt8] = []
+        for (index, value) in values.enumerated() {
+            if index > 0 { line.append(UInt8(ascii: ",")) }
+            if let value { append(value, to: &line) }
+        }
+        return String(decoding: line, as: UTF8.self)
     }
 
-    private static func field(_ value: String) -> String {
-        var text = TerminalText.line(value)
-        if let first = text.first, "=+-@".contains(first), Int64(text) == nil { text = "'" + text }
-        guard text.contains(where: { $0 == "," || $0 == "\"" }) else { return text }
-        return "\""
-            + text.split(separator: "\"", omittingEmptySubsequences: false)
-            .joined(separator: "\"\"") + "\""
+    private static let quotationMark = UInt8(ascii: "\"")
+    /// What a spreadsheet takes for the beginning of a formula. `TerminalText` leaves no others: tabs
+    /// and carriage returns are shown as escapes.
+    private static let formulaBytes = Array("=+-@".utf8)
+
+    private static func append(_ value: String, to line: inout [UInt8]) {
+        var text = Array(TerminalText.line(value).utf8)
+        if let first = text.first, formulaBytes.contains(first), !isNumber(text) {
+            text.insert(UInt8(ascii: "'"), at: 0)
+        }
+        guard text.contains(where: { $0 == UInt8(ascii: ",") || $0 == quotationMark }) else {
+            line += text
+            return
+        }
+        line.append(quotationMark)
+        for byte in text {
+            if byte == quotationMark { line.append(quotationMark) }
+            line.append(byte)
+        }
+        line.append(quotationMark)
+    }
+
+    private static func isNumber(_ text: [UInt8]) -> Bool {
+        text.count <= 20 && Int64(String(decoding: text, as: UTF8.self)) != nil
     }
 }

@@ -7,9 +7,14 @@ struct Table {
 
     /// - Parameter titles: those that begin with `>` are of columns of numbers.
     init(_ titles: String...) {
-        self.titles = titles.map { $0.hasPrefix(">") ? String($0.dropFirst()) : $0 }
-        rightAligned = Set(titles.indices.filter { titles[$0].hasPrefix(">") })
+        self.titles = titles.map { title in
+            String(title.utf8.first == Self.numberMark ? title.utf8.dropFirst() : title.utf8[...])
+                ?? title
+        }
+        rightAligned = Set(titles.indices.filter { titles[$0].utf8.first == Self.numberMark })
     }
+
+    private static let numberMark = UInt8(ascii: ">")
 
     mutating func add(_ row: [String]) {
         rows.append(row.map { TerminalText.line($0) })
@@ -34,7 +39,7 @@ struct Table {
             if column > 0 { line += "  " }
             line += rightAligned.contains(column) ? blanks + text : text + blanks
         }
-        while line.last == " " { line.removeLast() }
+        while line.utf8.last == 0x20 { line.unicodeScalars.removeLast() }
         return line
     }
 }

@@ -29,9 +29,19 @@ enum TerminalText {
         return result
     }
 
-    /// How many columns of a terminal the text takes.
+    /// How many columns of a terminal the text takes: marks, joiners and what they join take no room
+    /// of their own, and a flag is two letters.
     static func width(_ text: String) -> Int {
-        text.reduce(0) { $0 + width($1) }
+        var (width, isJoined, isHalfFlag) = (0, false, false)
+        for scalar in text.unicodeScalars {
+            let isFlagLetter = (0x1F1E6...0x1F1FF).contains(scalar.value)
+            let isSecond = isHalfFlag && isFlagLetter
+            let isSkinTone = (0x1F3FB...0x1F3FF).contains(scalar.value)
+            if !isJoined && !isSecond && !isSkinTone { width += Self.width(scalar) }
+            isJoined = scalar == "\u{200D}"
+            isHalfFlag = isFlagLetter && !isSecond
+        }
+        return width
     }
 
     private static func escaped(
@@ -63,16 +73,6 @@ enum TerminalText {
         case .format: return scalar == "\u{200D}"
         default: return true
         }
-    }
-
-    /// The widest of its scalars: marks, joiners and what they join take no room of their own.
-    private static func width(_ character: Character) -> Int {
-        let scalars = character.unicodeScalars
-        // A flag is two letters.
-        if scalars.count == 2, scalars.allSatisfy({ (0x1F1E6...0x1F1FF).contains($0.value) }) {
-            return 2
-        }
-        return scalars.reduce(0) { max($0, width($1)) }
     }
 
     private static func width(_ scalar: Unicode.Scalar) -> Int {

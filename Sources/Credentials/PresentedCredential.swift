@@ -1,3 +1,5 @@
+internal import ProxyGPT
+
 /// What a request shows to prove who is calling. The first one present decides; a wrong one is not
 /// made up for by another.
 package enum PresentedCredential: Equatable, Sendable {
@@ -29,50 +31,57 @@ package enum PresentedCredential: Equatable, Sendable {
             // Two of them could mean two callers: nobody decides that here.
             return authorization.count == 1 ? read(authorization: value) : .malformed
         }
-        if let parameter { return parameter.isEmpty ? .malformed : .token(parameter) }
+        if let parameter {
+            return (1...tokenLimit).contains(parameter.utf8.count) ? .token(parameter) : .malformed
+        }
         return cookie(in: cookies)
     }
 
+    /// The longest token that is looked at, in bytes; ours have 48.
+    package static let tokenLimit = 512
+
     private static func read(authorization value: String) -> PresentedCredential {
-        let parts = value.split(separator: " ", maxSplits: 1, omittingEmptySubsequences: true)
-        guard parts.count == 2 else { return .malformed }
-        let content = parts[1].drop { $0 == " " }
-        guard !content.isEmpty, content.utf8.allSatisfy({ $0 > 0x20 && $0 < 0x7F }) else {
+        let value = value.withoutOuterBlanks
+        guard value.utf8.count <= 2048, let rest = value.rest(behind: " ") else {
             return .malformed
         }
-        switch parts[0].lowercased() {
-        case "bearer": return .token(String(content))
-        case "basic": return basic(content)
-        default: return .malformed
+        let content = rest.withoutOuterBlanks
+        let scheme = String(value.beginning(before: " "))
+        if equalIgnoringCase(scheme, "Bearer") {
+            return isToken(content) ? .token(String(content)) : .malformed
         }
+        return equalIgnoringCase(scheme, "Basic") ? basic(content) : .malformed
+    }
+
+    private static func isToken(_ text: Substring) -> Bool {
+        (1...tokenLimit).contains(text.utf8.count)
+            && text.utf8.allSatisfy { $0 > 0x20 && $0 < 0x7F }
     }
 
     // RFC 7617: the name ends at the first colon.
     private static func basic(_ content: Substring) -> PresentedCredential {
         guard let bytes = decodeBase64(content),
             let text = String(validating: bytes, as: UTF8.self),
-            let colon = text.firstIndex(of: ":")
+            let token = text.rest(behind: ":"), (1...tokenLimit).contains(token.utf8.count)
         else { return .malformed }
-        let token = text[text.index(after: colon)...]
-        guard !token.isEmpty else { return .malformed }
-        return .userToken(username: String(text[..<colon]), token: String(token))
+        let name = text.beginning(before: ":")
+        guard name.utf8.count <= Username.limit else { return .malformed }
+        return .userToken(username: String(name), token: String(token))
     }
 
     // RFC 6265, section 4.2.1. Of several cookies of that name the first is the most specific.
     private static func cookie(in values: [String]) -> PresentedCredential? {
         for value in values {
-            for pair in value.split(separator: ";") {
-                let pair = pair.drop { $0 == " " || $0 == "\t" }
-                guard pair.hasPrefix("sess=") else { continue }
-                var content = pair.dropFirst("sess=".count)
-                while content.last == " " || content.last == "\t" { content.removeLast() }
-                if content.count >= 2, content.first == "\"", content.last == "\"" {
-                    content = content.dropFirst().dropLast()
+            for pair in value.parts(separatedBy: ";") {
+                let pair = pair.withoutOuterBlanks
+                guard pair.beginsWithBytes(of: "sess="), var content = pair.rest(behind: "=")
+                else { continue }
+                if content.utf8.count >= 2, content.utf8.first == UInt8(ascii: "\""),
+                    content.utf8.last == UInt8(ascii: "\"")
+                {
+                    content = Substring(content.utf8.dropFirst().dropLast())
                 }
-                guard !content.isEmpty, content.utf8.allSatisfy({ $0 > 0x20 && $0 < 0x7F }) else {
-                    return .malformed
-                }
-                return .cookie(String(content))
+                return isToken(content) ? .cookie(String(content)) : .malformed
             }
         }
         return nil

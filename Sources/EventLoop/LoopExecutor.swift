@@ -71,9 +71,16 @@ package final class LoopExecutor: SerialExecutor, TaskExecutor {
     /// Whether jobs wait for the next turn.
     var hasJobs: Bool { !local.isEmpty }
 
-    /// Runs what has gathered, and what that adds, but not for ever: sockets get their turn too.
+    /// Runs what has gathered, and what that adds, but neither for ever nor for long: sockets get
+    /// their turn too.
     func runJobs() {
-        for _ in 0..<16 where !local.isEmpty {
+        var deadline: Int64 = .max
+        for round in 0..<16 where !local.isEmpty {
+            if round > 0 {
+                let now = monotonicMicroseconds()
+                if round == 1 { deadline = now &+ Self.turn }
+                if now >= deadline { return }
+            }
             swap(&local, &running)
             for job in running {
                 job.runSynchronously(
@@ -81,6 +88,15 @@ package final class LoopExecutor: SerialExecutor, TaskExecutor {
             }
             running.removeAll(keepingCapacity: true)
         }
+    }
+
+    /// Microseconds after which no further round of jobs begins in a turn.
+    private static let turn: Int64 = 1000
+
+    private func monotonicMicroseconds() -> Int64 {
+        var time = timespec()
+        clock_gettime(CLOCK_MONOTONIC, &time)
+        return Int64(time.tv_sec) &* 1_000_000 &+ Int64(time.tv_nsec) / 1000
     }
 
     package func checkIsolated() {

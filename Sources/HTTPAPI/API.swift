@@ -83,7 +83,7 @@ package struct API: Sendable {
         let event = Event(
             id: Event.ID(identifiers.next()), timestamp: clock.now(), kind: .request,
             requestID: request.id, clientAddress: request.clientAddress, method: request.method,
-            path: String(request.target.prefix { $0 != "?" }.prefix(1024)))
+            path: String(request.path))
         let call = Call(request, writer, event: event, startedAt: clock.monotonicMicroseconds())
         // An admission leaves no row: the call itself follows and leaves one.
         var refusal: Failure?
@@ -133,6 +133,7 @@ package struct API: Sendable {
     private func respond(to call: Call) async throws -> Outcome {
         let request = call.request
         if request.isRefused { throw Self.isFull }
+        try request.checkMethod()
         let target = try RequestTarget(request.target)
         call.target = target
         try crossSite.checkHost(of: request)
@@ -153,7 +154,7 @@ package struct API: Sendable {
                     .methodNotAllowed, "\(target.path) does not take \(request.method).",
                     allow: route.methods.joined(separator: ", "))
             }
-            call.parameters = try await readParameters(call, target)
+            call.parameters = try await readParameters(call, target, route)
             return .whole(try await route.handle(self, call))
         }
         try await authenticate(call)
@@ -205,7 +206,9 @@ package struct API: Sendable {
         call.event.userID = caller.user.id
     }
 
-    private func readParameters(_ call: Call, _ target: RequestTarget) async throws -> Parameters {
+    private func readParameters(
+        _ call: Call, _ target: RequestTarget, _ route: Route
+    ) async throws -> Parameters {
         let limit = Settings.maxBodyOfOwnEndpoints
         let tooLarge = Failure(.tooLarge, "The body is larger than \(limit) bytes.")
         guard call.request.contentLength ?? 0 <= limit else { throw tooLarge }
@@ -218,7 +221,8 @@ package struct API: Sendable {
         }
         call.event.bytesIn = Int64(body.count)
         return try Parameters(
-            query: target.query, body: body, contentType: call.request.value(of: "Content-Type"))
+            route.parameters, query: target.query, body: body,
+            contentType: call.request.value(of: "Content-Type"))
     }
 
     // MARK: - Answers

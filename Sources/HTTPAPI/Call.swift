@@ -45,7 +45,7 @@ final class Call {
     /// The parameters, which the router has read before it calls a handler.
     func given() throws(Failure) -> Parameters {
         if let parameters { return parameters }
-        return try Parameters(query: target?.query)
+        return try Parameters([])
     }
 }
 

@@ -24,11 +24,11 @@ extension API {
         let page = try parameters.page()
         let users = try await store.users(of: chat.id)
         let messages = try await store.messages(of: chat.id, page)
-        return Response(json: [
-            "chat": chat.view, "users": .array(users.map(\.publicView)),
-            "messages": .array(messages.elements.map(\.view)),
-            "has_more": .boolean(messages.hasMore),
-        ])
+        var answer = PagedAnswer(capacity: messages.elements.reduce(0) { $0 + $1.size + 512 })
+        await answer.add("chat", chat.view)
+        await answer.add("users", users, \.publicView)
+        await answer.add("messages", messages, \.view)
+        return answer.response()
     }
 
     /// `/chat/index`: the chats of one's own, those one was added to, and those of one's groups.
@@ -37,7 +37,7 @@ extension API {
         let parameters = try call.given()
         let chats = try await store.chats(
             of: caller.user.id, in: try parameters.id("group_id"), try parameters.page())
-        return Response(json: chats.view("chats", \.view))
+        return await Response(chats, "chats", \.view)
     }
 
     /// `/chat/update`: what is absent stays.
@@ -63,7 +63,8 @@ extension API {
     func addChatUser(_ call: Call) async throws -> Response {
         let caller = try call.authenticated()
         try await store.addUser(
-            try userReference(call), to: try chatID(call), by: caller.user.id, now: clock.now())
+            try call.given().requiredUser("user_id", "username"), to: try chatID(call),
+            by: caller.user.id, now: clock.now())
         return Response(json: [:])
     }
 
@@ -71,8 +72,8 @@ extension API {
     func removeChatUser(_ call: Call) async throws -> Response {
         let caller = try call.authenticated()
         try await store.removeUser(
-            try userReference(call), from: try chatID(call), by: caller.user.id,
-            now: clock.now())
+            try call.given().requiredUser("user_id", "username"), from: try chatID(call),
+            by: caller.user.id, now: clock.now())
         return Response(json: [:])
     }
 
@@ -96,15 +97,11 @@ extension API {
         return access
     }
 
-    private func userReference(_ call: Call) throws(Failure) -> UserReference {
-        UserReference(try call.given().requiredText("user_id", "username"))
-    }
-
     private func chatName(_ parameters: Parameters) throws(Failure) -> String? {
         try parameters.line("name", limit: Group.nameLimit)
     }
 
     private func model(_ parameters: Parameters) throws(Failure) -> String? {
-        try parameters.line("model", limit: 200)
+        try parameters.line("model", limit: Event.Limit.model, bytes: Event.Limit.model)
     }
 }

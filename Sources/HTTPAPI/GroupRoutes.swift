@@ -22,20 +22,18 @@ extension API {
     func readGroup(_ call: Call) async throws -> Response {
         let group = try await openGroup(call)
         let members = try await store.members(of: group.id, try call.given().page())
-        return Response(
-            json: .object(
-                group.members + [
-                    ("group", group.view),
-                    ("members", .array(members.elements.map(\.publicView))),
-                    ("has_more", .boolean(members.hasMore)),
-                ]))
+        var answer = PagedAnswer()
+        for member in group.members { await answer.add(member.name, member.value) }
+        await answer.add("group", group.view)
+        await answer.add("members", members, \.publicView)
+        return answer.response()
     }
 
     /// `/group/index`: the groups one is a member of.
     func indexGroups(_ call: Call) async throws -> Response {
         let caller = try call.authenticated()
         let groups = try await store.groups(of: caller.user.id, try call.given().page())
-        return Response(json: groups.view("groups", \.view))
+        return await Response(groups, "groups", \.view)
     }
 
     /// `/group/update`: what is absent stays; `owner_id` hands the group on.
@@ -45,7 +43,7 @@ extension API {
         let id = try groupID(call)
         let change = GroupChange(
             name: try groupName(parameters), description: try groupDescription(parameters),
-            owner: try parameters.text("owner_id").map { UserReference($0) })
+            owner: try parameters.user("owner_id"))
         let group = try await store.update(id, change, by: caller.user.id, now: clock.now())
         return Response(json: group.view)
     }
@@ -61,7 +59,7 @@ extension API {
     func indexMembers(_ call: Call) async throws -> Response {
         let group = try await openGroup(call)
         let members = try await store.members(of: group.id, try call.given().page())
-        return Response(json: members.view("users", \.publicView))
+        return await Response(members, "users", \.publicView)
     }
 
     /// `/group/members/add`: all of them or none.
@@ -112,7 +110,7 @@ extension API {
         guard texts.count <= Self.userLimit else {
             throw .invalid("user_ids", "One request may name \(Self.userLimit) users.")
         }
-        return texts.map { UserReference($0) }
+        return texts.map { UserReference($0, parameter: "user_ids") }
     }
 
     private func groupName(_ parameters: Parameters) throws(Failure) -> String? {
@@ -121,7 +119,9 @@ extension API {
 
     private func groupDescription(_ parameters: Parameters) throws(Failure) -> String? {
         guard let text = try parameters.text("description") else { return nil }
-        guard text.unicodeScalars.count <= Group.descriptionLimit else {
+        guard text.utf8.count <= 4 * Group.descriptionLimit,
+            text.unicodeScalars.count <= Group.descriptionLimit
+        else {
             throw .invalid(
                 "description", "A description has at most \(Group.descriptionLimit) characters.")
         }

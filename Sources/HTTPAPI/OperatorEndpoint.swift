@@ -30,9 +30,11 @@ package struct OperatorEndpoint: Sendable {
     /// The answer to a request for one of its paths, written as they are; nil for all others, and for
     /// figures that are asked for by whom they are not for.
     package func answer(_ request: Request) async -> Response? {
-        let path = request.target.prefix { $0 != "?" }
-        // One look by the first letters: this stands before every request.
-        guard path.utf8.count <= Router.readyStreamer.utf8.count else { return nil }
+        // One look at the length: this stands before every request.
+        let path = String(request.path)
+        guard path.utf8.count <= Router.readyStreamer.utf8.count, path.isShortASCII else {
+            return nil
+        }
         switch path {
         case Router.live, Router.ready, Router.readyStreamer:
             guard ["GET", "HEAD"].contains(request.method) else { return Self.wrongMethod }
@@ -46,8 +48,10 @@ package struct OperatorEndpoint: Sendable {
 
     /// Whether a request is this endpoint's in the streamer, which has no figures to show.
     package static func serves(_ request: Request) -> Bool {
-        let path = request.target.prefix { $0 != "?" }
-        return [Router.live, Router.ready, Router.readyStreamer].contains { $0 == path }
+        let path = request.path
+        return [Router.live, Router.ready, Router.readyStreamer].contains {
+            path.hasSameBytes(as: $0)
+        }
     }
 
     /// The answer as it leaves, for whom does not add what every answer has.
@@ -90,19 +94,19 @@ package struct OperatorEndpoint: Sendable {
 
     private func status(_ target: String) async -> Response {
         guard let processes = await read({ try boards.processes() }) else { return Self.busy }
-        let words =
-            target.split(separator: "?", maxSplits: 1).dropFirst().first?
-            .split(separator: "&").map { $0.prefix { $0 != "=" } } ?? []
+        let words = (target.rest(behind: "?") ?? "").parts(separatedBy: "&")
+            .map { $0.beginning(before: "=") }
+        func asks(for word: String) -> Bool { words.contains { $0.hasSameBytes(as: word) } }
         let page = StatusPage(processes: processes, version: version, now: now())
-        if words.contains("json") {
-            return Response(json: page.json(isFull: words.contains("full")))
+        if asks(for: "json") {
+            return Response(json: page.json(isFull: asks(for: "full")))
         }
         return Response(
             status: Self.fine,
             headers: [
                 Header("Content-Type", "text/plain; charset=utf-8"),
                 Header("Cache-Control", "no-store"), Header("X-Content-Type-Options", "nosniff"),
-            ], body: Array(page.text(isFull: words.contains("full")).utf8))
+            ], body: Array(page.text(isFull: asks(for: "full")).utf8))
     }
 
     private func read<T>(_ body: () throws -> T) async -> T? {

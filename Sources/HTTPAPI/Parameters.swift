@@ -1,30 +1,42 @@
 internal import ProxyGPT
 
-/// The parameters of a request: query string, then form body, then JSON body; later wins.
+/// The parameters of a request to an endpoint of our own: query string, then form body, then JSON
+/// body; later wins. The endpoint says which names it knows, and no other is taken.
+///
+/// Everything here is bytes with a bound: names from outside are never hashed, and compared with known
+/// ones alone.
 struct Parameters: Sendable {
-    private enum Value: Sendable {
+    enum Value: Sendable {
         /// From a query or form: all that were given under the name, in order.
         case texts([String])
         case json(JSONValue)
     }
 
-    private var values: [String: Value] = [:]
+    /// The longest name, in bytes.
+    private static let nameLimit = 64
+    /// How many fields one query or form may have, and how many values a JSON body.
+    static let fieldLimit = 2048
 
-    /// Throws `invalidRequest` for what is malformed, naming the parameter where there is one, and
-    /// `unsupportedMediaType` for a body of another type.
-    init(query: String?, body: [UInt8] = [], contentType: String? = nil) throws(Failure) {
-        if let query { try addForm(Array(query.utf8)) }
-        guard let first = body.first(where: { ![0x20, 0x09, 0x0A, 0x0D].contains($0) }) else {
-            return
-        }
-        let type =
-            (contentType ?? "").prefix { $0 != ";" }.lowercased()
-            .split(separator: " ").first.map(String.init) ?? ""
+    private let names: [String]
+    /// What was given under each of the names.
+    private var values: [Value?]
+
+    /// Throws `invalidRequest` for what is malformed or unknown, naming the parameter where there is
+    /// one, and `unsupportedMediaType` for a body of another type.
+    /// - Parameter names: the names that the endpoint knows.
+    init(
+        _ names: [String], query: String? = nil, body: [UInt8] = [], contentType: String? = nil
+    ) throws(Failure) {
+        self.names = names
+        values = Array(repeating: nil, count: names.count)
+        if let query { try addForm(Array(query.utf8), isQuery: true) }
+        guard let first = Self.firstByte(of: body) else { return }
+        let type = String((contentType ?? "").beginning(before: ";").withoutOuterBlanks)
         // curl -d '{…}' labels JSON as a form.
-        if type == "application/json" || first == UInt8(ascii: "{") {
+        if equalIgnoringCase(type, "application/json") || first == UInt8(ascii: "{") {
             try addJSON(body)
-        } else if type.isEmpty || type == "application/x-www-form-urlencoded" {
-            try addForm(body)
+        } else if type.isEmpty || equalIgnoringCase(type, "application/x-www-form-urlencoded") {
+            try addForm(body, isQuery: false)
         } else {
             throw Failure(
                 .unsupportedMediaType,
@@ -32,192 +44,134 @@ struct Parameters: Sendable {
         }
     }
 
-    private mutating func addForm(_ form: [UInt8]) throws(Failure) {
-        var source: [String: [String]] = [:]
-        for pair in form.split(separator: UInt8(ascii: "&")) {
-            let rawName = pair.prefix { $0 != UInt8(ascii: "=") }
-            let name = try Self.decode(rawName, of: nil)
-            let value = try Self.decode(pair.dropFirst(rawName.count + 1), of: name)
-            source[name, default: []].append(value)
+    /// The first byte that is no white space.
+    private static func firstByte(of body: [UInt8]) -> UInt8? {
+        body.first { byte in
+            switch byte {
+            case 0x20, 0x09, 0x0A, 0x0D: false
+            default: true
+            }
         }
-        for (name, texts) in source { values[name] = .texts(texts) }
+    }
+
+    // MARK: - Forms
+
+    private mutating func addForm(_ form: [UInt8], isQuery: Bool) throws(Failure) {
+        var given = [[String]](repeating: [], count: names.count)
+        var count = 0
+        var start = 0
+        while start < form.count {
+            let end = form[start...].firstIndex(of: UInt8(ascii: "&")) ?? form.count
+            let pair = form[start..<end]
+            start = end + 1
+            if pair.isEmpty { continue }
+            count += 1
+            guard count <= Self.fieldLimit else {
+                throw Failure(.invalidRequest, "There are more than \(Self.fieldLimit) fields.")
+            }
+            let rawName = pair.prefix { $0 != UInt8(ascii: "=") }
+            let name = try Self.name(rawName)
+            // Browsers' libraries add such a name, so that no cache answers.
+            if isQuery, name.first == UInt8(ascii: "_") { continue }
+            guard let index = index(of: name) else { throw unknown(name) }
+            given[index].append(
+                try Self.decode(pair.dropFirst(rawName.count + 1), of: names[index]))
+        }
+        for (index, texts) in given.enumerated() where !texts.isEmpty {
+            values[index] = .texts(texts)
+        }
+    }
+
+    /// Decodes a name. Throws where it is none: longer than allowed, or not printing ASCII.
+    private static func name(_ raw: ArraySlice<UInt8>) throws(Failure) -> [UInt8] {
+        // Every byte may come as an escape of three.
+        guard raw.count <= 3 * nameLimit else { throw badName(raw) }
+        guard let name = PercentEncoding.decode(raw, plusIsSpace: true) else {
+            throw .invalid(String(quoting: raw), "A percent-escape is malformed.")
+        }
+        guard isName(name) else { throw badName(raw) }
+        return name
+    }
+
+    private static func isName(_ name: some Collection<UInt8>) -> Bool {
+        name.count <= nameLimit && name.allSatisfy { (0x20..<0x7F).contains($0) }
+    }
+
+    private static func badName(_ name: some Collection<UInt8>) -> Failure {
+        .invalid(
+            String(quoting: name),
+            "A parameter's name has at most \(nameLimit) bytes, all of them ASCII.")
     }
 
     private static func decode(
-        _ bytes: ArraySlice<UInt8>, of name: String?
+        _ bytes: ArraySlice<UInt8>, of name: String
     ) throws(Failure) -> String {
-        let shown = name ?? String(decoding: bytes.prefix(64), as: UTF8.self)
         guard let decoded = PercentEncoding.decode(bytes, plusIsSpace: true) else {
-            throw .invalid(shown, "A percent-escape is malformed.")
+            throw .invalid(name, "A percent-escape is malformed.")
         }
         guard let text = String(validating: decoded, as: UTF8.self) else {
-            throw .invalid(shown, "The text is not UTF-8.")
+            throw .invalid(name, "The text is not UTF-8.")
         }
         return text
     }
+
+    // MARK: - JSON
 
     private mutating func addJSON(_ body: [UInt8]) throws(Failure) {
-        let json: JSONValue
-        do {
-            json = try JSONValue(parsing: body)
-        } catch {
-            switch error {
-            case .malformed(let offset):
-                throw Failure(.invalidRequest, "The body is no JSON: see byte \(offset).")
-            case .tooDeep:
-                throw Failure(
-                    .invalidRequest, "The body is nested over \(JSONValue.depthLimit) levels.")
-            }
-        }
-        guard case .object(let members) = json else {
+        guard case .object(let members) = try Self.parsed(body) else {
             throw Failure(.invalidRequest, "The body must be a JSON object.")
         }
-        var seen: Set<String> = []
+        var seen = [Bool](repeating: false, count: names.count)
         for member in members {
-            guard seen.insert(member.name).inserted else {
-                throw .invalid(member.name, "The parameter is given twice.")
+            let name = member.name.utf8
+            guard Self.isName(name) else { throw Self.badName(name) }
+            let isNull = if case .null = member.value { true } else { false }
+            guard let index = index(of: name) else {
+                // Null counts as absent.
+                if isNull { continue }
+                throw unknown(name)
             }
-            values[member.name] = .json(member.value)
-        }
-    }
-
-    // MARK: - Typed access
-
-    /// The text of the first of `names` that is given. A JSON null counts as absent.
-    func text(_ names: String...) throws(Failure) -> String? {
-        try text(anyOf: names)
-    }
-
-    /// As `text`, but its absence is a failure. An empty text is present.
-    func requiredText(_ names: String...) throws(Failure) -> String {
-        if let text = try text(anyOf: names) { return text }
-        let name = names.first ?? ""
-        throw .invalid(name, "The parameter \(name) is missing.")
-    }
-
-    /// The id that the first given of `names` holds.
-    func id<Entity>(_ names: String...) throws(Failure) -> Identifier<Entity>? {
-        try text(anyOf: names).map { Identifier($0) }
-    }
-
-    /// As `id`, but its absence is a failure.
-    func requiredID<Entity>(_ names: String...) throws(Failure) -> Identifier<Entity> {
-        if let text = try text(anyOf: names), !text.isEmpty { return Identifier(text) }
-        let name = names.first ?? ""
-        throw .invalid(name, "The parameter \(name) is missing.")
-    }
-
-    /// A text of one line, up to `limit` characters, that is not empty; without the space around it.
-    func line(_ name: String, limit: Int) throws(Failure) -> String? {
-        guard let given = try text(name) else { return nil }
-        var line = given[...].drop(while: \.isWhitespace)
-        while line.last?.isWhitespace == true { line.removeLast() }
-        guard !line.isEmpty else { throw .invalid(name, "The parameter must not be empty.") }
-        guard line.unicodeScalars.count <= limit else {
-            throw .invalid(name, "The parameter has at most \(limit) characters.")
-        }
-        guard line.unicodeScalars.allSatisfy({ $0.properties.generalCategory != .control }) else {
-            throw .invalid(name, "The parameter must not contain control characters.")
-        }
-        return String(line)
-    }
-
-    /// Which part of a list is wanted.
-    func page() throws(Failure) -> Page {
-        let limit = try integer("limit") ?? Int64(Page.defaultLimit)
-        guard (1...Int64(Page.greatestLimit)).contains(limit) else {
-            throw .invalid("limit", "The parameter is from 1 to \(Page.greatestLimit).")
-        }
-        let (before, after) = (try text("before"), try text("after"))
-        switch (before, after) {
-        case (nil, nil): return Page(limit: Int(limit))
-        case (let id?, nil): return Page(limit: Int(limit), place: .before(id))
-        case (nil, let id?): return Page(limit: Int(limit), place: .after(id))
-        default: throw .invalid("before", "Give before or after, not both.")
-        }
-    }
-
-    private func text(anyOf names: [String]) throws(Failure) -> String? {
-        guard let (name, value) = first(of: names) else { return nil }
-        switch value {
-        case .texts(let texts): return try Self.storable(try Self.single(texts, name), name)
-        case .json(.string(let text)): return try Self.storable(text, name)
-        case .json: throw .invalid(name, "The parameter must be a string.")
-        }
-    }
-
-    /// A whole number: decimal text or a JSON number.
-    func integer(_ name: String) throws(Failure) -> Int64? {
-        guard let (name, value) = first(of: [name]) else { return nil }
-        let number: Int64? =
-            switch value {
-            case .texts(let texts): Int64(try Self.single(texts, name))
-            case .json(let json): json.integerValue
+            guard !seen[index] else {
+                throw .invalid(names[index], "The parameter is given twice.")
             }
-        guard let number else { throw .invalid(name, "The parameter must be a whole number.") }
-        return number
-    }
-
-    /// A truth value: `true`, `1`, `false`, `0`, or JSON's own.
-    func boolean(_ name: String) throws(Failure) -> Bool? {
-        guard let (name, value) = first(of: [name]) else { return nil }
-        switch value {
-        case .json(.boolean(let flag)): return flag
-        case .json(.number(let digits)) where digits == "0" || digits == "1": return digits == "1"
-        case .json: break
-        case .texts(let texts):
-            switch try Self.single(texts, name).lowercased() {
-            case "true", "1": return true
-            case "false", "0": return false
-            default: break
-            }
+            seen[index] = true
+            if !isNull { values[index] = .json(member.value) }
         }
-        throw .invalid(name, "The parameter must be true or false.")
     }
 
-    /// Several texts: a field that repeats, a field separated by commas, or a JSON array.
-    func list(_ name: String) throws(Failure) -> [String]? {
-        guard let (name, value) = first(of: [name]) else { return nil }
-        var texts: [String] = []
-        switch value {
-        case .texts(let fields):
-            for field in fields { texts.append(try Self.storable(field, name)) }
-        case .json(.string(let text)): texts = [try Self.storable(text, name)]
-        case .json(.array(let elements)):
-            for element in elements {
-                guard case .string(let text) = element else {
-                    throw .invalid(name, "The parameter must be a list of strings.")
+    private static func parsed(_ body: [UInt8]) throws(Failure) -> JSONValue {
+        do {
+            return try JSONValue(parsing: body, valueLimit: fieldLimit)
+        } catch {
+            let problem =
+                switch error {
+                case .malformed(let offset): "is no JSON: see byte \(offset)"
+                case .tooDeep: "is nested over \(JSONValue.depthLimit) levels"
+                case .tooMany: "has more than \(fieldLimit) values"
                 }
-                texts.append(try Self.storable(text, name))
-            }
-            return texts
-        case .json: throw .invalid(name, "The parameter must be a list of strings.")
+            throw Failure(.invalidRequest, "The body \(problem).")
         }
-        return texts.flatMap { $0.split(separator: ",") }
-            .map { String($0.drop { $0 == " " }) }.filter { !$0.isEmpty }
     }
 
-    private func first(of names: [String]) -> (String, Value)? {
+    // MARK: - Names
+
+    private func index(of name: some Collection<UInt8>) -> Int? {
+        names.firstIndex { $0.utf8.count == name.count && $0.utf8.elementsEqual(name) }
+    }
+
+    private func unknown(_ name: some Collection<UInt8>) -> Failure {
+        let name = String(quoting: name)
+        let meant = NearestWord.of(name, among: names).map { " Did you mean \($0)?" } ?? ""
+        return .invalid(name, "The parameter \(name) is unknown here.\(meant)")
+    }
+
+    /// What was given under the first of `names` that was given, with that name.
+    func first(of names: [String]) -> (name: String, value: Value)? {
         for name in names {
-            guard let value = values[name] else { continue }
-            if case .json(.null) = value { continue }
-            return (name, value)
+            let index = index(of: name.utf8)
+            assert(index != nil, "the endpoint's route does not name the parameter \(name)")
+            if let index, let value = values[index] { return (name, value) }
         }
         return nil
-    }
-
-    /// Not every database takes a null character in a text.
-    private static func storable(_ text: String, _ name: String) throws(Failure) -> String {
-        guard !text.utf8.contains(0) else {
-            throw .invalid(name, "The parameter must not contain null characters.")
-        }
-        return text
-    }
-
-    private static func single(_ texts: [String], _ name: String) throws(Failure) -> String {
-        guard texts.count == 1, let text = texts.first else {
-            throw .invalid(name, "The parameter is given twice.")
-        }
-        return text
     }
 }

@@ -94,7 +94,7 @@ package struct RealtimeEndpoint: Sendable {
             throw Failure(.invalidRequest, "This request is no WebSocket's handshake.")
         }
         let subprotocols = try offered.get().passed
-        event.model = try? Parameters(query: target.query).text("model")
+        event.model = target.queryText("model", limit: Event.Limit.model)
         return RealtimeCall(
             userID: caller.user.id, sessionID: caller.session.id,
             tokenDigest: Token.digest(of: credential.token ?? ""),
@@ -190,9 +190,7 @@ package struct RealtimeEndpoint: Sendable {
     }
 
     package func upstreamRequestID(_ head: UpstreamHead) -> String? {
-        head.value(of: "X-Request-Id").map {
-            keyMask.masked(String(decoding: $0.utf8.prefix(200), as: UTF8.self))
-        }
+        head.value(of: "X-Request-Id").map { keyMask.masked($0.beginning(bytes: 200)) }
     }
 
     // MARK: - While it lasts, and the end

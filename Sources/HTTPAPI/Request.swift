@@ -32,15 +32,27 @@ package struct Request: Sendable {
         self.isOperators = isOperators
         self.asksAdmission = asksAdmission
         self.id = id
-        self.method = method
+        // One byte more than may be, so that it is seen to be too long.
+        self.method = method.beginning(bytes: Event.Limit.method + 1)
         self.target = target
         self.headers = headers
-        self.clientAddress = clientAddress
+        self.clientAddress = clientAddress.beginning(bytes: Event.Limit.clientAddress)
         self.scheme = scheme
         self.serverName = serverName
         self.contentLength = contentLength
         self.body = body
         self.isRefused = isRefused
+    }
+
+    /// The path of the target as it came, undecoded and unchecked.
+    package var path: Substring { target.beginning(before: "?") }
+
+    /// Throws `invalidRequest` for a method that no row has room for.
+    func checkMethod() throws(Failure) {
+        guard method.utf8.count <= Event.Limit.method, method.utf8.allSatisfy({ $0 < 0x80 }) else {
+            throw Failure(
+                .invalidRequest, "A method has at most \(Event.Limit.method) letters.")
+        }
     }
 
     /// All values of a header, compared without regard to case.
@@ -91,13 +103,18 @@ package struct Response: Sendable {
 
     /// A JSON answer that no cache keeps.
     package init(status: Int = 200, json: JSONValue) {
+        self.init(status: status, encoded: json.encoded)
+    }
+
+    /// As before, of JSON that is encoded already.
+    init(status: Int = 200, encoded json: [UInt8]) {
         self.init(
             status: status,
             headers: [
                 Header("Content-Type", "application/json"), Header("Cache-Control", "no-store"),
                 Header("X-Content-Type-Options", "nosniff"),
             ],
-            body: json.encoded)
+            body: json)
     }
 
     /// The answer that tells a failure, in the shape that OpenAI's clients understand.

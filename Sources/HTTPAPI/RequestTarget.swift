@@ -28,8 +28,10 @@ struct RequestTarget: Sendable, Equatable {
     // A request line may hold the whole URL (RFC 9112, section 3.2.2).
     private static func withoutAuthority(_ target: String) -> Substring {
         for scheme in ["http://", "https://"] where hasPrefixIgnoringCase(target, scheme) {
-            let rest = target.dropFirst(scheme.count).drop { $0 != "/" && $0 != "?" }
-            return rest.hasPrefix("/") ? rest : "/" + rest
+            let rest = target.utf8.dropFirst(scheme.utf8.count).drop {
+                $0 != UInt8(ascii: "/") && $0 != UInt8(ascii: "?")
+            }
+            return rest.first == UInt8(ascii: "/") ? Substring(rest) : "/" + Substring(rest)
         }
         return Substring(target)
     }
@@ -42,7 +44,7 @@ struct RequestTarget: Sendable, Equatable {
             if byte <= 0x20 || byte == 0x7F { return false }
             if byte >= 0x80 { isASCII = false }
         }
-        return isASCII || !text.unicodeScalars.contains("\u{FFFD}")
+        return isASCII || !text.unicodeScalars.contains { $0 == "\u{FFFD}" }
     }
 
     private static func check(_ path: String) throws(Failure) {
@@ -53,7 +55,7 @@ struct RequestTarget: Sendable, Equatable {
         guard isPlain(path) else { throw bad("has control bytes or is not UTF-8") }
         guard !bytes.contains(UInt8(ascii: "\\")) else { throw bad("has a backslash") }
         // A model's name may hold a slash, which must then be escaped.
-        let mayEscapeSlash = path.hasPrefix(Router.models)
+        let mayEscapeSlash = path.beginsWithBytes(of: Router.models)
         var start = 1
         while start <= bytes.count {
             let end = bytes[start...].firstIndex(of: slash) ?? bytes.count
@@ -83,6 +85,20 @@ struct RequestTarget: Sendable, Equatable {
         }
     }
 
+    /// The text that the query has first under a name, of at most so many bytes; nil where it has none
+    /// or the text is malformed. For what is not ours to refuse.
+    func queryText(_ name: String, limit: Int) -> String? {
+        for pair in (query ?? "").parts(separatedBy: "&") {
+            guard pair.beginning(before: "=").hasSameBytes(as: name) else { continue }
+            guard let value = pair.rest(behind: "="), value.utf8.count <= 3 * limit else {
+                return nil
+            }
+            return PercentEncoding.decode(value.utf8, plusIsSpace: true)
+                .flatMap { String(validating: $0, as: UTF8.self) }?.beginning(bytes: limit)
+        }
+        return nil
+    }
+
     private static func bad(_ problem: String) -> Failure {
         Failure(.invalidRequest, "The path \(problem).")
     }
@@ -90,20 +106,36 @@ struct RequestTarget: Sendable, Equatable {
 
 enum PercentEncoding {
     /// Decodes percent-escapes, and `+` as a space in forms; nil where an escape is malformed.
-    static func decode(_ text: some Sequence<UInt8>, plusIsSpace: Bool = false) -> [UInt8]? {
-        var bytes: [UInt8] = []
-        var iterator = text.makeIterator()
-        while let byte = iterator.next() {
-            switch byte {
-            case UInt8(ascii: "%"):
-                guard let high = iterator.next().flatMap(hexadecimalValue),
-                    let low = iterator.next().flatMap(hexadecimalValue)
-                else { return nil }
-                bytes.append(high << 4 | low)
-            case UInt8(ascii: "+") where plusIsSpace: bytes.append(0x20)
-            default: bytes.append(byte)
+    static func decode(_ text: some Collection<UInt8>, plusIsSpace: Bool = false) -> [UInt8]? {
+        text.withContiguousStorageIfAvailable { decode($0, plusIsSpace) }
+            ?? Array(text).withUnsafeBufferPointer { decode($0, plusIsSpace) }
+    }
+
+    private static func decode(
+        _ text: UnsafeBufferPointer<UInt8>, _ plusIsSpace: Bool
+    ) -> [UInt8]? {
+        var isValid = true
+        let bytes = [UInt8](unsafeUninitializedCapacity: text.count) { bytes, count in
+            var index = 0
+            while index < text.count {
+                var byte = text[index]
+                index += 1
+                if byte == UInt8(ascii: "%") {
+                    guard index + 1 < text.count, let high = hexadecimalValue(text[index]),
+                        let low = hexadecimalValue(text[index + 1])
+                    else {
+                        isValid = false
+                        return
+                    }
+                    byte = high << 4 | low
+                    index += 2
+                } else if plusIsSpace, byte == UInt8(ascii: "+") {
+                    byte = 0x20
+                }
+                bytes[count] = byte
+                count += 1
             }
         }
-        return bytes
+        return isValid ? bytes : nil
     }
 }

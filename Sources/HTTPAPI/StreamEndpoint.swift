@@ -65,13 +65,15 @@ package struct StreamEndpoint: Sendable {
     private func subscription(
         for request: Request, _ event: inout Event, _ startedAt: Int64
     ) async throws -> Subscription {
+        try request.checkMethod()
         let target = try RequestTarget(request.target)
         let body = try await read(request, &event)
         let parameters = Result { () throws(Failure) in
             try Parameters(
-                query: target.query, body: body, contentType: request.value(of: "Content-Type"))
+                Router.streamParameters, query: target.query, body: body,
+                contentType: request.value(of: "Content-Type"))
         }
-        let credential = try presented(request, parameters)
+        let credential = try presented(request, target, parameters)
         // A browser adds the cookie by itself, also for a page that is not ours.
         if request.asksForWebSocket {
             try crossSite.checkUpgrade(of: request, with: credential)
@@ -80,7 +82,7 @@ package struct StreamEndpoint: Sendable {
         }
         let caller = try await authenticator.caller(credential)
         event.userID = caller.user.id
-        guard target.path == Router.stream else {
+        guard target.path.hasSameBytes(as: Router.stream) else {
             throw Failure(.notFound, "There is nothing at \(target.path).")
         }
         let methods = ["GET", "HEAD", "POST"]
@@ -94,7 +96,7 @@ package struct StreamEndpoint: Sendable {
         let resumption = try resumption(request, given)
         let transport = try request.transport()
         guard let access = try await store.access(to: chatID, of: caller.user.id) else {
-            throw Failure(.notFound, "There is no such chat.", parameter: "id")
+            throw Failure(.notFound, "There is no chat with this id.", parameter: "id")
         }
         event.chatID = chatID.text
         event.groupID = access.chat.groupID?.text
@@ -126,12 +128,13 @@ package struct StreamEndpoint: Sendable {
 
     /// The first credential present. What is wrong with the parameters matters only to a caller.
     private func presented(
-        _ request: Request, _ parameters: Result<Parameters, Failure>
+        _ request: Request, _ target: RequestTarget, _ parameters: Result<Parameters, Failure>
     ) throws(Failure) -> PresentedCredential {
         let token: String?
         switch parameters {
         case .success(let parameters): token = try parameters.text("token")
-        case .failure: token = nil
+        case .failure:
+            token = target.queryText("token", limit: PresentedCredential.tokenLimit)
         }
         let credential = PresentedCredential.find(
             authorization: request.values(of: "Authorization"),
@@ -144,7 +147,7 @@ package struct StreamEndpoint: Sendable {
     private func resumption(
         _ request: Request, _ parameters: Parameters
     ) throws(Failure) -> Resumption {
-        let given = try parameters.text("last_event_id")
+        let given = try parameters.text("last_event_id", "lastEventId")
         guard let text = request.value(of: "Last-Event-ID") ?? given, !text.isEmpty else {
             return .none
         }

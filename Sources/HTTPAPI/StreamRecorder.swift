@@ -41,9 +41,7 @@ struct StreamRecorder: Sendable {
         let event = Event(
             id: Event.ID(identifiers.next()), timestamp: clock.now(), kind: kind,
             requestID: request.id, clientAddress: request.clientAddress, method: request.method,
-            path: String(
-                decoding: request.target.utf8.prefix { $0 != UInt8(ascii: "?") }.prefix(1024),
-                as: UTF8.self))
+            path: String(request.path))
         meter.began(event)
         return event
     }

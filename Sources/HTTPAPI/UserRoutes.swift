@@ -54,7 +54,8 @@ extension API {
         let request = call.request
         let credential: PresentedCredential?
         if let token = try call.given().text("token") {
-            credential = .token(token)
+            credential = PresentedCredential.find(
+                authorization: [], cookies: [], parameter: token)
         } else {
             credential = PresentedCredential.find(
                 authorization: request.values(of: "Authorization"),
@@ -82,13 +83,20 @@ extension API {
     /// `/user/read`: oneself in full, others as far as one knows them.
     func readUser(_ call: Call) async throws -> Response {
         let caller = try call.authenticated()
-        guard let id = try call.given().text("id"), id != caller.user.id.text else {
+        let parameters = try call.given()
+        let reference: UserReference
+        if let id: User.ID = try parameters.id("id", of: "user") {
+            reference = UserReference(id, parameter: "id")
+        } else if let user = try parameters.user("username") {
+            reference = user
+        } else {
             return Response(json: try await ownView(of: caller.user))
         }
-        guard let user = try await store.user(User.ID(id), visibleTo: caller.user.id) else {
-            throw Failure.notFound("user")
+        guard let user = try await store.user(reference, visibleTo: caller.user.id) else {
+            throw reference.absence
         }
-        return Response(json: user.publicView)
+        let isSelf = user.id == caller.user.id
+        return Response(json: isSelf ? try await ownView(of: user) : user.publicView)
     }
 
     /// `/user/update`: what is absent stays.

@@ -101,13 +101,3 @@ extension Usage {
         ]
     }
 }
-
-extension Listing {
-    /// The listing as an object: the elements under `name`, and whether there are more.
-    func view(_ name: String, _ element: (Element) -> JSONValue) -> JSONValue {
-        .object([
-            (name: name, value: .array(elements.map(element))),
-            (name: "has_more", value: .boolean(hasMore)),
-        ])
-    }
-}

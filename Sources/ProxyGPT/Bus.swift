@@ -73,7 +73,9 @@ package struct FrameID: Sendable, Hashable, CustomStringConvertible {
 
     /// Reads `description`; nil for anything else.
     package init?(_ text: String) {
-        let parts = text.split(separator: "-", omittingEmptySubsequences: false)
+        // 64 bytes of an epoch, a dash, and the digits of a number.
+        guard text.utf8.count <= 84 else { return nil }
+        let parts = text.parts(separatedBy: "-")
         guard parts.count == 2, (1...64).contains(parts[0].utf8.count),
             parts[0].utf8.allSatisfy({ isDigitOrLetter($0) }),
             parts[1].utf8.allSatisfy({ (0x30...0x39).contains($0) }),

@@ -1,4 +1,5 @@
-/// One row of the audit log: a request, or something else that happened.
+/// One row of the audit log: a request, or something else that happened. No text is longer than
+/// `Limit` says, whatever a request brought.
 package struct Event: Sendable {
     package typealias ID = Identifier<Event>
 
@@ -32,28 +33,32 @@ package struct Event: Sendable {
     package let id: ID
     package let timestamp: Timestamp
     package var kind: Kind
-    package var requestID: String
-    package var clientAddress: String
-    package var method: String
+    package let requestID: String
+    package let clientAddress: String
+    package let method: String
     /// Without the query, which may hold a token.
-    package var path: String
+    package let path: String
     package var status: Int?
     /// From the first byte that was read to the moment the row was closed.
     package var durationMicroseconds: Int64?
     package var userID: User.ID?
-    package var chatID: String?
-    package var groupID: String?
-    package var model: String?
+    package var chatID: String? { didSet { chatID = chatID?.beginning(bytes: Limit.id) } }
+    package var groupID: String? { didSet { groupID = groupID?.beginning(bytes: Limit.id) } }
+    package var model: String? { didSet { model = model?.beginning(bytes: Limit.model) } }
     package var promptTokens: Int64?
     package var completionTokens: Int64?
     package var upstreamStatus: Int?
     package var upstreamMicroseconds: Int64?
-    package var upstreamRequestID: String?
+    package var upstreamRequestID: String? {
+        didSet {
+            upstreamRequestID = upstreamRequestID?.beginning(bytes: Limit.upstreamRequestID)
+        }
+    }
     package var bytesIn: Int64 = 0
     package var bytesOut: Int64 = 0
     package var end: End?
     /// More about it where `kind` calls for more: how many requests a `refused` row stands for.
-    package var detail: String?
+    package var detail: String? { didSet { detail = detail?.beginning(bytes: Limit.detail) } }
     /// The beginnings of a `/v1` call's bodies, kept beside the row.
     package var requestBody: [UInt8]?
     package var responseBody: [UInt8]?
@@ -66,10 +71,22 @@ package struct Event: Sendable {
         self.id = id
         self.timestamp = timestamp
         self.kind = kind
-        self.requestID = requestID
-        self.clientAddress = clientAddress
-        self.method = method
-        self.path = path
+        self.requestID = requestID.beginning(bytes: Limit.requestID)
+        self.clientAddress = clientAddress.beginning(bytes: Limit.clientAddress)
+        self.method = method.beginning(bytes: Limit.method)
+        self.path = path.beginning(before: "?").beginning(bytes: Limit.path)
+    }
+
+    /// How many bytes of each text are kept.
+    package enum Limit {
+        package static let id = 36
+        package static let requestID = 64
+        package static let clientAddress = 64
+        package static let method = 32
+        package static let path = 1024
+        package static let model = 200
+        package static let upstreamRequestID = 200
+        package static let detail = 1024
     }
 
     /// How much of each body is kept, in bytes.

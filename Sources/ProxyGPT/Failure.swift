@@ -50,7 +50,7 @@ package struct Failure: Error, Equatable, Sendable {
     }
 
     package static func notFound(_ noun: String) -> Failure {
-        Failure(.notFound, "There is no such \(noun).")
+        Failure(.notFound, "There is no \(noun) with this id.")
     }
 
     /// The database was lost while it committed.

@@ -44,12 +44,35 @@ package struct GroupChange: Sendable {
 }
 
 /// Names a user by id or by name. No name looks like an id, so nothing stands for two users.
-package struct UserReference: Sendable, Hashable {
+package struct UserReference: Sendable {
+    /// As it was given; empty where that is too long for an id or a name.
     package let text: String
+    /// Empty for an id.
     package let foldedName: String
+    /// Whether it has the form of an id.
+    package let isID: Bool
+    private let parameter: String
 
-    package init(_ text: String) {
-        self.text = text
-        foldedName = Username.folded(text)
+    /// - Parameter parameter: the name of the parameter that it was given by.
+    package init(_ text: String, parameter: String = "user_id") {
+        self.parameter = parameter
+        isID = UUIDText.isShaped(text)
+        foldedName = isID ? "" : Username.folded(text)
+        self.text = isID || !foldedName.isEmpty ? text : ""
+    }
+
+    package init(_ id: User.ID, parameter: String = "user_id") {
+        text = id.text
+        foldedName = ""
+        isID = true
+        self.parameter = parameter
+    }
+
+    /// Which of the two was looked for.
+    package var sought: String { isID ? "with this id" : "of this name" }
+
+    /// What is told where there is no such user.
+    package var absence: Failure {
+        Failure(.notFound, "There is no user \(sought).", parameter: parameter)
     }
 }

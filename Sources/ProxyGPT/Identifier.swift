@@ -6,6 +6,12 @@ package struct Identifier<Entity>: Hashable, Sendable, CustomStringConvertible {
         self.text = text
     }
 
+    /// Takes an id that came from outside; nil for what is not the 36 bytes of a UUID.
+    package init?(outside text: String) {
+        guard UUIDText.isShaped(text) else { return nil }
+        self.text = text
+    }
+
     package var description: String { text }
 }
 

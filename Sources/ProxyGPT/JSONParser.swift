@@ -3,6 +3,8 @@ package enum JSONError: Error, Equatable, Sendable {
     /// Something else was expected at this offset (in bytes).
     case malformed(offset: Int)
     case tooDeep
+    /// There are more values than the reader allows.
+    case tooMany
 }
 
 extension JSONError: CustomStringConvertible {
@@ -19,19 +21,28 @@ extension JSONValue {
     package static let depthLimit = 64
 
     /// Reads one value that fills the whole of `bytes`, white space aside.
-    package init(parsing bytes: some Collection<UInt8>) throws(JSONError) {
-        var parser = JSONParser(bytes: Array(bytes))
-        self = try parser.document()
+    /// - Parameter valueLimit: the most values, arrays and objects included, that may be made: each
+    ///   takes memory and time, and a mebibyte has room for half a million.
+    package init(
+        parsing bytes: some Collection<UInt8>, valueLimit: Int = .max
+    ) throws(JSONError) {
+        self = try Array(bytes).withUnsafeBufferPointer { bytes throws(JSONError) in
+            var parser = JSONParser(bytes: bytes, valueLimit: valueLimit)
+            return try parser.document()
+        }
     }
 }
 
+/// Reads bytes that outlive it. Every access is behind a look at the count.
 private struct JSONParser {
-    private let bytes: [UInt8]
+    private let bytes: UnsafeBufferPointer<UInt8>
+    private var valuesLeft: Int
     private var position = 0
     private var depth = 0
 
-    init(bytes: [UInt8]) {
+    init(bytes: UnsafeBufferPointer<UInt8>, valueLimit: Int) {
         self.bytes = bytes
+        valuesLeft = valueLimit
     }
 
     private var next: UInt8? {
@@ -55,6 +66,8 @@ private struct JSONParser {
     }
 
     private mutating func value() throws(JSONError) -> JSONValue {
+        guard valuesLeft > 0 else { throw .tooMany }
+        valuesLeft -= 1
         switch next {
         case UInt8(ascii: "{"):
             return try nested { parser throws(JSONError) in try parser.object() }
@@ -145,7 +158,8 @@ private struct JSONParser {
             if next == UInt8(ascii: "+") || next == UInt8(ascii: "-") { position += 1 }
             try digits()
         }
-        return String(decoding: bytes[start..<position], as: UTF8.self)
+        let digits = UnsafeBufferPointer(rebasing: bytes[start..<position])
+        return String(decoding: digits, as: UTF8.self)
     }
 
     private mutating func digits() throws(JSONError) {
@@ -159,24 +173,45 @@ private struct JSONParser {
     private mutating func string() throws(JSONError) -> String {
         position += 1
         let start = position
-        while let byte = next, byte != UInt8(ascii: "\""), byte != UInt8(ascii: "\\"), byte >= 0x20
-        {
-            position += 1
+        skipPlain()
+        if next == UInt8(ascii: "\"") {
+            defer { position += 1 }
+            return try text(
+                UnsafeBufferPointer(rebasing: bytes[start..<position]), from: start)
         }
         var content = Array(bytes[start..<position])
         while true {
             guard let byte = next, byte >= 0x20 else { throw malformed }
             position += 1
             switch byte {
-            case UInt8(ascii: "\""):
-                guard let text = String(validating: content, as: UTF8.self) else {
-                    throw .malformed(offset: start)
-                }
-                return text
+            case UInt8(ascii: "\""): return try text(content, from: start)
             case UInt8(ascii: "\\"): try escape(into: &content)
-            default: content.append(byte)
+            default:
+                let first = position - 1
+                skipPlain()
+                content.append(contentsOf: bytes[first..<position])
             }
         }
+    }
+
+    /// Goes on to the next byte that does not stand for itself in a string.
+    private mutating func skipPlain() {
+        var index = position
+        while index < bytes.count {
+            let byte = bytes[index]
+            if byte == UInt8(ascii: "\"") || byte == UInt8(ascii: "\\") || byte < 0x20 { break }
+            index += 1
+        }
+        position = index
+    }
+
+    private func text(
+        _ content: some Collection<UInt8>, from start: Int
+    ) throws(JSONError) -> String {
+        guard let text = String(validating: content, as: UTF8.self) else {
+            throw .malformed(offset: start)
+        }
+        return text
     }
 
     private mutating func escape(into content: inout [UInt8]) throws(JSONError) {
@@ -190,7 +225,7 @@ private struct JSONParser {
         case UInt8(ascii: "r"): content.append(0x0D)
         case UInt8(ascii: "t"): content.append(0x09)
         case UInt8(ascii: "u"):
-            content.append(contentsOf: String(Character(try unicodeEscape())).utf8)
+            if let bytes = UTF8.encode(try unicodeEscape()) { content.append(contentsOf: bytes) }
         default: throw malformed
         }
     }

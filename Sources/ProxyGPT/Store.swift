@@ -37,11 +37,18 @@ package protocol UserStore: Sendable {
     /// Replaces a hash of the same password by a stronger one, if it still is `expected`.
     func strengthenPassword(of id: User.ID, expected: String, with hash: String) async throws
 
-    /// The user `id` if `viewer` may know of it: itself, or somebody it shares a chat or group with.
-    func user(_ id: User.ID, visibleTo viewer: User.ID) async throws -> User?
+    /// The user if `viewer` may know of it: itself, or somebody it shares a chat or group with.
+    func user(_ reference: UserReference, visibleTo viewer: User.ID) async throws -> User?
 
     /// Ids of the groups that the user is a member of, oldest first.
     func groups(of id: User.ID) async throws -> [String]
+}
+
+extension UserStore {
+    /// The user `id` if `viewer` may know of it.
+    package func user(_ id: User.ID, visibleTo viewer: User.ID) async throws -> User? {
+        try await user(UserReference(id), visibleTo: viewer)
+    }
 }
 
 /// Counts tries to log in, for `LoginThrottle`.

@@ -88,32 +88,33 @@ package struct UpstreamAddress: Sendable, Equatable {
     ///   - query: the raw query without its `?`, or nil.
     /// Throws `notFound` naming the path where the upstream has nothing like it.
     package func url(path: String, query: String?) throws(Failure) -> String {
-        let rest = path.dropFirst("/v1".count)
+        let rest = Substring(path.utf8.dropFirst("/v1".utf8.count))
         switch mapping {
         case .v1(let base):
             return base + rest + (query.map { "?" + $0 } ?? "")
         case .azureDeployment(let resource, let deployment, let version):
-            let operation = rest.dropFirst()
-            let first = operation.prefix { $0 != "/" }
+            let operation = Substring(rest.utf8.dropFirst())
+            // Longer than any of those that are known.
+            let first = operation.beginning(before: "/").beginning(bytes: 32)
             let target: String
             // What the operator decided, whatever the caller says.
             var fixed = [(name: "api-version", value: version)]
             switch first {
             case "embeddings", "audio", "images", "completions":
                 target = "/openai/deployments/\(deployment)\(rest)"
-            case "chat" where operation == "chat/completions":
+            case "chat" where operation.hasSameBytes(as: "chat/completions"):
                 target = "/openai/deployments/\(deployment)\(rest)"
             case "files", "batches", "models":
                 target = "/openai\(rest)"
             // A WebSocket, whose deployment stands in the query.
-            case "realtime" where operation == "realtime":
+            case "realtime" where operation.hasSameBytes(as: "realtime"):
                 target = "/openai/realtime"
                 fixed.append((name: "deployment", value: deployment))
             default:
                 throw Failure(.notFound, "The upstream deployment does not serve \(path).")
             }
-            let others = (query ?? "").split(separator: "&").filter { pair in
-                !fixed.contains { Self.isNamed(pair, $0.name) }
+            let others = (query ?? "").parts(separatedBy: "&").filter { pair in
+                !pair.isEmpty && !fixed.contains { Self.isNamed(pair, $0.name) }
             }
             let ours = fixed.map { Substring("\($0.name)=\($0.value)") }
             return resource + target + "?" + (others + ours).joined(separator: "&")

@@ -1,20 +1,20 @@
 /// A user name that keeps the rules, with the form in which names are compared.
 package struct Username: Sendable, Equatable {
-    /// The longest name, in bytes.
-    package static let limit = 254
-
     /// As the user wrote it, trimmed and in normalization form C.
     package let text: String
     /// Equal for names that differ in case alone; unique in the database.
     package let folded: String
 
+    /// The longest name, in bytes, as it came and in its final form.
+    package static let limit = 254
+
     /// Throws `invalidRequest` naming `parameter` and the rule that `text` breaks.
     package init(_ text: String, parameter: String = "username") throws(Failure) {
-        let name = Self.normalized(Self.trimmed(text))
+        let tooLong = Failure.invalid(parameter, "A user name has at most \(Self.limit) bytes.")
+        guard let given = Self.bounded(text) else { throw tooLong }
+        let name = Self.normalized(given)
         guard !name.isEmpty else { throw .invalid(parameter, "A user name must not be empty.") }
-        guard name.utf8.count <= Self.limit else {
-            throw .invalid(parameter, "A user name has at most \(Self.limit) bytes.")
-        }
+        guard name.utf8.count <= Self.limit else { throw tooLong }
         let folded = Self.folded(name)
         guard !UUIDText.isShaped(name), !UUIDText.isShaped(folded) else {
             throw .invalid(parameter, "A user name must not look like an id.")
@@ -28,10 +28,20 @@ package struct Username: Sendable, Equatable {
         self.folded = folded
     }
 
-    /// Returns the form in which a name is looked up, whatever it is.
+    /// Returns the form in which a name is looked up, whatever it is; empty, which no name is, for
+    /// what is too long for one.
     package static func folded(_ text: String) -> String {
+        guard let name = bounded(text) else { return "" }
         // By way of capitals, so that letters with two small forms become one.
-        normalized(normalized(trimmed(text)).uppercased().lowercased())
+        return normalized(normalized(name).uppercased().lowercased())
+    }
+
+    /// The text without outer white space; nil where that is too long. Normalization comes after:
+    /// its time grows with the square of a run of combining marks.
+    private static func bounded(_ text: String) -> String? {
+        guard text.utf8.count <= 4 * limit else { return nil }
+        let name = trimmed(text)
+        return name.utf8.count <= limit ? name : nil
     }
 
     private static func normalized(_ text: String) -> String {

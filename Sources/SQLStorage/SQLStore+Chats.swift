@@ -115,9 +115,9 @@ extension SQLStore {
             try await transaction.lock(
                 "SELECT id FROM chats WHERE id = \(id) FOR NO KEY UPDATE")
             try await transaction.demandOwner(user, of: id)
-            guard let added = try await transaction.user(added) else {
-                throw Failure(
-                    .notFound, "There is no such user.", parameter: "user_id")
+            let reference = added
+            guard let added = try await transaction.user(reference) else {
+                throw reference.absence
             }
             let counts = try await transaction.query(
                 "SELECT COUNT(*) AS count FROM chat_users WHERE chat_id = \(id)")
@@ -145,9 +145,7 @@ extension SQLStore {
             }
             let found = try await transaction.user(removed)
             guard access.standing == .owner || found == user else { throw Failure.notOwner("chat") }
-            guard let found else {
-                throw Failure(.notFound, "There is no such user.", parameter: "user_id")
-            }
+            guard let found else { throw removed.absence }
             let count = try await transaction.execute(
                 "DELETE FROM chat_users WHERE chat_id = \(id) AND user_id = \(found)")
             if count > 0 {

@@ -48,7 +48,8 @@ extension SQLStore {
                     try await transaction.isMember(found, of: id)
                 else {
                     throw Failure(
-                        .notFound, "The group has no such member.", parameter: "owner_id")
+                        .notFound, "The group has no member \(reference.sought).",
+                        parameter: "owner_id")
                 }
                 owner = found
             }
@@ -178,7 +179,9 @@ extension Transaction {
     fileprivate func existingUser(_ reference: UserReference) async throws -> User.ID {
         if let user = try await user(reference) { return user }
         throw Failure(
-            .notFound, "There is no user \(reference.text.prefix(64)).", parameter: "user_ids")
+            .notFound,
+            "There is no user \(reference.sought): \(reference.text.beginning(bytes: 64)).",
+            parameter: "user_ids")
     }
 
     /// Lets nobody else change the group, its members or which chats it has before the end.

@@ -150,7 +150,8 @@ extension SQLStore {
                 WHERE id = \(id) AND chat_id = \(chat)
                 """)
             guard let message = try rows.first.map(Message.init(row:)) else {
-                throw Failure(.notFound, "There is no such message.", parameter: "message_id")
+                throw Failure(
+                    .notFound, "There is no message with this id.", parameter: "message_id")
             }
             guard access.standing == .owner || message.userID == user else {
                 throw Failure(

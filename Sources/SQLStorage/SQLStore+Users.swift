@@ -87,11 +87,16 @@ extension SQLStore {
     /// Two users share a group when each is a member or its owner. They share a chat when each is
     /// one of its users, the owner of a chat without a group, or in the group of a chat with one:
     /// who has left a group has no part in its chats, even in those of its own making.
-    package func user(_ id: User.ID, visibleTo viewer: User.ID) async throws -> User? {
+    package func user(
+        _ reference: UserReference, visibleTo viewer: User.ID
+    ) async throws -> User? {
+        let wanted: SQL =
+            reference.isID
+            ? "users.id = \(reference.text)" : "users.folded_name = \(reference.foldedName)"
         let rows = try await database.query(
             """
             SELECT \(unsafe: User.columns) FROM users
-            WHERE users.id = \(id) AND (users.id = \(viewer)
+            WHERE \(wanted) AND (users.id = \(viewer)
             OR EXISTS (
                 SELECT 1 FROM (
                     SELECT group_id FROM group_members WHERE user_id = \(viewer)

@@ -50,6 +50,17 @@ internal import Testing
         #expect(CSV.line(["a", nil, "b,c", "say \"x\""]) == #"a,,"b,c","say ""x""""#)
     }
 
+    @Test func `a combining mark hides no separator and no formula of a CSV line`() {
+        #expect(
+            Array(CSV.line(["a,\u{301}b", "c\"\u{301}d"]).utf8)
+                == Array("\"a,\u{301}b\",\"c\"\"\u{301}d\"".utf8))
+        #expect(
+            Array(CSV.line(["=\u{301}1", "@\u{301}", "-\u{301}5", "+\u{301}"]).utf8)
+                == Array("'=\u{301}1,'@\u{301},'-\u{301}5,'+\u{301}".utf8))
+        #expect(CSV.line(["\t=1", "\r=1"]) == "\\t=1,\\u{D}=1")
+        #expect(CSV.line([String(repeating: "-1", count: 20)]).utf8.first == UInt8(ascii: "'"))
+    }
+
     @Test func `no CSV value is a formula, and negative numbers are numbers`() {
         #expect(CSV.line(["=1+1", "+x", "@x", "-x", "-5"]) == "'=1+1,'+x,'@x,'-x,-5")
         #expect(CSV.line(["a\nb", "\u{1B}"]) == "a\\nb,\\u{1B}")

@@ -149,6 +149,30 @@ import Testing
         #expect(Rules.forbiddenWords(file("Sources/HTTPAPI/A.swift", fine)) == [])
     }
 
+    @Test("ImportRules: text from outside is neither cut nor compared by Characters, and no key")
+    func outsideText() {
+        #expect(Rules.unsafeCharacterUses(Self.files) == [])
+        for text in [
+            "var a: [String: Int] = [:]", "var a: Set<String> = []", "Dictionary<String, Int>()",
+            "a.split(separator: \",\")", "a.prefix { $0 != \"?\" }", "a.drop { $0 == \" \" }",
+            "a.firstIndex(of: \":\")", "a.lastIndex(of: \"@\")",
+            "a.dropFirst(\"x=\".count)", "a.drop(while: \\.isWhitespace)", "a.hasPrefix(b)",
+            "a.hasSuffix(\"b\")", "a.contains(\"b\")", "while a.last == \" \" {}",
+            "a.lowercased()", "a.uppercased()",
+        ] {
+            #expect(
+                Rules.characterUses(file("Sources/HTTPAPI/A.swift", text)).count == 1, "\(text)")
+        }
+        let fine = """
+            let a: [String] = []; b.split(separator: UInt8(ascii: ","))
+            b.prefix { $0 != UInt8(ascii: "?") }; b.utf8.dropFirst("x".utf8.count)
+            b.firstIndex(of: UInt8(ascii: ":")); scalar.properties.isWhitespace
+            b.utf8.last == UInt8(ascii: " ") // a.hasPrefix("b")
+            """
+        #expect(Rules.characterUses(file("Sources/HTTPAPI/A.swift", fine)) == [])
+        #expect(Rules.characterUses(file("Sources/Metrics/A.swift", "a.hasPrefix(b)")) == [])
+    }
+
     @Test("ImportRules: no file is longer than four hundred lines")
     func lengths() {
         #expect(Rules.longFiles(Self.files) == [])

@@ -47,11 +47,45 @@ def test_malformed_json_is_refused(stack, token, pool, body):
 
 
 def test_json_may_be_nested_to_64_levels(stack, token):
-    for body in (nested(64), " \r\n\t{}", '{"first_name":"\\ud83d\\ude00"}'):
+    for body in (" \r\n\t{}", '{"first_name":"\\ud83d\\ude00"}', '{"x":null}'):
         answer = call(
             stack.url, "POST", "/user/update", body, [("Content-Type", FORM)], token=token
         )
         assert answer.status == 200, body
+    # It is read, and its member is unknown.
+    answer = call(stack.url, "POST", "/user/update", nested(64), token=token)
+    check_error(answer, 400, "invalid_request", "x")
+
+
+def test_an_unknown_parameter_is_named_with_the_one_that_is_near(stack, token):
+    for given in ({"form": {"frist_name": "a"}}, {"json": {"frist_name": "a"}}):
+        answer = call(stack.url, "POST", "/user/update", token=token, **given)
+        error = check_error(answer, 400, "invalid_request", "frist_name")
+        assert "Did you mean first_name?" in error["message"]
+    answer = call(stack.url, "GET", "/user/read?user=a&_=1", token=token)
+    check_error(answer, 400, "invalid_request", "user")
+    assert call(stack.url, "GET", "/user/read?_=1", token=token).status == 200
+
+
+MARKS = "a" + "\u0301\u0323" * 36_000
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        json.dumps({MARKS: 1}, ensure_ascii=False), f"{MARKS}=1", f"username={MARKS}&password=x",
+        json.dumps({"username": MARKS, "password": "x"}, ensure_ascii=False),
+        '{"a":[' + "1," * 500_000 + "1]}", "&a" * 500_000, "username=" + "%41" * 300_000,
+    ],
+    ids=lambda body: body[:12],
+)
+def test_a_strangers_long_text_holds_nobody_up(stack, pool, body):
+    """Long runs of combining marks took a worker's loop for seconds each: now it has turned them away
+    before it answers another request, which says nothing of time where it did not wait."""
+    for path in ("/user/login", "/user/logout"):
+        answer = call(stack.url, "POST", path, body.encode(), [("Content-Type", FORM)])
+        assert answer.status in (400, 401, 429), path
+        check_error(answer, answer.status)
 
 
 @pytest.mark.parametrize(

@@ -60,7 +60,7 @@ def told(database_kind):
         do(stack, told, "login", "POST", "/user/login", form=form)
         form["password"] = "password-2"
         do(stack, told, "wrong", "POST", "/user/login", form=form)
-        do(stack, told, "read", "GET", "/user/read?x=secret-of-the-query", token=token)
+        do(stack, told, "read", "GET", "/user/read?_x=secret-of-the-query", token=token)
         do(stack, told, "missing", "GET", "/nowhere?x=secret-of-the-query", token=token)
         do(stack, told, "stranger", "GET", "/v1/models", token="wrong")
 

@@ -82,7 +82,7 @@ def test_everybody_goes_on_where_they_were(grown, server, tmp_path):
         owner = people[0]
         sent = call(
             stack.url, "POST", "/chat/prompt", token=owner.token,
-            form={"id": chats[0], "prompt": "what was said?", "model": "mock"},
+            form={"id": chats[0], "prompt": "what was said?"},
         )  # fmt: skip
         assert sent.status == 200
         form = {"username": owner.user["username"], "password": PASSWORD}

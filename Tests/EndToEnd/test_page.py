@@ -181,7 +181,7 @@ def test_people_come_and_go(visit):
     ada.page.click("button", "People")
     ada.page.fill("Add somebody by user name", "nobody-of-this-name")
     ada.page.press("Enter")
-    wait_for(lambda: alert(ada) == "There is no such user.", "a refusal")
+    wait_for(lambda: alert(ada) == "There is no user of this name.", "a refusal")
     ada.page.fill("Add somebody by user name", bob.name)
     ada.page.press("Enter")
     ada.page.until_found("button", f"Remove {bob.name}")

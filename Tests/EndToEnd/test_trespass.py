@@ -66,15 +66,20 @@ def test_an_idempotency_key_does_not_reach_into_other_peoples_chats(owner, thief
 
 def test_what_is_not_ones_to_set_is_not_set(owner, thief):
     group, chat = owner.group(), thief.chat()
-    fields = {"user_id": owner.id, "group_id": group, "owner_id": owner.id, "created_at": "x"}
-    changed = thief.do("/chat/update", id=chat, name="n", **fields)
-    assert (changed["user_id"], changed["group_id"]) == (thief.id, None)
-    made = thief.do("/chat/create", id="chosen", user_id=owner.id)
-    assert made["user_id"] == thief.id and made["id"] != "chosen"
-    made = thief.do("/group/create", id="chosen", name="g", owner_id=owner.id)
-    assert made["owner_id"] == thief.id and made["id"] != "chosen"
-    message = thief.prompt(chat, "x", message_id="chosen", user_id=owner.id, reply="y", otr=True)
-    assert (message["user_id"], message["reply"]) == (thief.id, "") and message["id"] != "chosen"
+    for path, form, others in (
+        ("/chat/update", {"id": chat, "name": "n"}, {"user_id": owner.id, "group_id": group,
+                                                     "created_at": "x"}),
+        ("/chat/create", {}, {"id": "chosen", "user_id": owner.id}),
+        ("/group/create", {"name": "g"}, {"id": "chosen", "owner_id": owner.id}),
+        ("/chat/prompt", {"id": chat, "prompt": "x", "otr": True},
+         {"message_id": "chosen", "user_id": owner.id, "reply": "y"}),
+        ("/user/update", {}, {"id": owner.id, "role": "admin", "password": "x"}),
+    ):  # fmt: skip
+        for name, value in others.items():
+            check_error(thief.post(path, **form, **{name: value}), 400, "invalid_request", name)
+    read = thief.do("/chat/read", id=chat)
+    assert (read["chat"]["user_id"], read["chat"]["group_id"]) == (thief.id, None)
+    assert read["chat"]["name"] != "n" and read["messages"] == []
 
 
 @pytest.mark.parametrize("odd", ODD)
@@ -96,10 +101,11 @@ def test_odd_ids_are_nobodys(pool, owner, odd):
 
 @pytest.mark.parametrize("value", [1, 1.5, True, [], ["x"], {}, {"id": "x"}, [[]]])
 def test_wrong_types_are_named(pool, owner, value):
+    chat = owner.chat()
     for path, name in (("/chat/read", "id"), ("/chat/create", "name"), ("/chat/create", "model"),
                        ("/chat/create", "group_id"), ("/group/create", "description"),
                        ("/chat/read", "before")):  # fmt: skip
-        body = {"id": owner.chat(), "name": "x"} | {name: value}
+        body = ({"id": chat} if path == "/chat/read" else {"name": "x"}) | {name: value}
         answer = call(owner.url, "POST", path, json=body, token=owner.token)
         check_error(answer, 400, "invalid_request", name)
     body = json.dumps({"id": owner.group(), "user_ids": value})

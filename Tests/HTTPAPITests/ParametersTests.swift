@@ -6,8 +6,13 @@ import Testing
     private func read(
         _ query: String? = nil, _ body: String = "", _ type: String? = nil
     ) throws -> Parameters {
-        try Parameters(query: query, body: Array(body.utf8), contentType: type)
+        try Parameters(Self.names, query: query, body: Array(body.utf8), contentType: type)
     }
+
+    private static let names = [
+        "a", "b", "c", "e", "i", "l", "n", "o", "x", "y", "name", "empty", "bare", "other", "id",
+        "chat_id", "user_id", "username", "limit", "before", "after",
+    ]
 
     private func expectFailure(
         _ code: Failure.Code, naming parameter: String? = nil,
@@ -69,7 +74,7 @@ import Testing
 
     @Test("Escapes and plus signs are decoded, in names as in values")
     func decodes() throws {
-        let parameters = try read("na%6De=a+b%2Bc%26d%3D&empty=&bare&=x&&e=%C3%A9=z")
+        let parameters = try read("na%6De=a+b%2Bc%26d%3D&empty=&bare&&e=%C3%A9=z")
         #expect(try parameters.text("name") == "a b+c&d=")
         #expect(try parameters.text("empty") == "")
         #expect(try parameters.text("bare") == "")
@@ -85,7 +90,7 @@ import Testing
         expectFailure(.invalidRequest, naming: "a%") { _ = try read("a%=1") }
         expectFailure(.invalidRequest, naming: "%ff") { _ = try read("%ff=1") }
         expectFailure(.invalidRequest, naming: "a") {
-            _ = try Parameters(query: nil, body: Array("a=".utf8) + [0xC0, 0xAF])
+            _ = try Parameters(["a"], body: Array("a=".utf8) + [0xC0, 0xAF])
         }
     }
 
@@ -185,6 +190,115 @@ import Testing
             expectFailure(.invalidRequest, naming: "a") {
                 _ = try read(nil, "{\"a\":\(value)}").list("a")
             }
+        }
+    }
+
+    @Test("An unknown parameter is refused, naming it and the one that is near")
+    func refusesUnknownNames() {
+        for (given, meant) in [
+            ("usrname", "username"), ("Username", "username"), ("user-name", "username"),
+            ("chatid", "chat_id"), ("chatId", "chat_id"), ("ids", "id"), ("beforee", "before"),
+        ] {
+            for (query, body) in [
+                ("\(given)=1", ""), (nil, "\(given)=1"), (nil, "{\"\(given)\":1}"),
+            ] {
+                let failure = #expect(throws: Failure.self) { try read(query, body) }
+                #expect(failure?.code == .invalidRequest && failure?.parameter == given)
+                #expect(
+                    failure?.message
+                        == "The parameter \(given) is unknown here. Did you mean \(meant)?")
+            }
+        }
+        for given in ["colour", "q", "_", "x%20y", "%00"] {
+            let failure = #expect(throws: Failure.self) { try read(nil, "\(given)=1") }
+            #expect(failure?.code == .invalidRequest)
+            #expect(failure?.message.utf8.contains(UInt8(ascii: "?")) == false)
+        }
+    }
+
+    @Test("Query names that begin with an underscore are passed over, for caches")
+    func passesCacheBusters() throws {
+        #expect(try read("_=1&a=x&_t=%zz&_a").text("a") == "x")
+        expectFailure(.invalidRequest, naming: "_t") { _ = try read(nil, "_t=1") }
+        expectFailure(.invalidRequest, naming: "_t") { _ = try read(nil, #"{"_t":1}"#) }
+    }
+
+    @Test("JSON's null counts as absent, under an unknown name as well, and hides nothing")
+    func passesNulls() throws {
+        #expect(try read(nil, #"{"unknown":null,"a":"x"}"#).text("a") == "x")
+        #expect(try read("a=x", #"{"a":null}"#).text("a") == "x")
+        expectFailure(.invalidRequest, naming: "a") { _ = try read(nil, #"{"a":null,"a":1}"#) }
+    }
+
+    @Test("A name is ASCII and has at most 64 bytes, and a refusal quotes a short safe piece of it")
+    func boundsNames() {
+        let long = String(repeating: "n", count: 65)
+        for (name, shown) in [
+            (long, String(long.prefix(64))), ("é", "??"), ("a\u{301}", "a??"), ("\u{7F}", "?"),
+            ("a\n", "a?"),
+        ] {
+            expectFailure(.invalidRequest, naming: shown) { _ = try read(nil, name + "=1") }
+            expectFailure(.invalidRequest, naming: shown) {
+                _ = try Parameters(
+                    ["a"], body: JSONValue.object([(name: name, value: .null)]).encoded)
+            }
+        }
+        let escaped = String(repeating: "%6e", count: 65)
+        expectFailure(.invalidRequest, naming: String(escaped.prefix(64))) {
+            _ = try read(escaped + "=1")
+        }
+    }
+
+    @Test("Fields, JSON values and parts of a list have a number that is not exceeded")
+    func boundsNumbers() throws {
+        let limit = Parameters.fieldLimit
+        func fields(_ count: Int) -> String {
+            Array(repeating: "a=1", count: count).joined(separator: "&")
+        }
+        #expect(try read(nil, fields(limit)).list("a")?.count == limit)
+        expectFailure(.invalidRequest) { _ = try read(nil, fields(limit + 1)) }
+        func list(_ count: Int) -> String {
+            "{\"a\":[" + Array(repeating: "\"1\"", count: count).joined(separator: ",") + "]}"
+        }
+        #expect(try read(nil, list(limit - 2)).list("a")?.count == limit - 2)
+        expectFailure(.invalidRequest) { _ = try read(nil, list(limit - 1)) }
+        let commas = try read(nil, "a=" + String(repeating: ",", count: limit + 1))
+        expectFailure(.invalidRequest, naming: "a") { _ = try commas.list("a") }
+    }
+
+    @Test(
+        "An id is the 36 bytes of a UUID: absent where it is looked up, wrong where a page begins")
+    func checksIDs() throws {
+        let id = "017f22e2-79b0-7cc3-98c4-dc0c0c07398f"
+        for (key, message) in [
+            ("id", "There is no chat with this id."), ("chat_id", "There is no chat with this id."),
+        ] {
+            let failure = #expect(throws: Failure.self) {
+                let _: Chat.ID = try read("\(key)=nope").requiredID("id", "chat_id")
+            }
+            #expect(failure == Failure(.notFound, message, parameter: key))
+        }
+        let chat: Chat.ID = try read("id=\(id)").requiredID("id", "chat_id")
+        #expect(chat.text == id)
+        let user: User.ID? = try read("id=\(id)").id("id", of: "user")
+        #expect(user?.text == id)
+        for text in ["", "x", String(id.dropLast()), id + "0", id + "\u{301}"] {
+            expectFailure(.invalidRequest, naming: "after") { _ = try read("after=\(text)").page() }
+        }
+        #expect(try read("before=\(id)").page().anchor == id)
+    }
+
+    @Test("A line is cut free of the space around it, and its length is looked at first")
+    func readsLines() throws {
+        #expect(try read("a=+x+y%0A").line("a", limit: 3) == "x y")
+        #expect(try read("a=%C3%A9%C3%A9").line("a", limit: 2) == "éé")
+        for text in ["", "+", "xxxx", "x%07y", String(repeating: "+", count: 300) + "x"] {
+            expectFailure(.invalidRequest, naming: "a") {
+                _ = try read(nil, "a=\(text)").line("a", limit: 3)
+            }
+        }
+        expectFailure(.invalidRequest, naming: "a") {
+            _ = try read("a=%C3%A9%C3%A9").line("a", limit: 3, bytes: 3)
         }
     }
 

@@ -37,6 +37,32 @@ import Testing
         }
     }
 
+    @Test("Each endpoint refuses an unknown parameter before it misses one")
+    func refusesUnknownParameters() async throws {
+        let token = try await stage.user()
+        for route in Router.routes where route.access != .open {
+            let writer = await stage.post(route.path, "colour=red", token: token)
+            #expect(writer.status == 400, "\(route.path)")
+            #expect(writer.json?["error"]?["param"]?.stringValue == "colour", "\(route.path)")
+            #expect(route.parameters.allSatisfy { $0.isShortASCII })
+            #expect(Set(route.parameters).count == route.parameters.count)
+        }
+    }
+
+    @Test("A path or method of any length leads nowhere, and neither is kept whole")
+    func boundsPathsAndMethods() async throws {
+        let token = try await stage.user()
+        let long = String(repeating: "M", count: 33)
+        #expect(await stage.serve(Stage.request(long, "/v1/models", token: token)).status == 400)
+        #expect(await stage.serve(Stage.request("GÉT", "/v1/models", token: token)).status == 400)
+        #expect(stage.events.closed.allSatisfy { $0.method.utf8.count <= 32 })
+        for path in ["/v1\u{301}/models", "/user/read\u{301}"] {
+            #expect(await stage.get(path, token: token).status == 404)
+        }
+        #expect(await stage.get("/user/read?\u{301}token=x", token: token).status == 400)
+        #expect(stage.events.closed.last?.path.hasSameBytes(as: "/user/read") == true)
+    }
+
     @Test("Everything below /v1/ is the upstream's, and what is close to it is not")
     func forwardsBelowV1() {
         for path in ["/v1/", "/v1/models", "/v1/a/b/c", "/v1/user/login"] {

@@ -60,6 +60,11 @@ import Testing
                     headers: Self.upgrade)))
         #expect(socket.transport == .webSocket(accept: "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="))
         #expect(socket.resumption == .after(FrameID(epoch: "e", sequence: 5)))
+        let polyfill = try #require(
+            await subscribe(
+                Stage.request(
+                    "GET", "/chat/stream?id=\(chat)&lastEventId=e-5&_=1", token: token)))
+        #expect(polyfill.resumption == .after(FrameID(epoch: "e", sequence: 5)))
         let form = try #require(
             await subscribe(
                 Stage.request(
@@ -87,6 +92,11 @@ import Testing
         #expect(await status(Stage.request("GET", path + "&token=\(token)", token: "wrong")) == 401)
         #expect(await subscribe(Stage.request("GET", path, headers: cookie)) != nil)
         #expect(await status(Stage.request("GET", "/chat/stream?id=%zz", token: token)) == 400)
+        // The token is looked for although another parameter is unknown.
+        for (token, expected) in [(token, 400), ("wrong", 401)] {
+            #expect(
+                await status(Stage.request("GET", path + "&last=1&token=\(token)")) == expected)
+        }
         #expect(await status(Stage.request("GET", "/chat/stream?id=x", token: token)) == 404)
         #expect(await status(Stage.request("GET", "/chat/read?id=x", token: token)) == 404)
         #expect(await status(Stage.request("DELETE", path, token: token)) == 405)

@@ -113,6 +113,47 @@ import Testing
         #expect(rows.first?.userID != nil && rows.last?.userID == nil)
     }
 
+    @Test("A name that is too long for one is told like a wrong one, and becomes no row's text")
+    func refusesLongNames() async throws {
+        _ = try await signUp()
+        let wrong = await stage.post("/user/login", "username=asim&password=bazbaz")
+        for name in [String(repeating: "a", count: 255), String(repeating: "a", count: 900_000)] {
+            let writer = await stage.post("/user/login", "username=\(name)&password=bazbar")
+            #expect(writer.status == 401 && writer.text == wrong.text)
+        }
+        let throttle = LoginThrottle(foldedName: "", clientAddress: "192.0.2.1")
+        #expect(throttle.keys.allSatisfy { $0.utf8.count < 100 })
+    }
+
+    @Test("A user is read by id or by name, and the answer says what was looked for")
+    func readsUsers() async throws {
+        let (mine, _) = (try await signUp("Asim"), try await signUp("Other"))
+        let own = await stage.post("/user/read", "username=ASIM", token: mine)
+        #expect(own.status == 200 && own.json?["groups"] != nil)
+        for (body, message, parameter) in [
+            ("username=other", "There is no user of this name.", "username"),
+            ("username=nobody", "There is no user of this name.", "username"),
+            ("id=nobody", "There is no user with this id.", "id"),
+            ("id=017f22e2-79b0-7cc3-98c4-dc0c0c07398f", "There is no user with this id.", "id"),
+        ] {
+            let writer = await stage.post("/user/read", body, token: mine)
+            #expect(writer.status == 404, "\(body)")
+            #expect(writer.json?["error"]?["message"]?.stringValue == message, "\(body)")
+            #expect(writer.json?["error"]?["param"]?.stringValue == parameter, "\(body)")
+        }
+        let chat = await stage.post("/chat/create", "name=a", token: mine)
+        let id = try #require(chat.json?["id"]?.stringValue)
+        #expect(
+            await stage.post("/chat/user/add", "id=\(id)&username=other", token: mine).status
+                == 200)
+        let other = await stage.post("/user/read", "username=OTHER", token: mine)
+        #expect(other.status == 200 && other.json?["username"]?.stringValue == "Other")
+        #expect(other.json?["groups"] == nil)
+        let nobody = await stage.post("/chat/user/add", "id=\(id)&username=no", token: mine)
+        #expect(nobody.status == 404)
+        #expect(nobody.json?["error"]?["param"]?.stringValue == "username")
+    }
+
     @Test("Five failures are free, then one waits, and the right password must wait as well")
     func slowsDown() async throws {
         _ = try await signUp()

@@ -34,7 +34,7 @@ import Testing
         #expect(
             Failure.hidden.message
                 == "Something went wrong here. The request id finds it in the log.")
-        #expect(Failure.notFound("user").message == "There is no such user.")
+        #expect(Failure.notFound("user").message == "There is no user with this id.")
     }
 
     @Test("Header names compare without regard to case")

@@ -45,6 +45,8 @@ import Testing
         #expect(Username.folded("  Asim ") == (try Username("asim").folded))
         #expect(Username.folded("") == "")
         #expect(Username.folded("not : a name") == "not : a name")
+        #expect(Username.folded(String(repeating: "a", count: 255)) == "")
+        #expect(Username.folded(" " + String(repeating: "a", count: 254)).utf8.count == 254)
     }
 
     @Test(
@@ -53,12 +55,15 @@ import Testing
         expectRefusal(of: text, saying: "must not be empty")
     }
 
-    @Test("A name has at most 254 bytes, counted in its final form")
+    @Test("A name has at most 254 bytes, as it came and in its final form")
     func limitsTheLength() throws {
         #expect(try Username(String(repeating: "a", count: 254)).text.utf8.count == 254)
         #expect(try Username("  " + String(repeating: "é", count: 127)).text.utf8.count == 254)
-        // 381 bytes as written, 254 once composed.
-        #expect(try Username(String(repeating: "e\u{0301}", count: 127)).text.utf8.count == 254)
+        // 252 bytes as written, 168 once composed.
+        #expect(try Username(String(repeating: "e\u{0301}", count: 84)).text.utf8.count == 168)
+        // 255 bytes as written, 170 once composed; 150 bytes that become 300.
+        expectRefusal(of: String(repeating: "e\u{0301}", count: 85), saying: "at most 254 bytes")
+        expectRefusal(of: String(repeating: "\u{0958}", count: 50), saying: "at most 254 bytes")
         expectRefusal(of: String(repeating: "a", count: 255), saying: "at most 254 bytes")
         expectRefusal(of: String(repeating: "é", count: 128), saying: "at most 254 bytes")
     }

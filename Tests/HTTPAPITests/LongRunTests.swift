@@ -1,0 +1,145 @@
+import Credentials
+import Glibc
+import ProxyGPT
+import TestSupport
+import Testing
+
+@testable import HTTPAPI
+
+/// Runs of combining marks, for which Swift's own comparison takes time that grows with the square of
+/// their length: 72,000 of them take seconds. Wherever text comes from outside, they take next to none.
+@Suite(.ownThread) struct LongRunTests {
+    private static let marks = String(repeating: "\u{301}\u{323}", count: 36_000)
+    private static let run = "a" + marks
+
+    /// The processor's time of this thread that `body` takes, in milliseconds.
+    private func expectQuick(
+        _ name: String, at location: SourceLocation = #_sourceLocation, _ body: () throws -> Void
+    ) {
+        let begin = Self.processorTime()
+        try? body()
+        let time = Self.processorTime() - begin
+        #expect(time < 500, "\(name) took \(time) ms", sourceLocation: location)
+    }
+
+    private static func processorTime() -> Int {
+        var time = timespec()
+        clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time)
+        return time.tv_sec * 1000 + time.tv_nsec / 1_000_000
+    }
+
+    private let names = ["id", "chat_id", "name", "flag", "list", "before", "after", "limit"]
+
+    private func readAll(_ parameters: Parameters) {
+        _ = try? parameters.text("id", "chat_id")
+        _ = try? parameters.requiredID("id", "chat_id") as Chat.ID
+        _ = try? parameters.user("name")
+        _ = try? parameters.line("name", limit: 120)
+        _ = try? parameters.boolean("flag")
+        _ = try? parameters.integer("flag")
+        _ = try? parameters.list("list")
+        _ = try? parameters.page()
+        if let text = try? parameters.text("name") { _ = try? Username(text) }
+    }
+
+    @Test("Names and values of parameters, in every source")
+    func parameters() throws {
+        let run = Self.run
+        expectQuick("a query's name") { _ = try Parameters(names, query: run + "=1") }
+        expectQuick("a form's name") { _ = try Parameters(names, body: Array((run + "=1").utf8)) }
+        expectQuick("a JSON name") {
+            let body = JSONValue.object([(name: run, value: true)]).encoded
+            _ = try Parameters(names, body: body)
+        }
+        expectQuick("JSON names beside one another") {
+            let members = (0..<3).map { (name: run + "\($0)", value: JSONValue.null) }
+            _ = try Parameters(names, body: JSONValue.object(members).encoded)
+        }
+        for separator in ["", ",", "&", "=", "?", " "] {
+            for name in names {
+                let query = name + "=" + separator + Self.marks + separator + "x"
+                expectQuick("\(name) in a query") {
+                    readAll(try Parameters(names, query: query))
+                }
+                expectQuick("\(name) in JSON") {
+                    let value = JSONValue.string(separator + Self.marks + separator)
+                    for value in [value, .array([value, value])] {
+                        let body = JSONValue.object([(name: name, value: value)]).encoded
+                        readAll(try Parameters(names, body: body))
+                    }
+                }
+            }
+        }
+        expectQuick("a content type") {
+            _ = try Parameters(names, body: [0x61], contentType: run + ";" + run)
+        }
+    }
+
+    @Test("User names, ids, and the places of frames")
+    func namesAndIDs() {
+        let run = Self.run
+        expectQuick("a user name") { _ = try Username(run) }
+        expectQuick("a folded name") { _ = Username.folded(run) }
+        expectQuick("a reference") { _ = UserReference(run).absence }
+        expectQuick("an id") { _ = Chat.ID(outside: run) }
+        expectQuick("a place") { _ = FrameID(run + "-" + run) }
+        expectQuick("a JSON member") {
+            _ = JSONValue.object([(name: run, value: .null)])[run + "x"]
+        }
+        expectQuick("a number") { _ = JSONValue.number(run).integerValue }
+        expectQuick("a throttle") {
+            _ = LoginThrottle(foldedName: Username.folded(run), clientAddress: "192.0.2.1").keys
+        }
+    }
+
+    @Test("Credentials")
+    func credentials() {
+        let (run, marks) = (Self.run, Self.marks)
+        for value in [
+            run, "Bearer " + run, "Basic " + run, "Bearer\u{301} " + run, marks,
+            "Basic " + base64URL(Array((run + ":" + run).utf8)),
+        ] {
+            expectQuick("Authorization") {
+                _ = PresentedCredential.find(authorization: [value], cookies: [])
+            }
+        }
+        for value in [
+            run, "sess=" + run, "a=b;" + marks + "; sess=\"" + marks + "\"", "sess" + run,
+        ] {
+            expectQuick("Cookie") {
+                _ = PresentedCredential.find(authorization: [], cookies: [value])
+            }
+        }
+        expectQuick("token") {
+            _ = PresentedCredential.find(authorization: [], cookies: [], parameter: run)
+        }
+        expectQuick("subprotocols") { _ = try Subprotocols([run, run + "," + marks]) }
+    }
+
+    @Test("Targets, methods and the paths that are counted")
+    func targets() {
+        let (run, marks) = (Self.run, Self.marks)
+        for target in [run, "/" + run, "/v1/" + run, "http://" + run, "/v1/a?" + run, "/?" + marks]
+        {
+            expectQuick("a target") {
+                let request = Stage.request(run, target)
+                try? request.checkMethod()
+                _ = RealtimeEndpoint.serves(request) || OperatorEndpoint.serves(request)
+                _ = Router.countedIndex(of: request.path)
+                _ = try RequestTarget(target).queryText("model", limit: 200)
+            }
+            expectQuick("a destination") { _ = Router.destination(of: target) }
+        }
+        expectQuick("an upstream's address") {
+            let azure = try UpstreamAddress(
+                "https://r.openai.azure.com/openai/deployments/d/completions?api-version=1")
+            _ = try azure.url(path: "/v1/" + run, query: "a=1&" + marks + "&" + run)
+        }
+    }
+
+    @Test("An unknown word of any length is near none")
+    func nearestWords() {
+        expectQuick("a word") { _ = NearestWord.of(Self.run, among: names) }
+        expectQuick("a quoted piece") { _ = String(quoting: Self.run.utf8) }
+    }
+}
