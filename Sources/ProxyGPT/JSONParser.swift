@@ -12,6 +12,7 @@ extension JSONError: CustomStringConvertible {
         switch self {
         case .malformed(let offset): "not JSON at byte \(offset)"
         case .tooDeep: "JSON that is nested too deeply"
+        case .tooMany: "JSON with too many values"
         }
     }
 }
