@@ -51,13 +51,13 @@ extension Rules {
 
     /// Where it does no harm, and why.
     static let safeCharacterUses: [(path: String, kinds: [CharacterUse.Kind], reason: String)] = [
-        (
-            "Sources/ProxyGPT/DatabaseAddress.swift", [.cut, .comparison, .letterCase],
-            operators
-        ),
         ("Sources/ProxyGPT/EnvironmentFile.swift", [.key, .cut, .comparison], operators),
         ("Sources/ProxyGPT/RedisAddress.swift", [.cut, .comparison, .letterCase], operators),
+        ("Sources/ProxyGPT/HeaderNames.swift", [.comparison, .letterCase], operators),
         ("Sources/ProxyGPT/Settings.swift", [.key], operators),
+        ("Sources/ProxyGPT/Settings+Processes.swift", [.key], operators),
+        ("Sources/ProxyGPT/UpstreamProxy.swift", [.cut, .comparison, .letterCase], operators),
+        ("Sources/ProxyGPT/UpstreamProxyRules.swift", [.cut, .comparison, .letterCase], operators),
         (
             "Sources/ProxyGPT/Settings+Environment.swift", [.key, .cut, .letterCase],
             operators
@@ -79,18 +79,10 @@ extension Rules {
             "hosts are the operator's"
         ),
         ("Sources/CurlUpstream/CurlMulti.swift", [.key], "hosts are the operator's"),
-        (
-            "Sources/Streamer/Realtime/UpstreamLocation.swift", [.cut, .comparison],
-            "the address is the operator's, and is read up to its path"
-        ),
         ("Sources/ProxyGPT/JSONFieldScanner.swift", [.key], "the keys are the names wanted"),
         (
             "Sources/ProxyGPT/Username.swift", [.letterCase],
             "a name has 254 bytes before its case is changed"
-        ),
-        (
-            "Sources/ProxyGPT/Store.swift", [.key],
-            "counters' keys are an address and a folded name, each of a bound length"
         ),
         (
             "Sources/ProxyGPT/LoginThrottle.swift", [.key, .cut, .comparison],
@@ -111,14 +103,6 @@ extension Rules {
         (
             "Sources/Worker/FastCGIExchange.swift", [.comparison],
             "a parameter's name is the web server's, made of letters that a header may have"
-        ),
-        (
-            "Sources/HTTPAPI/CrossSite.swift", [.comparison, .letterCase],
-            "what is cut is the operator's, what is compared a header of the web server's bound"
-        ),
-        (
-            "Sources/HTTPAPI/PromptRunner.swift", [.comparison],
-            "the beginning of an upstream's error is searched for one word"
         ),
     ]
 
