@@ -268,8 +268,9 @@ internal import SQLStorage
             let curl = CurlUpstream(
                 CurlUpstream.Configuration(
                     key: settings.apiKey, keyHeader: settings.upstream.keyHeader,
-                    certificateFile: settings.certificateFile, connectLimit: 10_000,
-                    firstByteLimit: 20_000, idleLimit: 10_000, callLimit: 30_000, connections: 1))
+                    certificateFile: settings.certificateFile, proxies: settings.upstreamProxy,
+                    connectLimit: 10_000, firstByteLimit: 20_000, idleLimit: 10_000,
+                    callLimit: 30_000, connections: 1))
             let call = UpstreamCall(
                 method: "GET",
                 url: try settings.upstream.url(path: UpstreamAddress.modelsPath, query: nil),

@@ -18,11 +18,8 @@ struct AnswerHead {
 
     private(set) var status = 0
     private(set) var headers: [Header] = []
-    /// Whether the connection speaks HTTP/2, where it is shared.
-    private(set) var isMultiplexed = false
-    /// What Content-Length says.
+    /// What Content-Length says, where it alone tells where the body ends.
     private var declaredLength: Int64?
-    private var isEncoded = false
     private(set) var isWhole = false
     private var isInside = false
     private var size = 0
@@ -38,8 +35,7 @@ struct AnswerHead {
         guard isInside else { return begin(line) }
         if line.isEmpty {
             isInside = false
-            isWhole = status >= 200
-            return isWhole ? .whole : .more
+            return status >= 200 ? end() : .more
         }
         if isBlank(line[line.startIndex]) { fold(line) } else { add(line) }
         return .more
@@ -55,18 +51,56 @@ struct AnswerHead {
         }
         status = digits.reduce(0) { $0 * 10 + Int($1 - 0x30) }
         guard status >= 100 else { return .broken("the answer has no status") }
-        isMultiplexed = line.starts(with: "HTTP/2".utf8)
         isInside = true
         headers.removeAll(keepingCapacity: true)
-        declaredLength = nil
-        isEncoded = false
         return .more
     }
 
     /// The body's length, where the head alone tells it.
     var bodyLength: Int64? {
-        if status == 204 || status == 304 { return 0 }
-        return isEncoded ? nil : declaredLength
+        status == 204 || status == 304 ? 0 : declaredLength
+    }
+
+    /// Ends the head, once it is certain where the body ends (RFC 9112, 6.3). Whoever reads the headers
+    /// after us must come to the same end: a length that does not hold is taken away.
+    private mutating func end() -> Step {
+        let codings = values(of: "transfer-encoding")
+        let lengths = values(of: "content-length")
+        if !codings.isEmpty && !lengths.isEmpty {
+            guard codings.count == 1, equalIgnoringCase(codings[0], "chunked") else {
+                return .broken("the answer has a Content-Length and an unknown Transfer-Encoding")
+            }
+            headers.removeAll { equalIgnoringCase($0.name, "content-length") }
+        } else if let first = lengths.first {
+            guard let length = Self.length(first) else {
+                return .broken("the answer's Content-Length is no number")
+            }
+            guard lengths.allSatisfy({ Self.length($0) == length }) else {
+                return .broken("the answer has two Content-Lengths")
+            }
+            if lengths.count > 1 { removeRepeatedLengths() }
+            declaredLength = length
+        }
+        isWhole = true
+        return .whole
+    }
+
+    private func values(of name: String) -> [String] {
+        headers.lazy.filter { equalIgnoringCase($0.name, name) }.map(\.value)
+    }
+
+    /// A number of at most 63 bits in decimal digits, and nothing else.
+    private static func length(_ text: String) -> Int64? {
+        text.utf8.allSatisfy { (0x30...0x39).contains($0) } ? Int64(text) : nil
+    }
+
+    private mutating func removeRepeatedLengths() {
+        var isThere = false
+        headers.removeAll { header in
+            guard equalIgnoringCase(header.name, "content-length") else { return false }
+            defer { isThere = true }
+            return isThere
+        }
     }
 
     /// Adds a header. A line that is none is passed over: it has no meaning that could be kept.
@@ -74,31 +108,27 @@ struct AnswerHead {
         guard let colon = line.firstIndex(of: UInt8(ascii: ":")) else { return }
         let name = line[..<colon]
         guard !name.isEmpty, name.allSatisfy(isTokenByte) else { return }
-        let header = Header(
-            String(decoding: name, as: UTF8.self), text(line[line.index(after: colon)...]))
-        if equalIgnoringCase(header.name, "content-length") { declaredLength = Int64(header.value) }
-        if equalIgnoringCase(header.name, "transfer-encoding") { isEncoded = true }
-        headers.append(header)
+        headers.append(
+            header(String(decoding: name, as: UTF8.self), line[line.index(after: colon)...]))
     }
 
     /// Appends a folded line to the header before it, as RFC 9112, 5.2, wants it.
     private mutating func fold(_ line: Slice<UnsafeRawBufferPointer>) {
         guard let last = headers.popLast() else { return }
-        headers.append(Header(last.name, last.value + " " + text(line)))
+        let more = header(last.name, line)
+        headers.append(Header(last.name, bytes: last.bytes + [UInt8(ascii: " ")] + more.bytes))
     }
 
-    /// A value without the white space around it. What is no UTF-8 is taken for Latin-1, which is
-    /// what RFC 9110, 5.5, remembers of such bytes; control bytes become spaces.
-    private func text(_ bytes: Slice<UnsafeRawBufferPointer>) -> String {
+    /// A header whose value loses the white space around it. Control bytes become spaces.
+    private func header(_ name: String, _ bytes: Slice<UnsafeRawBufferPointer>) -> Header {
         var bytes = bytes
         while let first = bytes.first, isBlank(first) { bytes.removeFirst() }
         while let last = bytes.last, isBlank(last) { bytes.removeLast() }
         if bytes.allSatisfy({ $0 >= 0x20 && $0 < 0x7F }) {
-            return String(decoding: bytes, as: UTF8.self)
+            return Header(name, String(decoding: bytes, as: UTF8.self))
         }
-        let clean = bytes.map { ($0 < 0x20 && $0 != 0x09) || $0 == 0x7F ? 0x20 : $0 }
-        if let text = String(validating: clean, as: UTF8.self) { return text }
-        return String(String.UnicodeScalarView(clean.map { Unicode.Scalar($0) }))
+        return Header(
+            name, bytes: bytes.map { ($0 < 0x20 && $0 != 0x09) || $0 == 0x7F ? 0x20 : $0 })
     }
 
     private func isBlank(_ byte: UInt8) -> Bool {

@@ -16,25 +16,15 @@ internal import ProxyGPT
     enum End {
         case whole
         case failed(UpstreamFailure)
-
-        /// Whether it was this side that gave the call up.
-        var isOurs: Bool {
-            switch self {
-            case .whole, .failed(.cut), .failed(.unreachable): false
-            case .failed: true
-            }
-        }
     }
 
     /// The most that waits unread before reading from the upstream stops.
     static let unreadLimit = 256 * 1024
-    /// The same for a shared connection, where libcurl 7.88 cannot stop one stream alone: a stream
-    /// that nobody reads would stall all others (http2.c, pause_stream_id). Such a call is given up
-    /// instead. Large downloads are GETs, and those do not share.
-    static let unreadLimitOfStream = 32 * 1024 * 1024
 
     private(set) var request: OutgoingRequest
     private(set) var body: Body
+    /// The proxy on the way.
+    let proxy: UpstreamProxy?
     let startedAt: Int64
     private(set) var head = AnswerHead()
     private(set) var end: End?
@@ -55,11 +45,16 @@ internal import ProxyGPT
     private var waiter: UnsafeContinuation<Void, Never>?
     /// Why a callback refused to go on.
     private var verdict: UpstreamFailure?
+    /// The connection that libcurl chose has ended meanwhile, before a byte of the request left.
+    private var needsAnotherConnection = false
     private let upstream: CurlUpstream
 
-    init(_ request: OutgoingRequest, body: Body, upstream: CurlUpstream) {
+    init(
+        _ request: OutgoingRequest, body: Body, proxy: UpstreamProxy?, upstream: CurlUpstream
+    ) {
         self.request = request
         self.body = body
+        self.proxy = proxy
         self.upstream = upstream
         startedAt = monotonicMilliseconds()
         lastActivity = startedAt
@@ -68,12 +63,17 @@ internal import ProxyGPT
         }
     }
 
+    /// What a connection is made to.
+    var nextHop: (host: String, port: Int) {
+        proxy.map { ($0.host, $0.port) } ?? (request.target.host, request.target.port)
+    }
+
     // MARK: - What the tasks call
 
     /// Suspends until the head is whole or the call has ended.
     func awaitHead() async throws(UpstreamFailure) -> UpstreamHead {
         while !head.isWhole && end == nil { await awaitNews { head.isWhole } }
-        if case .failed(let failure)? = end, !head.isWhole || failure == .cancelled {
+        if case .failed(let failure)? = end, !head.isWhole || failure == .cancelled || isProxys {
             throw failure
         }
         return UpstreamHead(status: head.status, headers: head.headers)
@@ -100,12 +100,6 @@ internal import ProxyGPT
     func forgetRequest() {
         request.lines = []
         if case .whole = body { body = .none }
-    }
-
-    /// Whether the upstream still waits for something that will not come any more.
-    var leavesStreamOpen: Bool {
-        if case .pulled(let upload) = body, !upload.isSent { return true }
-        return verdict != nil
     }
 
     /// Gives the call up; no effect after its end.
@@ -166,18 +160,32 @@ internal import ProxyGPT
     /// on it: a model call would run, and cost, twice, and nobody would know. So a second sending is
     /// allowed only for methods that change nothing, or if not one byte has left so far. An
     /// `Idempotency-Key` is no reason to send again: whether the upstream honours it is unknown
-    /// here, and the client that set it repeats the call itself. The race is rare: libcurl looks at
-    /// a connection before it takes it, so the close must happen while the request is under way.
-    func mayBeSent() -> Bool {
-        let isSecond = isConnected
-        if !isSecond { transfer?.multi.connectingEnded() }
+    /// here, and the client that set it repeats the call itself. The race is rare: a kept connection
+    /// is looked at before it is taken, so the close must happen while the request is under way.
+    /// - Parameter port: the connection's port at this end.
+    func mayBeSent(fromPort port: UInt16) -> Bool {
+        guard !isConnected || mayBeSentAgain else {
+            verdict = .cut(
+                "the connection ended before an answer; the upstream may have run the call")
+            return false
+        }
+        if transfer?.multi.hasEnded(connectionOn: port) == true {
+            needsAnotherConnection = true
+            return false
+        }
         isConnected = true
-        guard isSecond, !OutgoingRequest.isSafe(request.method) else { return true }
-        var bodyIsBegun = false
-        if case .pulled(let upload) = body { bodyIsBegun = upload.isBegun }
-        if !bodyIsBegun, transfer?.handle.hasSentAnything == false { return true }
-        verdict = .cut("the connection ended before an answer; the upstream may have run the call")
-        return false
+        return true
+    }
+
+    private var mayBeSentAgain: Bool {
+        if OutgoingRequest.isSafe(request.method) { return true }
+        if case .pulled(let upload) = body, upload.isBegun { return false }
+        return transfer?.handle.hasSentAnything == false
+    }
+
+    /// Whether the answer is that of a proxy which does not know us.
+    private var isProxys: Bool {
+        proxy != nil && !request.target.isSecure && head.status == 407
     }
 
     func takeHeaderLine(_ line: UnsafeRawBufferPointer) -> Bool {
@@ -185,8 +193,11 @@ internal import ProxyGPT
         case .more, .trailer:
             break
         case .whole:
+            if isProxys {
+                verdict = .unreachable("the proxy asks for another credential")
+                return false
+            }
             lastActivity = monotonicMilliseconds()
-            transfer?.multi.isShared = head.isMultiplexed
             wake()
             endIfAnsweredEarly()
         case .broken(let text):
@@ -197,12 +208,7 @@ internal import ProxyGPT
     }
 
     func takeBody(_ piece: UnsafeRawBufferPointer) -> Int {
-        if head.isMultiplexed {
-            guard bytes.count < Self.unreadLimitOfStream else {
-                verdict = .cut("more than 32 MiB of the answer were not read")
-                return 0
-            }
-        } else if bytes.count >= Self.unreadLimit {
+        if bytes.count >= Self.unreadLimit {
             isReceivingPaused = true
             return Int(CURL_WRITEFUNC_PAUSE)
         }
@@ -244,7 +250,12 @@ internal import ProxyGPT
 
     /// Ends the call when libcurl has finished its transfer.
     func transferEnded(_ result: CURLcode, _ text: String) {
-        upstream.end(self, outcome(of: result, text))
+        if needsAnotherConnection {
+            needsAnotherConnection = false
+            upstream.restart(self)
+        } else {
+            upstream.end(self, outcome(of: result, text))
+        }
     }
 
     private func outcome(of result: CURLcode, _ text: String) -> End {
@@ -252,10 +263,8 @@ internal import ProxyGPT
         if result == CURLE_OK {
             return head.isWhole ? .whole : .failed(.cut("the connection ended without an answer"))
         }
-        // An answer may be whole before its request is: the failure is then one to send the rest. Of a
-        // shared connection libcurl says so by this code without a text (http2.c, close_handled).
-        let isWholeStream = result == CURLE_HTTP2_STREAM && text.isEmpty
-        if head.isWhole && (received == head.bodyLength || isWholeStream) { return .whole }
+        // An answer may be whole before its request is: the failure is then one to send the rest.
+        if head.isWhole && received == head.bodyLength { return .whole }
         let text = text.isEmpty ? String(cString: curl_easy_strerror(result)) : text
         if isConnected { return .failed(.cut(text)) }
         return .failed(result == CURLE_OPERATION_TIMEDOUT ? .connectTimeout : .unreachable(text))

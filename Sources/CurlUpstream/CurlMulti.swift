@@ -11,10 +11,6 @@ internal import Glibc
 
 /// Runs transfers on the loop.
 @EventLoop final class CurlMulti {
-    /// Whether transfers here may share connections (HTTP/2).
-    let mayShare: Bool
-    /// Whether the upstream lets them, as far as it has shown.
-    var isShared: Bool?
     /// Which addresses libcurl has learned, see `NameCache`.
     var knownAddresses: [String: String] = [:]
 
@@ -27,17 +23,13 @@ internal import Glibc
     private var depth = 0
     private var isSettling = false
     private var postponed: [() -> Void] = []
-    private var running = 0
-    private var connecting = 0
-    private var waiting: [() -> Bool] = []
 
-    init(_ configuration: CurlUpstream.Configuration, mayShare: Bool) {
+    init(_ configuration: CurlUpstream.Configuration) {
         guard let multi = curl_multi_init() else {
             preconditionFailure("curl_multi_init failed: no calls are possible")
         }
         self.multi = multi
         self.configuration = configuration
-        self.mayShare = mayShare
         let context = Unmanaged.passUnretained(sockets).toOpaque()
         proxy_gpt_curl_multi_set_long(multi, CURLMOPT_MAXCONNECTS, configuration.connections)
         proxy_gpt_curl_multi_set_pointer(multi, CURLMOPT_SOCKETDATA, context)
@@ -62,8 +54,7 @@ internal import Glibc
     func takeHandle() -> EasyHandle? {
         idle.popLast()
             ?? EasyHandle(
-                configuration, sockets: Unmanaged.passUnretained(sockets).toOpaque(),
-                mayShare: mayShare)
+                configuration, sockets: Unmanaged.passUnretained(sockets).toOpaque())
     }
 
     /// Takes a handle back that has been removed.
@@ -80,62 +71,17 @@ internal import Glibc
         postponed.append(body)
     }
 
-    // MARK: - Connecting
-
-    /// How many transfers may wait for a connection at a time. In a crowd of first calls libcurl
-    /// would open a connection for each that finds none to share; its own remedy, CURLOPT_PIPEWAIT,
-    /// makes connections one after the other where the upstream turns out to share none.
-    private var connectingLimit: Int {
-        switch isShared {
-        case _ where !mayShare, false: .max
-        case true: 4
-        case nil: 1
-        }
-    }
-
-    /// Calls `start`, now or when fewer transfers wait for a connection. It says whether it has
-    /// started one.
-    func admit(_ start: @escaping () -> Bool) {
-        waiting.append(start)
-        admitWaiting()
-    }
-
-    /// Must be called once for each transfer that was started: when it has its connection, or when
-    /// it ends without.
-    func connectingEnded() {
-        connecting -= 1
-        if !waiting.isEmpty { afterwards { [self] in admitWaiting() } }
-    }
-
-    private func admitWaiting() {
-        while !waiting.isEmpty && connecting < connectingLimit {
-            let start = waiting.removeFirst()
-            let isSecond = isShared == nil && running > 0
-            // Counted first: it may be connected before it returns.
-            connecting += 1
-            if !start() {
-                connecting -= 1
-            } else if isSecond && isShared == nil {
-                // The first has its connection and is still on it: so this one shares it, or has to
-                // wait for its own.
-                isShared = connecting == 0
-            }
-        }
-    }
-
     // MARK: - Transfers
 
     /// Starts a transfer; on a kept connection its request is written before this returns.
     func add(_ handle: EasyHandle) -> Bool {
         guard curl_multi_add_handle(multi, handle.curl) == CURLM_OK else { return false }
-        running += 1
         act(-1, 0)
         return true
     }
 
-    /// Ends a transfer, whatever its state: closes its connection or its stream if it is under way.
+    /// Ends a transfer, whatever its state: closes its connection if it is under way.
     func remove(_ handle: EasyHandle) {
-        running -= 1
         enter { curl_multi_remove_handle(multi, handle.curl) }
     }
 
@@ -143,6 +89,11 @@ internal import Glibc
     func pause(_ handle: EasyHandle, _ directions: Int32) {
         // curl_easy_pause delivers what libcurl has kept, from inside itself.
         enter { _ = curl_easy_pause(handle.curl, directions) }
+    }
+
+    /// Whether the upstream has ended a kept connection, seen by the port at this end.
+    func hasEnded(connectionOn port: UInt16) -> Bool {
+        sockets.hasInputWhileIdle(onPort: port)
     }
 
     /// Makes up for a timer that libcurl finds too early, and then does not ask for again.

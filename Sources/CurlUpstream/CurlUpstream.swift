@@ -1,7 +1,6 @@
 // Calls to the upstream over libcurl's multi interface, on the process's event loop.
 //
-// Two multi handles: one for calls that may share a connection (HTTP/2), one for those that may
-// not. Owned C memory: a CURLM by its CurlMulti, a CURL with its lists by its EasyHandle. The table
+// HTTP/1.1 always. Owned C memory: a CURLM by its CurlMulti, a CURL with its lists by its EasyHandle. The table
 // of active calls holds each call, the call its handle, until the handle has left libcurl; so
 // libcurl's pointers into Swift never dangle. The upstream itself lives while a call does.
 // The worker makes one; HTTPAPI knows it as `Upstream`. Knows nothing of what the bytes mean.
@@ -18,6 +17,7 @@ package import ProxyGPT
         package var keyHeader: UpstreamAddress.KeyHeader
         /// A file of certificate authorities that takes the place of the system's, or nil.
         package var certificateFile: String?
+        package var proxies: UpstreamProxyRules
         /// Until the request can be sent: name, connection, TLS.
         package var connectLimit: Int64
         /// From the start of the call until the final answer's head is there.
@@ -30,13 +30,15 @@ package import ProxyGPT
 
         package init(
             key: Secret?, keyHeader: UpstreamAddress.KeyHeader = .bearer,
-            certificateFile: String? = nil, connectLimit: Int64 = 10_000,
+            certificateFile: String? = nil, proxies: UpstreamProxyRules = .none,
+            connectLimit: Int64 = 10_000,
             firstByteLimit: Int64 = 600_000, idleLimit: Int64 = 120_000,
             callLimit: Int64 = 1_800_000, connections: Int = 1024
         ) {
             self.key = key
             self.keyHeader = keyHeader
             self.certificateFile = certificateFile
+            self.proxies = proxies
             self.connectLimit = connectLimit
             self.firstByteLimit = firstByteLimit
             self.idleLimit = idleLimit
@@ -48,8 +50,7 @@ package import ProxyGPT
     private let configuration: Configuration
     private let keyLine: Secret?
     private let names: NameCache
-    private lazy var separate = CurlMulti(configuration, mayShare: false)
-    private lazy var sharing = CurlMulti(configuration, mayShare: true)
+    private lazy var multi = CurlMulti(configuration)
     private var active: [CurlCall] = []
     private var sweeper: Timer?
 
@@ -80,7 +81,10 @@ package import ProxyGPT
     ) async throws(UpstreamFailure) -> any UpstreamReply {
         let request = try OutgoingRequest(call)
         let body = try await body(of: call)
-        let call = CurlCall(request, body: body, upstream: self)
+        let target = request.target
+        let proxy = configuration.proxies.proxy(
+            for: target.host, port: target.port, isSecure: target.isSecure)
+        let call = CurlCall(request, body: body, proxy: proxy, upstream: self)
         if Task.isCancelled {
             call.finish(.failed(.cancelled))
             throw .cancelled
@@ -115,52 +119,53 @@ package import ProxyGPT
         call.index = active.count
         active.append(call)
         if sweeper == nil { scheduleSweep() }
-        let target = call.request.target
-        if NameCache.needsNoLookUp(target.host) {
-            connect(call, addresses: nil)
+        let host = call.nextHop.host
+        if NameCache.needsNoLookUp(host) {
+            transfer(call, addresses: nil)
             return
         }
-        names.resolve(target.host) { [self] answer in
+        names.resolve(host) { [self] answer in
             guard call.end == nil else { return }
             switch answer {
             case .addresses(let addresses):
-                connect(call, addresses: addresses.joined(separator: ","))
+                transfer(call, addresses: addresses.joined(separator: ","))
             case .failed(let text):
-                end(call, .failed(.unreachable("no address for \(target.host): \(text)")))
+                end(call, .failed(.unreachable("no address for \(host): \(text)")))
             }
         }
     }
 
-    private func connect(_ call: CurlCall, addresses: String?) {
-        let target = call.request.target
-        // Downloads get connections of their own, see CurlCall.unreadLimitOfStream.
-        let multi = target.isSecure && call.request.method != "GET" ? sharing : separate
-        multi.admit { self.transfer(call, on: multi, addresses: addresses) }
-    }
-
-    /// Hands a call to libcurl; false when it has ended before.
-    private func transfer(_ call: CurlCall, on multi: CurlMulti, addresses: String?) -> Bool {
-        guard call.end == nil else { return false }
+    /// Hands a call to libcurl.
+    private func transfer(_ call: CurlCall, addresses: String?) {
         guard let handle = multi.takeHandle() else {
             end(call, .failed(.unreachable("no memory for the call")))
-            return false
+            return
         }
-        let target = call.request.target
         // libcurl keeps what it is told once for all calls to come.
-        let name = "\(target.host):\(target.port)"
+        let name = "\(call.nextHop.host):\(call.nextHop.port)"
         let isNews = addresses != nil && multi.knownAddresses[name] != addresses
         handle.prepare(
-            call, keyLine: keyLine?.revealed,
+            call, keyLine: keyLine.map { OutgoingRequest.line($0.revealed) },
             addresses: isNews ? addresses.map { name + ":" + $0 } : nil)
         call.transfer = (multi, handle)
-        if !multi.add(handle) {
-            call.transfer = nil
-            multi.giveBack(handle)
-            end(call, .failed(.unreachable("libcurl refused the call")))
-            return false
-        }
-        if isNews { multi.knownAddresses[name] = addresses }
-        return true
+        if add(call) && isNews { multi.knownAddresses[name] = addresses }
+    }
+
+    private func add(_ call: CurlCall) -> Bool {
+        guard let (multi, handle) = call.transfer else { return false }
+        if multi.add(handle) { return true }
+        call.transfer = nil
+        multi.giveBack(handle)
+        end(call, .failed(.unreachable("libcurl refused the call")))
+        return false
+    }
+
+    /// Starts a call once more, on a new connection. Called after a transfer that sent nothing.
+    func restart(_ call: CurlCall) {
+        guard call.end == nil, let (multi, handle) = call.transfer else { return }
+        multi.remove(handle)
+        handle.takeFreshConnection()
+        _ = add(call)
     }
 
     // MARK: - Ending
@@ -175,8 +180,6 @@ package import ProxyGPT
                 return
             }
             call.transfer = nil
-            if !call.isConnected { multi.connectingEnded() }
-            if end.isOurs || call.leavesStreamOpen { handle.closesConnection() }
             multi.remove(handle)
             multi.giveBack(handle)
         }
@@ -201,8 +204,7 @@ package import ProxyGPT
             if let failure = overdue(call, now) { end(call, .failed(failure)) }
         }
         guard !active.isEmpty else { return }
-        separate.nudge()
-        sharing.nudge()
+        multi.nudge()
         scheduleSweep()
     }
 

@@ -20,22 +20,16 @@ internal import ProxyGPT
     private(set) var call: CurlCall?
     private var origin = ""
     private var holdsBody = false
-    private var mustForget = false
+    private var isFresh = false
 
     /// - Parameter sockets: the context for opening and closing sockets, of the one multi handle in
     ///   which this handle will be used.
-    init?(
-        _ configuration: CurlUpstream.Configuration, sockets: UnsafeMutableRawPointer,
-        mayShare: Bool
-    ) {
+    init?(_ configuration: CurlUpstream.Configuration, sockets: UnsafeMutableRawPointer) {
         guard let curl = curl_easy_init() else { return nil }
         self.curl = curl
         errorText = .allocate(capacity: Int(CURL_ERROR_SIZE))
         errorText.initialize(repeating: 0, count: Int(CURL_ERROR_SIZE))
         setPolicy(configuration)
-        set(
-            CURLOPT_HTTP_VERSION,
-            Int(mayShare ? CURL_HTTP_VERSION_2TLS : CURL_HTTP_VERSION_1_1))
         proxy_gpt_curl_set_pointer(curl, CURLOPT_OPENSOCKETDATA, sockets)
         proxy_gpt_curl_set_pointer(curl, CURLOPT_CLOSESOCKETDATA, sockets)
         setCallbacks()
@@ -75,8 +69,8 @@ internal import ProxyGPT
 
     private func setPolicy(_ configuration: CurlUpstream.Configuration) {
         set(CURLOPT_NOSIGNAL, 1)
-        set(CURLOPT_PROXY, "")
-        set(CURLOPT_NOPROXY, "*")
+        // Over HTTP/2 libcurl 7.88 cannot pause one stream alone, and sends the reset of a stream late.
+        set(CURLOPT_HTTP_VERSION, Int(CURL_HTTP_VERSION_1_1))
         set(CURLOPT_PROTOCOLS_STR, "http,https")
         set(CURLOPT_FOLLOWLOCATION, 0)
         set(CURLOPT_NETRC, 0)
@@ -131,9 +125,10 @@ internal import ProxyGPT
             }
         }
         proxy_gpt_curl_set_pointer(curl, CURLOPT_PREREQDATA, context)
-        proxy_gpt_curl_set_prerequest_callback(curl) { context, _, _, _, _ in
+        proxy_gpt_curl_set_prerequest_callback(curl) { context, _, _, _, port in
             EventLoop.assumeIsolated {
-                EasyHandle.at(context)?.call?.mayBeSent() == true
+                let port = UInt16(truncatingIfNeeded: port)
+                return EasyHandle.at(context)?.call?.mayBeSent(fromPort: port) == true
                     ? CURL_PREREQFUNC_OK : CURL_PREREQFUNC_ABORT
             }
         }
@@ -154,17 +149,20 @@ internal import ProxyGPT
     /// - Parameters:
     ///   - keyLine: the header that carries the key.
     ///   - addresses: `host:port:address,…`, where libcurl has yet to learn them.
-    func prepare(_ call: CurlCall, keyLine: String?, addresses: String?) {
+    func prepare(_ call: CurlCall, keyLine: [UInt8]?, addresses: String?) {
         self.call = call
         errorText.pointee = 0
         let request = call.request
         if origin != request.target.origin {
             origin = request.target.origin
             set(CURLOPT_URL, origin + "/")
+            setProxy(call.proxy)
         }
-        set(CURLOPT_REQUEST_TARGET, request.target.path)
-        for line in request.lines { headers = curl_slist_append(headers, line) }
-        if let keyLine { headers = curl_slist_append(headers, keyLine) }
+        // A proxy that does not tunnel is told the whole address (RFC 9112, 3.2.2).
+        let isTunnelled = request.target.isSecure || call.proxy == nil
+        set(CURLOPT_REQUEST_TARGET, (isTunnelled ? "" : origin) + request.target.path)
+        for line in request.lines { append(line) }
+        if let keyLine { append(keyLine) }
         proxy_gpt_curl_set_list(curl, CURLOPT_HTTPHEADER, headers)
         if let addresses {
             self.addresses = curl_slist_append(nil, addresses)
@@ -172,6 +170,22 @@ internal import ProxyGPT
         }
         setBody(call)
         call.forgetRequest()
+    }
+
+    /// Adds a header's line, which ends with a zero byte.
+    private func append(_ line: [UInt8]) {
+        headers = line.withUnsafeBytes {
+            curl_slist_append(headers, $0.assumingMemoryBound(to: CChar.self).baseAddress)
+        }
+    }
+
+    /// Sets the proxy before the origin. Never one of the environment: the settings have decided.
+    private func setProxy(_ proxy: UpstreamProxy?) {
+        set(CURLOPT_PROXY, proxy?.description ?? "")
+        set(CURLOPT_NOPROXY, proxy == nil ? "*" : "")
+        proxy_gpt_curl_set_text(curl, CURLOPT_PROXYUSERNAME, proxy?.credential?.user)
+        proxy_gpt_curl_set_text(
+            curl, CURLOPT_PROXYPASSWORD, proxy?.credential?.password.revealed)
     }
 
     private func setBody(_ call: CurlCall) {
@@ -199,18 +213,17 @@ internal import ProxyGPT
         set(CURLOPT_CUSTOMREQUEST, method)
     }
 
-    /// Has the connection closed with this call, unless others share it. Needed for a call that is
-    /// given up: libcurl 7.88 queues the reset of its stream and sends it with the next thing that
-    /// happens on the connection (http2.c, http2_data_done), which alone may be never.
-    func closesConnection() {
-        set(CURLOPT_FORBID_REUSE, 1)
-        mustForget = true
+    /// Has the call use a new connection. The handle is in no multi.
+    func takeFreshConnection() {
+        errorText.pointee = 0
+        set(CURLOPT_FRESH_CONNECT, 1)
+        isFresh = true
     }
 
     /// Lets go of everything that belonged to the call. The handle is in no multi any more.
     func release() {
-        if mustForget { set(CURLOPT_FORBID_REUSE, 0) }
-        mustForget = false
+        if isFresh { set(CURLOPT_FRESH_CONNECT, 0) }
+        isFresh = false
         if holdsBody { proxy_gpt_curl_set_pointer(curl, CURLOPT_POSTFIELDS, nil) }
         holdsBody = false
         call = nil

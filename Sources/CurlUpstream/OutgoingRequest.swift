@@ -16,8 +16,8 @@ struct OutgoingRequest {
 
     let method: String
     let target: Target
-    /// Whole header lines in libcurl's own form, the key not among them.
-    var lines: [String]
+    /// Whole header lines in libcurl's own form, each with a zero byte behind it, the key not among them.
+    var lines: [[UInt8]]
 
     /// Headers that are made here, whoever else has set them.
     private static let own = [
@@ -31,23 +31,41 @@ struct OutgoingRequest {
         }
         method = call.method
         target = try Self.target(of: call.url)
-        var lines: [String] = []
+        var lines: [[UInt8]] = []
         lines.reserveCapacity(call.headers.count + 4)
         var namesType = false
         var namesAccept = false
         for header in call.headers where Self.canBeSent(header) {
             namesType = namesType || equalIgnoringCase(header.name, "content-type")
             namesAccept = namesAccept || equalIgnoringCase(header.name, "accept")
-            // A colon without a value would take a header away, see CURLOPT_HTTPHEADER.
-            lines.append(
-                header.value.isEmpty ? header.name + ";" : header.name + ": " + header.value)
+            lines.append(Self.line(header))
         }
-        if !namesAccept { lines.append("Accept:") }
+        if !namesAccept { lines.append(Self.line("Accept:")) }
         if call.body != nil || Self.announcesBody(call.method) {
-            if !namesType { lines.append("Content-Type:") }
-            lines.append("Expect:")
+            if !namesType { lines.append(Self.line("Content-Type:")) }
+            lines.append(Self.line("Expect:"))
         }
         self.lines = lines
+    }
+
+    /// A header's line. A colon without a value would take the header away, see CURLOPT_HTTPHEADER.
+    private static func line(_ header: Header) -> [UInt8] {
+        var line: [UInt8] = []
+        line.reserveCapacity(header.name.utf8.count + header.value.utf8.count + 3)
+        line.append(contentsOf: header.name.utf8)
+        if header.value.utf8.allSatisfy({ $0 == 0x20 || $0 == 0x09 }) {
+            line.append(UInt8(ascii: ";"))
+        } else {
+            line.append(contentsOf: ": ".utf8)
+            header.appendValue(to: &line)
+        }
+        line.append(0)
+        return line
+    }
+
+    /// A line that is there already.
+    static func line(_ text: String) -> [UInt8] {
+        Array(text.utf8) + [0]
     }
 
     /// Tells whether a request without a body says so by `Content-Length: 0` (RFC 9110, 8.6).
@@ -71,8 +89,8 @@ struct OutgoingRequest {
         guard url.utf8.allSatisfy({ $0 > 0x20 && $0 != 0x7F }) else {
             throw .unreachable("the address has white space or control characters")
         }
-        let isSecure = url.hasPrefix("https://")
-        guard isSecure || url.hasPrefix("http://") else {
+        let isSecure = url.utf8.starts(with: "https://".utf8)
+        guard isSecure || url.utf8.starts(with: "http://".utf8) else {
             throw .unreachable("the address has another scheme than http and https")
         }
         let rest = url.utf8.dropFirst(isSecure ? 8 : 7)

@@ -17,6 +17,9 @@ internal import Glibc
     /// Called with a socket that is ready and how, in libcurl's words; -1 for the timer.
     var onReady: ((Int32, Int32) -> Void)?
     private var entries: [Int32: Entry] = [:]
+    /// The connections that have been idle, by the port at this end.
+    private var kept: [UInt16: Int32] = [:]
+    private var ports: [Int32: UInt16] = [:]
     /// The moment libcurl waits for.
     private var deadline: Int64?
     /// Whether that moment is now.
@@ -40,6 +43,7 @@ internal import Glibc
         // the same number, it takes that for watched already.
         if let stale = entries.removeValue(forKey: descriptor) {
             stale.watch.cancel()
+            forgetPort(of: descriptor)
             watch(descriptor, for: stale.interest)
         }
         return descriptor
@@ -47,6 +51,7 @@ internal import Glibc
 
     func close(_ descriptor: Int32) -> Int32 {
         entries.removeValue(forKey: descriptor)?.watch.cancel()
+        forgetPort(of: descriptor)
         return Glibc.close(descriptor)
     }
 
@@ -54,6 +59,7 @@ internal import Glibc
         if what == CURL_POLL_REMOVE {
             guard let entry = entries[descriptor] else { return }
             entries[descriptor]?.isIdle = true
+            notePort(of: descriptor)
             if entry.interest != .readable { set(descriptor, entry.watch, .readable) }
             return
         }
@@ -94,6 +100,44 @@ internal import Glibc
         if readiness.contains(.writable) { mask |= CURL_CSELECT_OUT }
         if !readiness.isDisjoint(with: .hungUp) { mask |= CURL_CSELECT_ERR | CURL_CSELECT_IN }
         onReady?(descriptor, mask)
+    }
+
+    // MARK: - Kept connections
+
+    private func notePort(of descriptor: Int32) {
+        guard ports[descriptor] == nil, let port = Self.localPort(of: descriptor) else { return }
+        ports[descriptor] = port
+        kept[port] = descriptor
+    }
+
+    private static func localPort(of descriptor: Int32) -> UInt16? {
+        var address = sockaddr_storage()
+        var length = socklen_t(MemoryLayout<sockaddr_storage>.size)
+        let result = withUnsafeMutablePointer(to: &address) { pointer in
+            pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+                getsockname(descriptor, $0, &length)
+            }
+        }
+        guard result == 0 else { return nil }
+        // The port stands at the same place for both families.
+        return withUnsafeBytes(of: &address) {
+            UInt16(bigEndian: $0.load(fromByteOffset: 2, as: UInt16.self))
+        }
+    }
+
+    private func forgetPort(of descriptor: Int32) {
+        guard let port = ports.removeValue(forKey: descriptor) else { return }
+        if kept[port] == descriptor { kept[port] = nil }
+    }
+
+    /// Whether something has come, an end included, on a kept connection about to be used. Between two
+    /// requests the peer has nothing to say but that it closes. Over TLS libcurl 7.88 takes the bytes of
+    /// the closing alert for a sign of life (openssl.c, ossl_check_cxn).
+    func hasInputWhileIdle(onPort port: UInt16) -> Bool {
+        guard let descriptor = kept[port] else { return false }
+        var byte: UInt8 = 0
+        let count = recv(descriptor, &byte, 1, Int32(MSG_PEEK | MSG_DONTWAIT))
+        return count >= 0 || (errno != EAGAIN && errno != EINTR)
     }
 
     // MARK: - Timer

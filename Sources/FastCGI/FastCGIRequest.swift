@@ -15,10 +15,31 @@ package struct PeerGone: Error {
     package init() {}
 }
 
+/// A parameter of a request: one of the web server's own, or a header of the client.
+package struct FastCGIParameter: Sendable {
+    package let name: String
+    /// The value as text, in which U+FFFD stands for what is no UTF-8.
+    package let value: String
+    /// The whole value, where it is no UTF-8.
+    package let rawValue: [UInt8]?
+
+    fileprivate init(_ name: Slice<UnsafeRawBufferPointer>, _ value: Slice<UnsafeRawBufferPointer>)
+    {
+        self.name = String(decoding: name, as: UTF8.self)
+        if let text = String(validating: value, as: UTF8.self) {
+            self.value = text
+            rawValue = nil
+        } else {
+            self.value = String(decoding: value, as: UTF8.self)
+            rawValue = Array(value)
+        }
+    }
+}
+
 /// A request that the web server handed over.
 @EventLoop package final class FastCGIRequest {
     /// The parameters in the order in which they came; a name may come twice.
-    package private(set) var parameters: [(name: String, value: String)]
+    package private(set) var parameters: [FastCGIParameter]
 
     /// Whether the request came when the worker was full, to be answered with a refusal.
     package nonisolated let isRefused: Bool
@@ -59,8 +80,8 @@ package struct PeerGone: Error {
 
     private static func copyParameters(
         _ environment: UnsafeMutablePointer<UnsafeMutablePointer<CChar>?>?
-    ) -> [(name: String, value: String)] {
-        var parameters: [(name: String, value: String)] = []
+    ) -> [FastCGIParameter] {
+        var parameters: [FastCGIParameter] = []
         parameters.reserveCapacity(32)
         guard var entry = environment else { return parameters }
         while let text = entry.pointee {
@@ -68,10 +89,7 @@ package struct PeerGone: Error {
             let bytes = UnsafeRawBufferPointer(start: text, count: length)
             if let equals = bytes.firstIndex(of: UInt8(ascii: "=")) {
                 parameters.append(
-                    (
-                        name: String(decoding: bytes[..<equals], as: UTF8.self),
-                        value: String(decoding: bytes[(equals + 1)...], as: UTF8.self)
-                    ))
+                    FastCGIParameter(bytes[..<equals], bytes[(equals + 1)...]))
             }
             entry += 1
         }
@@ -79,7 +97,7 @@ package struct PeerGone: Error {
     }
 
     /// Returns the parameters and lets go of them: a request that lasts long is lighter without.
-    package func takeParameters() -> [(name: String, value: String)] {
+    package func takeParameters() -> [FastCGIParameter] {
         defer { parameters = [] }
         return parameters
     }

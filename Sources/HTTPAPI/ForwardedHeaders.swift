@@ -3,21 +3,28 @@ internal import ProxyGPT
 /// Which headers pass between client and upstream.
 enum ForwardedHeaders {
     private static let requestNames = Names([
-        "content-type", "accept", "accept-language", "openai-beta", "idempotency-key", "user-agent",
-        "traceparent", "tracestate", "baggage", "b3",
+        "content-type", "content-encoding", "content-language", "accept", "accept-language",
+        "openai-beta", "anthropic-version", "anthropic-beta", "idempotency-key", "prefer",
+        "user-agent", "http-referer", "referer", "x-title", "originator", "session-id", "thread-id",
+        "x-client-request-id", "range", "if-range", "if-match", "if-none-match",
+        "if-modified-since", "if-unmodified-since", "traceparent", "tracestate", "baggage", "b3",
     ])
-    private static let requestPrefixes = ["x-stainless-", "x-b3-"]
+    private static let requestPrefixes = ["x-stainless-", "x-codex-", "x-b3-"]
 
     /// Hop-by-hop (RFC 9110, section 7.6.1), cookies of a foreign host, whose account it is, and
     /// what would steer our web server or the client's browser in the name of our origin.
     private static let droppedNames = Names([
         "connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "proxy-connection",
-        "te", "trailer", "transfer-encoding", "upgrade", "set-cookie", "openai-organization",
-        "openai-project", "status", "alt-svc", "strict-transport-security", "clear-site-data",
-        "refresh", "server", "date", "x-content-type-options", "content-security-policy",
-        "x-upstream-request-id",
+        "te", "trailer", "transfer-encoding", "upgrade", "set-cookie", "set-cookie2",
+        "openai-organization", "openai-project", "status", "x-sendfile", "server", "date",
+        "alt-svc", "strict-transport-security", "clear-site-data", "refresh", "nel", "report-to",
+        "reporting-endpoints", "x-content-type-options", "content-security-policy",
+        "content-security-policy-report-only", "service-worker-allowed", "accept-ch",
+        "critical-ch", "origin-trial", "onion-location", "public-key-pins",
+        "public-key-pins-report-only", "expect-ct", "sourcemap", "x-sourcemap",
+        "timing-allow-origin", "x-upstream-request-id",
     ])
-    private static let droppedPrefixes = ["x-accel-", "access-control-"]
+    private static let droppedPrefixes = ["x-accel-", "access-control-", "cross-origin-"]
 
     /// Names in small letters, by their length: most that come are told apart by that alone.
     private struct Names: Sendable {
@@ -38,10 +45,12 @@ enum ForwardedHeaders {
     }
 
     /// What of the client's headers goes upstream.
-    static func request(_ headers: [Header]) -> [Header] {
+    /// - Parameter more: what the operator lets pass besides.
+    static func request(_ headers: [Header], _ more: HeaderNames) -> [Header] {
         headers.filter { header in
             requestNames.contains(header.name)
                 || requestPrefixes.contains { hasPrefixIgnoringCase(header.name, $0) }
+                || more.contains(header.name)
         }
     }
 
@@ -60,11 +69,18 @@ enum ForwardedHeaders {
             }
             let isRequestID = equalIgnoringCase(name, "X-Request-Id")
             headers.append(
-                Header(isRequestID ? "X-Upstream-Request-Id" : name, mask.masked(header.value)))
+                masked(header, as: isRequestID ? "X-Upstream-Request-Id" : name, by: mask))
         }
         headers.append(Header("X-Content-Type-Options", "nosniff"))
         headers.append(Header("Content-Security-Policy", "sandbox; default-src 'none'"))
+        headers.append(Header("Cross-Origin-Resource-Policy", "same-origin"))
         return headers
+    }
+
+    private static func masked(_ header: Header, as name: String, by mask: KeyMask) -> Header {
+        header.isText
+            ? Header(name, mask.masked(header.value))
+            : Header(name, bytes: mask.masked(header.bytes))
     }
 
     /// `Connection` may name further headers that are for the next hop alone.

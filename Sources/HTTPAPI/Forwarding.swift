@@ -29,7 +29,7 @@ extension API {
             reply = try await upstream.start(
                 UpstreamCall(
                     method: request.method, url: url,
-                    headers: ForwardedHeaders.request(request.headers),
+                    headers: ForwardedHeaders.request(request.headers, settings.forwardHeaders),
                     body: hasBody(request) ? tap : nil))
         } catch {
             note(tap, in: call)
@@ -45,9 +45,8 @@ extension API {
     }
 
     private func hasBody(_ request: Request) -> Bool {
-        if let length = request.contentLength {
-            return length > 0 || ["POST", "PUT", "PATCH"].contains(request.method)
-        }
+        // `Content-Length: 0` stays, whatever the method.
+        if request.contentLength != nil { return true }
         return !["GET", "HEAD", "OPTIONS", "DELETE"].contains(request.method)
     }
 

@@ -99,7 +99,8 @@ package struct RealtimeEndpoint: Sendable {
             userID: caller.user.id, sessionID: caller.session.id,
             tokenDigest: Token.digest(of: credential.token ?? ""),
             url: try address(of: target),
-            headers: ForwardedHeaders.request(request.headers), subprotocols: subprotocols,
+            headers: ForwardedHeaders.request(request.headers, settings.forwardHeaders),
+            subprotocols: subprotocols,
             accept: accept, commonHeaders: recorder.commonHeaders(request), event: event,
             startedAt: startedAt)
     }
@@ -121,6 +122,7 @@ package struct RealtimeEndpoint: Sendable {
         let dropped = [
             "sec-websocket-accept", "sec-websocket-extensions", "sec-websocket-protocol",
             "content-length", "content-type", "content-security-policy",
+            "cross-origin-resource-policy",
         ]
         let passed = ForwardedHeaders.response(head, mask: keyMask).filter { header in
             !dropped.contains { equalIgnoringCase($0, header.name) }

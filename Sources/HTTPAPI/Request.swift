@@ -136,5 +136,9 @@ package struct Response: Sendable {
         if failure.code == .unauthorized {
             headers.append(Header("WWW-Authenticate", "Bearer"))
         }
+        // Clients repeat a 502 by themselves; a wrong key of the operator's is wrong the next time too.
+        if failure.code == .upstreamAuthentication {
+            headers.append(Header("x-should-retry", "false"))
+        }
     }
 }

@@ -1,11 +1,42 @@
-/// One header line; names compare without regard to case.
+/// One header line; names compare without regard to case. A value may have bytes that are no UTF-8
+/// (RFC 9110, 5.5): they are kept, to be passed on as they came.
 package struct Header: Sendable, Equatable {
     package let name: String
+    /// The value as text, in which U+FFFD stands for what is no UTF-8.
     package let value: String
+    /// The whole value, where it is no UTF-8.
+    private let rawValue: [UInt8]?
 
     package init(_ name: String, _ value: String) {
         self.name = name
         self.value = value
+        rawValue = nil
+    }
+
+    package init(_ name: String, bytes: [UInt8]) {
+        self.name = name
+        if let text = String(validating: bytes, as: UTF8.self) {
+            value = text
+            rawValue = nil
+        } else {
+            value = String(decoding: bytes, as: UTF8.self)
+            rawValue = bytes
+        }
+    }
+
+    /// Whether `value` is the whole truth.
+    package var isText: Bool { rawValue == nil }
+
+    /// The value's bytes.
+    package var bytes: [UInt8] { rawValue ?? Array(value.utf8) }
+
+    /// Appends the value's bytes.
+    package func appendValue(to bytes: inout [UInt8]) {
+        if let rawValue {
+            bytes.append(contentsOf: rawValue)
+        } else {
+            bytes.append(contentsOf: value.utf8)
+        }
     }
 }
 

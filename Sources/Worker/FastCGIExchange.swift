@@ -28,8 +28,9 @@ internal import ProxyGPT
         var serverName = ""
         var isOperators = false
         var asksAdmission = false
-        for (name, value) in fastCGI.takeParameters() {
-            switch name {
+        for parameter in fastCGI.takeParameters() {
+            let value = parameter.value
+            switch parameter.name {
             case "REQUEST_ID": id = value
             case "REQUEST_METHOD": method = value
             case "REQUEST_URI": target = value
@@ -39,17 +40,23 @@ internal import ProxyGPT
             case "OPERATOR": isOperators = value == "yes"
             case "AUTH_ONLY": asksAdmission = value == "yes"
             case "CONTENT_TYPE":
-                if !value.isEmpty { headers.append(Header("Content-Type", value)) }
+                if !value.isEmpty { headers.append(Self.header("Content-Type", parameter)) }
             // nginx says these twice.
             case "HTTP_CONTENT_TYPE", "HTTP_CONTENT_LENGTH": break
             default:
-                if let name = Self.headerName(name) { headers.append(Header(name, value)) }
+                if let name = Self.headerName(parameter.name) {
+                    headers.append(Self.header(name, parameter))
+                }
             }
         }
         return Request(
             id: id, method: method, target: target, headers: headers, clientAddress: address,
             scheme: scheme, serverName: serverName, contentLength: length, body: self,
             isRefused: fastCGI.isRefused, isOperators: isOperators, asksAdmission: asksAdmission)
+    }
+
+    private static func header(_ name: String, _ parameter: FastCGIParameter) -> Header {
+        parameter.rawValue.map { Header(name, bytes: $0) } ?? Header(name, parameter.value)
     }
 
     /// `HTTP_USER_AGENT` is `User-Agent`; nil for what is no header.
@@ -86,7 +93,7 @@ internal import ProxyGPT
         for header in headers {
             lines.append(contentsOf: header.name.utf8)
             lines.append(contentsOf: ": ".utf8)
-            lines.append(contentsOf: header.value.utf8)
+            header.appendValue(to: &lines)
             lines.append(contentsOf: "\r\n".utf8)
         }
         lines.append(contentsOf: "\r\n".utf8)

@@ -113,9 +113,10 @@ struct WorkerProgram {
     private func upstreamConfiguration() -> CurlUpstream.Configuration {
         CurlUpstream.Configuration(
             key: settings.apiKey, keyHeader: settings.upstream.keyHeader,
-            certificateFile: settings.certificateFile, connectLimit: settings.connectTimeout,
-            firstByteLimit: settings.firstByteTimeout, idleLimit: settings.idleTimeout,
-            callLimit: settings.callTimeout, connections: settings.maxInFlight)
+            certificateFile: settings.certificateFile, proxies: settings.upstreamProxy,
+            connectLimit: settings.connectTimeout, firstByteLimit: settings.firstByteTimeout,
+            idleLimit: settings.idleTimeout, callLimit: settings.callTimeout,
+            connections: settings.maxInFlight)
     }
 
     /// The sockets by the names that the service manager gave them; alone, descriptor 0.

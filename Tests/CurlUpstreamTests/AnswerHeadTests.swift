@@ -56,12 +56,15 @@ struct AnswerHeadTests {
         #expect(head.headers == [Header("A", "x  y z")])
     }
 
-    @Test func keepsUTF8AndTakesOtherBytesForLatin1() {
-        let latin = Array("A: ".utf8) + [0xE9] + Array("t\r\n".utf8)
+    @Test func keepsBytesThatAreNoUTF8() {
+        let bytes = [UInt8(ascii: "a"), 0xE9, 0xFF]
         let (head, _) = feed([
-            Array("HTTP/1.1 200 OK\r\n".utf8), latin, Array("B: été\r\n".utf8), [13, 10],
+            Array("HTTP/1.1 200 OK\r\n".utf8), Array("A: ".utf8) + bytes + [13, 10],
+            Array("B: été\r\n".utf8), [0x20, 0xE9, 13, 10], [13, 10],
         ])
-        #expect(head.headers == [Header("A", "ét"), Header("B", "été")])
+        #expect(head.headers.map(\.bytes) == [bytes, Array("été ".utf8) + [0xE9]])
+        #expect(head.headers.map(\.value) == ["a\u{FFFD}\u{FFFD}", "été \u{FFFD}"])
+        #expect(head.headers.map(\.isText) == [false, false])
     }
 
     @Test func ignoresTrailers() {
@@ -93,9 +96,55 @@ struct AnswerHeadTests {
         #expect(feed("HTTP/1.1 200 OK\r\n", "content-length: 7\r\n", "\r\n").0.bodyLength == 7)
         #expect(feed("HTTP/1.1 204 No\r\n", "\r\n").0.bodyLength == 0)
         #expect(feed("HTTP/1.1 200 OK\r\n", "\r\n").0.bodyLength == nil)
-        let (both, _) = feed(
-            "HTTP/1.1 200 OK\r\n", "content-length: 7\r\n", "transfer-encoding: chunked\r\n",
+        let length = feed(
+            "HTTP/1.1 200 OK\r\n", "Content-Length: 9223372036854775807\r\n", "\r\n")
+        #expect(length.0.bodyLength == .max)
+    }
+
+    @Test(arguments: ["chunked", "Chunked"])
+    func takesTheLengthBesideChunkedAway(coding: String) {
+        let (head, step) = feed(
+            "HTTP/1.1 200 OK\r\n", "content-length: 7\r\n", "Transfer-Encoding: \(coding)\r\n",
+            "Content-Length: x\r\n", "\r\n")
+        #expect(step == .whole)
+        #expect(head.bodyLength == nil)
+        #expect(head.headers == [Header("Transfer-Encoding", coding)])
+    }
+
+    @Test(arguments: ["gzip", "identity", "chunked, gzip", ""])
+    func refusesALengthBesideAnotherCoding(coding: String) {
+        let (_, step) = feed(
+            "HTTP/1.1 200 OK\r\n", "content-length: 7\r\n", "Transfer-Encoding: \(coding)\r\n",
             "\r\n")
-        #expect(both.bodyLength == nil)
+        guard case .broken = step else {
+            Issue.record("took \(coding)")
+            return
+        }
+    }
+
+    @Test func keepsOneOfEqualLengths() {
+        let (head, step) = feed(
+            "HTTP/1.1 200 OK\r\n", "Content-Length: 7\r\n", "A: 1\r\n", "content-length: 07\r\n",
+            "\r\n")
+        #expect(step == .whole)
+        #expect(head.headers == [Header("Content-Length", "7"), Header("A", "1")])
+    }
+
+    @Test(arguments: [
+        ["-1"], ["+5"], ["5, 5"], ["5 5"], ["5,6"], ["9223372036854775808"], ["0x5"], [""],
+        ["five"], ["5", "6"], ["5", ""], ["5\r\n", " 5"], ["\u{665}"],
+    ])
+    func refusesALengthThatIsNoNumber(values: [String]) {
+        var lines = ["HTTP/1.1 200 OK\r\n"]
+        for value in values {
+            lines.append(
+                value.hasPrefix(" ") ? value + "\r\n" : "Content-Length: " + value + "\r\n")
+        }
+        let (_, step) = feed((lines + ["\r\n"]).map { Array($0.utf8) })
+        guard case .broken(let text) = step else {
+            Issue.record("took \(values)")
+            return
+        }
+        #expect(text.contains("Content-Length"))
     }
 }

@@ -82,6 +82,83 @@ import Testing
         #expect(upstream.connections == bytes.count)
     }
 
+    @Test func headerBytesThatAreNoUTF8PassBothWays() async throws {
+        let raw = [UInt8(ascii: "a"), 0xE9, 0x80, 0xFF]
+        let requests = Mailbox<[UInt8]>()
+        let upstream = ScriptedUpstream { connection, _ in
+            guard let bytes = connection.read() else { return }
+            requests.post(bytes)
+            connection.write(Array("HTTP/1.1 200 OK\r\nX-Raw: ".utf8) + raw)
+            connection.write("\r\nContent-Length: 0\r\n\r\n")
+            connection.waitForEnd()
+        }
+        let head = try await onLoop {
+            let call = get(upstream.url(), [Header("X-Sent", bytes: raw)])
+            return try await makeUpstream().start(call).head
+        }
+        #expect(head.headers.first?.bytes == raw)
+        let request = try await requests.take()
+        let line = Array("\r\nX-Sent: ".utf8) + raw + [13, 10]
+        #expect(
+            (0...(request.count - line.count)).contains {
+                request[$0..<($0 + line.count)].elementsEqual(line)
+            })
+    }
+
+    @Test(arguments: [
+        "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n",
+        "Transfer-Encoding: chunked\r\nContent-Length: 5\r\n",
+        "Transfer-Encoding: Chunked\r\nContent-Length: 500\r\n",
+    ])
+    func chunksWinOverALength(lines: String) async throws {
+        let upstream = ScriptedUpstream(
+            answering: "HTTP/1.1 200 OK\r\n\(lines)\r\nb\r\nhello world\r\n0\r\n\r\n")
+        try await onLoop {
+            let client = makeUpstream()
+            for _ in 0..<2 {
+                let reply = try await client.start(post(upstream.url(), nil))
+                #expect(reply.head.value(of: "Content-Length") == nil)
+                let whole = await readAll(reply)
+                #expect(whole.text == "hello world")
+                #expect(whole.failure == nil)
+            }
+        }
+        #expect(upstream.connections == 1)
+    }
+
+    @Test(arguments: [
+        "-1", "+5", "5, 5", "5 5", "9223372036854775808", "five", "5\r\nContent-Length: 6",
+        "5\r\nTransfer-Encoding: identity",
+    ])
+    func aLengthThatIsNoneIsACut(length: String) async throws {
+        let upstream = ScriptedUpstream { connection, _ in
+            guard connection.readRequest() != nil else { return }
+            connection.write("HTTP/1.1 200 OK\r\nContent-Length: \(length)\r\n\r\nhello world")
+        }
+        let failure = try await onLoop { await failing(get(upstream.url()), with: makeUpstream()) }
+        #expect(failure?.isCut == true)
+    }
+
+    @Test(arguments: ["DELETE", "GET", "POST"])
+    func anEmptyBodyOfKnownLengthIsAnnounced(method: String) async throws {
+        let requests = Mailbox<Connection.Request>()
+        let upstream = ScriptedUpstream { connection, _ in
+            guard let request = connection.readRequest() else { return }
+            requests.post(request)
+            connection.write("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+        }
+        try await onLoop {
+            let call = UpstreamCall(
+                method: method, url: upstream.url(), headers: [], body: Pieces(""))
+            let reply = try await makeUpstream().start(call)
+            #expect(await readAll(reply).failure == nil)
+        }
+        let request = try await requests.take()
+        #expect(request.line == "\(method) /v1/x HTTP/1.1")
+        #expect(request.values(of: "content-length") == ["0"])
+        #expect(request.values(of: "content-type") == [])
+    }
+
     @Test(arguments: [
         "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nbefore",
         "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n6\r\nbefore\r\n",

@@ -45,7 +45,14 @@ struct OutgoingRequestTests {
             Header("Content-Length", "3"), Header("Transfer-Encoding", "chunked"),
             Header("A", "1\r\nB: 2"), Header("bad name", "x"), Header("", "x"),
             Header("Accept", "a/b"), Header("Fine", "1"), Header("Blank", ""),
+            Header("Spaces", " \t"), Header("Raw", bytes: [0x61, 0xFF]),
+            Header("Broken", bytes: [0x61, 0xFF, 0x0A]),
         ]).lines
-        #expect(lines == ["Accept: a/b", "Fine: 1", "Blank;"])
+        #expect(lines.allSatisfy { $0.last == 0 })
+        #expect(
+            lines.map { Array($0.dropLast()) } == [
+                Array("Accept: a/b".utf8), Array("Fine: 1".utf8), Array("Blank;".utf8),
+                Array("Spaces;".utf8), Array("Raw: a".utf8) + [0xFF],
+            ])
     }
 }

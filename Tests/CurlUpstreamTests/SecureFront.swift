@@ -1,16 +1,17 @@
 import Glibc
 import TestSupport
 
-/// An nginx on loopback with a self-signed certificate, in front of a `ScriptedUpstream`: HTTP/2
-/// and HTTP/1.1 over TLS as real upstreams speak them.
+/// An nginx on loopback with a self-signed certificate, in front of a `ScriptedUpstream`: TLS as real
+/// upstreams speak it, HTTP/2 offered.
 final class SecureFront: Sendable {
     static let isAvailable =
         access("/usr/sbin/nginx", X_OK) == 0 && access("/usr/bin/openssl", X_OK) == 0
 
     let certificate: String
     private let directory: String
-    private let http2: UInt16
-    private let http1: UInt16
+    let port: UInt16
+    private let hasty: UInt16
+    private let status: UInt16
     private let process: pid_t
     private let upstream: ScriptedUpstream
 
@@ -34,24 +35,26 @@ final class SecureFront: Sendable {
             server_name localhost; ssl_certificate \(certificate); ssl_certificate_key \(key);
             location = /who { return 200 "$server_protocol $connection"; }
             location / {
-                add_header X-Connection $connection;
+                add_header X-Connection $connection; proxy_set_header X-Protocol $server_protocol;
                 proxy_pass http://127.0.0.1:\(upstream.port); proxy_http_version 1.1;
                 proxy_buffering off; proxy_request_buffering off; client_max_body_size 0;
             }
             """
         // A free port may be taken before nginx has it; its pid file tells that it has both.
         while true {
-            let http2 = freePort()
-            let http1 = freePort()
+            let (port, hasty, status) = (freePort(), freePort(), freePort())
             Self.write(
                 """
                 daemon off; master_process off;
                 pid \(directory)/pid; error_log \(directory)/error.log;
                 events { worker_connections 2000; }
                 http {
-                    access_log off; http2_max_concurrent_streams 200; \(paths.joined(separator: " "))
-                    server { listen 127.0.0.1:\(http2) ssl http2; \(common) }
-                    server { listen 127.0.0.1:\(http1) ssl; \(common) }
+                    access_log off; keepalive_requests 1000; \(paths.joined(separator: " "))
+                    server { listen 127.0.0.1:\(port) ssl http2; \(common) }
+                    server {
+                        listen 127.0.0.1:\(hasty) ssl; keepalive_timeout 50ms; \(common)
+                    }
+                    server { listen 127.0.0.1:\(status); stub_status; }
                 }
                 """, to: directory + "/nginx.conf")
             let process = try startProcess([
@@ -64,7 +67,8 @@ final class SecureFront: Sendable {
                 hasEnded = waitpid(process, nil, WNOHANG) != 0
             }
             if !hasEnded {
-                (self.http2, self.http1, self.process) = (http2, http1, process)
+                (self.port, self.hasty, self.status) = (port, hasty, status)
+                self.process = process
                 return
             }
         }
@@ -78,14 +82,17 @@ final class SecureFront: Sendable {
         }
     }
 
-    /// An address that offers HTTP/2.
-    func shared(_ path: String) -> String { "https://localhost:\(http2)\(path)" }
+    /// An address that keeps connections for 1,000 requests.
+    func url(_ path: String) -> String { "https://localhost:\(port)\(path)" }
 
-    /// An address that knows HTTP/1.1 alone.
-    func separate(_ path: String) -> String { "https://localhost:\(http1)\(path)" }
+    /// An address that closes a connection once it has been idle for 50 ms.
+    func hasty(_ path: String) -> String { "https://localhost:\(hasty)\(path)" }
 
     /// An address to which the certificate does not belong.
-    func misnamed(_ path: String) -> String { "https://127.0.0.1:\(http2)\(path)" }
+    func misnamed(_ path: String) -> String { "https://127.0.0.1:\(port)\(path)" }
+
+    /// Where nginx says how many connections it has.
+    var statusURL: String { "http://127.0.0.1:\(status)/" }
 
     private static func write(_ text: String, to path: String) {
         let descriptor = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0o600)

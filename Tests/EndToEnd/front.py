@@ -136,7 +136,7 @@ def tls_lines(directory, port):
 
 
 def tls_face(directory, port, address):
-    """A server that passes everything on at once, over HTTP/2 where the caller offers it, and WebSockets."""
+    """A server that passes everything on at once, over HTTP/2 if the caller likes, and WebSockets."""
     lines = "\n        ".join(tls_lines(directory, port))
     return f"""\
 map $http_upgrade $face_connection {{

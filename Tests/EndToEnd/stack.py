@@ -65,7 +65,7 @@ class Stack:
 
     `settings` become the processes' environment; a value of None removes a default. With
     `tls=True` there are two more legs: `tls_url` is nginx over TLS with HTTP/1.1 and HTTP/2, and
-    the workers reach the mock over TLS and HTTP/2 at https://localhost. `ca_file` signs both.
+    the workers reach the mock over TLS at https://localhost. `ca_file` signs both.
     With `limits=True`, as with an environment, nginx's limits are those of production.
     With `port` the address is given; with `environment` the processes' whole environment is, and
     what they log goes to the terminal, with

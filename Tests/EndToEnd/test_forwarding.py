@@ -10,20 +10,25 @@ import urllib.parse
 import client
 import pytest
 from client import JSON, Answer, call, chat, check_error, exchange, raw_request
-from stack import CANARY_KEY
+from raw_upstream import RawUpstream
+from stack import CANARY_KEY, Stack
 
 # Hop-by-hop, the operator's account, and what would act in the name of our origin or server.
 DROPPED = {
     "connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "te", "trailer",
     "transfer-encoding", "upgrade", "set-cookie", "openai-organization", "openai-project",
     "status", "alt-svc", "strict-transport-security", "clear-site-data", "refresh", "server",
-    "date",
+    "date", "nel", "report-to", "reporting-endpoints", "content-security-policy-report-only",
+    "service-worker-allowed", "accept-ch", "critical-ch", "origin-trial", "onion-location",
+    "set-cookie2", "public-key-pins", "public-key-pins-report-only", "expect-ct", "sourcemap",
+    "x-sourcemap", "x-sendfile", "timing-allow-origin",
 }  # fmt: skip
-DROPPED_PREFIXES = ("x-accel-", "access-control-")
-# What is ours: nginx's own three, the request id, and two that disarm a page from upstream.
+DROPPED_PREFIXES = ("x-accel-", "access-control-", "cross-origin-")
+# What is ours: nginx's own three, the request id, what tells a proxy in front not to gather a stream,
+# and three that disarm a page from upstream.
 OWN = {
     "server", "date", "connection", "transfer-encoding", "x-request-id", "x-content-type-options",
-    "content-security-policy",
+    "content-security-policy", "cross-origin-resource-policy", "x-accel-buffering",
 }  # fmt: skip
 
 QUERY = "?q=%20+%2F%zz&&=&a[]=1&b=?&c=%c3%A9&d=%2e%2e%2f//..&%00=%"
@@ -68,6 +73,11 @@ def check_alike(straight, through):
     assert through.all("X-Content-Type-Options") == ["nosniff"]
     assert any("total;dur=" in value for value in through.all("Server-Timing"))
     assert through.all("Content-Security-Policy") == ["sandbox; default-src 'none'"]
+    assert through.all("Cross-Origin-Resource-Policy") == ["same-origin"]
+    # A proxy in front of nginx learns of every stream.
+    has_length = bool(through.header("Content-Length")) or through.status in (204, 304)
+    if not has_length or through.header("Content-Type") == "text/event-stream":
+        assert through.all("X-Accel-Buffering") == ["no"]
     assert len(through.all("X-Request-Id")) == 1 and len(through.all("Server")) == 1
 
 
@@ -152,6 +162,16 @@ CASES = {
         "&header=Refresh:0&header=Clear-Site-Data:*&header=Keep-Alive:timeout%3D1"
         "&header=Proxy-Authenticate:x&header=Trailer:x&header=Upgrade:h2c",
     ),
+    "headers of newer browsers that do not pass": (
+        "GET",
+        "/v1/models?header=NEL:x&header=Report-To:x&header=Reporting-Endpoints:x"
+        "&header=Content-Security-Policy-Report-Only:x&header=Service-Worker-Allowed:/"
+        "&header=Accept-CH:x&header=Critical-CH:x&header=Origin-Trial:x&header=Onion-Location:x"
+        "&header=Set-Cookie2:x&header=Public-Key-Pins:x&header=Public-Key-Pins-Report-Only:x"
+        "&header=Expect-CT:x&header=SourceMap:x&header=X-SourceMap:x&header=X-Sendfile:/etc/passwd"
+        "&header=Timing-Allow-Origin:*&header=Cross-Origin-Resource-Policy:cross-origin"
+        "&header=Cross-Origin-Opener-Policy:x&header=Cross-Origin-Embedder-Policy:x",
+    ),
     "a redirect": ("GET", "/v1/models?status=302&header=Location:http://127.0.0.1:1/"),
 }  # fmt: skip
 
@@ -206,11 +226,19 @@ ALLOWED = [
     ("X-Stainless-Retry-Count", "0"),
     ("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),
     ("tracestate", "a=b"),
-]
+    ("Content-Encoding", "gzip"), ("Content-Language", "es"), ("Range", "bytes=0-5"),
+    ("If-Range", '"a"'), ("If-Match", '"a"'), ("If-None-Match", '"a"'),
+    ("If-Modified-Since", "Sat, 28 Nov 2026 00:00:00 GMT"),
+    ("If-Unmodified-Since", "Sat, 28 Nov 2026 00:00:00 GMT"), ("Prefer", "wait=5"),
+    ("X-Client-Request-Id", "client-1"), ("anthropic-version", "2023-06-01"),
+    ("anthropic-beta", "x"), ("HTTP-Referer", "https://app.example"),
+    ("Referer", "http://localhost/"), ("X-Title", "app"), ("session-id", "s"), ("thread-id", "t"),
+    ("originator", "codex_cli_rs"), ("x-codex-turn-state", "x"),
+]  # fmt: skip
 KEPT_HERE = [
     ("Cookie", "sess=x; other=y"), ("Forwarded", "for=1.2.3.4"), ("X-Forwarded-For", "1.2.3.4"),
     ("X-Forwarded-Host", "evil.example"), ("X-Real-IP", "1.2.3.4"), ("Origin", "http://localhost"),
-    ("Referer", "http://localhost/?token=x"), ("OpenAI-Organization", "org-evil"),
+    ("X-Codex", "x"), ("OpenAI-Organization", "org-evil"),
     ("OpenAI-Project", "proj-evil"), ("api-key", "sk-evil"), ("x-api-key", "sk-evil"),
     ("Proxy", "http://evil.example"), ("Proxy-Authorization", "Basic x"), ("TE", "trailers"),
     ("Connection", "X-Own"), ("X-Own", "1"), ("Keep-Alive", "9"), ("Via", "1.1 x"),
@@ -255,6 +283,73 @@ def test_a_part_of_the_key_in_an_error_is_masked_and_in_a_header_too(stack, toke
     assert through.header("X-Quote") == "*" * len(CANARY_KEY)
 
 
+@pytest.fixture(scope="module")
+def raw(stack):
+    """A worker whose upstream is known by name to a proxy alone, and answers bytes that a test gives."""
+    with RawUpstream() as upstream:
+        settings = {
+            "API_URL": "http://upstream.invalid:81",
+            "UPSTREAM_PROXY": "environment",
+            "HTTP_PROXY": upstream.url.replace("//", "//me:canary-of-the-proxy@"),
+            "NO_PROXY": "elsewhere.invalid",
+            "FORWARD_HEADERS": "X-Team-*",
+        }
+        with Stack(
+            workers=1, mock=False, state_directory=stack.state_directory, settings=settings
+        ) as other:
+            upstream.product = other
+            yield upstream
+
+
+def test_a_call_through_a_proxy_names_the_whole_address(raw, token):
+    raw.answer = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+    headers = [("X-Team-Name", "red"), ("X-Other", "x")]
+    request = raw_request("POST", "/v1/a%20b?x=%2F", token, b"{}", headers)
+    assert exchange(raw.product.url, request).body == b"ok"
+    head = raw.heads[-1]
+    assert head.startswith(b"POST http://upstream.invalid:81/v1/a%20b?x=%2F HTTP/1.1\r\n")
+    assert b"\r\nProxy-Authorization: Basic " in head and b"\r\nX-Team-Name: red\r\n" in head
+    assert b"X-Other" not in head
+    assert "canary-of-the-proxy" not in raw.product.worker_log(0)
+
+
+def test_bytes_of_headers_that_are_no_utf_8_pass_both_ways(raw, token):
+    odd = "a\xe9\xff\x80z"
+    raw.answer = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nX-Raw: " + odd.encode("latin-1") + (
+        b"\r\n\r\n"
+    )
+    request = raw_request("GET", "/v1/x", token, b"", [("X-Title", odd)])
+    assert exchange(raw.product.url, request).header("X-Raw") == odd
+    assert b"\r\nX-Title: " + odd.encode("latin-1") + b"\r\n" in raw.heads[-1]
+
+
+def test_length_zero_of_a_delete_stays(raw, token):
+    raw.answer = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
+    for headers, announced in (([("Content-Length", "0")], 1), ([], 0)):
+        request = raw_request("DELETE", "/v1/x", token, b"", headers)
+        assert exchange(raw.product.url, request).status == 200
+        assert raw.heads[-1].lower().count(b"content-length: 0\r\n") == announced
+
+
+@pytest.mark.parametrize("length", [5, 500])
+def test_chunks_win_over_a_length_beside_them(raw, token, length):
+    raw.answer = (
+        b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\nTransfer-Encoding: chunked\r\n\r\n"
+        b"b\r\nhello world\r\n0\r\n\r\n" % length
+    )
+    answer = exchange(raw.product.url, raw_request("GET", "/v1/x", token))
+    assert (answer.status, answer.body) == (200, b"hello world")
+
+
+@pytest.mark.parametrize(
+    "length", [b"-1", b"+5", b"5, 5", b"5 5", b"9223372036854775808", b"5\r\nContent-Length: 6"]
+)
+def test_a_length_that_is_no_number_is_502(raw, token, length):
+    raw.answer = b"HTTP/1.1 200 OK\r\nContent-Length: " + length + b"\r\n\r\nhello world"
+    answer = exchange(raw.product.url, raw_request("GET", "/v1/x", token))
+    check_error(answer, 502, "upstream_error")
+
+
 def test_a_redirect_is_not_followed(stack, token):
     target = urllib.parse.quote(f"{stack.mock_url}/v1/echo")
     stack.mock_delete("/mock/calls")
@@ -269,6 +364,7 @@ def test_garbage_and_a_status_of_401_from_upstream_are_502(stack, token, pool):
     check_error(answer, 502, "upstream_error")
     answer = call(stack.url, "GET", "/v1/models?status=401", token=token)
     check_error(answer, 502, "upstream_auth")
+    assert answer.header("x-should-retry") == "false"
 
 
 # Uploads

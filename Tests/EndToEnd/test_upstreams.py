@@ -1,4 +1,4 @@
-"""Where calls go: the forms of API_URL, Azure, an upstream with TLS and HTTP/2, a wrong key."""
+"""Where calls go: the forms of API_URL, Azure, an upstream with TLS, a wrong key."""
 
 import contextlib
 import time
@@ -112,6 +112,7 @@ def test_a_wrong_key_is_the_operators_trouble_and_not_the_clients(stack, token):
     with beside(stack, API_URL=stack.mock_url, key=wrong) as other:
         answer = call(other.url, "GET", "/v1/models", token=token)
         check_error(answer, 502, "upstream_auth")
+        assert answer.header("x-should-retry") == "false"
         assert not answer.all("WWW-Authenticate")
         assert wrong[:8] not in answer.body.decode() and wrong[-4:] not in answer.body.decode()
         assert "key" in other.worker_log(0) and wrong[:8] not in other.worker_log(0)
@@ -136,19 +137,19 @@ def secure():
         yield running
 
 
-def test_an_upstream_with_tls_is_called_over_http_2_on_kept_connections(secure):
+def test_an_upstream_with_tls_is_called_over_http_1_1_though_it_offers_http_2(secure):
     token, _ = secure.signup()
     for _ in range(5):
         answer = call(secure.url, "POST", "/v1/echo", b"x", token=token)
         headers = {name.lower(): value for name, value in answer.json["headers"]}
-        assert headers["protocol-of-call"] == "HTTP/2.0"
+        assert headers["protocol-of-call"] == "HTTP/1.1"
     streamed = call(
         secure.url, "POST", "/v1/chat/completions", chat(stream=True), {"Content-Type": JSON}, token
     )
     assert streamed.body.endswith(b"data: [DONE]\n\n")
 
 
-def test_a_cut_stream_of_an_http_2_connection_aborts_the_client_and_no_other(secure):
+def test_a_cut_stream_over_tls_aborts_its_client_and_no_other(secure):
     token, _ = secure.signup()
     with raw_socket(secure.url) as neighbour, raw_socket(secure.url) as cut:
         body = chat("mock?chunks=9&chunk-delay-ms=100", stream=True)
@@ -162,12 +163,19 @@ def test_a_cut_stream_of_an_http_2_connection_aborts_the_client_and_no_other(sec
         assert b"data: [DONE]" in data and data.endswith(b"0\r\n\r\n")
 
 
-def test_a_client_that_leaves_ends_its_call_on_an_http_2_connection(secure):
-    """Only the stream is reset: the connection to the upstream goes on."""
+def test_a_client_that_leaves_ends_its_call_over_tls_beside_a_silent_one(secure):
     token, _ = secure.signup()
+    body = chat("mock?endless&chunk-delay-ms=60000", stream=True)
+    with raw_socket(secure.url) as silent:
+        silent.sendall(raw_request("POST", "/v1/chat/completions?stays", token, body))
+        assert silent.recv(65536).startswith(b"HTTP/1.1 200")
+        check_leaving(secure, token)
+
+
+def check_leaving(secure, token):
     path = "/v1/chat/completions?leaves"
+    body = chat("mock?endless&chunk-delay-ms=60000", stream=True)
     with raw_socket(secure.url) as connection:
-        body = chat("mock?endless&chunk-delay-ms=60000", stream=True)
         connection.sendall(raw_request("POST", path, token, body))
         seen = b""
         while seen.count(b"data: ") < 2:

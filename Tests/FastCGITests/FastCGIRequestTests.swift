@@ -38,6 +38,27 @@ import Testing
         await server.drain(milliseconds: 1000)
     }
 
+    @Test("A value that is no UTF-8 is kept as it came")
+    func keepsOtherBytes() async throws {
+        let raw: [UInt8] = [0x61, 0xE9, 0xFF]
+        let server = try await start { request in
+            let parameter = request.parameters.first { $0.name == "RAW" }
+            let text = request.parameters.first { $0.name == "TEXT" }
+            await request.answer(
+                "\(parameter?.rawValue ?? []) \(parameter?.value ?? "") \(text?.rawValue == nil)")
+        }
+        let client = try pool.connect()
+        let answer = try await FastCGIClient.onThread {
+            let parameters: [UInt8] =
+                [3, 3] + Array("RAW".utf8) + raw + [4, 2] + Array("TEXTé".utf8)
+            client.send(Record.begin() + Record.make(4, parameters) + Record.make(4, []))
+            client.send(Record.body([]))
+            return client.answer()
+        }
+        #expect(answer == .whole(Array("[97, 233, 255] a\u{FFFD}\u{FFFD} true".utf8)))
+        await server.drain(milliseconds: 1000)
+    }
+
     @Test("One connection carries one request after another")
     func keepsTheConnection() async throws {
         let server = try await start { await $0.answer("n = \($0.parameter("N") ?? "-")") }

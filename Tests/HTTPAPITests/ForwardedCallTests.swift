@@ -41,19 +41,49 @@ import Testing
             Header("User-Agent", "curl"),
             Header("traceparent", "00-1"), Header("tracestate", "a=b"), Header("Baggage", "c"),
             Header("B3", "d"),
-            Header("X-B3-TraceId", "e"),
+            Header("X-B3-TraceId", "e"), Header("Content-Encoding", "gzip"),
+            Header("Content-Language", "de"), Header("Range", "bytes=0-1"),
+            Header("If-Range", "x"), Header("If-Match", "x"), Header("If-None-Match", "x"),
+            Header("If-Modified-Since", "x"), Header("If-Unmodified-Since", "x"),
+            Header("Prefer", "wait"), Header("X-Client-Request-Id", "x"),
+            Header("Anthropic-Version", "x"), Header("anthropic-beta", "x"),
+            Header("HTTP-Referer", "x"), Header("Referer", "x"), Header("X-Title", "x"),
+            Header("Session-Id", "x"), Header("thread-id", "x"), Header("Originator", "x"),
+            Header("X-Codex-Turn", "x"), Header("X-Title", bytes: [0x61, 0xE9]),
         ]
         let held = [
             "Cookie", "Forwarded", "X-Forwarded-For", "X-Forwarded-Proto", "X-Real-IP",
             "Connection", "TE",
             "Transfer-Encoding", "Upgrade", "Proxy-Authorization", "Expect", "Accept-Encoding",
-            "api-key", "Origin",
-            "Referer", "OpenAI-Organization", "OpenAI-Project", "X-Request-Id", "Range", "Host",
+            "api-key", "Origin", "x-api-key", "X-Team-Name", "Sessions-Id", "X-Codex",
+            "OpenAI-Organization", "OpenAI-Project", "X-Request-Id", "Host",
             "Content-Length",
             "X-Stainless", "Via",
         ].map { Header($0, "no") }
         await stage.post("/v1/chat/completions", "{}", token: token, headers: passing + held)
         #expect(stage.upstream.calls.last?.headers == passing)
+    }
+
+    @Test("What FORWARD_HEADERS names goes upstream as well")
+    func forwardsNamedHeaders() async throws {
+        let stage = try Stage(["FORWARD_HEADERS": "X-Team-*, x-tenant"])
+        let token = try await stage.user()
+        let passing = [Header("X-Team-Name", "a"), Header("X-Tenant", bytes: [0xFF])]
+        let held = [Header("X-Team", "no"), Header("Cookie", "no"), Header("X-Tenants", "no")]
+        await stage.post("/v1/chat/completions", "{}", token: token, headers: held + passing)
+        #expect(stage.upstream.calls.last?.headers == passing)
+    }
+
+    @Test("A body of length 0 is announced, whatever the method")
+    func keepsLengthZero() async throws {
+        let token = try await stage.user()
+        for method in ["DELETE", "GET", "POST"] {
+            await stage.serve(
+                Stage.request(method, "/v1/threads/t", token: token, body: "", pieces: []))
+            #expect(stage.upstream.calls.last?.body?.length == 0)
+            await stage.serve(Stage.request("DELETE", "/v1/threads/t", token: token))
+            #expect(stage.upstream.calls.last?.body == nil)
+        }
     }
 
     @Test("The answer's status and headers pass but for those that mean somebody else")
@@ -64,7 +94,7 @@ import Testing
             Header("openai-processing-ms", "7"), Header("Retry-After", "3"), Header("X-A", "1"),
             Header("x-a", "2"),
             Header("Location", "https://elsewhere.example/"), Header("Vary", "Accept"),
-            Header("ETag", "\"e\""),
+            Header("ETag", "\"e\""), Header("X-Raw", bytes: [0x61, 0xE9]),
         ]
         let dropped =
             [
@@ -76,7 +106,12 @@ import Testing
                 "Strict-Transport-Security",
                 "Clear-Site-Data", "Refresh", "Server", "Date", "X-Content-Type-Options",
                 "Content-Security-Policy",
-                "X-Upstream-Request-Id", "X-Hop",
+                "X-Upstream-Request-Id", "X-Hop", "NEL", "Report-To", "Reporting-Endpoints",
+                "Content-Security-Policy-Report-Only", "Service-Worker-Allowed", "Accept-CH",
+                "Critical-CH", "Origin-Trial", "Onion-Location", "Set-Cookie2", "Public-Key-Pins",
+                "Public-Key-Pins-Report-Only", "Expect-CT", "SourceMap", "X-SourceMap",
+                "X-Sendfile", "Timing-Allow-Origin", "Cross-Origin-Resource-Policy",
+                "cross-origin-opener-policy", "Cross-Origin-Anything",
             ].map { Header($0, "no") } + [Header("Connection", "close, X-Hop")]
         stage.upstream.play(
             .init(
@@ -91,6 +126,7 @@ import Testing
                 Header("X-Upstream-Request-Id", "up-1"),
                 Header("X-Content-Type-Options", "nosniff"),
                 Header("Content-Security-Policy", "sandbox; default-src 'none'"),
+                Header("Cross-Origin-Resource-Policy", "same-origin"),
                 Header("X-Request-Id", "request-1"),
                 Header("X-Accel-Buffering", "no"),
             ])

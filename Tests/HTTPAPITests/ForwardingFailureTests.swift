@@ -79,6 +79,7 @@ import Testing
         #expect(writer.status == 502)
         #expect(writer.errorCode == "upstream_auth")
         #expect(writer.value(of: "WWW-Authenticate") == nil)
+        #expect(writer.value(of: "x-should-retry") == "false")
         #expect(!writer.text.contains("Incorrect"))
         let row = try #require(stage.events.closed.first)
         #expect(row.status == 502 && row.upstreamStatus == 401 && row.end == .error)

@@ -62,6 +62,19 @@ private final class InstalledPlace {
         #expect(found.source.origins["API_KEY"] == .credential)
     }
 
+    @Test func `proxies of the installed file count where UPSTREAM_PROXY says so`() throws {
+        let place = InstalledPlace()
+        let proxy = "HTTPS_PROXY=http://u:p@proxy:1\nno_proxy=direct\n"
+        for setting in ["", "UPSTREAM_PROXY=environment\n"] {
+            place.write("environment", "API_URL=http://localhost\n" + setting + proxy)
+            let rules = try OperatorSettings.find(source([:]), place.installation).whole()
+                .upstreamProxy
+            let found = rules.proxy(for: "h", port: 443, isSecure: true)
+            #expect(found?.host == (setting.isEmpty ? nil : "proxy"))
+            #expect(rules.proxy(for: "direct", port: 443, isSecure: true) == nil)
+        }
+    }
+
     @Test func `without the key the installed settings are not whole, but of use`() throws {
         let place = InstalledPlace()
         place.write("environment", "MAX_BODY=much\n")
