@@ -512,6 +512,7 @@ def test_subscribers_that_come_back_all_at_once_wait_for_the_streamer(stack, tok
     request = raw_request("GET", f"/chat/stream?id={chat}", token)
     try:
         stack.streamer.send_signal(signal.SIGSTOP)
+        wait_for(lambda: has_stopped(stack.streamer.pid), "all of its threads to stand still")
         for _ in range(count):
             connections.append(raw_socket(stack.url, timeout=60))
             connections[-1].sendall(request)
@@ -533,6 +534,12 @@ def test_subscribers_that_come_back_all_at_once_wait_for_the_streamer(stack, tok
         stack.streamer.send_signal(signal.SIGCONT)
         for connection in connections:
             connection.close()
+
+
+def has_stopped(pid):
+    """Whether no thread of a process runs on after SIGSTOP: one may still accept a connection."""
+    tasks = pathlib.Path(f"/proc/{pid}/task").glob("*/stat")
+    return all(task.read_text().rsplit(")", 1)[1].split()[0] == "T" for task in tasks)
 
 
 def waiting_at(path):
