@@ -221,7 +221,7 @@ final class ConnectionHandler: ChannelInboundHandler, RemovableChannelHandler {
     /// Sends nobody away for good: an EventSource comes back after a 200 alone.
     private func turnAway(isWebSocket: Bool, _ context: ChannelHandlerContext) {
         if isWebSocket {
-            let busy = Failure(.unavailable, "All places are taken. Try again.", retryAfter: 5)
+            let busy = Failure.allPlacesTaken(retryAfter: services.calls.pause())
             end(with: AnswerHead.whole(Response(busy)), context)
         } else {
             var bytes = AnswerHead.eventStream([])

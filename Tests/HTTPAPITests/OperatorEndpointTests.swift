@@ -14,6 +14,10 @@ import Testing
         }
         #expect(names[Router.countedIndex(of: "/v1/chat/completions")] == "/v1/chat/completions")
         #expect(names[Router.countedIndex(of: "/v1/anything/else")] == "/v1/*")
+        let realtime = Router.countedIndex(ofWebSocket: "/v1/realtime")
+        #expect(names[realtime] == "/v1/realtime")
+        let others = Router.countedIndex(ofWebSocket: "/v1/responses")
+        #expect(names[others] == "/v1/* websocket")
         for path in ["", "/", "/v1", "/wp-login.php", "/user/session/", "*"] {
             #expect(names[Router.countedIndex(of: path)] == "other")
         }

@@ -77,15 +77,19 @@ final class RealtimeCalls {
     private func refusal(of call: RealtimeCall) -> Failure? {
         let places = surroundings.places
         if isDraining || sessions.count >= places.total {
-            return Failure(.unavailable, "All places are taken. Try again.", retryAfter: 5)
+            return .allPlacesTaken(retryAfter: pause())
         }
         if ofUser[call.userID, default: 0] >= places.perUser
             || ofAddress[call.clientAddress, default: 0] >= places.perAddress
         {
-            return Failure(.rateLimited, "You have too many calls open.", retryAfter: 5)
+            return Failure(.rateLimited, "You have too many calls open.", retryAfter: pause())
         }
         return nil
     }
+
+    /// Seconds after which a client may try again: each another number, so that not all come back at
+    /// once.
+    func pause() -> Int { Int(surroundings.spread(3...9)) }
 
     /// Has the end of a call recorded, after which it is forgotten.
     func record(_ record: RealtimeRecord, of session: RealtimeSession) {
@@ -160,13 +164,21 @@ final class RealtimeCalls {
     /// Takes nobody any more and ends all calls.
     func drain() {
         isDraining = true
-        for session in Array(sessions.values) { session.stop(.restart, .restarting) }
+        for session in Array(sessions.values) {
+            session.stop(.restart, .restarting(retryAfter: pause()))
+        }
     }
 }
 
 extension Failure {
-    fileprivate static let restarting = Failure(
-        .unavailable, "The service restarts. Try again.", retryAfter: 5)
+    static func allPlacesTaken(retryAfter seconds: Int) -> Failure {
+        Failure(.unavailable, "All places are taken. Try again.", retryAfter: seconds)
+    }
+
+    fileprivate static func restarting(retryAfter seconds: Int) -> Failure {
+        Failure(.unavailable, "The service restarts. Try again.", retryAfter: seconds)
+    }
+
     fileprivate static let sessionEnded = Failure(
         .unauthorized, "The session has ended. Log in again.")
 }
