@@ -41,10 +41,11 @@ import Testing
             .childChannelInitializer { $0.pipeline.addHandler(peer) }
             .bind(host: "127.0.0.1", port: 0).get()
         let port = try #require(server.localAddress?.port)
-        let settings = try Settings(values: ["API_KEY": "sk-test-key-1234567890"])
-        let route = try UpstreamRoute(settings) { _ in
-            ProxyLocation(host: "127.0.0.1", port: port, credential: Secret("user:password"))
-        }
+        let settings = try Settings(values: [
+            "API_KEY": "sk-test-key-1234567890",
+            "UPSTREAM_PROXY": "http://user:password@127.0.0.1:\(port)",
+        ])
+        let route = try UpstreamRoute(settings)
         let location = try #require(UpstreamLocation("http://upstream.invalid:81/v1/responses?a=b"))
         let answer = try await loop.flatSubmit {
             let promise = loop.makePromise(of: String.self)

@@ -14,6 +14,12 @@ struct ProxyLocation: Sendable {
         self.port = port
         self.credential = credential
     }
+
+    init(_ proxy: UpstreamProxy) {
+        self.init(
+            host: proxy.host, port: proxy.port,
+            credential: proxy.credential.map { Secret($0.user + ":" + $0.password.revealed) })
+    }
 }
 
 /// Asks a proxy for a tunnel (RFC 9110, section 9.3.6) and leaves the pipeline when it stands. The first

@@ -23,11 +23,12 @@ struct UpstreamRoute: Sendable {
     /// The proxy that leads to an upstream; nil where none does.
     let proxy: @Sendable (UpstreamLocation) -> ProxyLocation?
 
-    init(
-        _ settings: Settings,
-        proxy: @escaping @Sendable (UpstreamLocation) -> ProxyLocation? = { _ in nil }
-    ) throws {
-        self.proxy = proxy
+    init(_ settings: Settings) throws {
+        proxy = { [rules = settings.upstreamProxy] location in
+            rules.proxy(
+                for: location.host, port: location.port, isSecure: location.isSecure
+            ).map(ProxyLocation.init)
+        }
         secret = settings.apiKey
         keyHeader = settings.upstream.keyHeader
         connectTimeout = settings.connectTimeout
