@@ -51,47 +51,31 @@ extension Entry {
     }
 
     static let upstream = [
-        Entry("events", passes: 2, seeds: events) { bytes in
-            func read(_ pieces: [[UInt8]]) -> [[UInt8]] {
-                var parser = ServerSentEventParser()
-                var events: [[UInt8]] = []
-                for piece in pieces { events += (try? parser.feed(piece)) ?? [] }
-                return events + [parser.finish()].compactMap { $0 }
-            }
-            require(read([bytes]) == read(pieces(bytes)), "events do not depend on the pieces")
-        },
-        Entry("replies", passes: 6, seeds: objects + events) { bytes in
-            for type in ["application/json", "text/event-stream", nil] {
-                let (whole, split) = (reply([bytes], type), reply(pieces(bytes), type))
-                // A failure may be seen before words that came with it.
-                require(whole.failed == split.failed, "failure does not depend on the pieces")
-                if !whole.failed {
-                    require(same(whole.text, split.text), "a reply does not depend on the pieces")
-                }
+        Entry("replies", passes: 2, seeds: objects + events) { bytes in
+            let (whole, split) = (reply([bytes]), reply(pieces(bytes)))
+            // A failure may be seen before words that came with it.
+            require(whole.failed == split.failed, "failure does not depend on the pieces")
+            if !whole.failed {
+                require(same(whole.text, split.text), "a reply does not depend on the pieces")
             }
         },
         Entry(
-            "mask", passes: 12,
+            "mask", passes: 6,
             seeds: [
-                "key sk-canary-0123456789 end", "sk-canary-012345", "aaaaaaaaaaaaaaaaaaab",
-                "abcabcabcabcabcabc", "Incorrect API key provided: sk-cana***********6789",
+                "key sk-canary-0123456789 end", "sk-canary-012345", "1aaaaaaaaaaaaaaab",
+                "abcabc1abcabc1abcabc1", "Incorrect API key provided: sk-cana***********6789",
             ]
         ) { bytes in
-            for key in ["sk-canary-0123456789", "aaaaaaaaaaaaaaab", "abcabcabcabcabcabc"] {
-                for isPartial in [false, true] {
-                    var (whole, split) = (
-                        KeyMask(key: Array(key.utf8), partial: isPartial),
-                        KeyMask(key: Array(key.utf8), partial: isPartial)
-                    )
-                    let plain = whole.feed(bytes) + whole.finish()
-                    var masked: [UInt8] = []
-                    for piece in pieces(bytes) { masked += split.feed(piece) }
-                    masked += split.finish()
-                    require(plain == masked, "what is masked does not depend on the pieces")
-                    require(plain.count == bytes.count, "the mask keeps the length")
-                    if bytes.count < 4096 {
-                        require(!text(plain).contains(key), "no key is left")
-                    }
+            for key in ["sk-canary-0123456789", "1aaaaaaaaaaaaaaab", "abcabc1abcabc1abcabc1"] {
+                var (whole, split) = (KeyMask(key: Secret(key)), KeyMask(key: Secret(key)))
+                let plain = whole.feed(bytes) + whole.finish()
+                var masked: [UInt8] = []
+                for piece in pieces(bytes) { masked += split.feed(piece) }
+                masked += split.finish()
+                require(plain == masked, "what is masked does not depend on the pieces")
+                require(plain.count == bytes.count, "the mask keeps the length")
+                if bytes.count < 4096 {
+                    require(!text(plain).contains(key), "no key is left")
                 }
             }
         },
@@ -112,10 +96,8 @@ extension Entry {
         },
     ]
 
-    private static func reply(
-        _ pieces: [[UInt8]], _ contentType: String?
-    ) -> (text: String, failed: Bool) {
-        var reader = ReplyReader(contentType: contentType)
+    private static func reply(_ pieces: [[UInt8]]) -> (text: String, failed: Bool) {
+        var reader = ReplyReader()
         do {
             for piece in pieces { _ = try reader.feed(piece) }
             _ = try reader.finish()
