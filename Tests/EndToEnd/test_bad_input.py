@@ -293,11 +293,13 @@ HEAD = b"Host: localhost\r\n"
         b"POST / HTTP/1.1\r\n" + HEAD + b"Content-Length: 1\r\nContent-Length: 2\r\n\r\nab",
         b"POST / HTTP/1.1\r\n" + HEAD
         + b"Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
-        b"POST /v1/echo HTTP/1.1\r\n" + HEAD + b"Transfer-Encoding: chunked\r\n\r\nxyz\r\n\r\n",
+        b"POST /v1/echo HTTP/1.1\r\nAuthorization: Bearer TOKEN\r\n" + HEAD
+        + b"Transfer-Encoding: chunked\r\n\r\nxyz\r\n\r\n",
     ],
     ids=lambda request: repr(request[:40] + request[-20:]),
 )
 def test_a_request_that_is_no_http_is_refused(stack, token, pool, request_bytes):
+    request_bytes = request_bytes.replace(b"TOKEN", token.encode())
     check_error(exchange(stack.url, request_bytes), (400, 414, 431), "invalid_request")
 
 

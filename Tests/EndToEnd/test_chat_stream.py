@@ -557,13 +557,19 @@ def waiting_at(path):
 def test_a_second_streamer_on_a_state_directory_is_refused(stack):
     """By a sentence that names the directory and the process; the first goes on as before."""
     pid, begun = stack.streamer.pid, time.monotonic()
-    said = f"the state directory {stack.state_directory} is in use by the streamer of process {pid}"
+    place = f"the state directory {stack.state_directory} is in use by"
+    first = [f"proxy-gpt-worker, process {worker.pid};" for worker in stack.workers]
+    first.append(f"proxy-gpt-streamer, process {pid};")
     environment = {"STATE_DIRECTORY": stack.state_directory, "API_KEY": "sk-1", "PORT": str(free_port()),
                    "PATH": os.environ["PATH"], "BIN_DIRECTORY": os.environ["BIN_DIRECTORY"]}  # fmt: skip
     script = pathlib.Path(__file__).with_name("stack.py")
-    for command in ([binary("proxy-gpt-streamer")], [sys.executable, script, "run"]):
+    for command, holders in (
+        ([binary("proxy-gpt-streamer")], [f"the streamer of process {pid}"]),
+        ([sys.executable, script, "run"], first),
+    ):
         second = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
-        assert second.returncode == 1 and said in second.stderr, second
+        assert second.returncode == 1, second
+        assert any(f"{place} {holder}" in second.stderr for holder in holders), second
     print(f"both refused after {time.monotonic() - begun:.2f} s")
     assert stack.streamer.poll() is None and os.path.exists(stack.bell_socket)
 

@@ -92,7 +92,7 @@ def test_what_failed_was_empty_or_off_the_record_is_left_out(owner, upstream):
     kept = f"{owner.name} kept"
     owner.prompt(chat, kept)
     owner.post("/chat/prompt", id=chat, prompt="fail now")
-    owner.prompt(chat, "nothing at all")
+    owner.post("/chat/prompt", id=chat, prompt="nothing at all")
     owner.prompt(chat, "between us", otr=True)
     assert told(upstream, owner, chat, f"{owner.name} next", context=1) == said(kept)
 

@@ -130,10 +130,13 @@ def test_with_a_name_of_our_own_other_names_are_misdirected(named):
     token = named.signup("named", "password-1")[0]
     page = {"Host": "gpt.example", "Origin": "http://gpt.example", "Cookie": f"sess={token}"}
     assert asked(named, "/user/session", page, "POST").status == 200
+    # A token that is none: without any, nginx itself answers 401 below /v1/.
+    wrong = {"Authorization": "Bearer none"}
     for path in ("/user/session", "/v1/models", "/chat/stream"):
-        check_error(asked(named, path, {"Host": "evil.example"}), 421, "misdirected_request")
+        misdirected = asked(named, path, {"Host": "evil.example", **wrong})
+        check_error(misdirected, 421, "misdirected_request")
         for host in ("gpt.example", "localhost", "192.0.2.1:80", "[::1]"):
-            assert asked(named, path, {"Host": host}).status == 401, (path, host)
+            assert asked(named, path, {"Host": host, **wrong}).status == 401, (path, host)
     handshake = {
         "Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Version": "13",
         "Sec-WebSocket-Key": "A" * 22 + "==",

@@ -274,7 +274,8 @@ def test_a_flood_of_refused_requests_leaves_few_lines(stack, token):
 def test_without_a_worker_the_answer_says_so(stack, token):
     stack.close_sockets()
     # And the kept connections with it.
-    database.stop_workers(stack)
+    for worker in list(stack.workers):
+        stack.kill_worker(worker)
     status, (head, error) = ask(stack, [length(LARGE), ("Authorization", f"Bearer {token}")])
     assert status in (502, 503) and head["retry-after"] == "1", (status, head)
     assert error["code"] in ("upstream_error", "unavailable")
