@@ -26,6 +26,7 @@ import databases  # noqa: E402
 import hosts  # noqa: E402
 import strangers  # noqa: E402
 import streams  # noqa: E402
+import turns  # noqa: E402
 from front import nginx_binary  # noqa: E402
 from processes import Processes, free_port  # noqa: E402
 from stack import Stack, binary, wait_for  # noqa: E402
@@ -322,7 +323,7 @@ def restarts(count=30, least=300_000):
 PARTS = (
     "unary", "stream", "held", "cancellation", "restarts", "chats", "history",
     "delivery", "bus", "idle", "fanout", "stalled", "databases", "hosts",
-    "disk", "logins", "retention",
+    "disk", "logins", "retention", "turns",
 )
 
 
@@ -360,6 +361,8 @@ def main(names):
     for name in ("disk", "logins", "retention"):
         if name in names:
             getattr(strangers, name)(heading)
+    if "turns" in names:
+        turns.measure(heading)
     for name in ("delivery", "bus", "idle", "fanout", "stalled"):
         if name in names:
             getattr(streams, name)(heading)

@@ -48,14 +48,13 @@ package enum PresentedCredential: Equatable, Sendable {
         let content = rest.withoutOuterBlanks
         let scheme = String(value.beginning(before: " "))
         if equalIgnoringCase(scheme, "Bearer") {
-            return isToken(content) ? .token(String(content)) : .malformed
+            return isToken(content.utf8) ? .token(String(content)) : .malformed
         }
         return equalIgnoringCase(scheme, "Basic") ? basic(content) : .malformed
     }
 
-    private static func isToken(_ text: Substring) -> Bool {
-        (1...tokenLimit).contains(text.utf8.count)
-            && text.utf8.allSatisfy { $0 > 0x20 && $0 < 0x7F }
+    private static func isToken(_ bytes: some Collection<UInt8>) -> Bool {
+        (1...tokenLimit).contains(bytes.count) && bytes.allSatisfy { $0 > 0x20 && $0 < 0x7F }
     }
 
     // RFC 7617: the name ends at the first colon.
@@ -72,17 +71,26 @@ package enum PresentedCredential: Equatable, Sendable {
     // RFC 6265, section 4.2.1. Of several cookies of that name the first is the most specific.
     private static func cookie(in values: [String]) -> PresentedCredential? {
         for value in values {
-            for pair in value.parts(separatedBy: ";") {
-                let pair = pair.withoutOuterBlanks
-                guard pair.beginsWithBytes(of: "sess="), var content = pair.rest(behind: "=")
-                else { continue }
-                if content.utf8.count >= 2, content.utf8.first == UInt8(ascii: "\""),
-                    content.utf8.last == UInt8(ascii: "\"")
-                {
-                    content = Substring(content.utf8.dropFirst().dropLast())
-                }
-                return isToken(content) ? .cookie(String(content)) : .malformed
-            }
+            var value = value
+            guard let content = value.withUTF8({ session(in: $0) }) else { continue }
+            return isToken(content) ? .cookie(String(decoding: content, as: UTF8.self)) : .malformed
+        }
+        return nil
+    }
+
+    /// What the cookie `sess` holds, without quotes; nil where there is none.
+    private static func session(in cookies: UnsafeBufferPointer<UInt8>) -> [UInt8]? {
+        var start = 0
+        while start < cookies.count {
+            let end = cookies[start...].firstIndex(of: UInt8(ascii: ";")) ?? cookies.count
+            let pair = cookies[start..<end].withoutOuterBlanks
+            start = end + 1
+            guard pair.starts(with: "sess=".utf8) else { continue }
+            let content = pair.dropFirst("sess=".utf8.count)
+            let isQuoted =
+                content.count >= 2 && content.first == UInt8(ascii: "\"")
+                && content.last == UInt8(ascii: "\"")
+            return Array(isQuoted ? content.dropFirst().dropLast() : content)
         }
         return nil
     }

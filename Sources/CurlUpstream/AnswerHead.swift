@@ -18,6 +18,8 @@ struct AnswerHead {
 
     private(set) var status = 0
     private(set) var headers: [Header] = []
+    /// The header whose line came last: it may go on in the next one.
+    private var current: (name: String, value: [UInt8])?
     /// What Content-Length says, where it alone tells where the body ends.
     private var declaredLength: Int64?
     private(set) var isWhole = false
@@ -35,6 +37,7 @@ struct AnswerHead {
         guard isInside else { return begin(line) }
         if line.isEmpty {
             isInside = false
+            endHeader()
             return status >= 200 ? end() : .more
         }
         if isBlank(line[line.startIndex]) { fold(line) } else { add(line) }
@@ -53,6 +56,7 @@ struct AnswerHead {
         guard status >= 100 else { return .broken("the answer has no status") }
         isInside = true
         headers.removeAll(keepingCapacity: true)
+        current = nil
         return .more
     }
 
@@ -103,32 +107,31 @@ struct AnswerHead {
         }
     }
 
-    /// Adds a header. A line that is none is passed over: it has no meaning that could be kept.
+    /// Begins a header. A line that is none is passed over: it has no meaning that could be kept.
     private mutating func add(_ line: Slice<UnsafeRawBufferPointer>) {
         guard let colon = line.firstIndex(of: UInt8(ascii: ":")) else { return }
         let name = line[..<colon]
         guard !name.isEmpty, name.allSatisfy(isTokenByte) else { return }
-        headers.append(
-            header(String(decoding: name, as: UTF8.self), line[line.index(after: colon)...]))
+        endHeader()
+        current = (
+            String(decoding: name, as: UTF8.self), Self.value(line[line.index(after: colon)...])
+        )
     }
 
     /// Appends a folded line to the header before it, as RFC 9112, 5.2, wants it.
     private mutating func fold(_ line: Slice<UnsafeRawBufferPointer>) {
-        guard let last = headers.popLast() else { return }
-        let more = header(last.name, line)
-        headers.append(Header(last.name, bytes: last.bytes + [UInt8(ascii: " ")] + more.bytes))
+        current?.value.append(UInt8(ascii: " "))
+        current?.value.append(contentsOf: Self.value(line))
     }
 
-    /// A header whose value loses the white space around it. Control bytes become spaces.
-    private func header(_ name: String, _ bytes: Slice<UnsafeRawBufferPointer>) -> Header {
-        var bytes = bytes
-        while let first = bytes.first, isBlank(first) { bytes.removeFirst() }
-        while let last = bytes.last, isBlank(last) { bytes.removeLast() }
-        if bytes.allSatisfy({ $0 >= 0x20 && $0 < 0x7F }) {
-            return Header(name, String(decoding: bytes, as: UTF8.self))
-        }
-        return Header(
-            name, bytes: bytes.map { ($0 < 0x20 && $0 != 0x09) || $0 == 0x7F ? 0x20 : $0 })
+    private mutating func endHeader() {
+        if let (name, value) = current { headers.append(Header(name, bytes: value)) }
+        current = nil
+    }
+
+    /// A line's content without the white space around it. Control bytes become spaces.
+    private static func value(_ bytes: Slice<UnsafeRawBufferPointer>) -> [UInt8] {
+        bytes.withoutOuterBlanks.map { ($0 < 0x20 && $0 != 0x09) || $0 == 0x7F ? 0x20 : $0 }
     }
 
     private func isBlank(_ byte: UInt8) -> Bool {

@@ -38,12 +38,15 @@ package struct FastCGIParameter: Sendable {
 
 /// A request that the web server handed over.
 @EventLoop package final class FastCGIRequest {
-    /// The parameters in the order in which they came; a name may come twice.
+    /// The parameters in the order in which they came; a name may come twice. Of more than
+    /// `parameterLimit` the last ones are missing.
     package private(set) var parameters: [FastCGIParameter]
 
     /// Whether the request came when the worker was full, to be answered with a refusal.
     package nonisolated let isRefused: Bool
 
+    /// More than the web server's own and all headers that a request may have.
+    private static let parameterLimit = 1100
     private static let chunk = 64 * 1024
 
     private let request: UnsafeMutablePointer<FCGX_Request>
@@ -53,6 +56,7 @@ package struct FastCGIParameter: Sendable {
     private var mustPoll = false
     private var room = FastCGIRequest.chunk
     private var bodyHasEnded = false
+    private var owesTurn = false
 
     /// Parses the head, which must be complete on the descriptor. Nil when it is malformed after
     /// all; libfcgi has closed the descriptor then.
@@ -84,7 +88,7 @@ package struct FastCGIParameter: Sendable {
         var parameters: [FastCGIParameter] = []
         parameters.reserveCapacity(32)
         guard var entry = environment else { return parameters }
-        while let text = entry.pointee {
+        while parameters.count < parameterLimit, let text = entry.pointee {
             let length = strlen(text)
             let bytes = UnsafeRawBufferPointer(start: text, count: length)
             if let equals = bytes.firstIndex(of: UInt8(ascii: "=")) {
@@ -104,8 +108,11 @@ package struct FastCGIParameter: Sendable {
 
     // MARK: - Body
 
-    /// Returns the next bytes of the body, at most 64 KiB, or nil at its end.
+    /// Returns the next bytes of the body, at most 64 KiB, or nil at its end. Behind so many, others have
+    /// their turn: what the caller does with them takes time too.
     package func readBody() async throws(PeerGone) -> [UInt8]? {
+        if owesTurn { await Task.yield() }
+        owesTurn = false
         var bytes: [UInt8] = []
         while !bodyHasEnded {
             guard isOpen, !connection.isPeerGone || connection.isReadable else { throw PeerGone() }
@@ -116,7 +123,10 @@ package struct FastCGIParameter: Sendable {
                 bytes.append(
                     contentsOf: UnsafeBufferPointer(start: input.pointee.rdNext, count: count))
                 input.pointee.rdNext += count
-                if bytes.count == Self.chunk { return bytes }
+                if bytes.count == Self.chunk {
+                    owesTurn = true
+                    return bytes
+                }
             } else {
                 switch nextRecord(of: input) {
                 case .body: guard fill(input) else { throw PeerGone() }

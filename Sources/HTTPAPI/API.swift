@@ -133,7 +133,7 @@ package struct API: Sendable {
     private func respond(to call: Call) async throws -> Outcome {
         let request = call.request
         if request.isRefused { throw Self.isFull }
-        try request.checkMethod()
+        try request.checkHead()
         let target = try RequestTarget(request.target)
         call.target = target
         try crossSite.checkHost(of: request)
@@ -220,10 +220,19 @@ package struct API: Sendable {
             }
         }
         call.event.bytesIn = Int64(body.count)
-        return try Parameters(
-            route.parameters, query: target.query, body: body,
-            contentType: call.request.value(of: "Content-Type"))
+        let type = call.request.value(of: "Content-Type")
+        guard body.count > Self.longestOnLoop else {
+            return try Parameters(
+                route.parameters, query: target.query, body: body, contentType: type)
+        }
+        // A mebibyte can take tens of milliseconds to read: others must not wait for that.
+        return try await withTaskExecutorPreference(globalConcurrentExecutor) { [body] in
+            try Parameters(route.parameters, query: target.query, body: body, contentType: type)
+        }
     }
+
+    /// The most bytes of a body that the event loop reads itself.
+    static let longestOnLoop = 16 * 1024
 
     // MARK: - Answers
 

@@ -136,23 +136,41 @@ extension Parameters {
         }
     }
 
-    /// What stands between commas, without the empty parts.
+    /// What stands between commas, without the blanks around it and the empty parts.
     private static func separated(
         _ fields: [String], _ name: String
     ) throws(Failure) -> [String] {
         var texts: [String] = []
-        var commas = 0
         for field in fields {
-            for byte in try storable(field, name).utf8 where byte == UInt8(ascii: ",") {
-                commas += 1
-            }
-            guard commas <= fieldLimit else {
+            var field = try storable(field, name)
+            let room = fieldLimit - texts.count
+            let parts = field.withUTF8 { Self.parts(of: $0, atMost: room) }
+            guard let parts else {
                 throw .invalid(name, "The parameter has more than \(fieldLimit) parts.")
             }
-            texts += field.parts(separatedBy: ",").map(\.withoutOuterBlanks)
-                .filter { !$0.isEmpty }.map { String($0) }
+            texts += parts
         }
         return texts
+    }
+
+    /// Nil where there are too many, the empty ones aside.
+    private static func parts(
+        of field: UnsafeBufferPointer<UInt8>, atMost limit: Int
+    ) -> [String]? {
+        var parts: [String] = []
+        var start = 0
+        while start < field.count {
+            switch field[start] {
+            case UInt8(ascii: ","), 0x20, 0x09: start += 1
+            default:
+                guard parts.count < limit else { return nil }
+                let end = field[start...].firstIndex(of: UInt8(ascii: ",")) ?? field.count
+                parts.append(
+                    String(decoding: field[start..<end].withoutOuterBlanks, as: UTF8.self))
+                start = end + 1
+            }
+        }
+        return parts
     }
 
     // MARK: - Parts
@@ -188,7 +206,9 @@ extension Parameters {
 
     /// Not every database takes a null character in a text.
     private static func storable(_ text: String, _ name: String) throws(Failure) -> String {
-        guard !text.utf8.contains(0) else {
+        let hasNull =
+            text.utf8.withContiguousStorageIfAvailable { $0.contains(0) } ?? text.utf8.contains(0)
+        guard !hasNull else {
             throw .invalid(name, "The parameter must not contain null characters.")
         }
         return text

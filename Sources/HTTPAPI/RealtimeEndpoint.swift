@@ -75,6 +75,7 @@ package struct RealtimeEndpoint: Sendable {
     private func call(
         _ request: Request, _ event: inout Event, _ startedAt: Int64
     ) async throws -> RealtimeCall {
+        try request.checkHead()
         let target = try RequestTarget(request.target)
         try crossSite.checkHost(of: request)
         let offered = Result { () throws(Failure) in

@@ -47,8 +47,16 @@ package struct Request: Sendable {
     /// The path of the target as it came, undecoded and unchecked.
     package var path: Substring { target.beginning(before: "?") }
 
-    /// Throws `invalidRequest` for a method that no row has room for.
-    func checkMethod() throws(Failure) {
+    /// How many header fields a request may have: the web server bounds their bytes alone, and so many
+    /// bytes have room for thousands, each of which is looked at.
+    package static let headerLimit = 1000
+
+    /// Throws `invalidRequest` for a method that no row has room for, and for too many headers.
+    func checkHead() throws(Failure) {
+        guard headers.count <= Self.headerLimit else {
+            throw Failure(
+                .invalidRequest, "A request has at most \(Self.headerLimit) header fields.")
+        }
         guard method.utf8.count <= Event.Limit.method, method.utf8.allSatisfy({ $0 < 0x80 }) else {
             throw Failure(
                 .invalidRequest, "A method has at most \(Event.Limit.method) letters.")

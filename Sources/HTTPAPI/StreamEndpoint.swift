@@ -65,7 +65,7 @@ package struct StreamEndpoint: Sendable {
     private func subscription(
         for request: Request, _ event: inout Event, _ startedAt: Int64
     ) async throws -> Subscription {
-        try request.checkMethod()
+        try request.checkHead()
         let target = try RequestTarget(request.target)
         let body = try await read(request, &event)
         let parameters = Result { () throws(Failure) in

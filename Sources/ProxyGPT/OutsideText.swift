@@ -33,13 +33,7 @@ extension Substring {
     }
 
     /// The text without spaces and tabs on either side (RFC 9110, section 5.6.3).
-    package var withoutOuterBlanks: Substring {
-        func isBlank(_ byte: UInt8) -> Bool { byte == 0x20 || byte == 0x09 }
-        var rest = utf8[...]
-        while let byte = rest.first, isBlank(byte) { rest.removeFirst() }
-        while let byte = rest.last, isBlank(byte) { rest.removeLast() }
-        return Substring(rest)
-    }
+    package var withoutOuterBlanks: Substring { Substring(utf8.withoutOuterBlanks) }
 
     /// The beginning of at most `limit` bytes, cut between two Unicode scalars.
     package func beginning(bytes limit: Int) -> String {
@@ -97,5 +91,17 @@ extension String {
         self = String(
             decoding: bytes.prefix(64).map { (0x20..<0x7F).contains($0) ? $0 : 0x3F },
             as: UTF8.self)
+    }
+}
+
+extension BidirectionalCollection<UInt8> where SubSequence == Self {
+    /// The bytes without spaces and tabs on either side (RFC 9110, section 5.6.3). Inlinable, or a mebibyte
+    /// of them would take a second in other modules.
+    @inlinable package var withoutOuterBlanks: Self {
+        func isBlank(_ byte: UInt8) -> Bool { byte == 0x20 || byte == 0x09 }
+        var rest = self
+        while let byte = rest.first, isBlank(byte) { rest.removeFirst() }
+        while let byte = rest.last, isBlank(byte) { rest.removeLast() }
+        return rest
     }
 }

@@ -13,7 +13,9 @@ enum RedisReply: Equatable, Sendable {
     /// Copies a reply; hiredis's reader nests them at most seven deep.
     init(_ reply: UnsafePointer<redisReply>) {
         switch reply.pointee.type {
-        case REDIS_REPLY_STATUS: self = .status(String(decoding: Self.text(reply), as: UTF8.self))
+        // A word, which is all that any command answers.
+        case REDIS_REPLY_STATUS:
+            self = .status(String(decoding: Self.text(reply).prefix(64), as: UTF8.self))
         case REDIS_REPLY_ERROR: self = .error(code: Self.errorCode(Self.text(reply)))
         case REDIS_REPLY_INTEGER: self = .integer(reply.pointee.integer)
         case REDIS_REPLY_STRING: self = .bytes(Array(Self.text(reply)))

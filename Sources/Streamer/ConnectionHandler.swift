@@ -112,7 +112,8 @@ final class ConnectionHandler: ChannelInboundHandler, RemovableChannelHandler {
     }
 
     private static func request(_ head: HTTPRequestHead, _ body: [UInt8]) -> Request {
-        let headers = head.headers.map { Header($0.name, $0.value) }
+        // One more than may be is enough to be refused.
+        let headers = head.headers.prefix(Request.headerLimit + 1).map { Header($0.name, $0.value) }
         func first(_ name: String) -> String? { head.headers.first(name: name) }
         return Request(
             id: first("X-Request-Id") ?? "", method: head.method.rawValue, target: head.uri,

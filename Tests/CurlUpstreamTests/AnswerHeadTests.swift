@@ -1,3 +1,4 @@
+import Glibc
 import ProxyGPT
 import Testing
 
@@ -41,6 +42,42 @@ struct AnswerHeadTests {
         let (head, _) = feed(
             "HTTP/1.1 200 OK\r\n", "A: one\r\n", " \ttwo\r\n", " three\r\n", "\r\n")
         #expect(head.headers == [Header("A", "one two three")])
+        let (other, _) = feed(
+            "HTTP/1.1 200 OK\r\n", "A: 1\r\n", "no colon\r\n", " 2\r\n", "B:\r\n", " 3\r\n",
+            "\r\n")
+        #expect(other.headers == [Header("A", "1 2"), Header("B", " 3")])
+    }
+
+    @Test func aFoldBehindNoHeaderIsPassedOver() {
+        let (head, step) = feed(
+            "HTTP/1.1 103 Early Hints\r\n", "Link: x\r\n", "\r\n", "HTTP/1.1 200 OK\r\n",
+            " a\r\n", "A: 1\r\n", "\r\n")
+        #expect(step == .whole)
+        #expect(head.headers == [Header("A", "1")])
+    }
+
+    @Test func manyFoldsCostNoMoreThanTheirLength() {
+        let folds = [[UInt8]](repeating: Array(" b\n".utf8), count: 21_000)
+        let begin = [Array("HTTP/1.1 200 OK\r\n".utf8), Array("A: b\r\n".utf8)]
+        let time = threadMilliseconds {
+            let (head, step) = feed(begin + folds + [Array("\r\n".utf8)])
+            #expect(step == .whole)
+            #expect(head.headers.map(\.value.utf8.count) == [2 * 21_000 + 1])
+        }
+        // With each fold a copy of all before it took seconds in a debug build.
+        #expect(time < 500)
+    }
+
+    /// The processor's time of this thread that `body` takes.
+    private func threadMilliseconds(_ body: () -> Void) -> Int {
+        func now() -> Int {
+            var time = timespec()
+            clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time)
+            return time.tv_sec * 1000 + time.tv_nsec / 1_000_000
+        }
+        let begin = now()
+        body()
+        return now() - begin
     }
 
     @Test func passesOverWhatIsNoHeader() {

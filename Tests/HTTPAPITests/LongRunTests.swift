@@ -70,6 +70,12 @@ import Testing
                 }
             }
         }
+        for run in [" ", ",", "\t", " ,", "a,"] {
+            let list = String(repeating: run, count: 300_000)
+            expectQuick("a list of '\(run)'") {
+                readAll(try Parameters(names, body: Array(("list=" + list).utf8)))
+            }
+        }
         expectQuick("a content type") {
             _ = try Parameters(names, body: [0x61], contentType: run + ";" + run)
         }
@@ -104,7 +110,8 @@ import Testing
             }
         }
         for value in [
-            run, "sess=" + run, "a=b;" + marks + "; sess=\"" + marks + "\"", "sess" + run,
+            run, String(repeating: "; ", count: 100_000), "sess=" + run,
+            "a=b;" + marks + "; sess=\"" + marks + "\"", "sess" + run,
         ] {
             expectQuick("Cookie") {
                 _ = PresentedCredential.find(authorization: [], cookies: [value])
@@ -123,7 +130,7 @@ import Testing
         {
             expectQuick("a target") {
                 let request = Stage.request(run, target)
-                try? request.checkMethod()
+                try? request.checkHead()
                 _ = RealtimeEndpoint.serves(request) || OperatorEndpoint.serves(request)
                 _ = Router.countedIndex(of: request.path)
                 _ = try RequestTarget(target).queryText("model", limit: 200)

@@ -181,6 +181,7 @@ import Testing
         #expect(try read("a=1&a=2").list("a") == ["1", "2"])
         #expect(try read("a=1,2").list("a") == ["1", "2"])
         #expect(try read("a=1,+2&a=3,,").list("a") == ["1", "2", "3"])
+        #expect(try read("a=+1+b+,,%09+,+c%09").list("a") == ["1 b", "c"])
         #expect(try read(nil, #"{"a":["1","2,3"]}"#).list("a") == ["1", "2,3"])
         #expect(try read(nil, #"{"a":"1,2"}"#).list("a") == ["1", "2"])
         #expect(try read(nil, #"{"a":[]}"#).list("a") == [])
@@ -262,8 +263,13 @@ import Testing
         }
         #expect(try read(nil, list(limit - 2)).list("a")?.count == limit - 2)
         expectFailure(.invalidRequest) { _ = try read(nil, list(limit - 1)) }
-        let commas = try read(nil, "a=" + String(repeating: ",", count: limit + 1))
-        expectFailure(.invalidRequest, naming: "a") { _ = try commas.list("a") }
+        func parts(_ count: Int) throws -> Parameters {
+            try read(nil, "a=" + String(repeating: "b,", count: count))
+        }
+        #expect(try parts(limit).list("a")?.count == limit)
+        expectFailure(.invalidRequest, naming: "a") { _ = try parts(limit + 1).list("a") }
+        // Empty parts are none.
+        #expect(try read(nil, "a=" + String(repeating: ",", count: 3 * limit)).list("a") == [])
     }
 
     @Test(

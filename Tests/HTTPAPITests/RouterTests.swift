@@ -184,6 +184,20 @@ import Testing
             ])
     }
 
+    @Test("More headers than may be are refused before any of them is looked at")
+    func refusesManyHeaders() async throws {
+        let token = try await stage.user()
+        func ask(_ count: Int) async -> RecordingWriter {
+            let headers = (0..<count).map { Header("X-\($0)", "a") }
+            return await stage.get("/user/session", token: token, headers: headers)
+        }
+        // Beside Authorization and Host.
+        #expect(await ask(Request.headerLimit - 2).status == 200)
+        let writer = await ask(Request.headerLimit - 1)
+        #expect(writer.status == 400)
+        #expect(writer.text.contains("A request has at most 1000 header fields."))
+    }
+
     @Test("A path that could mean two things is 400, with or without a credential")
     func refusesDottedPaths() async throws {
         let token = try await stage.user()

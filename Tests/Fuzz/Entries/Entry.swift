@@ -1,3 +1,4 @@
+internal import Glibc
 internal import TestSupport
 
 /// One parser of bytes from outside, with what a fuzzer needs to know of it.
@@ -5,27 +6,27 @@ package struct Entry: Sendable {
     package let name: String
     /// The most bytes that one call of the parser can get.
     package let limit: Int
-    /// How often `run` reads all bytes: what one reading costs is what a loop is held for.
-    package let passes: Int
+    /// Whether its time counts: no event loop reads what an operator writes.
+    package let isTimed: Bool
     /// Valid inputs and near misses, from which all others are made.
     package let seeds: [[UInt8]]
     /// Reads the bytes and traps where a promise of the parser is broken.
     package let run: @Sendable ([UInt8]) -> Void
 
     init(
-        _ name: String, limit: Int = 1024 * 1024, passes: Int = 1, seeds: [String],
+        _ name: String, limit: Int = 1024 * 1024, isTimed: Bool = true, seeds: [String],
         _ run: @escaping @Sendable ([UInt8]) -> Void
     ) {
-        self.init(name, limit: limit, passes: passes, bytes: seeds.map { Array($0.utf8) }, run)
+        self.init(name, limit: limit, isTimed: isTimed, bytes: seeds.map { Array($0.utf8) }, run)
     }
 
     init(
-        _ name: String, limit: Int = 1024 * 1024, passes: Int = 1, bytes seeds: [[UInt8]],
+        _ name: String, limit: Int = 1024 * 1024, isTimed: Bool = true, bytes seeds: [[UInt8]],
         _ run: @escaping @Sendable ([UInt8]) -> Void
     ) {
         self.name = name
         self.limit = limit
-        self.passes = passes
+        self.isTimed = isTimed
         self.seeds = seeds
         self.run = run
     }
@@ -44,6 +45,43 @@ package struct Entry: Sendable {
 /// Traps with a sentence. A broken promise is as much a finding as a trap of the parser's own.
 func require(_ condition: Bool, _ sentence: @autoclosure () -> String) {
     precondition(condition, sentence())
+}
+
+/// What was measured of turns: code that runs on an event loop without giving the turn back.
+///
+/// Whoever runs entries does so on one thread.
+package enum Turns {
+    private nonisolated(unsafe) static var longest: UInt64?
+
+    /// Runs `body` as an event loop would, in one turn.
+    static func turn<T, E: Error>(_ body: () throws(E) -> T) throws(E) -> T {
+        let began = now()
+        defer { longest = max(longest ?? 0, now() - began) }
+        return try body()
+    }
+
+    /// The processor time of the longest turn in `body`, in nanoseconds; of the whole where it has
+    /// no turns.
+    package static func longest(in body: () -> Void) -> UInt64 {
+        longest = nil
+        let began = now()
+        body()
+        let whole = now() - began
+        return longest ?? whole
+    }
+
+    private static func now() -> UInt64 {
+        var time = timespec()
+        clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time)
+        return UInt64(time.tv_sec) * 1_000_000_000 + UInt64(time.tv_nsec)
+    }
+}
+
+/// The pieces in which a socket's bytes come: at most so many at a time.
+func slices(_ bytes: [UInt8], of size: Int = 64 * 1024) -> [[UInt8]] {
+    stride(from: 0, to: bytes.count, by: size).map {
+        Array(bytes[$0..<min($0 + size, bytes.count)])
+    }
 }
 
 func text(_ bytes: some Collection<UInt8>) -> String { String(decoding: bytes, as: UTF8.self) }

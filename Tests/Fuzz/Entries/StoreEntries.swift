@@ -37,10 +37,11 @@ extension Entry {
                 Array("a-9007199254740992\n\u{1}e".utf8),
             ]
         ) { bytes in
-            guard let group = FrameGroup(bytes) else { return }
+            guard let group = Turns.turn({ FrameGroup(bytes) }) else { return }
             require(
                 group.last >= group.first.sequence, "a group's last frame is not before its first")
-            _ = StreamFrame.merge(group.frames.map(\.frame)).map(\.encoded)
+            let merged = Turns.turn { StreamFrame.merge(group.frames.map(\.frame)) }
+            Turns.turn { _ = merged.map(\.encoded) }
         },
         Entry(
             "redis-replies",
@@ -53,24 +54,30 @@ extension Entry {
             // hiredis makes room for as many elements as are promised.
             guard !promisesManyElements(bytes), let reader = redisReaderCreate() else { return }
             defer { redisReaderFree(reader) }
-            for piece in pieces(bytes) {
-                guard
-                    piece.withUnsafeBytes({ bytes in
-                        redisReaderFeed(
-                            reader, bytes.bindMemory(to: CChar.self).baseAddress, bytes.count)
-                    }) == REDIS_OK
-                else { return }
-                var reply: UnsafeMutableRawPointer?
-                while redisReaderGetReply(reader, &reply) == REDIS_OK, let found = reply {
-                    let copy = RedisReply(
-                        UnsafePointer(found.assumingMemoryBound(to: redisReply.self)))
-                    _ = (copy.number, copy.text, copy.list, copy.bytes)
-                    freeReplyObject(found)
-                    reply = nil
-                }
+            // hiredis reads 16 KiB at a time.
+            for piece in pieces(bytes).flatMap({ slices($0, of: 16 * 1024) }) {
+                guard Turns.turn({ read(piece, reader) }) else { return }
             }
         },
     ]
+
+    /// False where the bytes are no replies.
+    private static func read(
+        _ piece: [UInt8], _ reader: UnsafeMutablePointer<redisReader>
+    ) -> Bool {
+        let isTaken = piece.withUnsafeBytes { bytes in
+            redisReaderFeed(reader, bytes.bindMemory(to: CChar.self).baseAddress, bytes.count)
+        }
+        guard isTaken == REDIS_OK else { return false }
+        var reply: UnsafeMutableRawPointer?
+        while redisReaderGetReply(reader, &reply) == REDIS_OK, let found = reply {
+            let copy = RedisReply(UnsafePointer(found.assumingMemoryBound(to: redisReply.self)))
+            _ = (copy.number, copy.text, copy.list, copy.bytes)
+            freeReplyObject(found)
+            reply = nil
+        }
+        return true
+    }
 
     private static func promisesManyElements(_ bytes: [UInt8]) -> Bool {
         bytes.split(separator: UInt8(ascii: "*")).dropFirst(

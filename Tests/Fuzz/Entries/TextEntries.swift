@@ -4,6 +4,11 @@ internal import ProxyGPT
 // Texts that mean something by themselves: names, ids, tokens, addresses, settings.
 
 extension Entry {
+    private static let upstreams = [
+        "http://localhost:9090", "https://h.example/team/v1",
+        "https://r.openai.azure.com/openai/deployments/d?api-version=2024-10-21",
+    ].compactMap { try? UpstreamAddress($0) }
+
     static let texts = [
         Entry(
             "username",
@@ -12,14 +17,16 @@ extension Entry {
                 "\u{1100}\u{1161}\u{11A8}", "İı\u{345}ﬀǰ",
             ]
         ) { bytes in
-            guard let name = try? Username(text(bytes)) else { return }
+            guard let given = String(validating: bytes, as: UTF8.self),
+                let name = try? Turns.turn({ () throws(Failure) in try Username(given) })
+            else { return }
             require(name.text.utf8.count <= 254, "a name has at most 254 bytes")
             require(
                 Username.folded(name.folded).utf8.elementsEqual(name.folded.utf8),
                 "a folded name folds to itself")
         },
         Entry(
-            "ids",
+            "ids", limit: headLimit,
             seeds: [
                 "018f0000-0000-7000-8000-000000000000", "018f0000-0000-7000-8000-00000000000g",
                 "epoch0-17", "a-9223372036854775808", "-1", "a--1",
@@ -33,7 +40,7 @@ extension Entry {
         },
         Entry(
             "tokens", limit: headLimit,
-            seeds: ["pgpt_abc", "dGhlIHNhbXBsZSBub25jZQ==", "scrypt$ln=17,r=8,p=1$c2FsdA$aGFzaA"]
+            seeds: ["pgpt_abc", "dGhlIHNhbXBsZSBub25jZQ=="]
         ) { bytes in
             let shown = text(bytes)
             require(Token.digest(of: shown).count == 32, "a digest has 32 bytes")
@@ -41,26 +48,42 @@ extension Entry {
             if let decoded = decodeBase64(shown) {
                 require(decodeBase64(base64URL(decoded)) == decoded, "base64 comes back")
             }
-            if let hash = PasswordHash(encoded: shown) {
+        },
+        Entry(
+            "password-hash", limit: 1024,
+            seeds: ["scrypt$ln=17,r=8,p=1$c2FsdA$aGFzaA", "scrypt$ln=17,r=8,p=1$$", "$"]
+        ) { bytes in
+            if let hash = PasswordHash(encoded: text(bytes)) {
                 require(PasswordHash(encoded: hash.encoded) == hash, "a hash comes back")
             }
         },
         Entry(
-            "addresses", limit: headLimit,
+            "client-addresses", limit: headLimit,
+            seeds: ["192.0.2.1", "2001:db8::1", "::ffff:192.0.2.1", "a=1&b", "/v1/models/a%2Fb"]
+        ) { bytes in
+            let given = text(bytes)
+            // Requests hold no more of it.
+            let address = given.beginning(bytes: Event.Limit.clientAddress)
+            Turns.turn { _ = LoginThrottle(foldedName: "a", clientAddress: address).keys }
+            for upstream in upstreams {
+                Turns.turn { _ = try? upstream.url(path: "/v1/" + given, query: given) }
+            }
+        },
+        Entry(
+            "addresses", limit: 4096, isTimed: false,
             seeds: [
-                "192.0.2.1", "2001:db8::1", "::ffff:192.0.2.1", "http://localhost:9090",
+                "http://localhost:9090",
                 "https://h.example/team/v1", "redis://user:pass@host:6379/0?x=y",
                 "unix:///run/redis.sock", "https://r.openai.azure.com/openai/deployments/d",
             ]
         ) { bytes in
             let address = text(bytes)
-            _ = LoginThrottle(foldedName: "a", clientAddress: address).keys
             _ = try? RedisAddress(address)
             guard let upstream = try? UpstreamAddress(address) else { return }
             _ = try? upstream.url(path: "/v1/models", query: address)
         },
         Entry(
-            "settings",
+            "settings", limit: headLimit, isTimed: false,
             seeds: [
                 "API_URL=http://localhost:9090/\nAPI_KEY='a b'\n# comment\nMAX_BODY=1",
                 "DB=postgres://a:b@c/d\nREDIS=redis://:p@h\nCORS_ORIGINS=a,b", "A=\"b\\\nc\"",
