@@ -45,6 +45,8 @@ package struct RealtimeEnd: Sendable {
     package var upstreamWords: [UInt8] = []
     /// The tokens of all replies together.
     package var usage: Usage?
+    /// The model that answered, where the upstream has told it.
+    package var model: String?
 
     package init(_ end: Event.End, detail: String?) {
         self.end = end

@@ -218,6 +218,7 @@ package struct RealtimeEndpoint: Sendable {
             event.requestBody = keyMask.stored(end.clientWords, path: event.path)
             event.responseBody = keyMask.stored(end.upstreamWords, path: event.path)
         }
+        event.model = end.model ?? event.model
         event.promptTokens = end.usage?.promptTokens
         event.completionTokens = end.usage?.completionTokens
         await recorder.ended(event, since: call.startedAt)

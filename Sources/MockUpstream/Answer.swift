@@ -93,15 +93,15 @@ struct Refusal: Error {
             return Answer(
                 status: status, ["error": ["code": .string(code), "message": .string(message)]])
         }
-        return Answer(
-            status: status,
-            [
-                "error": [
-                    "message": .string(message), "type": .string(type),
-                    "param": parameter.map(JSON.string) ?? nil,
-                    "code": code.map(JSON.string) ?? nil,
-                ]
-            ])
+        return Answer(status: status, ["error": members])
+    }
+
+    /// What stands in an error of OpenAI's.
+    var members: JSON {
+        [
+            "message": .string(message), "type": .string(type),
+            "param": parameter.map(JSON.string) ?? nil, "code": code.map(JSON.string) ?? nil,
+        ]
     }
 
     /// The error that OpenAI would give with that status.

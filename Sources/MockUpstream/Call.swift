@@ -36,11 +36,14 @@ struct Call {
     }
 
     /// A number that depends on the body alone, so that equal requests get equal answers.
-    var fingerprint: String {
-        var hash: UInt64 = 0xcbf2_9ce4_8422_2325
-        for byte in body.bytes { hash = (hash ^ UInt64(byte)) &* 0x100_0000_01b3 }
-        return hexText(hash, digits: 16)
-    }
+    var fingerprint: String { MockUpstream.fingerprint(of: body.bytes) }
+}
+
+/// A number that depends on the bytes alone, as text.
+func fingerprint(of bytes: [UInt8]) -> String {
+    var hash: UInt64 = 0xcbf2_9ce4_8422_2325
+    for byte in bytes { hash = (hash ^ UInt64(byte)) &* 0x100_0000_01b3 }
+    return hexText(hash, digits: 16)
 }
 
 /// A request's body: kept, digested or read as a form, as the endpoint needs it.
@@ -58,7 +61,7 @@ struct RequestBody {
 
     init(for endpoint: Endpoint, headers: HTTPHeaders) {
         switch endpoint {
-        case .chat, .completions, .embeddings:
+        case .chat, .completions, .responses, .embeddings:
             limit = RequestBody.jsonLimit
         case .echo:
             limit = RequestBody.echoLimit

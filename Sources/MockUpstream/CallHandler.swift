@@ -198,7 +198,7 @@ final class CallHandler: ChannelDuplexHandler, RemovableChannelHandler {
             SocketHandler.takeOver(
                 context.channel, from: self,
                 SocketHandler(
-                    socket.behaviour,
+                    socket.behaviour, answering: socket.responses,
                     headers: ended.call.headers.map { Header(name: $0.name, value: $0.value) },
                     key: ended.call.presentedKey, id: id, ledger))
         }

@@ -49,6 +49,8 @@ struct Endpoints: Sendable {
             return try ReplyAnswers.answer(.chat, to: call, &behaviour)
         case .completions:
             return try ReplyAnswers.answer(.completion, to: call, &behaviour)
+        case .responses:
+            return try ResponseAnswers.answer(to: call, &behaviour)
         case .embeddings:
             return try EmbeddingAnswers.answer(to: call, &behaviour)
         case .upload:
@@ -57,6 +59,10 @@ struct Endpoints: Sendable {
             return FileAnswers.content(behaviour)
         case .realtime:
             return try RealtimeAnswers.answer(to: call)
+        case .responseSocket:
+            var answer = try RealtimeAnswers.answer(to: call)
+            answer.socket?.responses = ResponseSocket(chunkDelay: chunkDelay)
+            return answer
         case .echo:
             return EchoAnswer.answer(to: call, behaviour)
         case .wrongMethod:
@@ -150,7 +156,15 @@ struct ModelRequest {
         guard call.body.isKeptWhole else {
             throw Refusal(status: 413, message: "The request body is too large")
         }
-        guard let json = try? JSON(reading: call.body.bytes), case .object = json else {
+        var deployment: String?
+        if case .azure(let name) = call.route.face { deployment = name }
+        try self.init(call.body.bytes, deployment: deployment, &behaviour)
+    }
+
+    init(
+        _ body: [UInt8], deployment: String? = nil, _ behaviour: inout Behaviour
+    ) throws(Refusal) {
+        guard let json = try? JSON(reading: body), case .object = json else {
             throw Refusal(
                 status: 400,
                 message: "We could not parse the JSON body of your request. (HINT: This likely "
@@ -158,9 +172,7 @@ struct ModelRequest {
                     + "a JSON payload, but what was sent was not valid JSON.)")
         }
         self.json = json
-        var name = json["model"]?.text
-        if name == nil, case .azure(let deployment?) = call.route.face { name = deployment }
-        guard let name, !name.isEmpty else {
+        guard let name = json["model"]?.text ?? deployment, !name.isEmpty else {
             throw Refusal(status: 400, message: "you must provide a model parameter")
         }
         let cut = name.firstIndex(of: "?") ?? name.endIndex

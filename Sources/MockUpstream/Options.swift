@@ -97,8 +97,8 @@ struct Options: Equatable {
           no-content-length  a chunked answer            quote-key          errors quote the key
           close              Connection: close           marks              words say when they left
 
-        A WebSocket at /v1/realtime or /openai/realtime sends every frame back as it came, and
-        takes also:
+        A WebSocket at /v1/responses answers each response.create with the events of a response;
+        one at /v1/realtime or /openai/realtime sends every frame back as it came. Both take also:
 
           close-code=N       close with that code       close-reason=T     and that reason
           close-after=N      after N messages           subprotocol=NAME   choose this one

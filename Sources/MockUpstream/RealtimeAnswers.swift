@@ -6,6 +6,8 @@ struct SocketOpening {
     let accept: String
     let subprotocol: String?
     let behaviour: SocketBehaviour
+    /// Answers the messages; without it they go back as they came.
+    var responses: ResponseSocket?
 
     /// The whole head of the answer.
     func head(_ standardLines: [UInt8], requestID: String) -> ByteBuffer {

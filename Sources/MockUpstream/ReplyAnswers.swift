@@ -55,7 +55,8 @@ enum ReplyAnswers {
         return (last, tokens)
     }
 
-    private static func text(of content: JSON?) -> String {
+    /// A text, or the texts of a list of parts.
+    static func text(of content: JSON?) -> String {
         if let text = content?.text { return text }
         return (content?.elements ?? []).compactMap { $0["text"]?.text }.joined()
     }

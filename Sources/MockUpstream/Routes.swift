@@ -8,7 +8,8 @@ private let table: [RouteLine] = [
     RouteLine("POST", "files", .upload),
     RouteLine("GET", "files/*/content", .fileContent),
     RouteLine("GET", "realtime", .realtime),
-    RouteLine("GET", "responses", .realtime),
+    RouteLine("POST", "responses", .responses),
+    RouteLine("GET", "responses", .responseSocket),
     RouteLine(nil, "echo", .echo),
     RouteLine(nil, "echo/**", .echo),
 ]
@@ -32,12 +33,18 @@ private let controlTable: [RouteLine] = [
 
 /// What answers a call.
 enum Endpoint {
-    case models, model, chat, completions, embeddings, upload, fileContent, realtime, echo
+    case models, model, chat, completions, responses, embeddings, upload, fileContent
+    case realtime, responseSocket, echo
     case calls, forgetCalls, stats, wait
     case unknown, wrongMethod
 
     /// Whether the answer depends on nothing but address, key and body.
-    var readsOnlyBody: Bool { self == .chat || self == .completions || self == .embeddings }
+    var readsOnlyBody: Bool {
+        switch self {
+        case .chat, .completions, .responses, .embeddings: true
+        default: false
+        }
+    }
 }
 
 /// Whose service a call takes this server for.

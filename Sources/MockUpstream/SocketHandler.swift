@@ -1,4 +1,5 @@
-// One WebSocket, after its handshake: every frame goes back as it came, unless told otherwise.
+// One WebSocket, after its handshake: every frame goes back as it came, unless told otherwise, or
+// messages are answered with the events of responses.
 //
 // Owns the connection's row in the ledger and is confined to its event loop. Frames of its own are
 // made when the socket has room, so that an endless stream needs no memory.
@@ -20,18 +21,24 @@ final class SocketHandler: ChannelInboundHandler {
     private let key: String?
     private let id: Int
     private let ledger: Ledger
+    private var responses: ResponseSocket?
     private var row: SocketRow
     private var sent = 0
     private var made = 0
     private var bytesSent = 0
     private var bytesReceived = 0
     private var isPaused = false
+    private var isAnswerPaused = false
     private var hasClosed = false
     private var hasCut = false
     private var isOver = false
 
-    init(_ behaviour: SocketBehaviour, headers: [Header], key: String?, id: Int, _ ledger: Ledger) {
+    init(
+        _ behaviour: SocketBehaviour, answering responses: ResponseSocket?, headers: [Header],
+        key: String?, id: Int, _ ledger: Ledger
+    ) {
         self.behaviour = behaviour
+        self.responses = responses
         self.key = key
         self.id = id
         self.ledger = ledger
@@ -158,8 +165,13 @@ final class SocketHandler: ChannelInboundHandler {
         default:
             row.frames += 1
             if frame.fin { row.messages += 1 }
-            if !behaviour.isSilent, !hasClosed { echo(frame, context.channel) }
-            closeIfDue(context.channel)
+            if responses != nil, !behaviour.isSilent {
+                responses?.take(payload.readableBytesView, endsMessage: frame.fin)
+                answer(context.channel)
+            } else {
+                if !behaviour.isSilent, !hasClosed { echo(frame, context.channel) }
+                closeIfDue(context.channel)
+            }
         }
         note()
     }
@@ -174,6 +186,38 @@ final class SocketHandler: ChannelInboundHandler {
         channel.eventLoop.assumeIsolated().scheduleTask(
             in: .milliseconds(Int64(behaviour.chunkDelay))
         ) { self.send(echo, channel) }
+    }
+
+    /// Sends events until the answer pauses, the socket is full or others should have a turn.
+    private func answer(_ channel: any Channel) {
+        guard !isAnswerPaused else { return }
+        for _ in 0..<Self.burst {
+            guard !isOver, !hasClosed, !hasCut, channel.isWritable, let step = responses?.next()
+            else { return }
+            switch step {
+            case .send(let bytes):
+                let frame = WebSocketFrame(fin: true, opcode: .text, data: ByteBuffer(bytes: bytes))
+                send(frame, channel)
+            case .pause(let milliseconds):
+                resumeAnswer(after: .milliseconds(Int64(milliseconds)), channel)
+                return
+            case .cut:
+                cut(channel)
+                return
+            case .idle:
+                closeIfDue(channel)
+                return
+            }
+        }
+        resumeAnswer(after: .zero, channel)
+    }
+
+    private func resumeAnswer(after delay: TimeAmount, _ channel: any Channel) {
+        isAnswerPaused = true
+        channel.eventLoop.assumeIsolated().scheduleTask(in: delay) {
+            self.isAnswerPaused = false
+            self.answer(channel)
+        }
     }
 
     private func takeClose(_ payload: ByteBuffer, _ context: ChannelHandlerContext) {
@@ -193,7 +237,10 @@ final class SocketHandler: ChannelInboundHandler {
     }
 
     func channelWritabilityChanged(context: ChannelHandlerContext) {
-        if context.channel.isWritable { advance(context.channel) }
+        if context.channel.isWritable {
+            advance(context.channel)
+            answer(context.channel)
+        }
         context.fireChannelWritabilityChanged()
     }
 

@@ -228,6 +228,38 @@ def test_tokens_of_realtime_are_recorded_and_counted(stack, token):
     assert (found["prompt_tokens"], found["completion_tokens"]) == (24, 36)
 
 
+def test_tokens_of_responses_are_recorded_and_counted(stack, token):
+    """Plain, as a stream and over a WebSocket: the same tokens and the model that answered."""
+
+    def asked(model, **more):
+        return json.dumps({"model": f"{model}?chunks=4", "input": "tell me", **more})
+
+    for model, more in (("plain", {}), ("streamed", {"stream": True})):
+        answer = call(stack.url, "POST", "/v1/responses", asked(model, **more), token=token)
+        assert answer.status == 200 and answer.body.count(b"event: ") in (0, 12)
+        used = answer.json["usage"] if model == "plain" else used
+    url = stack.url.replace("http", "ws", 1) + "/v1/responses"
+    headers = {"Authorization": f"Bearer {token}"}
+    with connect(url, additional_headers=headers, compression=None, proxy=None) as websocket:
+        for _ in range(2):
+            websocket.send(asked("socket", type="response.create"))
+            while (event := json.loads(websocket.recv(timeout=15)))["type"] != "response.completed":
+                assert event["type"] != "error"
+    tokens = (used["input_tokens"], used["output_tokens"])
+    assert tokens == (6, 4)
+
+    def row(model):
+        rows = json.loads(stack.admin("events", "--json")[1])["events"]
+        return [one for one in rows if one["model"] == model and one["end"]]
+
+    for model, times in (("plain", 1), ("streamed", 1), ("socket", 2)):
+        found = wait_for(lambda model=model: row(model), f"the row of {model}")[-1]
+        assert found["path"] == "/v1/responses" and found["end"] == "done"
+        assert (found["prompt_tokens"], found["completion_tokens"]) == (6 * times, 4 * times)
+        labels = {"model": model, "kind": "completion"}
+        assert figure(figures(stack), "tokens_total", **labels) == 4 * times
+
+
 def test_sums_never_go_back_when_processes_die():
     with Stack(workers=2) as stack:
         token, _ = stack.signup()

@@ -53,6 +53,34 @@ def test_embeddings(sdk):
     assert answer.data[0].embedding != answer.data[1].embedding
 
 
+def test_responses(sdk):
+    plain = sdk.responses.create(model="gpt-4o", input="tell me about spain")
+    assert plain.output_text.startswith("echo: tell me about spain")
+    assert plain.usage.total_tokens == plain.usage.input_tokens + plain.usage.output_tokens > 0
+    with sdk.responses.stream(model="gpt-4o", input=MESSAGES) as stream:
+        events = list(stream)
+        final = stream.get_final_response()
+    assert (final.output_text, final.usage) == (plain.output_text, plain.usage)
+    assert [event.sequence_number for event in events] == list(range(len(events)))
+    deltas = [event.delta for event in events if event.type == "response.output_text.delta"]
+    assert len(deltas) > 1 and "".join(deltas) == plain.output_text
+
+
+def test_responses_over_a_websocket(sdk):
+    plain = sdk.responses.create(model="gpt-4o", input="tell me about spain")
+    with sdk.responses.connect() as connection:
+        for _ in range(2):
+            connection.response.create(model="gpt-4o", input="tell me about spain")
+            received = []
+            while not received or received[-1].type != "response.completed":
+                received.append(connection.recv())
+                assert received[-1].type != "error"
+            final = received[-1].response
+            assert (final.output_text, final.usage) == (plain.output_text, plain.usage)
+        connection.response.create(model="mock?status=429", input="hello")
+        assert connection.recv().type == "error"
+
+
 def test_a_file_goes_up_and_comes_down(sdk):
     content = bytes(range(256)) * 400
     stored = sdk.files.create(file=("data.bin", io.BytesIO(content)), purpose="fine-tune")

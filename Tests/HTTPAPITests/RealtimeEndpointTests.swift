@@ -226,6 +226,20 @@ import Testing
         #expect(row.responseBody == Array("hello\n".utf8))
     }
 
+    @Test("A row's model is that of the query until the upstream tells another")
+    func recordsModels() async throws {
+        let token = try await stage.user()
+        let call = try call(await answer("/v1/responses?model=asked", token: token))
+        var end = RealtimeEnd(.done, detail: nil)
+        end.usage = Usage(promptTokens: 1, completionTokens: 2)
+        await endpoint.ended(call, end)
+        end.model = "told"
+        await endpoint.ended(call, end)
+        let rows = stage.events.closed
+        #expect(rows.map(\.model) == ["asked", "told"])
+        #expect(rows.map(\.promptTokens) == [1, 1] && rows.map(\.completionTokens) == [2, 2])
+    }
+
     @Test("The headers of a 101 come through without those of the upstream's own handshake")
     func openingHeaders() async throws {
         let call = try call(await answer(token: try await stage.user()))

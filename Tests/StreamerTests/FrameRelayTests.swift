@@ -323,6 +323,26 @@ enum Wire {
                 == Usage(promptTokens: 11, completionTokens: 22))
     }
 
+    @Test("The model is that of the last response that told its usage")
+    func model() {
+        func told(_ type: String, _ model: String, _ usage: String) -> [UInt8] {
+            Wire.text(#"{"type":"\#(type)","response":{"model":"\#(model)","usage":\#(usage)}}"#)
+        }
+        let usage = #"{"input_tokens":1,"output_tokens":2}"#
+        let messages = [
+            told("response.created", "asked", "null"), told("response.completed", "first", usage),
+            told("response.failed", "last", usage), told("response.done", "unpaid", "null"),
+            told("other", "foreign", usage),
+        ]
+        var relay = relay(.upstream)
+        for message in messages {
+            var (input, output) = (ByteBuffer(bytes: message), ByteBuffer())
+            _ = relay.take(&input, into: &output)
+        }
+        #expect(relay.model == "last")
+        #expect(relay.usage == Usage(promptTokens: 2, completionTokens: 4))
+    }
+
     @Test(
         "What only looks like it counts for nothing",
         arguments: [

@@ -50,6 +50,7 @@ struct FrameRelay {
     private(set) var words: [UInt8] = []
     /// What the upstream's replies have taken, as far as it has told.
     var usage: Usage? { usageReader.usage }
+    var model: String? { usageReader.model }
     /// The payload of a ping of our own, whose answer is not the other peer's.
     var awaitedPong: [UInt8]?
 

@@ -147,6 +147,7 @@ final class RealtimeSession {
         end.clientWords = client.relay.words
         end.upstreamWords = upstream.relay.words
         end.usage = upstream.relay.usage
+        end.model = upstream.relay.model
         owner.record(.ended(end), of: self)
     }
 

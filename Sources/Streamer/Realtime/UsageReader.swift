@@ -1,13 +1,17 @@
 internal import ProxyGPT
 
-/// Reads token counts off the text messages of an upstream while they pass by, without holding them:
-/// those of the events that end a response, added up.
+/// Reads token counts and the model off the text messages of an upstream while they pass by, without
+/// holding them: those of the events that end a response, the counts added up.
 struct UsageReader {
     /// What the realtime API calls the end, and what the responses API does.
-    private static let endings = ["response.done", "response.completed", "response.incomplete"]
+    private static let endings = [
+        "response.done", "response.completed", "response.incomplete", "response.failed",
+    ]
 
-    private var scanner = JSONFieldScanner(wanted: ["type", "usage"])
+    private var scanner = JSONFieldScanner(wanted: ["type", "usage", "model"])
     private(set) var usage: Usage?
+    /// The model of the last response that told its usage.
+    private(set) var model: String?
 
     mutating func feed(_ piece: [UInt8]) {
         scanner.feed(piece)
@@ -22,13 +26,16 @@ struct UsageReader {
         usage = Usage(
             promptTokens: Self.sum(usage?.promptTokens, told.promptTokens),
             completionTokens: Self.sum(usage?.completionTokens, told.completionTokens))
+        model = text(of: "model") ?? model
     }
 
     private var isEnding: Bool {
-        guard let bytes = scanner.found["type"],
-            let type = (try? JSONValue(parsing: bytes))?.stringValue
-        else { return false }
+        guard let type = text(of: "type") else { return false }
         return Self.endings.contains { $0.utf8.elementsEqual(type.utf8) }
+    }
+
+    private func text(of member: String) -> String? {
+        scanner.found[member].flatMap { (try? JSONValue(parsing: $0))?.stringValue }
     }
 
     /// Foreign numbers: none below nothing, and no overflow.

@@ -1,0 +1,192 @@
+/// A response of the Responses API before it is written, as one object or as events.
+struct Response {
+    let id: String
+    let model: String
+    let words: ReplyWords
+    let inputTokens: Int
+    /// Without output a response consists of its frame alone.
+    let hasOutput: Bool
+    private let request: JSON
+
+    init(
+        _ request: ModelRequest, id: String, words: ReplyWords, inputTokens: Int, hasOutput: Bool
+    ) {
+        self.id = id
+        self.model = request.model
+        self.words = words
+        self.inputTokens = inputTokens
+        self.hasOutput = hasOutput
+        self.request = request.json
+    }
+
+    /// How far a response has come.
+    enum Status: String {
+        case inProgress = "in_progress"
+        case completed
+    }
+
+    /// What a response repeats of its request, each with the value of a request without it.
+    private static let repeated: [(name: String, initial: JSON)] = [
+        ("background", false), ("instructions", nil), ("max_output_tokens", nil),
+        ("max_tool_calls", nil), ("metadata", [:]), ("parallel_tool_calls", true),
+        ("previous_response_id", nil), ("prompt_cache_key", nil),
+        ("reasoning", ["effort": nil, "summary": nil]), ("safety_identifier", nil),
+        ("store", true), ("temperature", 1), ("text", ["format": ["type": "text"]]),
+        ("tool_choice", "auto"), ("tools", []), ("top_logprobs", 0), ("top_p", 1),
+        ("truncation", "disabled"), ("user", nil),
+    ]
+
+    /// The whole object; output and usage come with the end.
+    func object(_ status: Status) -> JSON {
+        let isCompleted = status == .completed
+        var members = [
+            Response.member("id", .string("resp_" + id)), Response.member("object", "response"),
+            Response.member("created_at", .integer(Endpoints.created)),
+            Response.member("status", .string(status.rawValue)),
+            Response.member(
+                "completed_at", isCompleted ? .integer(Endpoints.created) : nil),
+            Response.member("error", nil), Response.member("incomplete_details", nil),
+            Response.member("model", .string(model)),
+            Response.member("output", isCompleted && hasOutput ? [item(.completed)] : []),
+            Response.member("service_tier", "default"),
+            Response.member("usage", isCompleted ? usage : nil),
+        ]
+        for (name, initial) in Response.repeated {
+            members.append(Response.member(name, request[name] ?? initial))
+        }
+        return .object(members)
+    }
+
+    var itemID: String { "msg_" + id }
+
+    /// The one message of the output.
+    func item(_ status: Status) -> JSON {
+        [
+            "id": .string(itemID), "type": "message", "status": .string(status.rawValue),
+            "role": "assistant",
+            "content": status == .completed ? [Response.part(words.text)] : [],
+        ]
+    }
+
+    static func part(_ text: String) -> JSON {
+        ["type": "output_text", "annotations": [], "logprobs": [], "text": .string(text)]
+    }
+
+    private var usage: JSON {
+        let outputTokens = hasOutput ? words.count : 0
+        return [
+            "input_tokens": .integer(inputTokens),
+            "input_tokens_details": ["cached_tokens": 0, "cache_write_tokens": 0],
+            "output_tokens": .integer(outputTokens),
+            "output_tokens_details": ["reasoning_tokens": 0],
+            "total_tokens": .integer(inputTokens + outputTokens),
+        ]
+    }
+
+    private static func member(_ name: String, _ value: JSON) -> JSON.Member {
+        JSON.Member(name: name, value: value)
+    }
+}
+
+/// The events of a streamed response, one a piece.
+struct ResponseEvents: PieceSource {
+    /// How an event is written: as a server-sent event, or as a WebSocket's message.
+    enum Transport {
+        case eventStream, socket
+    }
+
+    private enum Phase {
+        case created, inProgress, itemAdded, partAdded, words
+        case textDone, partDone, itemDone, completed, over
+    }
+
+    private let response: Response
+    private let transport: Transport
+    private let isGarbage: Bool
+    private var phase = Phase.created
+    private var index = 0
+    private var sequenceNumber = 0
+
+    init(_ response: Response, over transport: Transport, _ behaviour: Behaviour) {
+        self.response = response
+        self.transport = transport
+        isGarbage = behaviour.isGarbageJSON
+    }
+
+    mutating func next() -> Piece? {
+        switch phase {
+        case .created:
+            phase = .inProgress
+            return event("response.created", ["response": response.object(.inProgress)])
+        case .inProgress:
+            phase = response.hasOutput ? .itemAdded : .completed
+            return event("response.in_progress", ["response": response.object(.inProgress)])
+        case .itemAdded:
+            phase = .partAdded
+            return event(
+                "response.output_item.added",
+                ["output_index": 0, "item": response.item(.inProgress)])
+        case .partAdded:
+            phase = .words
+            return event("response.content_part.added", place + [("part", Response.part(""))])
+        case .words:
+            guard let word = response.words.piece(index) else {
+                phase = .textDone
+                return next()
+            }
+            index += 1
+            return event(
+                "response.output_text.delta",
+                place + [("delta", .string(word)), ("logprobs", [])], isCounted: true)
+        case .textDone:
+            phase = .partDone
+            return event(
+                "response.output_text.done",
+                place + [("text", .string(response.words.text)), ("logprobs", [])])
+        case .partDone:
+            phase = .itemDone
+            return event(
+                "response.content_part.done",
+                place + [("part", Response.part(response.words.text))])
+        case .itemDone:
+            phase = .completed
+            return event(
+                "response.output_item.done",
+                ["output_index": 0, "item": response.item(.completed)])
+        case .completed:
+            phase = .over
+            return event("response.completed", ["response": response.object(.completed)])
+        case .over:
+            return nil
+        }
+    }
+
+    /// Which part of the output an event is about.
+    private var place: [(String, JSON)] {
+        [("item_id", .string(response.itemID)), ("output_index", 0), ("content_index", 0)]
+    }
+
+    private mutating func event(
+        _ type: String, _ members: KeyValuePairs<String, JSON>
+    ) -> Piece {
+        event(type, members.map { ($0.key, $0.value) })
+    }
+
+    private mutating func event(
+        _ type: String, _ members: [(String, JSON)], isCounted: Bool = false
+    ) -> Piece {
+        let common: [(String, JSON)] = [
+            ("type", .string(type)), ("sequence_number", .integer(sequenceNumber)),
+        ]
+        sequenceNumber += 1
+        var json = JSON.object((common + members).map { JSON.Member(name: $0, value: $1) }).bytes
+        if isGarbage, isCounted { json = Array(json.prefix(json.count / 2)) }
+        switch transport {
+        case .socket:
+            return Piece(bytes: json, isCounted: isCounted)
+        case .eventStream:
+            let bytes = Array("event: \(type)\ndata: ".utf8) + json + Array("\n\n".utf8)
+            return Piece(bytes: bytes, isCounted: isCounted)
+        }
+    }
+}
