@@ -84,6 +84,7 @@ extension Entry {
             seeds: [
                 #"{"type":"response.done","response":{"usage":{"input_tokens":1,"output_tokens":2}}}"#,
                 #"{"type":"response.done","response":{"usage":{"input_tokens":9223372036854775807}}}"#,
+                #"{"type":"response.completed","response":{"model":"m","usage":{"output_tokens":2}}}"#,
             ]
         ) { bytes in
             var (whole, split) = (UsageReader(), UsageReader())
@@ -93,7 +94,9 @@ extension Entry {
                 Turns.turn { whole.endMessage() }
                 split.endMessage()
             }
-            require(whole.usage == split.usage, "usage does not depend on the pieces")
+            require(
+                whole.usage == split.usage && whole.model == split.model,
+                "usage and model do not depend on the pieces")
         },
     ]
 
