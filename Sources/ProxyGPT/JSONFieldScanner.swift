@@ -15,6 +15,8 @@ package struct JSONFieldScanner: Sendable {
     private var isEscaped = false
     private var expectsName = false
     private var isReadingName = false
+    /// A name has been read, and its colon has not come.
+    private var awaitsColon = false
     private var isInsideResponse = false
     private var name: [UInt8] = []
     private var value: [UInt8] = []
@@ -72,6 +74,7 @@ package struct JSONFieldScanner: Sendable {
                 name.append(contentsOf: bytes[start..<(isInString ? index : index - 1)].prefix(64))
             }
             isReadingName = isInString
+            awaitsColon = !isInString
         }
         return index
     }
@@ -109,7 +112,8 @@ package struct JSONFieldScanner: Sendable {
             expectsName = depth > 0 && objects & 1 == 1
         case UInt8(ascii: ":"):
             if valueName == nil {
-                beginValue()
+                if awaitsColon { beginValue() }
+                awaitsColon = false
                 return
             }
         default: break
