@@ -30,7 +30,7 @@ extension API {
             note(message, in: call)
             if isOffRecord {
                 prompts.announceEnd(of: message)
-                return Response(message)
+                return await Response(message)
             }
             let reply = PendingReply(
                 message: message, contextVersion: contextVersion, contextLimit: contextLimit)
@@ -54,7 +54,7 @@ extension API {
         guard let message = try await store.message(id, in: chat) else {
             throw Failure.notFound("chat")
         }
-        return Response(message)
+        return await Response(message)
     }
 
     // MARK: - Replies
@@ -97,7 +97,7 @@ extension API {
             if message.state == .failed {
                 throw message.failure?.failure ?? Failure.hidden
             }
-            return Response(message)
+            return await Response(message)
         }
     }
 
@@ -125,7 +125,7 @@ extension API {
         } catch {
             eventHealth.note(isWell: false)
         }
-        return Response(reply.message)
+        return await Response(reply.message)
     }
 
     private func close(_ event: Event, with outcome: ReplyOutcome, startedAt: Int64) async {
@@ -160,7 +160,7 @@ extension API {
             message = ended
         }
         if message.state == .failed { throw message.failure?.failure ?? Failure.hidden }
-        return Response(message)
+        return await Response(message)
     }
 
     private func note(_ message: Message, in call: Call) {
@@ -215,8 +215,14 @@ extension API {
 }
 
 extension Response {
-    /// The answer to a prompt.
-    fileprivate init(_ message: Message) {
-        self.init(json: ["message": message.view, "reply": .string(message.reply)])
+    /// The answer to a prompt: a reply of megabytes, twice, is encoded in several turns.
+    init(
+        _ message: Message, pause: @escaping () async -> Void = { await Task.yield() }
+    ) async {
+        let capacity = message.size + message.reply.utf8.count + 1024
+        var answer = PagedAnswer(capacity: capacity, pause: pause)
+        await answer.add("message", message.view)
+        await answer.add("reply", .string(message.reply))
+        self = answer.response()
     }
 }

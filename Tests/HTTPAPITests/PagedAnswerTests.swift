@@ -31,6 +31,19 @@ import Testing
         #expect(PagedAnswer(pause: {}).response().body == Array("{}".utf8))
     }
 
+    @Test("A reply of four megabytes is answered in turns of 64 KiB, as the same JSON")
+    func answersAPromptInTurns() async {
+        for reply in ["a", String(repeating: "é\n", count: 1_398_101)] {
+            let (turns, message) = (Turns(), message(reply))
+            let answer = await Response(message, pause: turns.pause)
+            let whole: JSONValue = ["message": message.view, "reply": .string(reply)]
+            #expect(answer.body == whole.encoded)
+            #expect(answer.headers == Response(json: whole).headers)
+            let count = turns.count.load(ordering: .relaxed)
+            #expect(count >= (2 * reply.utf8.count) / (JSONValue.PacedWriter.pace + 6000))
+        }
+    }
+
     @Test("Five megabytes are written in turns of 64 KiB, one long text too")
     func givesTurnsBack() async {
         let size = 5_200_000
