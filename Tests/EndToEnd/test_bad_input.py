@@ -295,6 +295,14 @@ HEAD = b"Host: localhost\r\n"
         + b"Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
         b"POST /v1/echo HTTP/1.1\r\nAuthorization: Bearer TOKEN\r\n" + HEAD
         + b"Transfer-Encoding: chunked\r\n\r\nxyz\r\n\r\n",
+        # The error pages of others than 400 meet the broken chunk, too.
+        *(
+            line + HEAD + b"Transfer-Encoding: chunked\r\n\r\nxyz\r\n\r\n"
+            for line in (
+                b"POST /v1/echo HTTP/1.1\r\n", b"POST / HTTP/1.1\r\n", b"POST /web/x HTTP/1.1\r\n",
+                b"POST /user/login HTTP/1.1\r\n", b"POST /chat/stream HTTP/1.1\r\n",
+            )
+        ),
     ],
     ids=lambda request: repr(request[:40] + request[-20:]),
 )
