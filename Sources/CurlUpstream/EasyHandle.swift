@@ -160,7 +160,9 @@ internal import ProxyGPT
         }
         // A proxy that does not tunnel is told the whole address (RFC 9112, 3.2.2).
         let isTunnelled = request.target.isSecure || call.proxy == nil
-        set(CURLOPT_REQUEST_TARGET, (isTunnelled ? "" : origin) + request.target.path)
+        var requestTarget = isTunnelled ? [] : Array(origin.utf8)
+        requestTarget.append(contentsOf: request.target.path)
+        set(CURLOPT_REQUEST_TARGET, requestTarget)
         for line in request.lines { append(line) }
         if let keyLine { append(keyLine) }
         proxy_gpt_curl_set_list(curl, CURLOPT_HTTPHEADER, headers)
@@ -243,5 +245,13 @@ internal import ProxyGPT
 
     private func set(_ option: CURLoption, _ value: String) {
         proxy_gpt_curl_set_text(curl, option, value)
+    }
+
+    /// Sets text that may be no UTF-8.
+    private func set(_ option: CURLoption, _ value: [UInt8]) {
+        (value + [0]).withUnsafeBytes {
+            _ = proxy_gpt_curl_set_text(
+                curl, option, $0.assumingMemoryBound(to: CChar.self).baseAddress)
+        }
     }
 }

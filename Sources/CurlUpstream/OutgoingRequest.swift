@@ -11,7 +11,7 @@ struct OutgoingRequest {
         /// Scheme and authority, as they stood in the address.
         let origin: String
         /// Path and query, sent byte by byte as they stood there.
-        let path: String
+        let path: [UInt8]
     }
 
     let method: String
@@ -85,51 +85,52 @@ struct OutgoingRequest {
     }
 
     /// Takes an address apart: a scheme, a host in brackets or not, a port or none, the rest.
-    static func target(of url: String) throws(UpstreamFailure) -> Target {
-        guard url.utf8.allSatisfy({ $0 > 0x20 && $0 != 0x7F }) else {
+    static func target(of url: [UInt8]) throws(UpstreamFailure) -> Target {
+        guard url.allSatisfy({ $0 > 0x20 && $0 != 0x7F }) else {
             throw .unreachable("the address has white space or control characters")
         }
-        let isSecure = url.utf8.starts(with: "https://".utf8)
-        guard isSecure || url.utf8.starts(with: "http://".utf8) else {
+        let isSecure = url.starts(with: "https://".utf8)
+        guard isSecure || url.starts(with: "http://".utf8) else {
             throw .unreachable("the address has another scheme than http and https")
         }
-        let rest = url.utf8.dropFirst(isSecure ? 8 : 7)
-        let isEnd = { (byte: UInt8) in
-            byte == UInt8(ascii: "/") || byte == UInt8(ascii: "?") || byte == UInt8(ascii: "#")
-        }
-        let end = rest.firstIndex(where: isEnd) ?? rest.endIndex
-        let authority = url[rest.startIndex..<end]
-        let path = String(url[end...])
-        guard !authority.utf8.contains(UInt8(ascii: "@")) else {
+        let rest = url.dropFirst(isSecure ? 8 : 7)
+        let authority = rest.prefix { !"/?#".utf8.contains($0) }
+        let path = rest[authority.endIndex...]
+        guard !authority.contains(UInt8(ascii: "@")) else {
             throw .unreachable("the address holds a user name")
         }
         let (host, port) = try split(authority)
         return Target(
             isSecure: isSecure, host: host, port: port ?? (isSecure ? 443 : 80),
-            origin: String(url[..<end]),
-            path: path.utf8.first == UInt8(ascii: "/") ? path : "/" + path)
+            origin: text(url[..<authority.endIndex]),
+            path: path.first == UInt8(ascii: "/") ? Array(path) : [UInt8(ascii: "/")] + path)
     }
 
     private static func split(
-        _ authority: Substring
+        _ authority: ArraySlice<UInt8>
     ) throws(UpstreamFailure) -> (host: String, port: Int?) {
         var host = authority
         var behind = authority[authority.endIndex...]
-        if authority.utf8.first == UInt8(ascii: "[") {
-            guard let end = authority.firstIndex(of: "]") else {
+        if authority.first == UInt8(ascii: "[") {
+            guard let end = authority.firstIndex(of: UInt8(ascii: "]")) else {
                 throw .unreachable("the address has no ] behind its IPv6 address")
             }
-            host = authority[authority.index(after: authority.startIndex)..<end]
-            behind = authority[authority.index(after: end)...]
-        } else if let colon = authority.firstIndex(of: ":") {
+            host = authority[..<end].dropFirst()
+            behind = authority[(end + 1)...]
+        } else if let colon = authority.firstIndex(of: UInt8(ascii: ":")) {
             host = authority[..<colon]
             behind = authority[colon...]
         }
         guard !host.isEmpty else { throw .unreachable("the address names no host") }
-        guard let colon = behind.first else { return (String(host), nil) }
-        guard colon == ":", let port = UInt16(behind.dropFirst()), port > 0 else {
+        guard let colon = behind.first else { return (text(host), nil) }
+        guard colon == UInt8(ascii: ":"), let port = UInt16(text(behind.dropFirst())), port > 0
+        else {
             throw .unreachable("the address has a port that is no number from 1 to 65535")
         }
-        return (String(host), Int(port))
+        return (text(host), Int(port))
+    }
+
+    private static func text(_ bytes: ArraySlice<UInt8>) -> String {
+        String(decoding: bytes, as: UTF8.self)
     }
 }

@@ -134,7 +134,7 @@ package struct API: Sendable {
         let request = call.request
         if request.isRefused { throw Self.isFull }
         try request.checkHead()
-        let target = try RequestTarget(request.target)
+        let target = try RequestTarget(of: request)
         call.target = target
         try crossSite.checkHost(of: request)
         if let response = crossSite.preflight(request) { return .preflight(response) }

@@ -269,7 +269,7 @@ final class PromptRunner: Sendable {
     }
 
     private func start(
-        _ url: String, _ model: String, _ turns: [Turn], wantsUsage: Bool
+        _ url: [UInt8], _ model: String, _ turns: [Turn], wantsUsage: Bool
     ) async throws(UpstreamFailure) -> any UpstreamReply {
         let request = CompletionRequest(model: model, turns: turns, wantsUsage: wantsUsage)
         return try await upstream.start(

@@ -5,8 +5,8 @@ package struct RealtimeCall: Sendable {
     package let userID: User.ID
     package let sessionID: Session.ID
     let tokenDigest: [UInt8]
-    /// The upstream's address, path and query included.
-    package let url: String
+    /// The upstream's address, path and query included, see `UpstreamAddress`.
+    package let url: [UInt8]
     /// The client's headers that go there; the key and the handshake's own are not among them.
     package let headers: [Header]
     /// The subprotocols that are offered there.

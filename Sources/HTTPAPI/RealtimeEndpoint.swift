@@ -76,7 +76,7 @@ package struct RealtimeEndpoint: Sendable {
         _ request: Request, _ event: inout Event, _ startedAt: Int64
     ) async throws -> RealtimeCall {
         try request.checkHead()
-        let target = try RequestTarget(request.target)
+        let target = try RequestTarget(of: request)
         try crossSite.checkHost(of: request)
         let offered = Result { () throws(Failure) in
             try Subprotocols(request.values(of: "Sec-WebSocket-Protocol"))
@@ -107,9 +107,9 @@ package struct RealtimeEndpoint: Sendable {
     }
 
     /// Where the WebSocket is at the upstream.
-    private func address(of target: RequestTarget) throws(Failure) -> String {
+    private func address(of target: RequestTarget) throws(Failure) -> [UInt8] {
         do throws(Failure) {
-            return try settings.upstream.url(path: target.path, query: target.query)
+            return try settings.upstream.url(path: target.path, query: target.queryBytes)
         } catch {
             // A deployment that has nothing like the path has no WebSocket there either.
             throw error.code == .notFound ? .noWebSocket : error

@@ -5,8 +5,10 @@ package struct Request: Sendable {
     /// The id in answer, log and event; the web server chose it.
     package let id: String
     package let method: String
-    /// Path and query as they came, undecoded.
+    /// Path and query as they came, undecoded; U+FFFD stands for what is no UTF-8.
     package let target: String
+    /// The whole target, where it is no UTF-8.
+    let rawTarget: [UInt8]?
     package var headers: [Header]
     /// As the web server says, never by a header of the client.
     package let clientAddress: String
@@ -25,9 +27,10 @@ package struct Request: Sendable {
     package let asksAdmission: Bool
 
     package init(
-        id: String, method: String, target: String, headers: [Header], clientAddress: String,
-        scheme: String, serverName: String = "", contentLength: Int64?, body: any BodySource,
-        isRefused: Bool = false, isOperators: Bool = false, asksAdmission: Bool = false
+        id: String, method: String, target: String, rawTarget: [UInt8]? = nil, headers: [Header],
+        clientAddress: String, scheme: String, serverName: String = "", contentLength: Int64?,
+        body: any BodySource, isRefused: Bool = false, isOperators: Bool = false,
+        asksAdmission: Bool = false
     ) {
         self.isOperators = isOperators
         self.asksAdmission = asksAdmission
@@ -35,6 +38,7 @@ package struct Request: Sendable {
         // One byte more than may be, so that it is seen to be too long.
         self.method = method.beginning(bytes: Event.Limit.method + 1)
         self.target = target
+        self.rawTarget = rawTarget
         self.headers = headers
         self.clientAddress = clientAddress.beginning(bytes: Event.Limit.clientAddress)
         self.scheme = scheme

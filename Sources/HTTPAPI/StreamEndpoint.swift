@@ -66,7 +66,7 @@ package struct StreamEndpoint: Sendable {
         for request: Request, _ event: inout Event, _ startedAt: Int64
     ) async throws -> Subscription {
         try request.checkHead()
-        let target = try RequestTarget(request.target)
+        let target = try RequestTarget(of: request)
         let body = try await read(request, &event)
         let parameters = Result { () throws(Failure) in
             try Parameters(

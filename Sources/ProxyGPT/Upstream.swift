@@ -53,13 +53,13 @@ package protocol BodySource: Sendable {
 /// A call to the upstream, complete but for the key, which the adapter alone knows.
 package struct UpstreamCall: Sendable {
     package let method: String
-    /// The whole address, made by `UpstreamAddress` from settings and path.
-    package let url: String
+    /// The whole address, made by `UpstreamAddress` from settings and path; its query may be no UTF-8.
+    package let url: [UInt8]
     /// Already reduced to what may leave; the adapter adds `Host`, the key and framing.
     package let headers: [Header]
     package let body: (any BodySource)?
 
-    package init(method: String, url: String, headers: [Header], body: (any BodySource)?) {
+    package init(method: String, url: [UInt8], headers: [Header], body: (any BodySource)?) {
         self.method = method
         self.url = url
         self.headers = headers

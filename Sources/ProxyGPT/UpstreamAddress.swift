@@ -82,16 +82,22 @@ package struct UpstreamAddress: Sendable, Equatable {
     /// The list of models: what every upstream answers, at no cost.
     package static let modelsPath = "/v1/models"
 
-    /// The address that answers a path of ours.
+    /// The address that answers a path of ours, as bytes, since a query may be no UTF-8.
     /// - Parameters:
     ///   - path: the raw path, which begins with `/v1/`.
     ///   - query: the raw query without its `?`, or nil.
     /// Throws `notFound` naming the path where the upstream has nothing like it.
-    package func url(path: String, query: String?) throws(Failure) -> String {
+    package func url(path: String, query: [UInt8]?) throws(Failure) -> [UInt8] {
         let rest = Substring(path.utf8.dropFirst("/v1".utf8.count))
         switch mapping {
         case .v1(let base):
-            return base + rest + (query.map { "?" + $0 } ?? "")
+            var url = Array(base.utf8)
+            url.append(contentsOf: rest.utf8)
+            if let query {
+                url.append(UInt8(ascii: "?"))
+                url.append(contentsOf: query)
+            }
+            return url
         case .azureDeployment(let resource, let deployment, let version):
             let operation = Substring(rest.utf8.dropFirst())
             // Longer than any of those that are known.
@@ -113,18 +119,19 @@ package struct UpstreamAddress: Sendable, Equatable {
             default:
                 throw Failure(.notFound, "The upstream deployment does not serve \(path).")
             }
-            let others = (query ?? "").parts(separatedBy: "&").filter { pair in
-                !pair.isEmpty && !fixed.contains { Self.isNamed(pair, $0.name) }
+            let others = (query ?? []).split(separator: UInt8(ascii: "&")).filter { pair in
+                !fixed.contains { Self.isNamed(pair, $0.name) }
             }
-            let ours = fixed.map { Substring("\($0.name)=\($0.value)") }
-            return resource + target + "?" + (others + ours).joined(separator: "&")
+            let ours = fixed.map { Array("\($0.name)=\($0.value)".utf8)[...] }
+            return Array((resource + target + "?").utf8)
+                + (others + ours).joined(separator: [UInt8(ascii: "&")])
         }
     }
 
     /// Azure reads names without regard to case, and escaped ones as well.
-    private static func isNamed(_ pair: Substring, _ wanted: String) -> Bool {
+    private static func isNamed(_ pair: ArraySlice<UInt8>, _ wanted: String) -> Bool {
         var name: [UInt8] = []
-        var rest = pair.utf8.prefix { $0 != UInt8(ascii: "=") }
+        var rest = pair.prefix { $0 != UInt8(ascii: "=") }
         while let byte = rest.popFirst() {
             let digits = rest.prefix(2).compactMap(hexadecimalValue)
             if byte == UInt8(ascii: "%"), digits.count == 2 {
@@ -134,11 +141,13 @@ package struct UpstreamAddress: Sendable, Equatable {
                 name.append(byte)
             }
         }
-        return equalIgnoringCase(String(decoding: name, as: UTF8.self), wanted)
+        return name.lazy.map(lowerCase).elementsEqual(wanted.utf8.lazy.map(lowerCase))
     }
 
     private static func apiVersion(in query: String) -> String? {
-        let pair = query.split(separator: "&").first { isNamed($0, "api-version") }
+        let pair = query.split(separator: "&").first {
+            isNamed(Array($0.utf8)[...], "api-version")
+        }
         guard let value = pair?.dropFirst("api-version=".count), !value.isEmpty else { return nil }
         return String(value)
     }

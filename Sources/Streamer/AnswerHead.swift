@@ -39,7 +39,12 @@ enum AnswerHead {
     private static func head(_ status: Int, _ headers: [Header]) -> ByteBuffer {
         let reason = HTTPResponseStatus(statusCode: status).reasonPhrase
         var buffer = ByteBuffer(string: "HTTP/1.1 \(status) \(reason)\r\n")
-        for header in headers { buffer.writeString("\(header.name): \(header.value)\r\n") }
+        for header in headers {
+            buffer.writeString(header.name)
+            buffer.writeString(": ")
+            buffer.writeBytes(header.bytes)
+            buffer.writeString("\r\n")
+        }
         buffer.writeString("\r\n")
         return buffer
     }

@@ -43,11 +43,14 @@ final class ConnectionHandler: ChannelInboundHandler, RemovableChannelHandler {
     private static let patience = TimeAmount.seconds(30)
 
     private let services: Services
+    private let transcoder: HeadTranscodingHandler
     private var phase = Phase.reading(nil, [])
     private var timeout: Scheduled<Void>?
 
-    init(_ services: Services) {
+    /// - Parameter transcoder: what the head has come through.
+    init(_ services: Services, behind transcoder: HeadTranscodingHandler) {
         self.services = services
+        self.transcoder = transcoder
     }
 
     func handlerAdded(context: ChannelHandlerContext) {
@@ -91,7 +94,7 @@ final class ConnectionHandler: ChannelInboundHandler, RemovableChannelHandler {
     private func submit(_ head: HTTPRequestHead, _ body: [UInt8], _ context: ChannelHandlerContext)
     {
         timeout?.cancel()
-        let request = Self.request(head, body)
+        let request = Self.request(head, transcoder.target, body)
         let services = services
         guard !services.connections.isFull else {
             services.connections.wasTurnedAway()
@@ -111,13 +114,20 @@ final class ConnectionHandler: ChannelInboundHandler, RemovableChannelHandler {
         }
     }
 
-    private static func request(_ head: HTTPRequestHead, _ body: [UInt8]) -> Request {
+    private static func request(
+        _ head: HTTPRequestHead, _ target: [UInt8]?, _ body: [UInt8]
+    ) -> Request {
         // One more than may be is enough to be refused.
-        let headers = head.headers.prefix(Request.headerLimit + 1).map { Header($0.name, $0.value) }
-        func first(_ name: String) -> String? { head.headers.first(name: name) }
+        let headers = head.headers.prefix(Request.headerLimit + 1).map {
+            Header(transcoded: $0.name, $0.value)
+        }
+        func first(_ name: String) -> String? {
+            headers.first { equalIgnoringCase($0.name, name) }?.value
+        }
         return Request(
-            id: first("X-Request-Id") ?? "", method: head.method.rawValue, target: head.uri,
-            headers: headers, clientAddress: first("X-Real-IP") ?? "",
+            id: first("X-Request-Id") ?? "", method: head.method.rawValue,
+            target: target.map { String(decoding: $0, as: UTF8.self) } ?? head.uri,
+            rawTarget: target, headers: headers, clientAddress: first("X-Real-IP") ?? "",
             scheme: first("X-Forwarded-Proto") == "https" ? "https" : "http",
             serverName: first("X-Server-Name") ?? "",
             contentLength: Int64(body.count), body: ReadBody(body))

@@ -59,8 +59,10 @@ struct StreamServer: Sendable {
                     channel.closeFuture.whenComplete { _ in connections.value.closed() }
                     let pipeline = channel.pipeline.syncOperations
                     let decoder = HTTPRequestDecoder(leftOverBytesStrategy: .dropBytes)
+                    let transcoder = HeadTranscodingHandler(.request)
+                    try pipeline.addHandler(transcoder)
                     try pipeline.addHandler(ByteToMessageHandler(decoder))
-                    try pipeline.addHandler(ConnectionHandler(services))
+                    try pipeline.addHandler(ConnectionHandler(services, behind: transcoder))
                 }
             }
         let channel = try await bootstrap.withBoundSocket(listener).get()

@@ -23,6 +23,7 @@ internal import ProxyGPT
         var id = ""
         var method = ""
         var target = ""
+        var rawTarget: [UInt8]?
         var address = ""
         var scheme = "http"
         var serverName = ""
@@ -33,7 +34,7 @@ internal import ProxyGPT
             switch parameter.name {
             case "REQUEST_ID": id = value
             case "REQUEST_METHOD": method = value
-            case "REQUEST_URI": target = value
+            case "REQUEST_URI": (target, rawTarget) = (value, parameter.rawValue)
             case "REMOTE_ADDR": address = value
             case "REQUEST_SCHEME": scheme = value
             case "SERVER_NAME": serverName = value
@@ -50,9 +51,10 @@ internal import ProxyGPT
             }
         }
         return Request(
-            id: id, method: method, target: target, headers: headers, clientAddress: address,
-            scheme: scheme, serverName: serverName, contentLength: length, body: self,
-            isRefused: fastCGI.isRefused, isOperators: isOperators, asksAdmission: asksAdmission)
+            id: id, method: method, target: target, rawTarget: rawTarget, headers: headers,
+            clientAddress: address, scheme: scheme, serverName: serverName, contentLength: length,
+            body: self, isRefused: fastCGI.isRefused, isOperators: isOperators,
+            asksAdmission: asksAdmission)
     }
 
     private static func header(_ name: String, _ parameter: FastCGIParameter) -> Header {

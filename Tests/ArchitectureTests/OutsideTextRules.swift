@@ -71,10 +71,6 @@ extension Rules {
             "the address is the operator's; what requests add is read as bytes"
         ),
         (
-            "Sources/CurlUpstream/OutgoingRequest.swift", [.cut],
-            "the address is the operator's, and is read up to its path"
-        ),
-        (
             "Sources/CurlUpstream/NameCache.swift", [.key, .comparison, .letterCase],
             "hosts are the operator's"
         ),

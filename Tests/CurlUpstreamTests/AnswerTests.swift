@@ -82,7 +82,7 @@ import Testing
         #expect(upstream.connections == bytes.count)
     }
 
-    @Test func headerBytesThatAreNoUTF8PassBothWays() async throws {
+    @Test func bytesThatAreNoUTF8PassBothWays() async throws {
         let raw = [UInt8(ascii: "a"), 0xE9, 0x80, 0xFF]
         let requests = Mailbox<[UInt8]>()
         let upstream = ScriptedUpstream { connection, _ in
@@ -93,11 +93,14 @@ import Testing
             connection.waitForEnd()
         }
         let head = try await onLoop {
-            let call = get(upstream.url(), [Header("X-Sent", bytes: raw)])
+            let call = get(upstream.url("/v1/x?") + raw, [Header("X-Sent", bytes: raw)])
             return try await makeUpstream().start(call).head
         }
         #expect(head.headers.first?.bytes == raw)
         let request = try await requests.take()
+        #expect(
+            request.starts(
+                with: Array("GET /v1/x?".utf8) + raw + Array(" HTTP/1.1\r\n".utf8)))
         let line = Array("\r\nX-Sent: ".utf8) + raw + [13, 10]
         #expect(
             (0...(request.count - line.count)).contains {

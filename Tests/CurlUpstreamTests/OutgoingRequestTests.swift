@@ -7,7 +7,9 @@ struct OutgoingRequestTests {
     private func request(
         _ url: String = "http://h/", method: String = "GET", headers: [Header] = []
     ) throws -> OutgoingRequest {
-        try OutgoingRequest(UpstreamCall(method: method, url: url, headers: headers, body: nil))
+        try OutgoingRequest(
+            UpstreamCall(
+                method: method, url: Array(url.utf8), headers: headers, body: nil))
     }
 
     @Test(arguments: [
@@ -21,7 +23,7 @@ struct OutgoingRequestTests {
         let target = try request(url).target
         #expect(target.host == host)
         #expect(target.port == port)
-        #expect(target.path == path)
+        #expect(target.path == Array(path.utf8))
         #expect(target.isSecure == url.hasPrefix("https"))
     }
 
@@ -32,6 +34,17 @@ struct OutgoingRequestTests {
     ])
     func refusesAnAddressThatIsNone(url: String) {
         #expect(throws: UpstreamFailure.self) { try request(url) }
+    }
+
+    @Test func noByteOfAQueryEndsItsLine() throws {
+        let address = Array("http://h/v1/x?".utf8)
+        for byte in Array(UInt8(0)...0x20) + [0x7F] {
+            let call = UpstreamCall(
+                method: "GET", url: address + [0xFF, byte, 0x61], headers: [], body: nil)
+            #expect(throws: UpstreamFailure.self) { try OutgoingRequest(call) }
+        }
+        let call = UpstreamCall(method: "GET", url: address + [0xFF, 0x80], headers: [], body: nil)
+        #expect(try OutgoingRequest(call).target.path == Array("/v1/x?".utf8) + [0xFF, 0x80])
     }
 
     @Test(arguments: ["", "GET /other HTTP/1.1\r\n", "G T", "é"])

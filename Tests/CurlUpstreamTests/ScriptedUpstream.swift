@@ -54,7 +54,9 @@ final class ScriptedUpstream: Sendable {
     /// How many connections there have been.
     var connections: Int { accepted.withLock { $0 } }
 
-    func url(_ path: String = "/v1/x") -> String { "http://127.0.0.1:\(port)\(path)" }
+    func url(_ path: String = "/v1/x") -> [UInt8] {
+        Array("http://127.0.0.1:\(port)\(path)".utf8)
+    }
 }
 
 /// One connection of a `ScriptedUpstream`. Its calls block, at most two minutes: no test waits for that.

@@ -83,13 +83,13 @@ final class SecureFront: Sendable {
     }
 
     /// An address that keeps connections for 1,000 requests.
-    func url(_ path: String) -> String { "https://localhost:\(port)\(path)" }
+    func url(_ path: String) -> [UInt8] { Array("https://localhost:\(port)\(path)".utf8) }
 
     /// An address that closes a connection once it has been idle for 50 ms.
-    func hasty(_ path: String) -> String { "https://localhost:\(hasty)\(path)" }
+    func hasty(_ path: String) -> [UInt8] { Array("https://localhost:\(hasty)\(path)".utf8) }
 
     /// An address to which the certificate does not belong.
-    func misnamed(_ path: String) -> String { "https://127.0.0.1:\(port)\(path)" }
+    func misnamed(_ path: String) -> [UInt8] { Array("https://127.0.0.1:\(port)\(path)".utf8) }
 
     /// Where nginx says how many connections it has.
     var statusURL: String { "http://127.0.0.1:\(status)/" }

@@ -75,11 +75,19 @@ final class Pieces: BodySource {
     return CurlUpstream(configuration)
 }
 
-func get(_ url: String, _ headers: [Header] = []) -> UpstreamCall {
+func get(_ url: String) -> UpstreamCall {
+    get(Array(url.utf8))
+}
+
+func post(_ url: String, _ body: (any BodySource)?) -> UpstreamCall {
+    post(Array(url.utf8), body)
+}
+
+func get(_ url: [UInt8], _ headers: [Header] = []) -> UpstreamCall {
     UpstreamCall(method: "GET", url: url, headers: headers, body: nil)
 }
 
-func post(_ url: String, _ body: (any BodySource)?, _ headers: [Header] = []) -> UpstreamCall {
+func post(_ url: [UInt8], _ body: (any BodySource)?, _ headers: [Header] = []) -> UpstreamCall {
     UpstreamCall(method: "POST", url: url, headers: headers, body: body)
 }
 

@@ -8,6 +8,7 @@ import json
 import urllib.parse
 
 import client
+import database
 import pytest
 from client import JSON, Answer, call, chat, check_error, exchange, raw_request
 from raw_upstream import RawUpstream
@@ -321,6 +322,31 @@ def test_bytes_of_headers_that_are_no_utf_8_pass_both_ways(raw, token):
     request = raw_request("GET", "/v1/x", token, b"", [("X-Title", odd)])
     assert exchange(raw.product.url, request).header("X-Raw") == odd
     assert b"\r\nX-Title: " + odd.encode("latin-1") + b"\r\n" in raw.heads[-1]
+
+
+# A query that is no UTF-8, as it stands in a request line.
+ODD_QUERY = "a=\xff\xe9&\xc3=\x80&b=%FF"
+
+
+def test_bytes_of_a_query_that_are_no_utf_8_pass(raw, token):
+    raw.answer = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+    target = "/v1/x?" + ODD_QUERY
+    answer = exchange(raw.product.url, raw_request("POST", target, token, b"{}"))
+    assert (answer.status, answer.body) == (200, b"ok")
+    line = f"POST http://upstream.invalid:81{target} HTTP/1.1\r\n"
+    assert raw.heads[-1].startswith(line.encode("latin-1"))
+    request_id = answer.header("X-Request-Id")
+    statement = f"SELECT path FROM events WHERE request_id = '{request_id}'"
+    assert database.rows_of_copy(raw.product, statement) == [{"path": "/v1/x"}]
+
+
+def test_no_byte_of_a_query_ends_the_request_line(raw, token):
+    count = len(raw.heads)
+    for byte in (*range(0x0A), *range(0x0B, 0x0D), *range(0x0E, 0x21), 0x7F):
+        target = f"/v1/x?\xff{chr(byte)}X:y"
+        answer = exchange(raw.product.url, raw_request("GET", target, token))
+        check_error(answer, 400, "invalid_request")
+    assert len(raw.heads) == count
 
 
 def test_length_zero_of_a_delete_stays(raw, token):

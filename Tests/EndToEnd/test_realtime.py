@@ -10,7 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import database
 import pytest
-from client import call, check_error, close_hard, raw_socket
+from client import call, check_error, close_hard, exchange, raw_request, raw_socket
+from raw_upstream import RawUpstream
 from stack import CANARY_KEY, Stack, wait_for
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.frames import Frame, Opcode
@@ -172,12 +173,58 @@ UPGRADE = [("Connection", "Upgrade"), ("Upgrade", "websocket"), ("Sec-WebSocket-
 
 
 @pytest.mark.parametrize(
-    "path", ["/v1//realtime", "/v1/a/../realtime", "/v1/a%2fb", "/v1/%2e%2e/x", "/v1/a%00", "/v1/%zz"]
-)
+    "path",
+    [
+        "/v1//realtime", "/v1/a/../realtime", "/v1/a%2fb", "/v1/%2e%2e/x", "/v1/a%00", "/v1/%zz",
+        "/v1/a\xffb",
+    ],
+    ids=repr,
+)  # fmt: skip
 def test_a_path_that_is_not_plain_opens_no_websocket(stack, token, path):
     stack.mock_delete("/mock/calls")
-    check_error(call(stack.url, "GET", path, headers=UPGRADE, token=token), 400, "invalid_request")
+    answer = exchange(stack.url, raw_request("GET", path, token, b"", UPGRADE))
+    check_error(answer, 400, "invalid_request")
     assert stack.mock("/mock/calls") == []
+
+
+@pytest.fixture(scope="module")
+def raw():
+    """A product whose upstream answers bytes that a test gives."""
+    with RawUpstream() as upstream:
+        with Stack(workers=1, mock=False, settings={"API_URL": upstream.url}) as other:
+            upstream.product, upstream.token = other, other.signup()[0]
+            yield upstream
+
+
+def test_bytes_of_a_handshake_that_are_no_utf_8_pass_both_ways(raw):
+    odd, target = "a\xe9\xff\x80z", "/v1/x?a=\xff\xe9&\xc3=\x80&b=%FF"
+    lines = f"HTTP/1.1 403 Forbidden\r\nX-Raw: {odd}\r\nContent-Length: 2\r\n\r\nno"
+    raw.answer = lines.encode("latin-1")
+    request = raw_request("GET", target, raw.token, b"", [*UPGRADE, ("X-Title", odd)])
+    answer = exchange(raw.product.url, request)
+    assert (answer.status, answer.body, answer.header("X-Raw")) == (403, b"no", odd)
+    head = raw.heads[-1]
+    assert head.startswith(f"GET {target} HTTP/1.1\r\n".encode("latin-1"))
+    assert f"\r\nX-Title: {odd}\r\n".encode("latin-1") in head
+    request_id = answer.header("X-Request-Id")
+    statement = f"SELECT path FROM events WHERE request_id = '{request_id}'"
+    assert database.rows_of_copy(raw.product, statement) == [{"path": "/v1/x"}]
+
+
+def test_no_byte_of_a_handshakes_query_ends_the_request_line(raw):
+    count = len(raw.heads)
+    for byte in (*range(0x0A), *range(0x0B, 0x0D), *range(0x0E, 0x21), 0x7F):
+        target = f"/v1/x?\xff{chr(byte)}X:y"
+        answer = exchange(raw.product.url, raw_request("GET", target, raw.token, b"", UPGRADE))
+        check_error(answer, 400, "invalid_request")
+    assert len(raw.heads) == count
+
+
+def test_an_endpoint_of_our_own_says_that_its_query_is_no_utf_8(raw):
+    for path in ("/user/read?id=", "/chat/stream?id="):
+        answer = exchange(raw.product.url, raw_request("GET", path + "\xff", raw.token))
+        error = check_error(answer, 400, "invalid_request")
+        assert error["message"] == "The query is not UTF-8."
 
 
 def test_a_websocket_that_is_not_served_is_426_at_once(stack, token):

@@ -10,6 +10,23 @@ import Testing
         stage = try Stage()
     }
 
+    @Test("A query that is no UTF-8 goes upstream as it came, and its path alone into the row")
+    func forwardsTheQuerysBytes() async throws {
+        let token = try await stage.user()
+        let odd: [UInt8] = [0xFF, 0x26, 0xC3, 0x3D, 0x80]
+        for (path, status) in [("/v1/models", 200), ("/user/read", 400), ("/v1/a\u{FFFD}b", 200)] {
+            let raw = Array((path + "?").utf8) + odd
+            let answer = await stage.serve(
+                Stage.request(
+                    "GET", String(decoding: raw, as: UTF8.self), rawTarget: raw, token: token))
+            #expect(answer.status == status, "\(path)")
+            guard status == 200 else { continue }
+            let url = Array("https://api.openai.com\(path)?".utf8) + odd
+            #expect(stage.upstream.calls.last?.url == url)
+            #expect(stage.events.closed.last?.path == path)
+        }
+    }
+
     @Test("Method, path, query and body go upstream as they came")
     func forwardsVerbatim() async throws {
         let token = try await stage.user()
@@ -21,7 +38,9 @@ import Testing
                     pieces: ["\u{1}by", "tes"]))
             let call = try #require(stage.upstream.calls.last)
             #expect(call.method == method)
-            #expect(call.url == "https://api.openai.com/v1/unknown/a%20b;c?x=%2F&&y=+")
+            #expect(
+                call.url
+                    == Array("https://api.openai.com/v1/unknown/a%20b;c?x=%2F&&y=+".utf8))
             #expect(stage.upstream.bodies.last == Array("\u{1}bytes".utf8))
             #expect(call.body?.length == 6)
         }

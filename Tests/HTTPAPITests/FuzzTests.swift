@@ -250,8 +250,9 @@ private enum Cases {
         for _ in 0..<Cases.addresses {
             let text = mutations.nextText()
             guard let address = try? UpstreamAddress(text) else { continue }
-            let (path, query) = ("/v1/" + mutations.nextText(), mutations.nextText())
-            guard let url = try? address.url(path: path, query: query) else { continue }
+            let (path, query) = ("/v1/" + mutations.nextText(), Array(mutations.nextText().utf8))
+            guard let bytes = try? address.url(path: path, query: query) else { continue }
+            let url = String(decoding: bytes, as: UTF8.self)
             let host = text.drop { $0 != "/" }.dropFirst(2).prefix { $0 != "/" && $0 != "?" }
                 .lowercased()
             #expect(url.hasPrefix("http://\(host)/") || url.hasPrefix("https://\(host)/"))

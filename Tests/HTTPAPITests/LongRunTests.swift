@@ -140,7 +140,8 @@ import Testing
         expectQuick("an upstream's address") {
             let azure = try UpstreamAddress(
                 "https://r.openai.azure.com/openai/deployments/d/completions?api-version=1")
-            _ = try azure.url(path: "/v1/" + run, query: "a=1&" + marks + "&" + run)
+            _ = try azure.url(
+                path: "/v1/" + run, query: Array(("a=1&" + marks + "&" + run).utf8))
         }
     }
 

@@ -79,7 +79,7 @@ func stream(_ words: [String], usage: String = "") -> ScriptedUpstream.Script {
         #expect(event.promptTokens == 3 && event.completionTokens == 2)
         #expect(event.chatID == chat && event.model == "gpt-3.5-turbo" && event.end == .done)
         let call = try #require(stage.upstream.calls.first)
-        #expect(call.url == "https://api.openai.com/v1/chat/completions")
+        #expect(call.url == Array("https://api.openai.com/v1/chat/completions".utf8))
         #expect(stage.bus.frames.map(\.content) == [.ended])
     }
 

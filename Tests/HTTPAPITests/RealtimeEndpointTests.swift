@@ -62,7 +62,7 @@ import Testing
                         "Sec-WebSocket-Protocol", "realtime, openai-insecure-api-key.\(token)"),
                 ]))
         #expect(stage.journal.entries == ["open", "opened?", "opened"])
-        #expect(call.url == "https://api.openai.com/v1/realtime?model=m")
+        #expect(call.url == Array("https://api.openai.com/v1/realtime?model=m".utf8))
         #expect(call.headers == [Header("OpenAI-Beta", "realtime=v1")])
         #expect(call.subprotocols == ["realtime"])
         #expect(call.accept == "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=")
@@ -75,7 +75,8 @@ import Testing
         for path in ["/v1/responses", "/v1/audio/x?model=m", "/v1/realtime/calls/a%20b"] {
             let request = Stage.request("GET", path, token: token, headers: Self.handshake)
             #expect(RealtimeEndpoint.serves(request))
-            #expect(try call(await endpoint.answer(request)).url == "https://api.openai.com" + path)
+            let url = try call(await endpoint.answer(request)).url
+            #expect(url == Array(("https://api.openai.com" + path).utf8))
         }
         for path in ["/v1/../user/read", "/v1//realtime", "/v1/a%2fb", "/v1/a%00", "/v1/%2e%2e/x"] {
             #expect(status(await answer(path, token: token)) == 400, "\(path)")
@@ -85,6 +86,21 @@ import Testing
         }
         // A mark behind the slash makes it another Character, and no other byte.
         #expect(RealtimeEndpoint.serves(Stage.request("GET", "/v1/\u{301}x")))
+    }
+
+    @Test("The query of a WebSocket may be no UTF-8, its path may not")
+    func passesTheQuerysBytes() async throws {
+        let token = try await stage.user()
+        func request(_ raw: [UInt8]) -> Request {
+            Stage.request(
+                "GET", String(decoding: raw, as: UTF8.self), rawTarget: raw, token: token,
+                headers: Self.handshake)
+        }
+        let raw = Array("/v1/responses?model=m&x=".utf8) + [0xFF, 0xC3]
+        let call = try call(await endpoint.answer(request(raw)))
+        #expect(call.url == Array("https://api.openai.com".utf8) + raw)
+        #expect(call.event.model == "m" && call.event.path == "/v1/responses")
+        #expect(status(await endpoint.answer(request(Array("/v1/".utf8) + [0xFF]))) == 400)
     }
 
     @Test("A deployment that serves no such WebSocket is a WebSocket that is not served")
@@ -104,7 +120,9 @@ import Testing
         #expect(status(await answer("/v1/responses")) == 426)
         let call = try call(await answer("/v1/realtime"))
         #expect(
-            call.url == "https://x.openai.azure.com/openai/realtime?api-version=1&deployment=d")
+            call.url
+                == Array(
+                    "https://x.openai.azure.com/openai/realtime?api-version=1&deployment=d".utf8))
     }
 
     @Test("The path of a row is cut between bytes")

@@ -16,6 +16,7 @@ import Testing
             ("http://localhost:8080/a?b", "/a", "b"), ("HTTPS://host/a", "/a", nil),
             ("http://host", "/", nil),
             ("http://host?a", "/", "a"), ("/é", "/é", nil), ("/a%2Eb", "/a%2Eb", nil),
+            ("/a\u{FFFD}?\u{FFFD}", "/a\u{FFFD}", "\u{FFFD}"), ("http://h?\u{301}", "/", "\u{301}"),
         ] as [(String, String, String?)])
     func splits(target: String, path: String, query: String?) throws {
         let read = try RequestTarget(target)
@@ -32,7 +33,7 @@ import Testing
             "/v1/models/%2e%2fa",
             "/v1/models/a%2f.%2fb", "/v1/modelsx/a%2fb", "/%00", "/a%00b", "/a%0d%0ab", "/%7f",
             "/%1f", "/%", "/%2",
-            "/%zz", "/%2g", "/a b", "/a\tb", "/a\u{0}b", "/a\u{7F}", "/a\\b", "/a\u{FFFD}", "/a#b",
+            "/%zz", "/%2g", "/a b", "/a\tb", "/a\u{0}b", "/a\u{7F}", "/a\\b", "/a#b",
             "/a?b#c", "#",
             "/\u{1}",
         ])
@@ -41,11 +42,45 @@ import Testing
         #expect(failure?.code == .invalidRequest)
     }
 
-    @Test("Control bytes and broken UTF-8 in the query are refused")
-    func refusesQueries() {
-        for query in ["a b", "a\nb", "a\u{0}", "\u{7F}", "\u{FFFD}"] {
-            #expect(throws: Failure.self) { try RequestTarget("/a?" + query) }
+    @Test("Control bytes and spaces in the query are refused, wherever it goes")
+    func refusesControlBytes() {
+        for byte in Array(UInt8(0)...0x20) + [0x7F] {
+            for path in ["/a?", "/v1/a?", "http://h/v1/a?"] {
+                let target = Array(path.utf8) + [0xFF, byte, 0x61]
+                #expect(throws: Failure.self) { try RequestTarget(bytes: target) }
+            }
         }
+    }
+
+    @Test("A query below /v1/ may be no UTF-8, one of our own endpoints and a path may not")
+    func keepsTheQuerysBytes() throws {
+        let odd: [UInt8] = [0xFF, 0x26, 0xC3, 0x3D, 0x80]
+        for path in ["/v1/a", "http://h/v1/a"] {
+            let target = try RequestTarget(bytes: Array((path + "?").utf8) + odd)
+            #expect(target.path == "/v1/a" && target.queryBytes == odd)
+        }
+        let own = #expect(throws: Failure.self) {
+            try RequestTarget(bytes: Array("/user/read?id=".utf8) + odd)
+        }
+        #expect(own?.code == .invalidRequest && own?.message == "The query is not UTF-8.")
+        for path in ["/v1/a", "/a", "/v1"] {
+            let failure = #expect(throws: Failure.self) {
+                try RequestTarget(bytes: Array(path.utf8) + [0xFF] + Array("b?c".utf8))
+            }
+            #expect(failure?.message.contains("UTF-8") == true)
+        }
+    }
+
+    @Test("A text is found in a query of whatever bytes")
+    func findsText() throws {
+        let odd: [UInt8] = [0xFF, 0x3D, 0x80, 0x26]
+        let target = try RequestTarget(
+            bytes: Array("/v1/a?".utf8) + odd + Array("model=m%20x&b".utf8))
+        #expect(target.queryText("model", limit: 200) == "m x")
+        #expect(target.queryText("b", limit: 200) == nil)
+        #expect(target.queryText("model", limit: 1) == nil)
+        let raw = try RequestTarget(bytes: Array("/v1/a?model=".utf8) + [0xFF])
+        #expect(raw.queryText("model", limit: 200) == nil)
     }
 
     @Test("A path has at most 4096 bytes")

@@ -76,7 +76,8 @@ final class Stage: Sendable {
     }
 
     static func request(
-        _ method: String, _ target: String, token: String? = nil, headers: [Header] = [],
+        _ method: String, _ target: String, rawTarget: [UInt8]? = nil, token: String? = nil,
+        headers: [Header] = [],
         body: String? = nil, pieces: [String]? = nil, isCut: Bool = false, isRefused: Bool = false,
         address: String = "192.0.2.1", scheme: String = "http", host: String = "localhost:8080",
         serverName: String = "", asksAdmission: Bool = false
@@ -84,7 +85,7 @@ final class Stage: Sendable {
         let pieces = pieces ?? body.map { [$0] } ?? []
         let length = body.map { Int64($0.utf8.count) }
         return Request(
-            id: "request-1", method: method, target: target,
+            id: "request-1", method: method, target: target, rawTarget: rawTarget,
             headers: headers + (token.map { [Header("Authorization", "Bearer \($0)")] } ?? [])
                 + [Header("Host", host)],
             clientAddress: address, scheme: scheme, serverName: serverName, contentLength: length,

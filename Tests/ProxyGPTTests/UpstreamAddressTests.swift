@@ -5,13 +5,20 @@ import Testing
     private func url(
         _ api: String, _ path: String, query: String? = nil, isAzure: Bool? = nil
     ) throws -> String {
-        try UpstreamAddress(api, isAzure: isAzure).url(path: path, query: query)
+        try url(UpstreamAddress(api, isAzure: isAzure), path, query: query)
+    }
+
+    private func url(_ address: UpstreamAddress, _ path: String, query: String? = nil) throws
+        -> String
+    {
+        let url = try address.url(path: path, query: query.map { Array($0.utf8) })
+        return try #require(String(validating: url, as: UTF8.self))
     }
 
     @Test("Without a setting calls go to OpenAI with a bearer key")
     func knowsOpenAI() throws {
         #expect(
-            try UpstreamAddress.openAI.url(path: "/v1/models", query: nil)
+            try url(UpstreamAddress.openAI, "/v1/models")
                 == "https://api.openai.com/v1/models")
         #expect(UpstreamAddress.openAI.keyHeader == .bearer)
     }
@@ -109,6 +116,20 @@ import Testing
                 + kept + "api-version=2022-12-01")
     }
 
+    @Test(
+        "A query's bytes pass as they are, with Azure's own beside them",
+        arguments: [
+            ("http://h", "http://h/v1/models?"),
+            (deployment, "https://res.openai.azure.com/openai/models?"),
+        ])
+    func passesBytes(api: String, address: String) throws {
+        let query: [UInt8] = Array("\u{FFFD}é&x=".utf8) + [0xFF, 0xC3, 0x26, 0x80]
+        let url = try UpstreamAddress(api).url(path: "/v1/models", query: query)
+        #expect(url.starts(with: Array(address.utf8) + query))
+        // No name of such bytes is taken for the operator's.
+        #expect(api.contains("azure") == (url.count > address.utf8.count + query.count))
+    }
+
     @Test("The api-version may stand anywhere in the address, and a deployment needs no operation")
     func readsTheVersion() throws {
         let api = "https://res.openai.azure.com/openai/deployments/dep/?x=1&api-version=v2"
@@ -141,7 +162,7 @@ import Testing
         let address = try UpstreamAddress("https://res.openai.azure.com" + path)
         #expect(address.keyHeader == .apiKey)
         #expect(
-            try address.url(path: "/v1/responses", query: "a=1")
+            try url(address, "/v1/responses", query: "a=1")
                 == "https://res.openai.azure.com/openai/v1/responses?a=1")
     }
 
@@ -154,7 +175,7 @@ import Testing
         let plain = try UpstreamAddress("https://res.openai.azure.com/x", isAzure: false)
         #expect(plain.keyHeader == .bearer)
         #expect(
-            try plain.url(path: "/v1/models", query: nil)
+            try url(plain, "/v1/models")
                 == "https://res.openai.azure.com/x/v1/models")
         #expect(try UpstreamAddress("https://evilopenai.azure.com").keyHeader == .bearer)
         #expect(try UpstreamAddress("https://openai.azure.com.example").keyHeader == .bearer)

@@ -9,27 +9,34 @@ import Testing
 
 /// A WebSocket's way to the upstream through a proxy, over a real connection.
 @Suite(.timeLimit(.minutes(5))) struct ProxiedOpeningTests {
+    /// Bytes that are no UTF-8.
+    private static let odd: [UInt8] = [0xFF, 0xE9, 0x80]
+
     /// Answers as a proxy, then as the upstream behind it; keeps what it was sent.
     private final class Peer: ChannelInboundHandler, Sendable {
         typealias InboundIn = ByteBuffer
 
-        let heads = Mutex<[String]>([])
-        private let pending = Mutex("")
+        let heads = Mutex<[[UInt8]]>([])
+        private let pending = Mutex<[UInt8]>([])
 
         func channelRead(context: ChannelHandlerContext, data: NIOAny) {
-            let text = pending.withLock { text in
-                text += String(buffer: unwrapInboundIn(data))
-                guard text.utf8.suffix(4).elementsEqual("\r\n\r\n".utf8) else { return "" }
-                defer { text = "" }
-                return text
+            let head = pending.withLock { head in
+                head += unwrapInboundIn(data).readableBytesView
+                guard head.suffix(4).elementsEqual("\r\n\r\n".utf8) else { return [UInt8]() }
+                defer { head = [] }
+                return head
             }
-            if text.isEmpty { return }
-            heads.withLock { $0.append(text) }
+            if head.isEmpty { return }
+            heads.withLock { $0.append(head) }
+            let late = Array("\r\nContent-Length: 5\r\n\r\nlat".utf8)
             let answer =
-                text.utf8.starts(with: "CONNECT".utf8)
-                ? "HTTP/1.1 200 Connected\r\n\r\n"
-                : "HTTP/1.1 429 Too Many Requests\r\nContent-Length: 4\r\n\r\nlate"
-            context.writeAndFlush(NIOAny(ByteBuffer(string: answer)), promise: nil)
+                head.starts(with: "CONNECT".utf8)
+                ? Array("HTTP/1.1 200 Connected\r\n\r\n".utf8)
+                // An interim answer first, with such a header as well.
+                : Array("HTTP/1.1 103 Early\r\nLink: \u{E9}\r\n\r\n".utf8)
+                    + Array("HTTP/1.1 429 Too Many\r\nX-Raw: ".utf8) + ProxiedOpeningTests.odd
+                    + late + ProxiedOpeningTests.odd.prefix(2)
+            context.writeAndFlush(NIOAny(ByteBuffer(bytes: answer)), promise: nil)
         }
     }
 
@@ -46,34 +53,40 @@ import Testing
             "UPSTREAM_PROXY": "http://user:password@127.0.0.1:\(port)",
         ])
         let route = try UpstreamRoute(settings)
-        let location = try #require(UpstreamLocation("http://upstream.invalid:81/v1/responses?a=b"))
+        let location = try #require(
+            UpstreamLocation(Array("http://upstream.invalid:81/v1/responses?".utf8) + Self.odd))
         let answer = try await loop.flatSubmit {
-            let promise = loop.makePromise(of: String.self)
+            let promise = loop.makePromise(of: UpstreamHead?.self)
             let opening = UpstreamOpening(Self.call(location), to: location, by: route) { outcome in
                 switch outcome {
                 case .refused(let head, let body):
-                    promise.succeed("\(head.status) \(String(decoding: body, as: UTF8.self))")
-                default: promise.succeed("\(outcome)")
+                    #expect(body == Array("lat".utf8) + Self.odd.prefix(2))
+                    promise.succeed(head)
+                default: promise.succeed(nil)
                 }
             }
             opening.start(on: loop)
             return promise.futureResult
         }.get()
         try await server.close()
-        #expect(answer == "429 late")
+        #expect(answer?.status == 429)
+        #expect(answer?.headers.first?.bytes == Self.odd)
         let heads = peer.heads.withLock { $0 }
         try #require(heads.count == 2)
+        let tunnel = String(decoding: heads[0], as: UTF8.self)
         #expect(
-            heads[0] == "CONNECT upstream.invalid:81 HTTP/1.1\r\nHost: upstream.invalid:81\r\n"
+            tunnel == "CONNECT upstream.invalid:81 HTTP/1.1\r\nHost: upstream.invalid:81\r\n"
                 + "Proxy-Authorization: Basic dXNlcjpwYXNzd29yZA==\r\n\r\n")
-        #expect(heads[1].utf8.starts(with: "GET /v1/responses?a=b HTTP/1.1\r\n".utf8))
-        // The proxy's credential is not the upstream's to see, nor the key the proxy's to ask.
-        #expect(!heads[1].contains("Proxy-") && !heads[0].contains("sk-test"))
+        #expect(
+            heads[1].starts(
+                with: Array("GET /v1/responses?".utf8) + Self.odd + Array(" HTTP/1.1\r\n".utf8)))
+        // The proxy's credential is not the upstream's to see.
+        #expect(!String(decoding: heads[1], as: UTF8.self).contains("Proxy-"))
     }
 
     private static func call(_ location: UpstreamLocation) -> RealtimeCall {
         RealtimeCall(
-            userID: User.ID("u"), sessionID: Session.ID("s"), tokenDigest: [], url: "",
+            userID: User.ID("u"), sessionID: Session.ID("s"), tokenDigest: [], url: [],
             headers: [], subprotocols: [], accept: "", commonHeaders: [],
             event: Event(
                 id: Event.ID("e"), timestamp: Timestamp(milliseconds: 0), kind: .forward,

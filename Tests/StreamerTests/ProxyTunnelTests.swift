@@ -12,7 +12,7 @@ import Testing
         private(set) var outcomes: [UpstreamFailure?] = []
 
         init(_ url: String = "https://api.example/v1/responses", credential: Secret? = nil) throws {
-            let location = try #require(UpstreamLocation(url))
+            let location = try #require(UpstreamLocation(Array(url.utf8)))
             let tunnel = ProxyTunnel(to: location, credential: credential) { [weak self] failure in
                 self?.outcomes.append(failure)
             }

@@ -13,7 +13,7 @@ import Testing
         in keyHeader: UpstreamAddress.KeyHeader = .bearer
     ) throws -> UpstreamHandshake {
         let location = try #require(
-            UpstreamLocation("https://api.example:8443/v1/realtime?model=x"))
+            UpstreamLocation(Array("https://api.example:8443/v1/realtime?model=x".utf8)))
         return UpstreamHandshake(
             location, headers: headers, subprotocols: subprotocols, secret: secret, in: keyHeader,
             nonce: nonce)
@@ -28,22 +28,30 @@ import Testing
 
     @Test("It asks at the address with the key where it belongs")
     func asks() throws {
-        let head = try handshake(
-            headers: [Header("OpenAI-Beta", "realtime=v1"), Header("X", "a\r\nb: c")],
+        let raw: [UInt8] = [0x61, 0xFF, 0xE9]
+        let request = try handshake(
+            headers: [
+                Header("OpenAI-Beta", "realtime=v1"), Header("X", "a\r\nb: c"),
+                Header("A\r\nB", "c"), Header("X-Title", bytes: raw),
+            ],
             subprotocols: ["realtime", "b"]
-        ).head
-        #expect((head.method, head.uri) == (.GET, "/v1/realtime?model=x"))
+        ).request
+        let lines = [
+            "GET /v1/realtime?model=x HTTP/1.1", "Host: api.example:8443", "Upgrade: websocket",
+            "Connection: Upgrade", "Sec-WebSocket-Key: AAECAwQFBgcICQoLDA0ODw==",
+            "Sec-WebSocket-Version: 13", "Sec-WebSocket-Protocol: realtime, b",
+            "OpenAI-Beta: realtime=v1", "X-Title: ",
+        ].joined(separator: "\r\n")
         #expect(
-            head.headers.map { "\($0.name): \($0.value)" } == [
-                "Host: api.example:8443", "Upgrade: websocket", "Connection: Upgrade",
-                "Sec-WebSocket-Key: AAECAwQFBgcICQoLDA0ODw==", "Sec-WebSocket-Version: 13",
-                "Sec-WebSocket-Protocol: realtime, b", "OpenAI-Beta: realtime=v1",
-                "Authorization: Bearer sk-1",
-            ])
-        let azures = try handshake(in: .apiKey).head.headers
-        #expect(azures["api-key"] == ["sk-1"] && azures["Authorization"].isEmpty)
-        let open = try handshake(secret: nil).head.headers
-        #expect(open["Authorization"].isEmpty && open["Sec-WebSocket-Protocol"].isEmpty)
+            request == Array(lines.utf8) + raw
+                + Array("\r\nAuthorization: Bearer sk-1\r\n\r\n".utf8))
+        func text(_ handshake: UpstreamHandshake) -> String {
+            String(decoding: handshake.request, as: UTF8.self)
+        }
+        let azures = text(try handshake(in: .apiKey))
+        #expect(azures.contains("\r\napi-key: sk-1\r\n") && !azures.contains("Authorization"))
+        let open = text(try handshake(secret: nil))
+        #expect(!open.contains("Authorization") && !open.contains("Protocol"))
     }
 
     @Test("It takes the answer to its own question alone")
@@ -76,20 +84,22 @@ import Testing
 
     @Test("An address comes apart into what a connection wants")
     func readsLocations() throws {
-        let plain = try #require(UpstreamLocation("http://localhost:9090?x"))
+        let plain = try #require(UpstreamLocation(Array("http://localhost:9090?x".utf8)))
         #expect((plain.isSecure, plain.host, plain.port) == (false, "localhost", 9090))
-        #expect((plain.authority, plain.target) == ("localhost:9090", "/?x"))
-        let secure = try #require(UpstreamLocation("https://api.openai.com/v1/realtime"))
+        #expect((plain.authority, plain.target) == ("localhost:9090", Array("/?x".utf8)))
+        let secure = try #require(
+            UpstreamLocation(Array("https://api.openai.com/v1/realtime".utf8)))
         #expect((secure.isSecure, secure.port, secure.isAddress) == (true, 443, false))
-        let six = try #require(UpstreamLocation("https://[::1]:8443/a"))
+        let six = try #require(UpstreamLocation(Array("https://[::1]:8443/a".utf8)))
         #expect((six.host, six.port, six.authority) == ("::1", 8443, "[::1]:8443"))
         #expect(six.isAddress)
-        #expect(try #require(UpstreamLocation("http://127.0.0.1/")).isAddress)
+        #expect(try #require(UpstreamLocation(Array("http://127.0.0.1/".utf8))).isAddress)
         // The query is the client's, and what follows a byte does not change it.
-        let marked = try #require(UpstreamLocation("http://a:1/\u{301}x?\u{301}y"))
-        #expect((marked.host, marked.port, marked.target) == ("a", 1, "/\u{301}x?\u{301}y"))
+        let marked = try #require(UpstreamLocation(Array("http://a:1/\u{301}x?\u{301}y".utf8)))
+        #expect(
+            (marked.host, marked.port, marked.target) == ("a", 1, Array("/\u{301}x?\u{301}y".utf8)))
         for bad in ["ws://a/", "http://", "http://a:0/", "http://a:99999/", "http://a b/", ""] {
-            #expect(UpstreamLocation(bad) == nil, "\(bad)")
+            #expect(UpstreamLocation(Array(bad.utf8)) == nil, "\(bad)")
         }
     }
 }

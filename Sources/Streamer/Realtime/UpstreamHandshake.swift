@@ -8,7 +8,8 @@ internal import ProxyGPT
 struct UpstreamHandshake {
     private let key: String
     private let subprotocols: [String]
-    let head: HTTPRequestHead
+    /// The request as it leaves. NIO's own head is of `String`s, and would lose bytes that are no UTF-8.
+    let request: [UInt8]
 
     /// - Parameters:
     ///   - secret: the upstream's key, which is added here and nowhere else.
@@ -19,32 +20,39 @@ struct UpstreamHandshake {
     ) {
         self.subprotocols = subprotocols
         key = WebSocketKey.base64(nonce)
-        var headers = HTTPHeaders()
-        headers.add(name: "Host", value: location.authority)
-        headers.add(name: "Upgrade", value: "websocket")
-        headers.add(name: "Connection", value: "Upgrade")
-        headers.add(name: "Sec-WebSocket-Key", value: key)
-        headers.add(name: "Sec-WebSocket-Version", value: "13")
+        var headers = [
+            Header("Host", location.authority), Header("Upgrade", "websocket"),
+            Header("Connection", "Upgrade"), Header("Sec-WebSocket-Key", key),
+            Header("Sec-WebSocket-Version", "13"),
+        ]
         if !subprotocols.isEmpty {
-            headers.add(
-                name: "Sec-WebSocket-Protocol", value: subprotocols.joined(separator: ", "))
+            headers.append(
+                Header("Sec-WebSocket-Protocol", subprotocols.joined(separator: ", ")))
         }
-        for header in passed where Self.canBeSent(header) {
-            headers.add(name: header.name, value: header.value)
-        }
+        headers += passed
         switch (secret, keyHeader) {
         case (let secret?, .bearer):
-            headers.add(name: "Authorization", value: "Bearer " + secret.revealed)
-        case (let secret?, .apiKey): headers.add(name: "api-key", value: secret.revealed)
+            headers.append(Header("Authorization", "Bearer " + secret.revealed))
+        case (let secret?, .apiKey): headers.append(Header("api-key", secret.revealed))
         case (nil, _): break
         }
-        head = HTTPRequestHead(
-            version: .http1_1, method: .GET, uri: location.target, headers: headers)
+        var request = Array("GET ".utf8)
+        request.append(contentsOf: location.target)
+        request.append(contentsOf: " HTTP/1.1\r\n".utf8)
+        for header in headers where Self.canBeSent(header) {
+            request.append(contentsOf: header.name.utf8)
+            request.append(contentsOf: ": ".utf8)
+            header.appendValue(to: &request)
+            request.append(contentsOf: "\r\n".utf8)
+        }
+        request.append(contentsOf: "\r\n".utf8)
+        self.request = request
     }
 
     // Nothing may break out of its line.
     private static func canBeSent(_ header: Header) -> Bool {
-        header.value.utf8.allSatisfy { $0 >= 0x20 && $0 != 0x7F || $0 == 0x09 }
+        header.name.utf8.allSatisfy { $0 > 0x20 && $0 < 0x7F && $0 != UInt8(ascii: ":") }
+            && header.value.utf8.allSatisfy { $0 >= 0x20 && $0 != 0x7F || $0 == 0x09 }
     }
 
     /// What is wrong with a 101; nil when it opens the WebSocket that was asked for.

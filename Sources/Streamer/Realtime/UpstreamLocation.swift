@@ -7,26 +7,24 @@ struct UpstreamLocation: Equatable {
     /// Host and port as they stand in the address.
     let authority: String
     /// Path and query, byte by byte as they stand there.
-    let target: String
+    let target: [UInt8]
 
-    /// Takes an address apart that `UpstreamAddress` has made; nil for anything else. The query is the
-    /// client's: all cuts are between bytes.
-    init?(_ url: String) {
-        let bytes = url.utf8
-        isSecure = bytes.starts(with: "https://".utf8)
-        guard isSecure || bytes.starts(with: "http://".utf8),
-            bytes.allSatisfy({ $0 > 0x20 && $0 != 0x7F })
+    /// Takes an address apart that `UpstreamAddress` has made; nil for anything else.
+    init?(_ url: [UInt8]) {
+        isSecure = url.starts(with: "https://".utf8)
+        guard isSecure || url.starts(with: "http://".utf8),
+            url.allSatisfy({ $0 > 0x20 && $0 != 0x7F })
         else { return nil }
-        let rest = bytes.dropFirst(isSecure ? 8 : 7)
+        let rest = url.dropFirst(isSecure ? 8 : 7)
         let authority = rest.prefix { $0 != UInt8(ascii: "/") && $0 != UInt8(ascii: "?") }
         let target = rest[authority.endIndex...]
         var host = authority
-        var port: Substring.UTF8View?
+        var port: ArraySlice<UInt8>?
         if authority.first == UInt8(ascii: "["),
             let end = authority.firstIndex(of: UInt8(ascii: "]"))
         {
             host = authority[..<end].dropFirst()
-            port = authority[authority.index(after: end)...]
+            port = authority[(end + 1)...]
         } else if let colon = authority.firstIndex(of: UInt8(ascii: ":")) {
             host = authority[..<colon]
             port = authority[colon...]
@@ -42,10 +40,13 @@ struct UpstreamLocation: Equatable {
         self.host = Self.text(host)
         self.port = Int(number)
         self.authority = Self.text(authority)
-        self.target = (target.first == UInt8(ascii: "/") ? "" : "/") + Self.text(target)
+        self.target =
+            target.first == UInt8(ascii: "/") ? Array(target) : [UInt8(ascii: "/")] + target
     }
 
-    private static func text(_ bytes: Substring.UTF8View) -> String { String(Substring(bytes)) }
+    private static func text(_ bytes: ArraySlice<UInt8>) -> String {
+        String(decoding: bytes, as: UTF8.self)
+    }
 
     /// Host and port as a proxy wants them.
     var hostAndPort: String {

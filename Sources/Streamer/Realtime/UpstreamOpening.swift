@@ -131,7 +131,10 @@ final class UpstreamOpening: ChannelInboundHandler, RemovableChannelHandler {
 
     private func equip(_ pipeline: ChannelPipeline.SynchronousOperations) throws {
         let decoder = HTTPResponseDecoder(leftOverBytesStrategy: .forwardBytes)
-        try pipeline.addHandlers([HTTPRequestEncoder(), ByteToMessageHandler(decoder), self])
+        try pipeline.addHandlers([
+            HeadTranscodingHandler(.answer), HandshakeEncoder(handshake.request),
+            ByteToMessageHandler(decoder), self,
+        ])
         if location.isSecure {
             let name = location.isAddress ? nil : location.host
             try pipeline.addHandler(
@@ -163,7 +166,8 @@ final class UpstreamOpening: ChannelInboundHandler, RemovableChannelHandler {
         guard !hasAsked, !isOver, let channel else { return }
         hasAsked = true
         wait(route.firstByteTimeout, on: channel.eventLoop, .firstByteTimeout)
-        channel.write(HTTPClientRequestPart.head(handshake.head), promise: nil)
+        let head = HTTPRequestHead(version: .http1_1, method: .GET, uri: "/")
+        channel.write(HTTPClientRequestPart.head(head), promise: nil)
         channel.writeAndFlush(HTTPClientRequestPart.end(nil), promise: nil)
     }
 
@@ -196,7 +200,7 @@ final class UpstreamOpening: ChannelInboundHandler, RemovableChannelHandler {
         guard let head else { return }
         let told = UpstreamHead(
             status: Int(head.status.code),
-            headers: head.headers.map { Header($0.name, $0.value) })
+            headers: head.headers.map { Header(transcoded: $0.name, $0.value) })
         guard head.status == .switchingProtocols else {
             end(.refused(told, body))
             context.close(promise: nil)
@@ -214,7 +218,7 @@ final class UpstreamOpening: ChannelInboundHandler, RemovableChannelHandler {
     func handOver(to leg: RelayLeg) throws -> EventLoopFuture<Void> {
         let pipeline = leg.channel.pipeline.syncOperations
         let decoder = try pipeline.handler(type: ByteToMessageHandler<HTTPResponseDecoder>.self)
-        let encoder = try pipeline.handler(type: HTTPRequestEncoder.self)
+        let encoder = try pipeline.handler(type: HandshakeEncoder.self)
         try pipeline.addHandler(leg)
         pipeline.removeHandler(self, promise: nil)
         pipeline.removeHandler(encoder, promise: nil)

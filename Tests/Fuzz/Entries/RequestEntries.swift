@@ -61,10 +61,12 @@ extension Entry {
                 "http://host/a", "/v1/files/f/content", "/chat/read?id=\u{301}", "/a?b#c",
             ]
         ) { bytes in
-            guard let target = try? RequestTarget(text(bytes)) else { return }
+            guard let target = try? RequestTarget(bytes: Array(bytes)) else { return }
             require(target.path.utf8.first == UInt8(ascii: "/"), "a path begins with a slash")
             require(
-                (target.path + (target.query ?? "")).utf8.allSatisfy { $0 > 0x20 && $0 != 0x7F },
+                (target.path.utf8 + (target.queryBytes ?? [])).allSatisfy {
+                    $0 > 0x20 && $0 != 0x7F
+                },
                 "a target has no control bytes")
         },
         Entry(

@@ -63,8 +63,10 @@ extension Entry {
                 "Upgrade: h2c, WebSocket\nSec-WebSocket-Protocol: realtime\nUpgrade: \u{301},",
             ]
         ) { bytes in
-            guard let location = UpstreamLocation("https://a.example:8443/v1/realtime?model=x")
-            else { return require(false, "the address is good") }
+            let url = Array("https://a.example:8443/v1/realtime?model=x".utf8)
+            guard let location = UpstreamLocation(url) else {
+                return require(false, "the address is good")
+            }
             let handshake = UpstreamHandshake(
                 location, headers: [], subprotocols: ["realtime"], secret: nil, in: .bearer,
                 nonce: Array(UInt8(0)..<16))

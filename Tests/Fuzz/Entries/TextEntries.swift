@@ -80,7 +80,7 @@ extension Entry {
             let address = text(bytes)
             _ = try? RedisAddress(address)
             guard let upstream = try? UpstreamAddress(address) else { return }
-            _ = try? upstream.url(path: "/v1/models", query: address)
+            _ = try? upstream.url(path: "/v1/models", query: bytes)
         },
         Entry(
             "settings", limit: headLimit, isTimed: false,
