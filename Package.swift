@@ -154,7 +154,7 @@ if Context.environment["PROXY_GPT_FUZZ"] != nil {
         parsers(
             "Streamer",
             [
-                "Frame.swift", "UTF8Check.swift", "WebSocketReceiver.swift",
+                "Frame.swift", "HeadTranscoder.swift", "UTF8Check.swift", "WebSocketReceiver.swift",
                 "WebSocketWriter.swift",
                 "Realtime/FrameHead.swift", "Realtime/UpstreamHandshake.swift",
                 "Realtime/UpstreamLocation.swift", "Realtime/UsageReader.swift",

@@ -32,7 +32,8 @@ struct HeadTranscoder {
         self.kind = kind
     }
 
-    mutating func feed(_ bytes: some Collection<UInt8>) -> [UInt8] {
+    /// Takes the next bytes and returns them as they go on to the parser.
+    mutating func feed(_ bytes: [UInt8]) -> [UInt8] {
         var result: [UInt8] = []
         result.reserveCapacity(bytes.count + 16)
         for byte in bytes {
@@ -100,7 +101,7 @@ final class HeadTranscodingHandler: ChannelInboundHandler, RemovableChannelHandl
     }
 
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
-        let bytes = transcoder.feed(unwrapInboundIn(data).readableBytesView)
+        let bytes = transcoder.feed(Array(unwrapInboundIn(data).readableBytesView))
         context.fireChannelRead(wrapInboundOut(ByteBuffer(bytes: bytes)))
         if transcoder.isOver {
             context.pipeline.syncOperations.removeHandler(context: context, promise: nil)

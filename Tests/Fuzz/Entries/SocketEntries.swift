@@ -57,6 +57,26 @@ extension Entry {
             }
         },
         Entry(
+            "transcoded-head", limit: headLimit, passes: 4,
+            bytes: [
+                Array("GET /v1/x?".utf8) + [0xFF, 0xC3] + Array(" HTTP/1.1\r\nA: ".utf8)
+                    + [0x80, 0x0D, 0x0A, 0x0D, 0x0A, 0xFF],
+                Array("HTTP/1.1 103 Early\r\nLink: ".utf8) + [0xE9, 0x0D, 0x0A, 0x0D, 0x0A]
+                    + Array("HTTP/1.1 101 Switching\r\nA: b\r\n\r\n".utf8) + [0x81, 0x82],
+            ]
+        ) { bytes in
+            for kind in [HeadTranscoder.Kind.request, .answer] {
+                var (whole, parts) = (HeadTranscoder(kind), HeadTranscoder(kind))
+                let result = whole.feed(bytes)
+                require(
+                    result == pieces(bytes).flatMap { parts.feed($0) }
+                        && whole.target == parts.target && whole.isOver == parts.isOver,
+                    "a head does not depend on the pieces")
+                let isOneWord = whole.target?.allSatisfy { ![0x20, 0x0A, 0x0D].contains($0) }
+                require(isOneWord ?? true, "a target has no space and no line's end")
+            }
+        },
+        Entry(
             "handshake", limit: headLimit,
             seeds: [
                 "Upgrade: websocket\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=",
