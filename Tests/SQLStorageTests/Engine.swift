@@ -106,7 +106,10 @@ final class Cluster: Sendable {
     ) async throws -> [Row] {
         let connection = try PostgresConnection(handle)
         defer { connection.close() }
-        return try await connection.run([PostgresStatement(statement)], within: 60_000)
+        let late = DatabaseError(.connection, "no answer in time", during: statement)
+        let timer = EventLoop.schedule(afterMilliseconds: 120_000) { connection.giveUp(late) }
+        defer { timer.cancel() }
+        return try await connection.run([PostgresStatement(statement)], within: 120_000)
             .first?.rows ?? []
     }
 

@@ -123,6 +123,7 @@ internal import Testing
                 """)
             let obstacle = try Obstacle(place)
             async let blocked: Void = storage.events.close(closed(makeEvent()))
+            defer { obstacle.remove() }
             try await obstacle.isMet()
             let events = (0..<100).map { _ in makeEvent() }
             for event in events { storage.events.open(event) }
@@ -209,6 +210,7 @@ internal import Testing
             }
             let obstacle = try Obstacle(place)
             async let blocked: Void = storage.events.close(closed(makeEvent()))
+            defer { obstacle.remove() }
             try await obstacle.isMet()
             for _ in 0..<10_500 { storage.events.record(closed(makeEvent())) }
             obstacle.remove()

@@ -98,6 +98,8 @@ internal import Testing
                     }
                 }
             }
+            // Whatever fails here: the load is waited for.
+            defer { isOver.store(true, ordering: .sequentiallyConsistent) }
             for goal in [300, 600, 900] {
                 try await eventually { acknowledged.withLock { $0.count } >= goal }
                 try await cluster.command("restart")
@@ -167,11 +169,18 @@ internal import Testing
         var configuration = try place.configuration(size: 2)
         configuration.statementLimit = 2_000
         configuration.answerGrace = 1_000
+        let stopped = Atomic<pid_t>(0)
+        // Others use this server, too.
+        defer {
+            let process = stopped.load(ordering: .sequentiallyConsistent)
+            if process > 0 { kill(process, SIGCONT) }
+        }
         try await place.with(configuration) { storage in
             let process = try await storage.database.transaction { transaction in
                 let rows = try await transaction.query("SELECT pg_backend_pid() AS pid")
                 let process = pid_t(try rows.first?.integer("pid") ?? 0)
                 guard process > 0, kill(process, SIGSTOP) == 0 else { throw SystemError("kill") }
+                stopped.store(process, ordering: .sequentiallyConsistent)
                 return process
             }
             // The commit was not answered, so nothing was returned.
@@ -189,7 +198,6 @@ internal import Testing
         try await place.with(configuration) { storage in
             let held = Atomic(0)
             let isOver = Atomic(false)
-            defer { isOver.store(true, ordering: .sequentiallyConsistent) }
             async let holders = concurrently(2) { _ in
                 try await storage.database.transaction { transaction in
                     _ = try await transaction.query("SELECT 1")
@@ -199,6 +207,7 @@ internal import Testing
                     }
                 }
             }
+            defer { isOver.store(true, ordering: .sequentiallyConsistent) }
             try await eventually { held.load(ordering: .sequentiallyConsistent) == 2 }
             let start = monotonicMilliseconds()
             let results = await concurrently(50) { _ in

@@ -151,7 +151,7 @@ extension SQLStorage.Tuning {
 
 /// Holds the lock that commits wait for, as a slow process would.
 final class Obstacle {
-    private let descriptor: Int32
+    private var descriptor: Int32
     private let inode: UInt64
 
     convenience init(_ place: Place) throws {
@@ -172,10 +172,13 @@ final class Obstacle {
     }
 
     func remove() {
+    /// No effect the second time.
         // A child that another test is starting may have the descriptor as well.
+        guard descriptor >= 0 else { return }
         flock(descriptor, LOCK_UN)
         close(descriptor)
     }
+        descriptor = -1
 
     private static func waiters() -> [Substring] {
         guard let file = fopen("/proc/locks", "re") else { return [] }

@@ -33,6 +33,7 @@ internal import Testing
                     }
                 }
             }
+            defer { obstacle.remove() }
             try await obstacle.isMet()
             try await eventually { storage.events.waitingTransactions == 9 }
             obstacle.remove()

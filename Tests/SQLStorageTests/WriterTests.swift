@@ -62,6 +62,7 @@ internal import Testing
             let obstacle = try Obstacle(place)
             let event = makeEvent()
             async let close: Void = storage.events.close(closed(event))
+            defer { obstacle.remove() }
             try await obstacle.isMet()
             #expect(steps.all.isEmpty)
             #expect(try await storage.event(event.id) == nil, "reads wait for nobody")
