@@ -182,8 +182,9 @@ internal import ProxyGPT
     /// Nil when the connection stands, else why not.
     func outcome(_ begin: () -> Void) async -> String? {
         begin()
-        if let result { return result }
-        return await withUnsafeContinuation { waiting = $0 }
+        return await withUnsafeContinuation { continuation in
+            if let result { continuation.resume(returning: result) } else { waiting = continuation }
+        }
     }
 
     func end(_ reason: String?) {

@@ -22,21 +22,26 @@ internal import EventLoop
 
     /// The addresses as text, none where the name has none; nil where that is not known in time.
     func addresses(of name: String, within milliseconds: Int64) async -> [String]? {
-        if let late {
-            self.late = nil
-            return late
+        var timer: Timer?
+        defer { timer?.cancel() }
+        // All of it where nothing can come between: what is waited for finds who waits.
+        return await withUnsafeContinuation { continuation in
+            if let late {
+                self.late = nil
+                continuation.resume(returning: late)
+                return
+            }
+            if !isUnderWay {
+                isUnderWay = true
+                EventLoop.spawn { await self.find(name) }
+            }
+            waiters += 1
+            let waiter = waiters
+            waiting[waiter] = continuation
+            timer = EventLoop.schedule(afterMilliseconds: milliseconds) {
+                self.waiting.removeValue(forKey: waiter)?.resume(returning: nil)
+            }
         }
-        if !isUnderWay {
-            isUnderWay = true
-            EventLoop.spawn { await self.find(name) }
-        }
-        waiters += 1
-        let waiter = waiters
-        let timer = EventLoop.schedule(afterMilliseconds: milliseconds) {
-            self.waiting.removeValue(forKey: waiter)?.resume(returning: nil)
-        }
-        defer { timer.cancel() }
-        return await withUnsafeContinuation { waiting[waiter] = $0 }
     }
 
     private func find(_ name: String) async {

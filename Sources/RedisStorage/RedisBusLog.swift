@@ -80,12 +80,17 @@ internal import ProxyGPT
         self.subscription = subscription
         if !isListening { client.listen { [weak self] change in self?.take(change) } }
         isListening = true
-        subscription.start()
         if client.isReady {
+            let generation = generation
             await withUnsafeContinuation { continuation in
+                guard generation == self.generation else { return continuation.resume() }
+                // What comes of it must find somebody who waits.
                 starting = continuation
                 after(tuning.patience) { $0.started() }
+                subscription.start()
             }
+        } else {
+            subscription.start()
         }
         look()
     }

@@ -68,8 +68,13 @@ internal import ProxyGPT
 
     /// Waits until it is known for the first time whether Redis is there, or a try's time is over.
     func firstTry() async {
-        if hasTried || isStopped { return }
-        await withUnsafeContinuation { awaitingTry.append($0) }
+        await withUnsafeContinuation { continuation in
+            if hasTried || isStopped {
+                continuation.resume()
+            } else {
+                awaitingTry.append(continuation)
+            }
+        }
     }
 
     private func endTry() {

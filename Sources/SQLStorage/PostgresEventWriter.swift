@@ -28,7 +28,9 @@ final class LoopBell: Bell {
                         afterMilliseconds: deadline &- monotonicMilliseconds()
                     ) { self.ring() }
                 }
-                await withUnsafeContinuation { continuation = $0 }
+                await withUnsafeContinuation { waiting in
+                    if isRung { waiting.resume() } else { continuation = waiting }
+                }
                 timer?.cancel()
             }
             isRung = false

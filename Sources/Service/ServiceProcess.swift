@@ -131,7 +131,9 @@ package import ProxyGPT
     package func serve(isAskedInDrain: Bool = true, pulse: @escaping Pulse) async {
         logger.info("ready", metadata: ["process.id": "\(getpid())"])
         heart.start(pulse)
-        if stopSignals == 0 { await withUnsafeContinuation { stopping = $0 } }
+        await withUnsafeContinuation { continuation in
+            if stopSignals == 0 { stopping = continuation } else { continuation.resume() }
+        }
         heart.stop(goesOn: isAskedInDrain)
     }
 

@@ -173,6 +173,26 @@ import Testing
         #expect(Rules.characterUses(file("Sources/Metrics/A.swift", "a.hasPrefix(b)")) == [])
     }
 
+    @Test("ImportRules: whoever waits looks again where nothing comes between")
+    func waits() {
+        #expect(Rules.blindWaits(Self.files) == [])
+        for text in [
+            "if !a { await withUnsafeContinuation { b = $0 } }",
+            "await withCheckedContinuation { self.b = $0 }",
+            "await withUnsafeContinuation { continuation in\n    b.append(continuation)\n}",
+            "await withUnsafeThrowingContinuation { waiting[number] = $0 }",
+        ] {
+            #expect(Rules.blindWaits(file("Sources/Logs/A.swift", text)).count == 1, "\(text)")
+        }
+        let fine = """
+            await withUnsafeContinuation { queue.close($0) }
+            await withUnsafeContinuation { now in
+                if a { now.resume() } else { b = now }
+            }
+            """
+        #expect(Rules.blindWaits(file("Sources/Logs/A.swift", fine)) == [])
+    }
+
     @Test("ImportRules: no file is longer than four hundred lines")
     func lengths() {
         #expect(Rules.longFiles(Self.files) == [])

@@ -123,6 +123,16 @@ enum Rules {
         return using(words, in: files.filter { $0.module != nil })
     }
 
+    /// Waits that keep their continuation without another look: a task that prefers no executor lets
+    /// others run on its way into the wait, and what it waits for may have come since it looked.
+    static func blindWaits(_ files: [SourceFile]) -> [String] {
+        let wait =
+            #/with(Unsafe|Checked)(Throwing)?Continuation\s*\{\s*(\w+\s+in\s+)?[\w.\[\]]+\s*(=\s*(\$0|\w+)|\.append\((\$0|\w+)\))\s*\}/#
+        return product(files).flatMap { file in
+            file.code.matches(of: wait).map { "\(file.path): \($0.output.0)" }
+        }
+    }
+
     static func longFiles(_ files: [SourceFile]) -> [String] {
         files.compactMap { file in
             let count = file.text.split(separator: "\n", omittingEmptySubsequences: false).count - 1

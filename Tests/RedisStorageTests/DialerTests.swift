@@ -68,6 +68,33 @@ internal import Testing
         }
     }
 
+    @Test func `who waits for a connection is told, though the loop turned on the way there`()
+        async throws
+    {
+        let server = try await RedisServer()
+        let path = server.socket
+        await #expect(processExitsWith: .success) { [path = path as String] in
+            _ = Loop.started
+            // Ends the process where nobody ends a wait.
+            alarm(60)
+            // This task prefers no executor: on its way into a function of the loop's it is a new job,
+            // and comes behind these, which are a turn's worth.
+            let hog = EventLoop.spawn {
+                while !Task.isCancelled {
+                    usleep(2000)
+                    await Task.yield()
+                }
+            }
+            for _ in 0..<50 {
+                let dialer = Dialer(try RedisAddress("unix://\(path)"))
+                let connection = try await dialer.open(patience: 20_000) { _, _ in }
+                await connection.close()
+            }
+            hog.cancel()
+        }
+        withExtendedLifetime(server) {}
+    }
+
     /// Opens two connections while many a turn takes longer than the last answer may, and says of each
     /// whether it stands.
     @EventLoop private static func open(with dialer: Dialer) async -> [Bool] {

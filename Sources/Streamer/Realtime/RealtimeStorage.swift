@@ -107,6 +107,8 @@ protocol RealtimeRequests: Sendable {
 
     /// Returns once every end that was handed in before is recorded.
     func finishRecording() async {
-        if recording > 0 { await withUnsafeContinuation { idle.append($0) } }
+        await withUnsafeContinuation { continuation in
+            if recording > 0 { idle.append(continuation) } else { continuation.resume() }
+        }
     }
 }
