@@ -26,23 +26,31 @@ enum PostgresPooler {
         for _ in 0..<rounds {
             let before = try await served(connection)
             // While the other one holds what served us last, somebody else must serve us.
-            _ = try await other.run(
-                [PostgresStatement("BEGIN"), process], within: limit, prepares: false)
+            _ = try await answers(of: other, to: [PostgresStatement("BEGIN"), process])
             let after = try await served(connection)
-            _ = try await other.run([PostgresStatement("ROLLBACK")], within: limit, prepares: false)
+            _ = try await answers(of: other, to: [PostgresStatement("ROLLBACK")])
             guard before == after else { throw SQLStorage.OpenError.transactionPooling }
         }
     }
 
-    /// The process of the server that answers. Throws `transactionPooling` where none does in time: the
-    /// pooler has no second connection to give.
+    /// The process of the server that answers.
     @EventLoop private static func served(_ connection: PostgresConnection) async throws -> Int64 {
+        try await answers(of: connection, to: [process]).first?.rows.first?.integer("process") ?? 0
+    }
+
+    /// Throws `transactionPooling` where no answer comes in time: the pooler has no second connection to
+    /// give.
+    @EventLoop private static func answers(
+        of connection: PostgresConnection, to statements: [PostgresStatement]
+    ) async throws -> [PostgresAnswer] {
         let late = DatabaseError(.connection, "no answer in time", during: "find a pooler")
-        let timer = EventLoop.schedule(afterMilliseconds: limit) { connection.giveUp(late) }
+        let timer = EventLoop.schedule(afterMilliseconds: limit) {
+            // In a turn that was long the answer may be there and not be read yet by the task.
+            if !connection.isIdle { connection.giveUp(late) }
+        }
         defer { timer.cancel() }
         do {
-            let answers = try await connection.run([process], within: limit, prepares: false)
-            return try answers.first?.rows.first?.integer("process") ?? 0
+            return try await connection.run(statements, within: limit, prepares: false)
         } catch let error as DatabaseError where error.message == late.message {
             throw SQLStorage.OpenError.transactionPooling
         }
