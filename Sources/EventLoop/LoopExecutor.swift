@@ -93,12 +93,6 @@ package final class LoopExecutor: SerialExecutor, TaskExecutor {
     /// Microseconds after which no further round of jobs begins in a turn.
     private static let turn: Int64 = 1000
 
-    private func monotonicMicroseconds() -> Int64 {
-        var time = timespec()
-        clock_gettime(CLOCK_MONOTONIC, &time)
-        return Int64(time.tv_sec) &* 1_000_000 &+ Int64(time.tv_nsec) / 1000
-    }
-
     package func checkIsolated() {
         precondition(isCurrent, "called off the event loop's thread")
     }
