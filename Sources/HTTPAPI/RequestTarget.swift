@@ -121,39 +121,3 @@ struct RequestTarget: Sendable, Equatable {
         Failure(.invalidRequest, "The path \(problem).")
     }
 }
-
-enum PercentEncoding {
-    /// Decodes percent-escapes, and `+` as a space in forms; nil where an escape is malformed.
-    static func decode(_ text: some Collection<UInt8>, plusIsSpace: Bool = false) -> [UInt8]? {
-        text.withContiguousStorageIfAvailable { decode($0, plusIsSpace) }
-            ?? Array(text).withUnsafeBufferPointer { decode($0, plusIsSpace) }
-    }
-
-    private static func decode(
-        _ text: UnsafeBufferPointer<UInt8>, _ plusIsSpace: Bool
-    ) -> [UInt8]? {
-        var isValid = true
-        let bytes = [UInt8](unsafeUninitializedCapacity: text.count) { bytes, count in
-            var index = 0
-            while index < text.count {
-                var byte = text[index]
-                index += 1
-                if byte == UInt8(ascii: "%") {
-                    guard index + 1 < text.count, let high = hexadecimalValue(text[index]),
-                        let low = hexadecimalValue(text[index + 1])
-                    else {
-                        isValid = false
-                        return
-                    }
-                    byte = high << 4 | low
-                    index += 2
-                } else if plusIsSpace, byte == UInt8(ascii: "+") {
-                    byte = 0x20
-                }
-                bytes[count] = byte
-                count += 1
-            }
-        }
-        return isValid ? bytes : nil
-    }
-}

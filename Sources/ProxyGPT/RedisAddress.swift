@@ -131,17 +131,8 @@ package struct RedisAddress: Sendable, Equatable {
 
     /// Decodes percent-escapes; what comes out has no zero byte and is UTF-8.
     private static func decoded(_ text: Substring) throws(Problem) -> String {
-        var bytes: [UInt8] = []
-        var rest = text.utf8.makeIterator()
-        while let byte = rest.next() {
-            guard byte == UInt8(ascii: "%") else {
-                bytes.append(byte)
-                continue
-            }
-            guard let high = rest.next().flatMap(hexadecimalValue),
-                let low = rest.next().flatMap(hexadecimalValue)
-            else { throw Problem(text: "has a malformed percent-escape") }
-            bytes.append(high << 4 | low)
+        guard let bytes = PercentEncoding.decode(text.utf8) else {
+            throw Problem(text: "has a malformed percent-escape")
         }
         guard !bytes.contains(0), let decoded = String(validating: bytes, as: UTF8.self) else {
             throw Problem(text: "has a percent-escape that stands for no character")

@@ -65,17 +65,8 @@ package struct UpstreamProxy: Sendable, Equatable {
 
     /// Decodes percent-escapes; what comes out is UTF-8 without control characters.
     private static func decoded(_ text: Substring) throws(Problem) -> String {
-        var bytes: [UInt8] = []
-        var rest = text.utf8.makeIterator()
-        while let byte = rest.next() {
-            guard byte == UInt8(ascii: "%") else {
-                bytes.append(byte)
-                continue
-            }
-            guard let high = rest.next().flatMap(hexadecimalValue),
-                let low = rest.next().flatMap(hexadecimalValue)
-            else { throw Problem(text: "has a malformed percent-escape") }
-            bytes.append(high << 4 | low)
+        guard let bytes = PercentEncoding.decode(text.utf8) else {
+            throw Problem(text: "has a malformed percent-escape")
         }
         guard bytes.allSatisfy({ $0 >= 0x20 && $0 != 0x7F }),
             let decoded = String(validating: bytes, as: UTF8.self)
