@@ -161,7 +161,7 @@ struct Parameters: Sendable {
 
     private func unknown(_ name: some Collection<UInt8>) -> Failure {
         let name = String(quoting: name)
-        let meant = NearestWord.of(name, among: names).map { " Did you mean \($0)?" } ?? ""
+        let meant = nearestName(to: name, among: names).map { " Did you mean \($0)?" } ?? ""
         return .invalid(name, "The parameter \(name) is unknown here.\(meant)")
     }
 

@@ -1,10 +1,14 @@
 /// The name that was probably meant by one that is unknown: the nearest within two letters added,
-/// left out or replaced, of two equally near ones the first; nil where none is near.
+/// left out or replaced, but not all of its letters; of two equally near ones the first; nil where none
+/// is near.
 ///
-/// Names are ASCII of 6 to 64 bytes: between shorter ones two letters make every difference, and no
-/// name of ours is longer. Case does not count.
-package func nearestName(to unknown: String, among names: some Sequence<String>) -> String? {
-    let lengths = 6...64
+/// Names are ASCII. Case does not count.
+/// - Parameter lengths: how many bytes both names must have: between short ones two letters make
+///   every difference, and no name of ours is longer than 64.
+package func nearestName(
+    to unknown: String, among names: some Sequence<String>,
+    ofLength lengths: ClosedRange<Int> = 1...64
+) -> String? {
     guard lengths.contains(unknown.utf8.count) else { return nil }
     let wanted = unknown.utf8.map(lowerCase)
     var nearest: (name: String, distance: Int)?
@@ -13,7 +17,8 @@ package func nearestName(to unknown: String, among names: some Sequence<String>)
             continue
         }
         let distance = editDistance(wanted, name.utf8.map(lowerCase))
-        if distance <= 2, distance < nearest?.distance ?? .max { nearest = (name, distance) }
+        guard distance <= min(2, name.utf8.count - 1) else { continue }
+        if distance < nearest?.distance ?? .max { nearest = (name, distance) }
     }
     return nearest?.name
 }

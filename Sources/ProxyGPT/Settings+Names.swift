@@ -25,7 +25,8 @@ extension Settings {
             guard value != nil else { return "The line `\(shown)` sets nothing." }
             if table.contains(where: { $0.name.utf8.elementsEqual(name.utf8) }) { return nil }
             if isSomebodyElses(name) { return nil }
-            return "`\(shown)` is no setting" + meant(by: name)
+            let meant = nearest(to: name).map { "; \($0) is probably meant" } ?? ""
+            return "`\(shown)` is no setting\(meant)."
         }
     }
 
@@ -36,15 +37,17 @@ extension Settings {
         names.compactMap { name in
             guard !isSomebodyElses(name),
                 !table.contains(where: { $0.name.utf8.elementsEqual(name.utf8) }),
-                nearestName(to: name, among: table.lazy.map(\.name)) != nil
+                let meant = nearest(to: name)
             else { return nil }
-            return "`\(SettingsReader.printable(name))` is no setting" + meant(by: name)
+            let shown = SettingsReader.printable(name)
+            return "`\(shown)` is no setting; \(meant) is probably meant."
         }
     }
 
-    private static func meant(by name: String) -> String {
-        nearestName(to: name, among: table.lazy.map(\.name)).map { "; \($0) is probably meant." }
-            ?? "."
+    /// The setting that is probably meant. Of a name of a few letters nothing is guessed: other programs
+    /// have such as well.
+    private static func nearest(to name: String) -> String? {
+        nearestName(to: name, among: table.lazy.map(\.name), ofLength: 6...64)
     }
 
     private static func environmentNames() -> [String] {

@@ -147,7 +147,7 @@ import Testing
 
     @Test("An unknown word of any length is near none")
     func nearestWords() {
-        expectQuick("a word") { _ = NearestWord.of(Self.run, among: names) }
+        expectQuick("a word") { _ = nearestName(to: Self.run, among: names) }
         expectQuick("a quoted piece") { _ = String(quoting: Self.run.utf8) }
     }
 }

@@ -14,16 +14,31 @@ import Testing
         ])
     func near(unknown: String, meant: String) {
         #expect(nearestName(to: unknown, among: Self.names) == meant)
+        #expect(nearestName(to: unknown, among: Self.names, ofLength: 6...64) == meant)
     }
 
     @Test(
         "no name is guessed for one that is far away, short or long",
         arguments: [
-            "", "PATH", "APIKY", "TERMINAL", "DB_ADDRS_X", "MAX_STREAMS_OF",
+            "", "PATH", "TERMINAL", "DB_ADDRS_X", "MAX_STREAMS_OF",
             String(repeating: "A", count: 65), "a" + String(repeating: "\u{301}\u{323}", count: 9),
         ])
     func far(unknown: String) {
         #expect(nearestName(to: unknown, among: Self.names) == nil)
+    }
+
+    @Test("short names are recognized where they may be, but not by a letter that is another's")
+    func short() {
+        for (unknown, meant) in [
+            ("ids", "id"), ("idd", "id"), ("x", nil), ("xy", nil), ("chatId", "chat_id"),
+        ] as [(String, String?)] {
+            #expect(nearestName(to: unknown, among: ["id", "chat_id"]) == meant)
+            let isLong = unknown.utf8.count >= 6
+            #expect(
+                nearestName(to: unknown, among: ["id", "chat_id"], ofLength: 6...64)
+                    == (isLong ? meant : nil))
+        }
+        #expect(nearestName(to: "APIKY", among: Self.names, ofLength: 6...64) == nil)
     }
 
     @Test("of two names the nearer one is taken, of equally near ones the first")
