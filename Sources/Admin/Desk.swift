@@ -76,7 +76,7 @@ typealias OperatorStore = AdminStore & GroupStore & MessageStore
             isPassing: true, mayBeIncomplete: mayBeIncomplete, isBackground: isBackground,
             process: ProcessIdentity.current(
                 id: identifiers.next(), stateDirectory: settings.stateDirectory),
-            clock: clock, eventDays: eventDays, logger: logger)
+            clock: clock, identifiers: identifiers, eventDays: eventDays, logger: logger)
         self.storage = storage
         return storage
     }

@@ -14,13 +14,6 @@ package enum Randomness {
         precondition(result == 1, "the system gives no randomness")
         return bytes
     }
-
-    /// Returns a number from `range`, to spread what would come all at once.
-    package static func number(in range: ClosedRange<Int64>) -> Int64 {
-        let random = bytes(4).reduce(UInt64(0)) { $0 << 8 | UInt64($1) }
-        let span = UInt64(clamping: range.upperBound &- range.lowerBound) &+ 1
-        return range.lowerBound &+ Int64(clamping: random % max(1, span))
-    }
 }
 
 /// The system's clocks.

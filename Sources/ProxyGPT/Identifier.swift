@@ -22,6 +22,18 @@ package protocol IdentifierSource: Sendable {
     func next() -> String
 }
 
+extension IdentifierSource {
+    /// A number from `range`, to spread what would come all at once: of the last 32 random bits of an
+    /// identifier.
+    package func number(in range: ClosedRange<Int64>) -> Int64 {
+        let random = next().utf8.suffix(8).reduce(UInt64(0)) {
+            $0 << 4 | UInt64(hexadecimalValue($1) ?? 0)
+        }
+        let span = UInt64(clamping: range.upperBound &- range.lowerBound) &+ 1
+        return range.lowerBound &+ Int64(clamping: random % max(1, span))
+    }
+}
+
 package enum UUIDText {
     /// Formats a version 7 UUID: 48 bits of time, then `counter` (12 bits) and `random` (62 bits).
     package static func version7(milliseconds: Int64, counter: UInt16, random: UInt64) -> String {

@@ -211,7 +211,7 @@ internal import ProxyGPT
         hasFaltered = !isProven
         connection.close()
         for listener in listeners { listener(.away) }
-        tryLater(after: breaker.nextPause(jitter: identifiers.jitter))
+        tryLater(after: breaker.nextPause(spread: identifiers.number))
     }
 
     private func dropConnection() {
@@ -246,7 +246,7 @@ internal import ProxyGPT
             guard !isStopped else { return }
             report("\(error)")
             endTry()
-            tryLater(after: breaker.nextPause(jitter: identifiers.jitter))
+            tryLater(after: breaker.nextPause(spread: identifiers.number))
         }
     }
 
@@ -316,11 +316,6 @@ internal import ProxyGPT
 }
 
 extension IdentifierSource {
-    /// A number that nobody foresees: the last 32 of an identifier's random bits.
-    var jitter: UInt64 {
-        next().utf8.suffix(8).reduce(0) { $0 << 4 | UInt64(hexadecimalValue($1) ?? 0) }
-    }
-
     /// A name for an epoch: an identifier without its time.
     var epoch: String {
         String(next().filter { $0 != "-" }.suffix(16))

@@ -104,14 +104,14 @@ internal import ProxyGPT
             }
         } catch {
             report("\(error)")
-            tryLater(after: pauses.nextPause(jitter: identifiers.jitter))
+            tryLater(after: pauses.nextPause(spread: identifiers.number))
         }
     }
 
     private func lose(_ problem: String) {
         report(problem)
         drop()
-        tryLater(after: pauses.nextPause(jitter: identifiers.jitter))
+        tryLater(after: pauses.nextPause(spread: identifiers.number))
     }
 
     /// A problem that lasts is told once.

@@ -40,9 +40,8 @@ internal import ProxyGPT
 
     /// Milliseconds from one look for what has waited too long to the next.
     private nonisolated static let lookInterval: Int64 = 250
-    /// Milliseconds from one try to connect to the next: at first, and at most.
-    private nonisolated static let firstPause: Int64 = 50
-    private nonisolated static let longestPause: Int64 = 2000
+    /// Milliseconds between two tries to connect, at least.
+    private nonisolated static let shortestPause: Int64 = 50
     /// Milliseconds without a word, after which a connection is given up along with one that vanished.
     private nonisolated static let silence: Int64 = 1000
     /// How many reads that wait are sent in one go.
@@ -69,7 +68,8 @@ internal import ProxyGPT
     nonisolated static let connector = ThreadPool(
         name: "pg-connect", threads: 1, capacity: 64)
     private nonisolated let logger: Logger
-    private var spread: Spread
+    private nonisolated let identifiers: any IdentifierSource
+    private var pauses = Backoff(first: 100, longest: 2000)
     private var members: [PostgresConnection] = []
     private var idle: [PostgresConnection] = []
     /// A connection that is being prepared.
@@ -87,13 +87,13 @@ internal import ProxyGPT
     private nonisolated let prepare: @EventLoop (PostgresConnection) async throws -> Void
 
     nonisolated init(
-        _ configuration: Configuration, process: String, logger: Logger,
+        _ configuration: Configuration, identifiers: any IdentifierSource, logger: Logger,
         prepare: @escaping @EventLoop (PostgresConnection) async throws -> Void
     ) {
         self.configuration = configuration
         self.logger = logger
         self.prepare = prepare
-        spread = Spread(process)
+        self.identifiers = identifiers
     }
 
     nonisolated var answerLimit: Int64 { configuration.answerLimit }
@@ -308,6 +308,7 @@ internal import ProxyGPT
             logger.notice("database reached again", metadata: ["pool.tries": "\(failedTries)"])
         }
         failedTries = 0
+        pauses.reset()
         lastFailure = nil
         dispatch(connection)
         fill()
@@ -340,7 +341,8 @@ internal import ProxyGPT
             }
             // A try that was long is a pause by itself.
             let passed = monotonicMilliseconds() &- start
-            await EventLoop.sleep(milliseconds: max(Self.firstPause, pause() &- passed))
+            let pause = pauses.next(spread: identifiers.number)
+            await EventLoop.sleep(milliseconds: max(Self.shortestPause, pause &- passed))
             isConnecting = false
             fill()
         }
@@ -352,13 +354,6 @@ internal import ProxyGPT
             logger.error("database away", metadata: ["storage.error": "\(cause)"])
         }
         lastFailure = cause
-    }
-
-    /// Twice as long after each failure, and somewhere in the upper half of that: processes that lost
-    /// the server together do not come back together.
-    private func pause() -> Int64 {
-        let longest = min(Self.longestPause, Self.firstPause << min(Int64(failedTries), 10))
-        return spread.next(in: longest / 2...longest)
     }
 
     private func lose(_ connection: PostgresConnection, _ error: DatabaseError) {

@@ -20,7 +20,8 @@ extension SQLStorage {
         prepares: Bool = true, isPassing: Bool = false, mayBeIncomplete: Bool = false,
         isBackground: Bool = false,
         process: ProcessIdentity,
-        clock: any Clock, eventDays: Int64 = 30, scoreboard: Scoreboard? = nil, logger: Logger
+        clock: any Clock, identifiers: any IdentifierSource, eventDays: Int64 = 30,
+        scoreboard: Scoreboard? = nil, logger: Logger
     ) async throws -> SQLStorage {
         switch address {
         case .sqlite(let file):
@@ -35,20 +36,22 @@ extension SQLStorage {
             configuration.countsProcesses = !isPassing
             configuration.mayBeIncomplete = mayBeIncomplete
             return try await open(
-                configuration, process: process, clock: clock, eventDays: eventDays,
-                scoreboard: scoreboard, logger: logger, tuning: Tuning())
+                configuration, process: process, clock: clock, identifiers: identifiers,
+                eventDays: eventDays, scoreboard: scoreboard, logger: logger, tuning: Tuning())
         }
     }
 
     static func open(
         _ configuration: PostgresPool.Configuration, process: ProcessIdentity, clock: any Clock,
-        eventDays: Int64 = 30, scoreboard: Scoreboard? = nil, logger: Logger, tuning: Tuning
+        identifiers: any IdentifierSource, eventDays: Int64 = 30, scoreboard: Scoreboard? = nil,
+        logger: Logger, tuning: Tuning
     ) async throws -> SQLStorage {
         if let problem = PostgresHandle.problem(with: configuration.address) {
             throw OpenError.invalidAddress(problem)
         }
         let start = StartCheck()
-        let pool = PostgresPool(configuration, process: process.id, logger: logger) { connection in
+        let pool = PostgresPool(configuration, identifiers: identifiers, logger: logger) {
+            connection in
             if configuration.prepares, !start.isDone {
                 try await PostgresPooler.check(connection, at: configuration.address)
                 start.isDone = true

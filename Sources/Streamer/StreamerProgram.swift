@@ -56,7 +56,8 @@ struct StreamerProgram {
         let storage = try await SQLStorage.open(
             settings.database, connections: settings.databaseConnections,
             prepares: settings.preparesStatements, process: process,
-            clock: clock, eventDays: settings.eventDays, scoreboard: board, logger: logger)
+            clock: clock, identifiers: identifiers, eventDays: settings.eventDays,
+            scoreboard: board, logger: logger)
         let redis = RedisStorage(settings, identifiers: identifiers, logger: logger)
         await redis?.start()
         let log: any BusLog =
@@ -98,8 +99,8 @@ struct StreamerProgram {
             FanOut.Surroundings(
                 storage: side, watched: watched, limits: limits(),
                 now: { clock.monotonicMicroseconds() / 1000 },
-                spread: { Randomness.number(in: $0) }, scoreboard: board),
-            try surroundings(of: realtime, calls, clock))
+                spread: { identifiers.number(in: $0) }, scoreboard: board),
+            try surroundings(of: realtime, calls, clock, identifiers))
         let (fanOut, openCalls) = (server.fanOut, server.calls)
         let storeWatch = StoreWatch(
             log: log, store: storage.store, watched: watched, endedMessages: endedMessages,
@@ -154,7 +155,8 @@ struct StreamerProgram {
     }
 
     private func surroundings(
-        of endpoint: RealtimeEndpoint, _ storage: RealtimeStorage, _ clock: any Clock
+        of endpoint: RealtimeEndpoint, _ storage: RealtimeStorage, _ clock: any Clock,
+        _ identifiers: any IdentifierSource
     ) throws -> RealtimeCalls.Surroundings {
         RealtimeCalls.Surroundings(
             endpoint: endpoint, storage: storage, route: try UpstreamRoute(settings),
@@ -162,7 +164,7 @@ struct StreamerProgram {
             limits: SocketRelay.Limits(
                 silence: settings.idleTimeout, patience: min(settings.idleTimeout, 30_000)),
             microseconds: { clock.monotonicMicroseconds() },
-            spread: { Randomness.number(in: $0) }, makeMask: { Randomness.bytes(4) })
+            spread: { identifiers.number(in: $0) }, makeMask: { Randomness.bytes(4) })
     }
 
     private func limits() -> FanOut.Limits {

@@ -54,7 +54,8 @@ struct WorkerProgram {
         let storage = try await SQLStorage.open(
             settings.database, connections: settings.databaseConnections,
             prepares: settings.preparesStatements, process: process,
-            clock: clock, eventDays: settings.eventDays, scoreboard: board, logger: logger)
+            clock: clock, identifiers: identifiers, eventDays: settings.eventDays,
+            scoreboard: board, logger: logger)
         let redis = RedisStorage(settings, identifiers: identifiers, logger: logger)
         await redis?.start()
         let bus: any Bus =

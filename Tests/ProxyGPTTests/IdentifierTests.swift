@@ -1,4 +1,5 @@
 import ProxyGPT
+import TestSupport
 import Testing
 
 @Suite struct IdentifierTests {
@@ -27,6 +28,14 @@ import Testing
             UUIDText.version7(milliseconds: 0x1_0000, counter: 0, random: 0),
         ]
         #expect(ids == ids.sorted())
+    }
+
+    @Test("Numbers are of their range, and all of it")
+    func spreads() {
+        let ids = TestIdentifiers()
+        #expect(Set((0..<200).map { _ in ids.number(in: -2...4) }) == Set(-2...4))
+        #expect(ids.number(in: 7...7) == 7)
+        #expect((Int64.min...Int64.max).contains(ids.number(in: Int64.min...Int64.max)))
     }
 
     @Test(

@@ -34,17 +34,17 @@ internal import Testing
     @Test func `pauses grow up to a bound, are spread, and begin anew after a success`() {
         var shortest = Breaker()
         var longest = Breaker()
-        let low = (0..<8).map { _ in shortest.nextPause(jitter: 0) }
+        let low = (0..<8).map { _ in shortest.nextPause { $0.lowerBound } }
         let pauses: [Int64] = [100, 200, 400, 800, 1600, 2000, 2000, 2000]
         #expect(low == pauses.map { $0 / 2 })
         for pause in pauses {
-            #expect(longest.nextPause(jitter: UInt64(pause / 2)) == pause)
+            #expect(longest.nextPause { $0.upperBound } == pause)
         }
         longest.close()
-        #expect(longest.nextPause(jitter: 0) == 1000, "a try alone is no success")
+        #expect(longest.nextPause(spread: \.lowerBound) == 1000, "a try alone is no success")
         longest.succeeded()
-        #expect(longest.nextPause(jitter: .max) <= 100)
-        for _ in 0..<100 { #expect(longest.nextPause(jitter: .max) <= 2000) }
+        #expect(longest.nextPause { $0.upperBound } == 100)
+        for _ in 0..<100 { #expect(longest.nextPause(spread: ids.number) <= 2000) }
     }
 }
 

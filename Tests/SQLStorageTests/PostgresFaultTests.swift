@@ -238,7 +238,7 @@ internal import Testing
             let storage = try await SQLStorage.open(
                 PostgresPool.Configuration(address: Secret(address), size: 3),
                 process: ProcessIdentity(id: "victim", host: "host", bootID: "boot"),
-                clock: TestClock(), logger: silent, tuning: SQLStorage.Tuning())
+                clock: TestClock(), identifiers: ids, logger: silent, tuning: SQLStorage.Tuning())
             try await storage.lease.start()
             let log = open(directory + "/acknowledged", O_WRONLY | O_CREAT | O_APPEND, 0o600)
             let acknowledged = Atomic(0)

@@ -19,7 +19,7 @@ internal import Testing
         configuration.waitLimit = waitLimit
         configuration.grace = 200
         let count = Atomic(0)
-        let pool = PostgresPool(configuration, process: "pool", logger: logger) { connection in
+        let pool = PostgresPool(configuration, identifiers: ids, logger: logger) { connection in
             if count.add(1, ordering: .sequentiallyConsistent).newValue > 1 {
                 _ = try await connection.run([Self.hang], within: 60_000)
             }

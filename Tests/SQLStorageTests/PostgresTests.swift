@@ -177,7 +177,7 @@ internal import Testing
             try await SQLStorage.open(
                 PostgresPool.Configuration(address: cluster.address(of: "latin"), size: 1),
                 process: ProcessIdentity(id: "a", host: "b", bootID: "c"), clock: TestClock(),
-                logger: silent, tuning: SQLStorage.Tuning())
+                identifiers: ids, logger: silent, tuning: SQLStorage.Tuning())
         }
         #expect(error == .wrongEncoding("LATIN1"))
     }
@@ -194,7 +194,7 @@ internal import Testing
             try await SQLStorage.open(
                 PostgresPool.Configuration(address: Secret(address), size: 1),
                 process: ProcessIdentity(id: "a", host: "b", bootID: "c"), clock: TestClock(),
-                logger: silent, tuning: SQLStorage.Tuning())
+                identifiers: ids, logger: silent, tuning: SQLStorage.Tuning())
         }
         let text = String(describing: error)
         #expect(!text.contains("secret") && !text.contains("cret"), "\(text)")

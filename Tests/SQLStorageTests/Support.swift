@@ -70,7 +70,7 @@ final class Place: Sendable {
         let process = ProcessIdentity(id: process ?? ids.next(), host: "host", bootID: "boot")
         guard database == nil else {
             return try await SQLStorage.open(
-                configuration(), process: process, clock: clock, logger: logger,
+                configuration(), process: process, clock: clock, identifiers: ids, logger: logger,
                 tuning: tuning.withOwnClock)
         }
         return try SQLStorage.open(
@@ -99,7 +99,7 @@ final class Place: Sendable {
         try await SQLStorage.open(
             configuration,
             process: ProcessIdentity(id: process ?? ids.next(), host: "host", bootID: "boot"),
-            clock: clock, logger: silent, tuning: .still)
+            clock: clock, identifiers: ids, logger: silent, tuning: .still)
     }
 
     /// The same, and closes it again; what `body` throws is `refused`'s to look at.
@@ -149,7 +149,8 @@ extension SQLStorage.Tuning {
     }
 }
 
-/// Holds the lock that commits wait for, as a slow process would.
+/// Holds the lock that commits wait for, as a slow process would. A test that starts what waits for it
+/// removes it in a `defer` behind that, or a failure before would wait for ever.
 final class Obstacle {
     private var descriptor: Int32
     private let inode: UInt64
@@ -171,14 +172,14 @@ final class Obstacle {
         try await eventually { Self.waiters().contains { $0.contains(":\(self.inode) ") } }
     }
 
-    func remove() {
     /// No effect the second time.
-        // A child that another test is starting may have the descriptor as well.
+    func remove() {
         guard descriptor >= 0 else { return }
+        // A child that another test is starting may have the descriptor as well.
         flock(descriptor, LOCK_UN)
         close(descriptor)
-    }
         descriptor = -1
+    }
 
     private static func waiters() -> [Substring] {
         guard let file = fopen("/proc/locks", "re") else { return [] }
