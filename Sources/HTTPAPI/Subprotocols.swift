@@ -24,7 +24,7 @@ struct Subprotocols: Equatable {
             throw Failure(
                 .invalidRequest, "Sec-WebSocket-Protocol is longer than \(Self.limit.bytes) bytes.")
         }
-        let names = values.flatMap { HeaderList.elements(of: $0).map(\.text) }
+        let names = values.flatMap(\.listElements)
         guard names.count <= Self.limit.names else {
             throw Failure(
                 .invalidRequest, "Sec-WebSocket-Protocol has more than \(Self.limit.names) names.")

@@ -30,7 +30,7 @@ extension Request {
     }
 
     private func names(_ word: String, in header: String) -> Bool {
-        values(of: header).contains { HeaderList.elements(of: $0).contains { $0.isWord(word) } }
+        values(of: header).contains { $0.listElements.contains { equalIgnoringCase($0, word) } }
     }
 }
 
@@ -47,34 +47,5 @@ extension Response {
         let codes: [Failure.Code] = [.invalidRequest, .upgradeRequired]
         guard codes.contains(where: { $0.status == status }) else { return }
         headers.append(Header("Sec-WebSocket-Version", "13"))
-    }
-}
-
-/// A header's comma-separated list, in bytes (RFC 9110, section 5.6.1).
-package enum HeaderList {
-    /// One element, without the white space around it.
-    package struct Element {
-        fileprivate let bytes: Substring.UTF8View
-
-        /// The element as text.
-        package var text: String { String(Substring(bytes)) }
-
-        package var isEmpty: Bool { bytes.isEmpty }
-
-        /// Whether this is an ASCII word, without regard to case.
-        package func isWord(_ word: String) -> Bool {
-            bytes.count == word.utf8.count && equalIgnoringCase(text, word)
-        }
-    }
-
-    /// The elements in order, empty ones included.
-    package static func elements(of value: String) -> [Element] {
-        value[...].utf8.split(separator: UInt8(ascii: ","), omittingEmptySubsequences: false).map {
-            part in
-            var part = part
-            while let first = part.first, first == 0x20 || first == 0x09 { part.removeFirst() }
-            while let last = part.last, last == 0x20 || last == 0x09 { part.removeLast() }
-            return Element(bytes: part)
-        }
     }
 }

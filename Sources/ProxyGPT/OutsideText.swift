@@ -47,12 +47,12 @@ extension Substring {
 extension String {
     /// Whether both texts have the same bytes.
     package func hasSameBytes(as other: String) -> Bool {
-        utf8.count == other.utf8.count && utf8.elementsEqual(other.utf8)
+        self[...].hasSameBytes(as: other)
     }
 
     /// Whether the text's bytes begin with those of `prefix`.
     package func beginsWithBytes(of prefix: String) -> Bool {
-        utf8.starts(with: prefix.utf8)
+        self[...].beginsWithBytes(of: prefix)
     }
 
     /// The parts between the bytes of an ASCII separator, the empty ones as well.
@@ -72,6 +72,12 @@ extension String {
 
     /// The text without spaces and tabs on either side (RFC 9110, section 5.6.3).
     package var withoutOuterBlanks: Substring { self[...].withoutOuterBlanks }
+
+    /// The elements of a header's comma-separated list, without the white space around them, the empty
+    /// ones as well (RFC 9110, section 5.6.1).
+    package var listElements: [String] {
+        parts(separatedBy: ",").map { String($0.withoutOuterBlanks) }
+    }
 
     /// The beginning of at most `limit` bytes, cut between two Unicode scalars.
     package func beginning(bytes limit: Int) -> String {

@@ -30,6 +30,8 @@ import Testing
     @Test("Blanks are taken off on both sides, bytes are quoted as printing ASCII")
     func trimsAndQuotes() {
         #expect("\t a b \t".withoutOuterBlanks == "a b" && " \t".withoutOuterBlanks == "")
+        #expect(" a,\tb c ,, d\u{301},".listElements == ["a", "b c", "", "d\u{301}", ""])
+        #expect(",\u{301}".listElements == ["", "\u{301}"])
         #expect(String(quoting: "aé\n".utf8) == "a???")
         #expect(String(quoting: String(repeating: "x", count: 99).utf8).utf8.count == 64)
         #expect("abc".isShortASCII && !"é".isShortASCII)

@@ -57,8 +57,8 @@ struct UpstreamHandshake {
 
     /// What is wrong with a 101; nil when it opens the WebSocket that was asked for.
     func problem(in answer: HTTPHeaders) -> String? {
-        let upgrades = answer["Upgrade"].flatMap { HeaderList.elements(of: $0) }
-        guard upgrades.contains(where: { $0.isWord("websocket") }) else {
+        let upgrades = answer["Upgrade"].flatMap(\.listElements)
+        guard upgrades.contains(where: { equalIgnoringCase($0, "websocket") }) else {
             return "the handshake upgrades to something else"
         }
         let expected = WebSocketKey.answer(to: key) ?? ""
