@@ -3,7 +3,6 @@
 
 internal import Credentials
 package import Logging
-package import Metrics
 package import ProxyGPT
 
 /// Decides about WebSocket calls of the upstream and records them.
@@ -27,29 +26,21 @@ package struct RealtimeEndpoint: Sendable {
 
     package init(
         settings: Settings, store: any Store, events: any EventLog, clock: any Clock,
-        identifiers: any IdentifierSource, scoreboard: Scoreboard? = nil, logger: Logger
+        recorder: StreamRecorder, logger: Logger
     ) {
         self.settings = settings
         self.events = events
         self.clock = clock
+        self.recorder = recorder
         self.logger = logger
         keyMask = KeyMask(key: settings.apiKey)
         authenticator = Authenticator(store: store, clock: clock, sessionDays: settings.sessionDays)
         crossSite = CrossSite(settings)
-        recorder = StreamRecorder(
-            events: events, clock: clock, identifiers: identifiers, crossSite: crossSite,
-            scoreboard: scoreboard, logger: logger)
     }
 
     /// Whether a request is this endpoint's.
     package static func serves(_ request: Request) -> Bool {
         request.target.utf8.starts(with: Router.forwarded.utf8)
-    }
-
-    /// Does what falls due with time. Called once a second.
-    /// - Parameter isLast: whether nothing comes after it.
-    package func tick(isLast: Bool = false) {
-        recorder.tick(isLast: isLast)
     }
 
     // MARK: - Beginning

@@ -1,6 +1,4 @@
 internal import Credentials
-package import Logging
-package import Metrics
 package import ProxyGPT
 
 /// `/chat/stream`: decides who may subscribe to a chat, and records connects and disconnects. How
@@ -25,22 +23,14 @@ package struct StreamEndpoint: Sendable {
 
     package init(
         settings: Settings, store: any Store, events: any EventLog, clock: any Clock,
-        identifiers: any IdentifierSource, scoreboard: Scoreboard? = nil, logger: Logger
+        recorder: StreamRecorder
     ) {
         self.store = store
         self.events = events
         self.clock = clock
+        self.recorder = recorder
         authenticator = Authenticator(store: store, clock: clock, sessionDays: settings.sessionDays)
         crossSite = CrossSite(settings)
-        recorder = StreamRecorder(
-            events: events, clock: clock, identifiers: identifiers, crossSite: crossSite,
-            scoreboard: scoreboard, logger: logger)
-    }
-
-    /// Does what falls due with time. Called once a second.
-    /// - Parameter isLast: whether nothing comes after it.
-    package func tick(isLast: Bool = false) {
-        recorder.tick(isLast: isLast)
     }
 
     // MARK: - Beginning

@@ -1,9 +1,10 @@
-internal import Logging
-internal import Metrics
-internal import ProxyGPT
+package import Logging
+package import Metrics
+package import ProxyGPT
 
 /// Records and counts the streamer's requests, from the look at them to the end of what came of them.
-struct StreamRecorder: Sendable {
+/// All endpoints share one, since the budget of rows for refused requests is the process's.
+package struct StreamRecorder: Sendable {
     private let events: any EventLog
     private let clock: any Clock
     private let identifiers: any IdentifierSource
@@ -12,14 +13,14 @@ struct StreamRecorder: Sendable {
     private let meter: StreamMeter
     private let logger: Logger
 
-    init(
-        events: any EventLog, clock: any Clock, identifiers: any IdentifierSource,
-        crossSite: CrossSite, scoreboard: Scoreboard?, logger: Logger
+    package init(
+        settings: Settings, events: any EventLog, clock: any Clock,
+        identifiers: any IdentifierSource, scoreboard: Scoreboard? = nil, logger: Logger
     ) {
         self.events = events
         self.clock = clock
         self.identifiers = identifiers
-        self.crossSite = crossSite
+        crossSite = CrossSite(settings)
         self.logger = logger
         refusals = RefusalRecorder(events: events, clock: clock, identifiers: identifiers)
         meter = StreamMeter(scoreboard)
@@ -27,7 +28,7 @@ struct StreamRecorder: Sendable {
 
     /// Does what falls due with time. Called once a second.
     /// - Parameter isLast: whether nothing comes after it.
-    func tick(isLast: Bool = false) {
+    package func tick(isLast: Bool = false) {
         refusals.writeCounts(isLast: isLast)
     }
 

@@ -76,12 +76,15 @@ struct StreamerProgram {
         }
         try await storage.lease.start()
 
+        let recorder = StreamRecorder(
+            settings: settings, events: storage.events, clock: clock, identifiers: identifiers,
+            scoreboard: board, logger: logger)
         let endpoint = StreamEndpoint(
             settings: settings, store: storage.store, events: storage.events, clock: clock,
-            identifiers: identifiers, scoreboard: board, logger: logger)
+            recorder: recorder)
         let realtime = RealtimeEndpoint(
             settings: settings, store: storage.store, events: storage.events, clock: clock,
-            identifiers: identifiers, scoreboard: board, logger: logger)
+            recorder: recorder, logger: logger)
         let operators = OperatorEndpoint(
             readiness: Readiness(storage: storage, bus: bus, settings: settings), boards: boards,
             version: Product.version, now: { clock.now() },
@@ -119,8 +122,7 @@ struct StreamerProgram {
         storeWatch.start()
         try service.awaitSignals()
         let ticker = ServiceProcess.tick(every: 1000) {
-            endpoint.tick()
-            realtime.tick()
+            recorder.tick()
             board.noteProcess()
             await storage.note(in: board)
             if redis != nil {
@@ -145,8 +147,7 @@ struct StreamerProgram {
         revocations.stop()
         storeWatch.stop()
         await live.stop()
-        endpoint.tick(isLast: true)
-        realtime.tick(isLast: true)
+        recorder.tick(isLast: true)
         await side.finishRecording()
         await calls.finishRecording()
         await bus.close()

@@ -13,11 +13,11 @@ import Testing
         let stage = try Stage()
         self.stage = stage
         let log = stage.log
+        let settings = try Settings(values: ["API_KEY": Stage.key])
+        let logger = Logger(label: "test") { _ in LogRecorder(lines: log) }
         endpoint = RealtimeEndpoint(
-            settings: try Settings(values: ["API_KEY": Stage.key]), store: stage.storage.store,
-            events: stage.events, clock: stage.clock,
-            identifiers: RandomIdentifiers(clock: stage.clock),
-            logger: Logger(label: "test") { _ in LogRecorder(lines: log) })
+            settings: settings, store: stage.storage.store, events: stage.events,
+            clock: stage.clock, recorder: stage.recorder(settings, logger), logger: logger)
     }
 
     private static let handshake = [
@@ -111,8 +111,7 @@ import Testing
         ])
         let azure = RealtimeEndpoint(
             settings: settings, store: stage.storage.store, events: stage.events,
-            clock: stage.clock, identifiers: RandomIdentifiers(clock: stage.clock),
-            logger: Logger(label: "test") { _ in LogRecorder(lines: stage.log) })
+            clock: stage.clock, recorder: stage.recorder(settings), logger: Logger(label: "test"))
         let token = try await stage.user()
         func answer(_ path: String) async -> RealtimeEndpoint.Answer {
             await azure.answer(Stage.request("GET", path, token: token, headers: Self.handshake))

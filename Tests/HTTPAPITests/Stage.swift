@@ -72,6 +72,15 @@ final class Stage: Sendable {
 
     /// From now on every query fails.
     func breakDatabase() async {
+    /// What the streamer's endpoints record with.
+    func recorder(
+        _ settings: Settings, _ logger: Logger = Logger(label: "test")
+    ) -> StreamRecorder {
+        StreamRecorder(
+            settings: settings, events: events, clock: clock,
+            identifiers: RandomIdentifiers(clock: clock), logger: logger)
+    }
+
         await storage.close()
     }
 

@@ -10,14 +10,16 @@ import Testing
 @Suite(.timeLimit(.minutes(5))) struct StreamEndpointTests {
     private let stage: Stage
     private let endpoint: StreamEndpoint
+    private let recorder: StreamRecorder
 
     init() throws {
         stage = try Stage()
+        let settings = try Settings(
+            values: ["API_KEY": Stage.key, "CORS_ORIGINS": "https://app.example"])
+        recorder = stage.recorder(settings)
         endpoint = StreamEndpoint(
-            settings: try Settings(
-                values: ["API_KEY": Stage.key, "CORS_ORIGINS": "https://app.example"]),
-            store: stage.storage.store, events: stage.events, clock: stage.clock,
-            identifiers: RandomIdentifiers(clock: stage.clock), logger: Logger(label: "test"))
+            settings: settings, store: stage.storage.store, events: stage.events,
+            clock: stage.clock, recorder: recorder)
     }
 
     private static let upgrade = [
@@ -42,6 +44,32 @@ import Testing
     private func status(_ request: Request) async -> Int {
         guard case .response(let response) = await endpoint.answer(request) else { return 0 }
         return response.status
+    }
+
+    @Test("What this endpoint and that of WebSockets refuse has one budget of rows")
+    func sharesTheBudget() async throws {
+        let settings = try Settings(values: ["API_KEY": Stage.key])
+        let realtime = RealtimeEndpoint(
+            settings: settings, store: stage.storage.store, events: stage.events,
+            clock: stage.clock, recorder: recorder, logger: Logger(label: "test"))
+        for _ in 0..<70 {
+            #expect(await status(Stage.request("GET", "/chat/stream?id=a")) == 401)
+            let refused = await realtime.answer(
+                Stage.request("GET", "/v1/realtime", headers: Self.upgrade))
+            guard case .response(let response) = refused else {
+                Issue.record("a stranger was served")
+                continue
+            }
+            #expect(response.status == 401)
+        }
+        #expect(stage.events.recorded.count == 100)
+        recorder.tick(isLast: true)
+        let counts = stage.events.recorded.dropFirst(100)
+        #expect(
+            counts.map(\.detail) == [
+                "20 more requests without a valid credential",
+                "20 more requests without a valid credential",
+            ])
     }
 
     @Test("A subscription says who watches what, how, and from where on")
