@@ -16,18 +16,22 @@ package struct PasswordHasher: Sendable {
     private let threads = ThreadPool(
         name: "scrypt", threads: 2, capacity: capacity,
         reserve: ThreadPool.Reserve(threads: 1, places: (capacity + 2) / 3))
-    private let turns = HashTurns()
+    private let turns: HashTurns
     private let cost: PasswordHash.Cost
     /// Checked for unknown names, so that they take as long as known ones.
     private let decoy: PasswordHash
 
-    package init(cost: PasswordHash.Cost = .standard) throws {
+    /// - Parameter waitLimit: how long work waits for its turn, in milliseconds.
+    package init(
+        cost: PasswordHash.Cost = .standard, waitLimit: Int64 = HashTurns.waitLimit
+    ) throws {
         self.cost = cost
+        turns = HashTurns(waitLimit: waitLimit)
         decoy = try PasswordHash(of: base64URL(Randomness.bytes(16)), cost: cost)
     }
 
     /// Runs `body` while no other work for the same user name or user runs in this process. Throws
-    /// `rateLimited` where its turn would come after more than 5 s.
+    /// `rateLimited` where its turn would come after more than the limit.
     package func inTurn<T>(
         of key: String, for purpose: Purpose, _ body: () async throws -> T
     ) async throws -> T {

@@ -42,7 +42,9 @@ final class Stage: Sendable {
                 values: settings.merging(["API_KEY": Self.key]) { given, _ in given }),
             store: storage.store, events: events, upstream: upstream, bus: bus,
             cache: cache, background: TaskBackground(),
-            hasher: try PasswordHasher(cost: .init(logarithm: 4, blockSize: 1, parallelism: 1)),
+            // A busy machine takes its time even for hashes that cost nothing.
+            hasher: try PasswordHasher(
+                cost: .init(logarithm: 4, blockSize: 1, parallelism: 1), waitLimit: 120_000),
             clock: clock, identifiers: identifiers, logger: logger)
     }
 
@@ -70,8 +72,6 @@ final class Stage: Sendable {
         return token.text
     }
 
-    /// From now on every query fails.
-    func breakDatabase() async {
     /// What the streamer's endpoints record with.
     func recorder(
         _ settings: Settings, _ logger: Logger = Logger(label: "test")
@@ -81,6 +81,8 @@ final class Stage: Sendable {
             identifiers: RandomIdentifiers(clock: clock), logger: logger)
     }
 
+    /// From now on every query fails.
+    func breakDatabase() async {
         await storage.close()
     }
 
