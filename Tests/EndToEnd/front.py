@@ -30,6 +30,7 @@ TERMINAL_FORMAT = (
 )
 LOG_RATE = "rate=1r/s;"
 CONNECTIONS = "limit_conn proxy_gpt_connections 200;"
+OPEN_FORMS = "limit_conn proxy_gpt_open_forms 50;"
 
 
 def nginx_binary():
@@ -93,9 +94,10 @@ def write_nginx_files(
         )
     else:
         locations = replaced(locations, ACCESS_LOG, access_log)
-    locations = replaced(locations, ERROR_LOG, error_log, 9)
+    locations = replaced(locations, ERROR_LOG, error_log, 11)
     if not limits:
-        locations = replaced(locations, CONNECTIONS, CONNECTIONS.replace("200", "65535"))
+        locations = replaced(locations, CONNECTIONS, CONNECTIONS.replace("200", "65535"), 4)
+        locations = replaced(locations, OPEN_FORMS, OPEN_FORMS.replace("50", "65535"), 3)
     root.joinpath("snippets/proxy-gpt-locations.conf").write_text(locations)
     for name in ("fastcgi", "streamer", "operators"):
         shutil.copy(source / f"proxy-gpt-{name}.conf", root / "snippets")

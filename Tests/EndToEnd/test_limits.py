@@ -3,14 +3,19 @@
 The limits are those of production, so the tests share one stack and ask for little.
 """
 
+import contextlib
 import ipaddress
 import json
 import os
+import pathlib
 import random
 import re
 import select
+import socket
+import ssl
 import subprocess
 import time
+import urllib.parse
 
 import client
 import database
@@ -24,6 +29,8 @@ STACK = {"workers": 1, "limits": True, "tls": True}
 
 LARGE = 500_000_000
 MEBIBYTE = 1 << 20
+# What nginx keeps of a body in memory.
+IN_MEMORY = 128 << 10
 
 
 def ask(stack, headers, path="/v1/files", method="POST"):
@@ -67,8 +74,8 @@ def test_without_a_credential_no_body_is_taken(stack, size):
 
 @pytest.mark.parametrize(
     "count",
-    [MEBIBYTE + 1, 1_048_579, 1_048_580, 1_048_599, 1_048_600, 1_048_999, 1_049_000, 1_050_000,
-     1_099_999, 1_100_000, 1_999_999, 2_000_000, 9_999_999, 10_000_000, LARGE],
+    [IN_MEMORY + 1, 131_079, 131_080, 131_099, 131_100, 131_999, 132_000, 139_999, 140_000, 199_999,
+     200_000, 999_999, 1_000_000, MEBIBYTE + 1, 9_999_999, 10_000_000, LARGE],
 )  # fmt: skip
 def test_a_large_body_is_taken_from_callers_alone(stack, token, count):
     for wrong in (WRONG, ("Cookie", "a=b; sess=wrong"), ("Authorization", "Basic eDp5")):
@@ -94,8 +101,68 @@ def test_a_body_without_an_end_is_not_taken_over_http_2(stack):
 
 
 def test_a_small_body_costs_no_question(stack):
-    assert ask(stack, [length(MEBIBYTE), WRONG])[0] == 100
+    assert ask(stack, [length(IN_MEMORY), WRONG])[0] == 100
+    assert ask(stack, [length(99_999), WRONG])[0] == 100
     assert ask(stack, [length(0), WRONG])[0] in (100, 401)
+
+
+@pytest.mark.parametrize("path", ["/chat/create", "/user/update", "/group/create", "/nowhere", "/v1"])
+def test_a_large_form_is_taken_from_callers_alone(stack, token, path):
+    for size in (length(IN_MEMORY + 1), length(MEBIBYTE), CHUNKED):
+        status, (head, error) = ask(stack, [size, WRONG], path)
+        assert status == 401 and head["www-authenticate"] == "Bearer", head
+        assert error["code"] == "unauthorized" and "Log in again" in error["message"]
+        status, (_, error) = ask(stack, [size], path)
+        assert status == 401 and "Bearer TOKEN" in error["message"]
+        assert ask(stack, [size, ("Authorization", f"Bearer {token}")], path)[0] == 100
+    assert ask(stack, [length(IN_MEMORY), WRONG], path)[0] == 100
+
+
+@pytest.mark.parametrize("path", ["/user/login", "/user/logout"])
+def test_a_strangers_form_lies_in_memory_and_few_do_at_once(stack, path):
+    held = []
+
+    def hold():
+        connection = client.raw_socket(stack.url)
+        head = [length(MEBIBYTE), ("Content-Type", client.FORM)]
+        connection.sendall(client.raw_request("POST", path, headers=head) + b"a" * 500_000)
+        held.append(connection)
+
+    def files():
+        """What nginx's processes have open and has no name."""
+        children = pathlib.Path(f"/proc/{stack.nginx.pid}/task/{stack.nginx.pid}/children")
+        links = []
+        for process in children.read_text().split():
+            for descriptor in pathlib.Path(f"/proc/{process}/fd").iterdir():
+                with contextlib.suppress(OSError):
+                    links.append(os.readlink(descriptor))
+        return [link for link in links if "client_body" in link]
+
+    try:
+        for _ in range(5):
+            hold()
+        # Later ones on their way through nginx than all of that.
+        assert call(stack.url, "GET", "/nowhere").status == 401
+        assert files() == []
+        if path == "/user/login":
+            # Beyond its rate there are no more of them.
+            return
+        for _ in range(45):
+            hold()
+
+        def refused():
+            answer = call(stack.url, "POST", path, form={"token": "x"})
+            if answer.status == 429:
+                return answer
+            hold()
+            return None
+
+        check_error(wait_for(refused, "the limit"), 429, "rate_limited")
+        assert call(stack.url, "POST", path, form={"token": "x"}, source="127.0.0.2").status == 401
+        assert call(stack.url, "GET", "/nowhere").status == 401
+    finally:
+        for connection in held:
+            connection.close()
 
 
 def test_a_page_of_another_origin_uploads_nothing_with_the_cookie(stack, token):
@@ -280,6 +347,27 @@ def test_a_flood_of_refused_requests_leaves_few_lines(stack, token):
     refused = [one for one in wait_for(is_told, "the caller's lines") if one["status"] == 401]
     assert 60 <= len(refused) <= 60 + seconds + 2
     assert all(len(one["path"]) <= 512 and len(one["user_agent"]) <= 256 for one in refused)
+
+
+def test_a_malformed_handshake_leaves_no_line(stack):
+    port = urllib.parse.urlsplit(stack.tls_url).port
+    outgoing = ssl.MemoryBIO()
+    context = ssl.create_default_context(cafile=stack.ca_file)
+    person = context.wrap_bio(ssl.MemoryBIO(), outgoing, server_hostname="localhost")
+    with pytest.raises(ssl.SSLWantReadError):
+        person.do_handshake()
+    hello = outgoing.read()
+    chosen = random.Random(1)
+    for _ in range(150):
+        changed = bytearray(hello)
+        changed[chosen.randrange(5, len(hello))] = chosen.randrange(256)
+        with socket.create_connection(("127.0.0.1", port), 10) as connection:
+            with contextlib.suppress(OSError):
+                connection.sendall(changed)
+                connection.shutdown(socket.SHUT_WR)
+                connection.recv(10)
+    with open(stack.nginx_error_log) as log:
+        assert "SSL" not in log.read()
 
 
 # Last: the workers' socket goes.
