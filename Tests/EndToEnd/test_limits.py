@@ -332,7 +332,7 @@ def test_a_flood_of_refused_requests_leaves_few_lines(stack, token):
     long = "a" * 3000
     for number in range(count):
         headers = {"Authorization": "Bearer wrong"} if number % 2 else {}
-        headers["User-Agent"] = long
+        headers["User-Agent"] = long if number else "agent\1" + long
         answer = call(stack.url, "GET", f"/v1/{long}", headers=headers, source=source)
         assert answer.status == 401
     for _ in range(20):
@@ -347,6 +347,7 @@ def test_a_flood_of_refused_requests_leaves_few_lines(stack, token):
     refused = [one for one in wait_for(is_told, "the caller's lines") if one["status"] == 401]
     assert 60 <= len(refused) <= 60 + seconds + 2
     assert all(len(one["path"]) <= 512 and len(one["user_agent"]) <= 256 for one in refused)
+    assert refused[0]["user_agent"] == "agent" and len(refused[1]["user_agent"]) == 256
 
 
 def test_a_malformed_handshake_leaves_no_line(stack):
