@@ -1,21 +1,21 @@
 internal import EventLoop
 internal import ProxyGPT
 
-/// Hashes and checks passwords on threads of its own: two at once, and a bounded queue.
+/// Hashes and checks passwords on threads of its own: one for log-ins, one for everything else, and
+/// a bounded queue for each.
 package struct PasswordHasher: Sendable {
     /// What a hash is for.
     package enum Purpose: Sendable {
-        /// A log-in, for which a third of the queue and one of the threads are kept.
+        /// A log-in, which comes first.
         case login
         /// A new password, and the old one that is checked for it.
         case change
     }
 
-    private static let capacity = 32
+    private static let loginCapacity = 32
+    private static let changeCapacity = 21
 
-    private let threads = ThreadPool(
-        name: "scrypt", threads: 2, capacity: capacity,
-        reserve: ThreadPool.Reserve(threads: 1, places: (capacity + 2) / 3))
+    private let queue = HashQueue(loginCapacity: loginCapacity, changeCapacity: changeCapacity)
     private let turns: HashTurns
     private let cost: PasswordHash.Cost
     /// Checked for unknown names, so that they take as long as known ones.
@@ -45,8 +45,9 @@ package struct PasswordHasher: Sendable {
     }
 
     /// Returns the encoded hash of a password. Throws `unavailable` when too many wait.
-    package func hash(_ password: String) async throws -> String {
-        try await run(.change) { try encodedHash(of: password) }
+    /// - Parameter party: as in `check`.
+    package func hash(_ password: String, by party: String = "") async throws -> String {
+        try await run(.change, by: party) { try encodedHash(of: password) }
     }
 
     package enum Verdict: Sendable, Equatable {
@@ -58,10 +59,12 @@ package struct PasswordHasher: Sendable {
 
     /// Checks a password against an encoded hash, or against nothing for an unknown user: always
     /// `wrong` then, and as slow. Throws `unavailable` when too many wait.
+    /// - Parameter party: who asks, an address or a user. Parties take turns, however much of one waits.
     package func check(
-        _ password: String, against encoded: String?, for purpose: Purpose = .login
+        _ password: String, against encoded: String?, for purpose: Purpose = .login,
+        by party: String = ""
     ) async throws -> Verdict {
-        try await run(purpose) {
+        try await run(purpose, by: party) {
             let stored = encoded.flatMap { PasswordHash(encoded: $0) }
             // The same derivations for known and unknown alike.
             let hash = stored ?? decoy
@@ -90,11 +93,12 @@ package struct PasswordHasher: Sendable {
     }
 
     private func run<T: Sendable>(
-        _ purpose: Purpose, _ body: @escaping @Sendable () throws -> T
+        _ purpose: Purpose, by party: String, _ body: @escaping @Sendable () throws -> T
     ) async throws -> T {
         do {
-            return try await threads.run(isUrgent: purpose == .login, body)
-        } catch is ThreadPool.Full {
+            return try await queue.run(
+                isLogin: purpose == .login, of: Array(party.utf8), body)
+        } catch is HashQueue.Full {
             throw Failure(
                 .unavailable, "Too many passwords are being checked. Try again.", retryAfter: 2)
         }

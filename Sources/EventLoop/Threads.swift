@@ -62,42 +62,13 @@ package final class ThreadPool: Sendable {
         package var description: String { "too much work waits for a thread" }
     }
 
-    /// What only urgent work may take.
-    package struct Reserve: Sendable {
-        /// Threads that run no other work.
-        let threads: Int
-        /// Places in the queue.
-        let places: Int
-
-        package init(threads: Int, places: Int) {
-            self.threads = threads
-            self.places = places
-        }
-
-        package static let none = Reserve(threads: 0, places: 0)
-    }
-
-    private struct State {
-        var urgent: [@Sendable () -> Void] = []
-        var other: [@Sendable () -> Void] = []
-        /// Pieces of work that run and are not urgent.
-        var runningOthers = 0
-        var lastWasUrgent = false
-
-        var count: Int { urgent.count + other.count }
-    }
-
-    private let state = Mutex(State())
+    private let pieces = Mutex<[@Sendable () -> Void]>([])
     private let work = Semaphore()
     private let capacity: Int
-    private let reserve: Reserve
-    private let threads: Int
 
     /// - Parameter capacity: how many pieces of work may wait beside those that run.
-    package init(name: String, threads: Int, capacity: Int, reserve: Reserve = .none) {
+    package init(name: String, threads: Int, capacity: Int) {
         self.capacity = capacity
-        self.reserve = reserve
-        self.threads = threads
         for _ in 0..<threads {
             // The threads live as long as the process, and the pool with them.
             startThread(name: name) { self.serve() }
@@ -106,19 +77,11 @@ package final class ThreadPool: Sendable {
 
     /// Runs `body` on one of the threads and returns what it returns. Throws `Full` at once when
     /// the queue is full.
-    /// - Parameter isUrgent: whether the work may take what is reserved.
-    package func run<T: Sendable>(
-        isUrgent: Bool = true, _ body: @escaping @Sendable () throws -> T
-    ) async throws -> T {
+    package func run<T: Sendable>(_ body: @escaping @Sendable () throws -> T) async throws -> T {
         try await withCheckedThrowingContinuation { continuation in
-            let isAdded = state.withLock { state in
-                guard state.count < capacity,
-                    isUrgent || state.other.count < capacity - reserve.places
-                else { return false }
-                let piece: @Sendable () -> Void = {
-                    continuation.resume(with: Result { try body() })
-                }
-                if isUrgent { state.urgent.append(piece) } else { state.other.append(piece) }
+            let isAdded = pieces.withLock { pieces in
+                guard pieces.count < capacity else { return false }
+                pieces.append { continuation.resume(with: Result { try body() }) }
                 return true
             }
             if isAdded { work.signal() } else { continuation.resume(throwing: Full()) }
@@ -128,36 +91,9 @@ package final class ThreadPool: Sendable {
     private func serve() {
         while true {
             work.wait()
-            guard let (piece, isUrgent) = take() else { continue }
+            let piece = pieces.withLock { $0.removeFirst() }
             piece()
-            if !isUrgent { finishOther() }
         }
-    }
-
-    /// The next piece of work. Both kinds take turns, so that neither waits for ever; without a thread
-    /// that may run it, other work stays where it is.
-    private func take() -> (piece: @Sendable () -> Void, isUrgent: Bool)? {
-        state.withLock { state in
-            let mayRunOther =
-                !state.other.isEmpty && state.runningOthers < threads - reserve.threads
-            if !state.urgent.isEmpty, !mayRunOther || !state.lastWasUrgent {
-                state.lastWasUrgent = true
-                return (state.urgent.removeFirst(), true)
-            }
-            guard mayRunOther else { return nil }
-            state.lastWasUrgent = false
-            state.runningOthers += 1
-            return (state.other.removeFirst(), false)
-        }
-    }
-
-    /// Makes room for the other work that waits, whose permit a thread may have used in vain.
-    private func finishOther() {
-        let isWaiting = state.withLock { state in
-            state.runningOthers -= 1
-            return !state.other.isEmpty
-        }
-        if isWaiting { work.signal() }
     }
 }
 

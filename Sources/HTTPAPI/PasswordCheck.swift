@@ -7,7 +7,7 @@ extension API {
     private static var pollInterval: Int64 { 100 }
 
     /// Checks a password against the login that `find` finds, slowed down where failures pile up. Called
-    /// in the user name's or user's turn.
+    /// in the user name's or user's turn; log-ins wait for their hash by address.
     /// Throws `unauthorized` when it is wrong, `rateLimited` when it is too early to try again.
     func check(
         _ password: String, of foldedName: String, for purpose: PasswordHasher.Purpose,
@@ -15,13 +15,14 @@ extension API {
     ) async throws -> Login {
         let throttle = LoginThrottle(
             foldedName: foldedName, clientAddress: call.request.clientAddress)
+        let party = call.caller?.user.id.text ?? throttle.block
         try await begin(throttle)
         let login: Login?
         let verdict: PasswordHasher.Verdict
         do {
             login = try await find()
             verdict = try await hasher.check(
-                password, against: login?.passwordHash, for: purpose)
+                password, against: login?.passwordHash, for: purpose, by: party)
         } catch {
             // A try that is not given back counts as under way for a while.
             try? await store.abandonLogin(throttle)

@@ -23,6 +23,9 @@ final class RefusalRecorder: Sendable {
 
     /// Rows of their own within a minute.
     private static let limit = 100
+    /// Bytes of a path: with them a row stays small enough for SQLite to keep several in a page. Beyond
+    /// a quarter of a page each would take one of its own besides.
+    private static let pathLimit = 512
     private static let minute: Int64 = 60_000_000
 
     private let events: any EventLog
@@ -46,7 +49,10 @@ final class RefusalRecorder: Sendable {
             }
             return true
         }
-        if isRecorded { events.record(event) }
+        guard isRecorded else { return }
+        var event = event
+        event.path = event.path.beginning(bytes: Self.pathLimit)
+        events.record(event)
     }
 
     /// Writes what was only counted, once its minute is over.

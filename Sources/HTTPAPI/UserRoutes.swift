@@ -12,7 +12,8 @@ extension API {
         let password = try newPassword(parameters, "password")
         let firstName = try personalName(parameters, "first_name") ?? ""
         let lastName = try personalName(parameters, "last_name") ?? ""
-        let hash = try await hasher.hash(password)
+        let hash = try await hasher.hash(
+            password, by: LoginThrottle.block(of: call.request.clientAddress))
         let now = clock.now()
         let user = User(
             id: User.ID(identifiers.next()), username: username.text, firstName: firstName,
@@ -124,7 +125,7 @@ extension API {
             let login = try await check(old, of: name, for: .change, call) {
                 try await store.login(id: caller.user.id)
             }
-            let hash = try await hasher.hash(new)
+            let hash = try await hasher.hash(new, by: caller.user.id.text)
             return try await store.replacePassword(
                 of: login.user.id, expected: login.passwordHash, with: hash,
                 keeping: caller.session.id, now: clock.now())

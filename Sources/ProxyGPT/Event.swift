@@ -37,7 +37,7 @@ package struct Event: Sendable {
     package let clientAddress: String
     package let method: String
     /// Without the query, which may hold a token.
-    package let path: String
+    package var path: String { didSet { path = path.beginning(bytes: Limit.path) } }
     package var status: Int?
     /// From the first byte that was read to the moment the row was closed.
     package var durationMicroseconds: Int64?

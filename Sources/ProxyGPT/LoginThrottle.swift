@@ -87,7 +87,7 @@ package struct LoginThrottle: Sendable {
     }
 
     /// The network that one subscriber usually has: a whole IPv4 address, 64 bits of IPv6.
-    private static func block(of address: String) -> String {
+    package static func block(of address: String) -> String {
         guard address.contains(":") else { return address }
         let groups = address.split(separator: ":")
         // A socket for both families shows its IPv4 clients as ::ffff:192.0.2.1.

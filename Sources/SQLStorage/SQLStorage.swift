@@ -45,6 +45,7 @@ package struct SQLStorage: Sendable {
     /// What tests change.
     struct Tuning {
         var checkpointPages = Writer.checkpointPages
+        var idleCheckpointPages = Writer.idleCheckpointPages
         var migrations = Migrations.all
         var observe: (@Sendable (Writer.Step) -> Void)?
         var beatsByItself = true
@@ -70,8 +71,9 @@ package struct SQLStorage: Sendable {
         let reader = SQLiteReader(try SQLiteConnection(file: file, role: .reader))
         let writer = try Writer(
             connection, gate: gate, queue: queue, bell: bell, process: process.id,
-            checkpointPages: tuning.checkpointPages, scoreboard: scoreboard, logger: logger,
-            observe: tuning.observe)
+            checkpointPages: tuning.checkpointPages,
+            idleCheckpointPages: tuning.idleCheckpointPages, scoreboard: scoreboard,
+            logger: logger, observe: tuning.observe)
         Writer.start(writer)
         let database = SQLiteDatabase(reader: reader, queue: queue)
         return SQLStorage(

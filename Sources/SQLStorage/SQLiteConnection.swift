@@ -96,6 +96,12 @@ final class SQLiteConnection {
     /// Pages in the WAL after the last commit made here.
     var walPages: Int32 { gauge.pages }
 
+    /// A number that differs once another connection has committed (sqlite.org/pragma.html,
+    /// "PRAGMA data_version").
+    func dataVersion() throws -> Int64? {
+        try query("PRAGMA data_version").first?.integer("data_version")
+    }
+
     /// Whether a transaction is open. SQLite ends one by itself on some errors, such as a full
     /// disk.
     var isInTransaction: Bool { sqlite3_get_autocommit(handle) == 0 }

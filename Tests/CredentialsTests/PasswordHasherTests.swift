@@ -126,7 +126,7 @@ private final class Order: Sendable {
         }
     }
 
-    @Test("Two hash at once, thirty-two wait, and whoever comes then is told to try again")
+    @Test("One hashes, thirty-two wait, and whoever comes then is told to try again")
     func boundsTheQueue() async throws {
         // Long enough that none is done before all have asked, which they do on the main actor, one
         // after another, however busy the other tests keep the machine.

@@ -39,35 +39,6 @@ import Testing
         #expect(try await pool.run { 1 } == 1)
     }
 
-    @Test("Of threads and queue a part is kept for urgent work, which does not wait behind other")
-    func keepsAReserve() async throws {
-        let pool = ThreadPool(
-            name: "test", threads: 2, capacity: 3, reserve: .init(threads: 1, places: 1))
-        let release = Semaphore()
-        let (begun, beginning) = AsyncStream.makeStream(of: Void.self)
-        async let running: Void = pool.run(isUrgent: false) {
-            beginning.finish()
-            release.wait()
-        }
-        for await _ in begun {}
-        let tasks = (0..<3).map { _ in
-            Task { @EventLoop in (try? await pool.run(isUrgent: false) {}) != nil }
-        }
-        try await onLoop {}
-        // One thread is free and stays so for urgent work, also when the queue has places left.
-        #expect(try await pool.run { 6 * 7 } == 42)
-        release.signal()
-        var isServed: [Bool] = []
-        for task in tasks { isServed.append(await task.value) }
-        #expect(isServed == [true, true, false])
-        try await running
-        // Neither kind has lost its turn.
-        for _ in 0..<20 {
-            #expect(try await pool.run(isUrgent: false) { 1 } == 1)
-            #expect(try await pool.run { 2 } == 2)
-        }
-    }
-
     @Test("Work is taken in the order in which it came")
     func keepsTheOrder() async throws {
         let pool = ThreadPool(name: "test", threads: 1, capacity: 100)

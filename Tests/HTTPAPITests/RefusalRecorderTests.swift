@@ -46,6 +46,17 @@ import Testing
         #expect(events.recorded.count == 103)
     }
 
+    @Test("Of a stranger's path a row has 512 bytes")
+    func cutsPaths() {
+        for count in [512, 513, 5000] {
+            recorder.record(
+                Event(
+                    id: Event.ID("x"), timestamp: clock.now(), kind: .request,
+                    path: String(repeating: "p", count: count)))
+        }
+        #expect(events.recorded.map(\.path.utf8.count) == [512, 512, 512])
+    }
+
     @Test("While the flood goes on there are counts alone, and after it rows again")
     func countsAlone() {
         for _ in 0..<60 {

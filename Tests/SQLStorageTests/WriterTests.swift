@@ -93,9 +93,32 @@ internal import Testing
         for storage in storages { await storage.close() }
     }
 
+    @Test func `a few writes a second go round in a small WAL`() async throws {
+        let place = try Place()
+        let checkpoints = Atomic(0)
+        var tuning = SQLStorage.Tuning()
+        tuning.beatsByItself = false
+        tuning.observe = { step in
+            if step == .checkpointed { checkpoints.add(1, ordering: .sequentiallyConsistent) }
+        }
+        try await place.with(tuning: tuning) { storage in
+            for round in 1...4 {
+                var event = closed(makeEvent())
+                event.requestBody = [UInt8](repeating: 1, count: 150 * 4096)
+                try await storage.events.close(event)
+                try await eventually {
+                    checkpoints.load(ordering: .sequentiallyConsistent) == round
+                }
+            }
+            #expect(place.size(of: "-wal") < 300 * 4120)
+        }
+    }
+
     @Test func `neither commits nor closing checkpoint by themselves`() async throws {
         let place = try Place()
-        let storage = try await place.open()
+        var tuning = SQLStorage.Tuning()
+        tuning.idleCheckpointPages = .max
+        let storage = try await place.open(tuning: tuning)
         let before = place.size(of: "")
         for result in await concurrently(
             16,
