@@ -24,6 +24,8 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "Tests" / "
 import chats  # noqa: E402
 import databases  # noqa: E402
 import hosts  # noqa: E402
+import logins  # noqa: E402
+import retention  # noqa: E402
 import strangers  # noqa: E402
 import streams  # noqa: E402
 import turns  # noqa: E402
@@ -358,9 +360,9 @@ def main(names):
         databases.beside(load, heading)
     if "hosts" in names:
         hosts.beside(load, heading)
-    for name in ("disk", "logins", "retention"):
+    for name, part in (("disk", strangers), ("logins", logins), ("retention", retention)):
         if name in names:
-            getattr(strangers, name)(heading)
+            getattr(part, name)(heading)
     if "turns" in names:
         turns.measure(heading)
     for name in ("delivery", "bus", "idle", "fanout", "stalled"):
