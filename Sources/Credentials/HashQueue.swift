@@ -51,7 +51,11 @@ final class HashQueue: Sendable {
                 lastChangeAt: monotonicMilliseconds()))
         // The threads live as long as the process, and the queue with them.
         startThread(name: "scrypt-login") { self.serveLogins() }
-        startThread(name: "scrypt-change") { self.serveChanges() }
+        startThread(name: "scrypt-change") {
+            // Of this process and of all others: what is computed for a log-in goes first.
+            lowerThreadPriority()
+            self.serveChanges()
+        }
     }
 
     /// Runs `body` on the thread of its kind and returns what it returns. Throws `Full` when the queue

@@ -29,6 +29,12 @@ package func startThread(name: String, _ body: @escaping @Sendable () -> Void) {
     pthread_detach(thread)
 }
 
+/// Lets threads of the usual priority go before the calling one where there are fewer processors than
+/// both need: setpriority(2), which on Linux means one thread. Where that is forbidden nothing changes.
+package func lowerThreadPriority() {
+    _ = setpriority(__priority_which_t(PRIO_PROCESS.rawValue), 0, 15)
+}
+
 /// Counts permits, for a thread that waits for work: an eventfd, see eventfd(2), EFD_SEMAPHORE.
 package final class Semaphore: Sendable {
     private let descriptor: Int32

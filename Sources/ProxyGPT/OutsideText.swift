@@ -76,7 +76,18 @@ extension String {
     /// The elements of a header's comma-separated list, without the white space around them, the empty
     /// ones as well (RFC 9110, section 5.6.1).
     package var listElements: [String] {
-        parts(separatedBy: ",").map { String($0.withoutOuterBlanks) }
+        var text = self
+        return text.withUTF8 { bytes in
+            var elements: [String] = []
+            var start = 0
+            while start <= bytes.count {
+                let end = bytes[start...].firstIndex(of: UInt8(ascii: ",")) ?? bytes.count
+                elements.append(
+                    String(decoding: bytes[start..<end].withoutOuterBlanks, as: UTF8.self))
+                start = end + 1
+            }
+            return elements
+        }
     }
 
     /// The beginning of at most `limit` bytes, cut between two Unicode scalars.

@@ -138,6 +138,9 @@ struct FrameGroup: Equatable, Sendable {
     /// ones are nobody's, so that sums with those that remain do not overflow.
     static let largestNumber: Int64 = 1 << 53
 
+    /// The most frames that a group may have: more than the log keeps, and each takes time to read.
+    static let largestCount = 65_536
+
     /// The number of the last frame.
     var last: Int64 { first.sequence + Int64(count) - 1 }
 
@@ -153,7 +156,9 @@ struct FrameGroup: Equatable, Sendable {
         do {
             while !reader.isAtEnd {
                 let (sequence, overflow) = first.sequence.addingReportingOverflow(Int64(count))
-                guard !overflow, sequence <= Self.largestNumber else { return nil }
+                guard !overflow, sequence <= Self.largestNumber, count < Self.largestCount else {
+                    return nil
+                }
                 if let frame = try StreamFrame.read(from: &reader) {
                     let id = FrameID(epoch: first.epoch, sequence: sequence)
                     frames.append(LoggedFrame(id: id, frame: frame))

@@ -1,4 +1,5 @@
 import EventLoop
+import Glibc
 import Synchronization
 import Testing
 
@@ -51,5 +52,24 @@ import Testing
             for task in tasks { try await task.value }
         }
         #expect(order.withLock { $0 } == Array(0..<50))
+    }
+
+    @Test("A thread's priority is lowered for that thread alone")
+    func lowersPriority() async {
+        @Sendable func niceness() -> Int32 {
+            getpriority(__priority_which_t(PRIO_PROCESS.rawValue), 0)
+        }
+        let found = await withCheckedContinuation { continuation in
+            startThread(name: "test") {
+                let before = niceness()
+                lowerThreadPriority()
+                continuation.resume(returning: (before, niceness()))
+            }
+        }
+        #expect(found.1 > found.0)
+        let other = await withCheckedContinuation { continuation in
+            startThread(name: "test") { continuation.resume(returning: niceness()) }
+        }
+        #expect(other == found.0)
     }
 }

@@ -135,6 +135,13 @@ internal import Testing
             #expect(FrameGroup(Array(text.utf8) + end(of: "m").encoded) == nil)
             #expect(FrameGroup(Array(text.utf8)) == nil)
         }
+        // As many as may be, of a kind that nobody knows, and one more.
+        let limit = FrameGroup.largestCount
+        func unknown(_ count: Int) -> [UInt8] {
+            Array("e-1\n".utf8) + (0..<count).flatMap { _ in [1, UInt8(ascii: "z")] }
+        }
+        #expect(FrameGroup(unknown(limit))?.count == limit)
+        #expect(FrameGroup(unknown(limit + 1)) == nil)
         let last = Array("e-\(FrameGroup.largestNumber)\n".utf8)
         #expect(FrameGroup(last + end(of: "m").encoded) != nil)
         #expect(FrameGroup(last + end(of: "m").encoded + end(of: "n").encoded) == nil)

@@ -66,7 +66,7 @@ extension Entry {
             let address = given.beginning(bytes: Event.Limit.clientAddress)
             Turns.turn { _ = LoginThrottle(foldedName: "a", clientAddress: address).keys }
             for upstream in upstreams {
-                Turns.turn { _ = try? upstream.url(path: "/v1/" + given, query: given) }
+                Turns.turn { _ = try? upstream.url(path: "/v1/" + given, query: Array(given.utf8)) }
             }
         },
         Entry(

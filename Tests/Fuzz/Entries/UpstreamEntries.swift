@@ -54,7 +54,8 @@ extension Entry {
     static let upstream = [
         Entry("replies", seeds: objects + events) { bytes in
             // As the product reads them.
-            let (whole, split) = (reply(slices(bytes, of: 16 * 1024)), reply(pieces(bytes)))
+            let whole = reply(slices(bytes, of: 16 * 1024)) { try Turns.turn($0) }
+            let split = reply(pieces(bytes)) { try $0() }
             // A failure may be seen before words that came with it.
             require(whole.failed == split.failed, "failure does not depend on the pieces")
             if !whole.failed {
@@ -111,11 +112,13 @@ extension Entry {
         },
     ]
 
-    private static func reply(_ pieces: [[UInt8]]) -> (text: String, failed: Bool) {
+    private static func reply(
+        _ pieces: [[UInt8]], _ step: (() throws -> Void) throws -> Void
+    ) -> (text: String, failed: Bool) {
         var reader = ReplyReader()
         do {
-            for piece in pieces { _ = try Turns.turn { try reader.feed(piece) } }
-            _ = try Turns.turn { try reader.finish() }
+            for piece in pieces { try step { _ = try reader.feed(piece) } }
+            try step { _ = try reader.finish() }
             return (reader.reply, false)
         } catch {
             return (reader.reply, true)
