@@ -138,8 +138,8 @@ struct FrameGroup: Equatable, Sendable {
     /// ones are nobody's, so that sums with those that remain do not overflow.
     static let largestNumber: Int64 = 1 << 53
 
-    /// The most frames that a group may have: more than the log keeps, and each takes time to read.
-    static let largestCount = 65_536
+    /// The most frames that a group may have: as many as the log keeps. Each takes time to read.
+    static let largestCount = 20_000
 
     /// The number of the last frame.
     var last: Int64 { first.sequence + Int64(count) - 1 }
