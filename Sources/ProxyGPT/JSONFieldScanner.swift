@@ -15,8 +15,6 @@ package struct JSONFieldScanner: Sendable {
     private var isEscaped = false
     private var expectsName = false
     private var isReadingName = false
-    /// A name has been read, and its colon has not come.
-    private var awaitsColon = false
     private var isInsideResponse = false
     private var name: [UInt8] = []
     private var value: [UInt8] = []
@@ -74,7 +72,6 @@ package struct JSONFieldScanner: Sendable {
                 name.append(contentsOf: bytes[start..<(isInString ? index : index - 1)].prefix(64))
             }
             isReadingName = isInString
-            awaitsColon = !isInString
         }
         return index
     }
@@ -112,8 +109,7 @@ package struct JSONFieldScanner: Sendable {
             expectsName = depth > 0 && objects & 1 == 1
         case UInt8(ascii: ":"):
             if valueName == nil {
-                if awaitsColon { beginValue() }
-                awaitsColon = false
+                beginValue()
                 return
             }
         default: break
