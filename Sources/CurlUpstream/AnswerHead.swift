@@ -18,8 +18,8 @@ struct AnswerHead {
 
     private(set) var status = 0
     private(set) var headers: [Header] = []
-    /// The header whose line came last: it may go on in the next one.
-    private var current: (name: String, value: [UInt8])?
+    /// The last header's value, from its first folded line on.
+    private var folded: [UInt8]?
     /// What Content-Length says, where it alone tells where the body ends.
     private var declaredLength: Int64?
     private(set) var isWhole = false
@@ -37,7 +37,7 @@ struct AnswerHead {
         guard isInside else { return begin(line) }
         if line.isEmpty {
             isInside = false
-            endHeader()
+            endFold()
             return status >= 200 ? end() : .more
         }
         if isBlank(line[line.startIndex]) { fold(line) } else { add(line) }
@@ -56,7 +56,7 @@ struct AnswerHead {
         guard status >= 100 else { return .broken("the answer has no status") }
         isInside = true
         headers.removeAll(keepingCapacity: true)
-        current = nil
+        folded = nil
         return .more
     }
 
@@ -107,31 +107,38 @@ struct AnswerHead {
         }
     }
 
-    /// Begins a header. A line that is none is passed over: it has no meaning that could be kept.
+    /// Adds a header. A line that is none is passed over: it has no meaning that could be kept.
     private mutating func add(_ line: Slice<UnsafeRawBufferPointer>) {
         guard let colon = line.firstIndex(of: UInt8(ascii: ":")) else { return }
         let name = line[..<colon]
         guard !name.isEmpty, name.allSatisfy(isTokenByte) else { return }
-        endHeader()
-        current = (
-            String(decoding: name, as: UTF8.self), Self.value(line[line.index(after: colon)...])
-        )
+        endFold()
+        let bytes = line[line.index(after: colon)...].withoutOuterBlanks
+        let text = String(decoding: name, as: UTF8.self)
+        if bytes.allSatisfy({ $0 >= 0x20 && $0 < 0x7F }) {
+            headers.append(Header(text, String(decoding: bytes, as: UTF8.self)))
+        } else {
+            headers.append(Header(text, bytes: Self.printable(bytes)))
+        }
     }
 
     /// Appends a folded line to the header before it, as RFC 9112, 5.2, wants it.
     private mutating func fold(_ line: Slice<UnsafeRawBufferPointer>) {
-        current?.value.append(UInt8(ascii: " "))
-        current?.value.append(contentsOf: Self.value(line))
+        if folded == nil { folded = headers.last?.bytes }
+        folded?.append(UInt8(ascii: " "))
+        folded?.append(contentsOf: Self.printable(line.withoutOuterBlanks))
     }
 
-    private mutating func endHeader() {
-        if let (name, value) = current { headers.append(Header(name, bytes: value)) }
-        current = nil
+    private mutating func endFold() {
+        if let folded, let last = headers.popLast() {
+            headers.append(Header(last.name, bytes: folded))
+        }
+        folded = nil
     }
 
-    /// A line's content without the white space around it. Control bytes become spaces.
-    private static func value(_ bytes: Slice<UnsafeRawBufferPointer>) -> [UInt8] {
-        bytes.withoutOuterBlanks.map { ($0 < 0x20 && $0 != 0x09) || $0 == 0x7F ? 0x20 : $0 }
+    /// Control bytes become spaces.
+    private static func printable(_ bytes: Slice<UnsafeRawBufferPointer>) -> [UInt8] {
+        bytes.map { ($0 < 0x20 && $0 != 0x09) || $0 == 0x7F ? 0x20 : $0 }
     }
 
     private func isBlank(_ byte: UInt8) -> Bool {
