@@ -13,7 +13,7 @@ extension API {
     func forward(_ call: Call, _ target: RequestTarget) async throws -> Relay? {
         call.event.kind = .forward
         let request = call.request
-        let url = try settings.upstream.url(path: target.path, query: target.queryBytes)
+        let url = try settings.upstream.url(path: target.path, query: target.query)
         guard request.contentLength ?? 0 <= settings.maxBody else {
             throw Failure(.tooLarge, "The body is larger than \(settings.maxBody) bytes.")
         }

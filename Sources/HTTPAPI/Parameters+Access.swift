@@ -206,9 +206,7 @@ extension Parameters {
 
     /// Not every database takes a null character in a text.
     private static func storable(_ text: String, _ name: String) throws(Failure) -> String {
-        let hasNull =
-            text.utf8.withContiguousStorageIfAvailable { $0.contains(0) } ?? text.utf8.contains(0)
-        guard !hasNull else {
+        guard !text.utf8.contains(0) else {
             throw .invalid(name, "The parameter must not contain null characters.")
         }
         return text

@@ -25,11 +25,11 @@ struct Parameters: Sendable {
     /// one, and `unsupportedMediaType` for a body of another type.
     /// - Parameter names: the names that the endpoint knows.
     init(
-        _ names: [String], query: String? = nil, body: [UInt8] = [], contentType: String? = nil
+        _ names: [String], query: [UInt8]? = nil, body: [UInt8] = [], contentType: String? = nil
     ) throws(Failure) {
         self.names = names
         values = Array(repeating: nil, count: names.count)
-        if let query { try addForm(Array(query.utf8), isQuery: true) }
+        if let query { try addForm(query, isQuery: true) }
         guard let first = Self.firstByte(of: body) else { return }
         let type = String((contentType ?? "").beginning(before: ";").withoutOuterBlanks)
         // curl -d '{…}' labels JSON as a form.

@@ -100,7 +100,7 @@ package struct RealtimeEndpoint: Sendable {
     /// Where the WebSocket is at the upstream.
     private func address(of target: RequestTarget) throws(Failure) -> [UInt8] {
         do throws(Failure) {
-            return try settings.upstream.url(path: target.path, query: target.queryBytes)
+            return try settings.upstream.url(path: target.path, query: target.query)
         } catch {
             // A deployment that has nothing like the path has no WebSocket there either.
             throw error.code == .notFound ? .noWebSocket : error

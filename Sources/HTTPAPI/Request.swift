@@ -51,8 +51,8 @@ package struct Request: Sendable {
     /// The path of the target as it came, undecoded and unchecked.
     package var path: Substring { target.beginning(before: "?") }
 
-    /// How many header fields a request may have: the web server bounds their bytes alone, and so many
-    /// bytes have room for thousands, each of which is looked at.
+    /// How many header fields a request may have: not every web server bounds more than their bytes, which
+    /// have room for thousands, and each is looked at.
     package static let headerLimit = 1000
 
     /// Throws `invalidRequest` for a method that no row has room for, and for too many headers.

@@ -5,10 +5,7 @@ struct RequestTarget: Sendable, Equatable {
     /// The raw path, undecoded.
     let path: String
     /// The raw query without its `?`; nil when there is none. Below /v1/ it may be no UTF-8.
-    let queryBytes: [UInt8]?
-
-    /// The query as text.
-    var query: String? { queryBytes.map { String(decoding: $0, as: UTF8.self) } }
+    let query: [UInt8]?
 
     init(of request: Request) throws(Failure) {
         try self.init(bytes: request.rawTarget ?? Array(request.target.utf8))
@@ -24,15 +21,15 @@ struct RequestTarget: Sendable, Equatable {
         let (bytes, hasPath) = Self.withoutAuthority(target)
         let mark = bytes.firstIndex(of: UInt8(ascii: "?"))
         path = try Self.checkedPath(hasPath ? bytes[..<(mark ?? bytes.endIndex)] : [0x2F])
-        queryBytes = mark.map { Array(bytes[($0 + 1)...]) }
-        if let queryBytes {
-            guard queryBytes.allSatisfy(Self.isPlain) else {
+        query = mark.map { Array(bytes[($0 + 1)...]) }
+        if let query {
+            guard query.allSatisfy(Self.isPlain) else {
                 throw Failure(.invalidRequest, "The query has control bytes.")
             }
             // What stands behind it would be lost on the way upstream.
-            guard !queryBytes.contains(UInt8(ascii: "#")) else { throw Self.bad("has a fragment") }
+            guard !query.contains(UInt8(ascii: "#")) else { throw Self.bad("has a fragment") }
             // The upstream's queries are bytes, ours are text.
-            guard path.beginsWithBytes(of: Router.forwarded) || Self.isUTF8(queryBytes) else {
+            guard path.beginsWithBytes(of: Router.forwarded) || Self.isUTF8(query) else {
                 throw Failure(.invalidRequest, "The query is not UTF-8.")
             }
         }
@@ -106,7 +103,7 @@ struct RequestTarget: Sendable, Equatable {
     /// The text that the query has first under a name, of at most so many bytes; nil where it has none
     /// or the text is malformed. For what is not ours to refuse.
     func queryText(_ name: String, limit: Int) -> String? {
-        for pair in (queryBytes ?? []).split(separator: UInt8(ascii: "&")) {
+        for pair in (query ?? []).split(separator: UInt8(ascii: "&")) {
             let key = pair.prefix { $0 != UInt8(ascii: "=") }
             guard key.elementsEqual(name.utf8) else { continue }
             let value = pair[key.endIndex...].dropFirst()

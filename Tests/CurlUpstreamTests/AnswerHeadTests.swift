@@ -1,5 +1,5 @@
-import Glibc
 import ProxyGPT
+import TestSupport
 import Testing
 
 @testable import CurlUpstream
@@ -66,18 +66,6 @@ struct AnswerHeadTests {
         }
         // With each fold a copy of all before it took seconds in a debug build.
         #expect(time < 500)
-    }
-
-    /// The processor's time of this thread that `body` takes.
-    private func threadMilliseconds(_ body: () -> Void) -> Int {
-        func now() -> Int {
-            var time = timespec()
-            clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time)
-            return time.tv_sec * 1000 + time.tv_nsec / 1_000_000
-        }
-        let begin = now()
-        body()
-        return now() - begin
     }
 
     @Test func passesOverWhatIsNoHeader() {

@@ -6,7 +6,9 @@ import Testing
     private func read(
         _ query: String? = nil, _ body: String = "", _ type: String? = nil
     ) throws -> Parameters {
-        try Parameters(Self.names, query: query, body: Array(body.utf8), contentType: type)
+        try Parameters(
+            Self.names, query: query.map { Array($0.utf8) }, body: Array(body.utf8),
+            contentType: type)
     }
 
     private static let names = [

@@ -1,4 +1,3 @@
-internal import Glibc
 internal import TestSupport
 
 /// One parser of bytes from outside, with what a fuzzer needs to know of it.
@@ -55,8 +54,8 @@ package enum Turns {
 
     /// Runs `body` as an event loop would, in one turn.
     static func turn<T, E: Error>(_ body: () throws(E) -> T) throws(E) -> T {
-        let began = now()
-        defer { longest = max(longest ?? 0, now() - began) }
+        let began = threadNanoseconds()
+        defer { longest = max(longest ?? 0, threadNanoseconds() - began) }
         return try body()
     }
 
@@ -64,16 +63,10 @@ package enum Turns {
     /// no turns.
     package static func longest(in body: () -> Void) -> UInt64 {
         longest = nil
-        let began = now()
+        let began = threadNanoseconds()
         body()
-        let whole = now() - began
+        let whole = threadNanoseconds() - began
         return longest ?? whole
-    }
-
-    private static func now() -> UInt64 {
-        var time = timespec()
-        clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time)
-        return UInt64(time.tv_sec) * 1_000_000_000 + UInt64(time.tv_nsec)
     }
 }
 

@@ -13,8 +13,7 @@ extension Entry {
                 "before=018f0000-0000-7000-8000-000000000000&limit=20", "_=1&a=&=b&&=",
             ]
         ) { bytes in
-            guard let query = String(validating: bytes, as: UTF8.self) else { return }
-            read(try? Turns.turn { () throws(Failure) in try Parameters(names, query: query) })
+            read(try? Turns.turn { () throws(Failure) in try Parameters(names, query: bytes) })
         },
         Entry(
             "form",
@@ -64,7 +63,7 @@ extension Entry {
             guard let target = try? RequestTarget(bytes: Array(bytes)) else { return }
             require(target.path.utf8.first == UInt8(ascii: "/"), "a path begins with a slash")
             require(
-                (target.path.utf8 + (target.queryBytes ?? [])).allSatisfy {
+                (target.path.utf8 + (target.query ?? [])).allSatisfy {
                     $0 > 0x20 && $0 != 0x7F
                 },
                 "a target has no control bytes")
