@@ -68,34 +68,15 @@ package struct PathPolicy: Sendable {
     /// it takes, in small letters, without parameters and empty ones.
     private static func segments(of path: String) -> [[UInt8]] {
         var bytes = Array(path.utf8.dropFirst("/v1".utf8.count))
-        var decoded = Self.decoded(bytes)
+        var decoded = PercentEncoding.decodeLeniently(bytes)
         while decoded.count < bytes.count {
             bytes = decoded
-            decoded = Self.decoded(bytes)
+            decoded = PercentEncoding.decodeLeniently(bytes)
         }
         return bytes.split { $0 == UInt8(ascii: "/") || $0 == UInt8(ascii: "\\") }.compactMap {
             let name = $0.prefix { $0 > 0x20 && $0 != UInt8(ascii: ";") }.map(lowerCase)
             return name.isEmpty ? nil : name
         }
-    }
-
-    private static func decoded(_ bytes: [UInt8]) -> [UInt8] {
-        guard bytes.contains(UInt8(ascii: "%")) else { return bytes }
-        var result: [UInt8] = []
-        var place = 0
-        while place < bytes.count {
-            if bytes[place] == UInt8(ascii: "%"), place + 2 < bytes.count,
-                let high = hexadecimalValue(bytes[place + 1]),
-                let low = hexadecimalValue(bytes[place + 2])
-            {
-                result.append(high << 4 | low)
-                place += 3
-            } else {
-                result.append(bytes[place])
-                place += 1
-            }
-        }
-        return result
     }
 }
 

@@ -35,4 +35,22 @@ package enum PercentEncoding {
         }
         return isValid ? bytes : nil
     }
+
+    /// Decodes percent-escapes; what is malformed stays as it is.
+    static func decodeLeniently(_ bytes: [UInt8]) -> [UInt8] {
+        guard bytes.contains(UInt8(ascii: "%")) else { return bytes }
+        var result: [UInt8] = []
+        var rest = bytes[...]
+        while let byte = rest.popFirst() {
+            let digits =
+                byte == UInt8(ascii: "%") ? rest.prefix(2).compactMap(hexadecimalValue) : []
+            if digits.count == 2 {
+                result.append(digits[0] << 4 | digits[1])
+                rest = rest.dropFirst(2)
+            } else {
+                result.append(byte)
+            }
+        }
+        return result
+    }
 }

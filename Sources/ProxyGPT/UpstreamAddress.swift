@@ -130,17 +130,8 @@ package struct UpstreamAddress: Sendable, Equatable {
 
     /// Azure reads names without regard to case, and escaped ones as well.
     private static func isNamed(_ pair: ArraySlice<UInt8>, _ wanted: String) -> Bool {
-        var name: [UInt8] = []
-        var rest = pair.prefix { $0 != UInt8(ascii: "=") }
-        while let byte = rest.popFirst() {
-            let digits = rest.prefix(2).compactMap(hexadecimalValue)
-            if byte == UInt8(ascii: "%"), digits.count == 2 {
-                name.append(digits[0] << 4 | digits[1])
-                rest = rest.dropFirst(2)
-            } else {
-                name.append(byte)
-            }
-        }
+        let name = PercentEncoding.decodeLeniently(
+            Array(pair.prefix { $0 != UInt8(ascii: "=") }))
         return name.lazy.map(lowerCase).elementsEqual(wanted.utf8.lazy.map(lowerCase))
     }
 
