@@ -80,11 +80,8 @@ package enum PresentedCredential: Equatable, Sendable {
 
     /// What the cookie `sess` holds, without quotes; nil where there is none.
     private static func session(in cookies: UnsafeBufferPointer<UInt8>) -> [UInt8]? {
-        var start = 0
-        while start < cookies.count {
-            let end = cookies[start...].firstIndex(of: UInt8(ascii: ";")) ?? cookies.count
-            let pair = cookies[start..<end].withoutOuterBlanks
-            start = end + 1
+        for pair in cookies.split(separator: UInt8(ascii: ";")) {
+            let pair = pair.withoutOuterBlanks
             guard pair.starts(with: "sess=".utf8) else { continue }
             let content = pair.dropFirst("sess=".utf8.count)
             let isQuoted =

@@ -78,15 +78,8 @@ extension String {
     package var listElements: [String] {
         var text = self
         return text.withUTF8 { bytes in
-            var elements: [String] = []
-            var start = 0
-            while start <= bytes.count {
-                let end = bytes[start...].firstIndex(of: UInt8(ascii: ",")) ?? bytes.count
-                elements.append(
-                    String(decoding: bytes[start..<end].withoutOuterBlanks, as: UTF8.self))
-                start = end + 1
-            }
-            return elements
+            bytes.split(separator: UInt8(ascii: ","), omittingEmptySubsequences: false)
+                .map { String(decoding: $0.withoutOuterBlanks, as: UTF8.self) }
         }
     }
 
