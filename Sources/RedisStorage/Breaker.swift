@@ -9,6 +9,7 @@ struct Breaker: Equatable {
     static let failureLimit = 3
     /// Milliseconds between two tries, at most.
     static let longestPause: Int64 = 2000
+
     /// Closed: commands pass. At the start it is open, with the first try due at once.
     private(set) var isClosed = false
     private var failures = 0

@@ -2,8 +2,8 @@
 //
 // Owns the writing connection, and with it every transaction of the process. Commits in groups:
 // while one COMMIT waits for the disk, the next group gathers in the queue. Checkpoints by itself
-// when the WAL has grown, or has grown a little and nobody writes. Everybody else reaches it through the queue. Knows no table but those
-// of events.
+// when the WAL has grown, or has grown a little and nobody writes. Everybody else reaches it
+// through the queue. Knows no table but those of events.
 
 internal import EventLoop
 internal import Glibc
