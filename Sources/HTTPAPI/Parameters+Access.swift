@@ -206,7 +206,9 @@ extension Parameters {
 
     /// Not every database takes a null character in a text.
     private static func storable(_ text: String, _ name: String) throws(Failure) -> String {
-        guard !text.utf8.contains(0) else {
+        var bytes = text
+        // In place: through the text's own view a mebibyte takes over a millisecond more.
+        guard !bytes.withUTF8({ $0.contains(0) }) else {
             throw .invalid(name, "The parameter must not contain null characters.")
         }
         return text
