@@ -1,9 +1,10 @@
 /// Work that waits, of several parties, none of which waits for all the work of another.
 ///
 /// Parties take turns, and work of one party is done one piece at a time, in the order in which it came.
-/// A party that had nothing waiting and nothing under way comes next, except that of two turns the
-/// others have one. Where the queue is full, the newest work of the party that has most of it
-/// waiting makes room. A value: who takes from it, and on which thread, is the caller's.
+/// The party whose last turn is longest ago comes next. A party that has a single piece waiting goes before
+/// it, so that somebody does not wait for a crowd; but nobody is passed over twice. Where the queue is full,
+/// the newest work of the party that has most of it waiting makes room. A value: who takes from it, and on
+/// which thread, is the caller's.
 struct FairQueue<Work> {
     /// Bytes, since a `String` is compared and hashed by its normal form.
     typealias Party = [UInt8]
@@ -20,11 +21,10 @@ struct FairQueue<Work> {
     private(set) var count = 0
     private var waiting: [Party: [Work]] = [:]
     private var underWay: Set<Party> = []
-    /// Parties with work that waits and none under way: those that just came, and the others.
-    private var newcomers: [Party] = []
-    private var regulars: [Party] = []
-    /// Whether a newcomer has just gone before regulars.
-    private var isRegularsTurn = false
+    /// Parties with work that waits and none under way, in the order in which they came or had a turn.
+    private var line: [Party] = []
+    /// Whether the last turn passed over the head of the line.
+    private var isTurnOfHead = false
 
     var isEmpty: Bool { count == 0 }
 
@@ -44,16 +44,17 @@ struct FairQueue<Work> {
         }
         waiting[party, default: []].append(work)
         count += 1
-        if own == 0, !underWay.contains(party) { newcomers.append(party) }
+        if own == 0, !underWay.contains(party) { line.append(party) }
         return displaced.map { .displaces($0) } ?? .waits
     }
 
     /// The next piece of work, which is under way until `finish`.
     mutating func take() -> (work: Work, party: Party)? {
-        let isNewcomer = !newcomers.isEmpty && (regulars.isEmpty || !isRegularsTurn)
-        guard isNewcomer || !regulars.isEmpty else { return nil }
-        isRegularsTurn = isNewcomer && !regulars.isEmpty
-        let party = isNewcomer ? newcomers.removeFirst() : regulars.removeFirst()
+        if line.isEmpty { return nil }
+        let single = isTurnOfHead ? nil : line.firstIndex { waiting[$0]?.count == 1 }
+        let index = single ?? 0
+        isTurnOfHead = index != 0
+        let party = line.remove(at: index)
         guard var works = waiting[party], !works.isEmpty else { return nil }
         let work = works.removeFirst()
         waiting[party] = works.isEmpty ? nil : works
@@ -64,6 +65,6 @@ struct FairQueue<Work> {
 
     mutating func finish(_ party: Party) {
         underWay.remove(party)
-        if waiting[party] != nil { regulars.append(party) }
+        if waiting[party] != nil { line.append(party) }
     }
 }

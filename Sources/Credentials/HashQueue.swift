@@ -50,10 +50,13 @@ final class HashQueue: Sendable {
                 changes: FairQueue(capacity: changeCapacity),
                 lastChangeAt: monotonicMilliseconds()))
         // The threads live as long as the process, and the queue with them.
-        startThread(name: "scrypt-login") { self.serveLogins() }
+        // Requests of this process and of all others go before hashes, and log-ins before changes.
+        startThread(name: "scrypt-login") {
+            lowerThreadPriority(nice: 5)
+            self.serveLogins()
+        }
         startThread(name: "scrypt-change") {
-            // Of this process and of all others: what is computed for a log-in goes first.
-            lowerThreadPriority()
+            runThreadWhenIdle()
             self.serveChanges()
         }
     }

@@ -26,11 +26,11 @@ internal import Testing
         var queue = FairQueue<String>(capacity: 100)
         Self.add(["a1", "a2", "a3", "b1", "b2", "c1"], to: &queue)
         #expect(queue.count == 6)
-        #expect(Self.drain(&queue) == ["a1", "b1", "a2", "c1", "b2", "a3"])
+        #expect(Self.drain(&queue) == ["c1", "a1", "b1", "b2", "a2", "a3"])
         #expect(queue.isEmpty)
     }
 
-    @Test func `a newcomer waits for the work that is under way and for no other`() {
+    @Test func `a single piece waits for the work that is under way and for no other`() {
         var queue = FairQueue<String>(capacity: 100)
         Self.add((0..<50).map { "a\($0)" } + (0..<50).map { "b\($0)" }, to: &queue)
         for _ in 0..<7 { queue.take().map { queue.finish($0.party) } }
@@ -40,10 +40,25 @@ internal import Testing
         #expect(queue.take()?.work == "c1")
     }
 
-    @Test func `newcomers without end leave the others every other turn`() {
+    @Test func `a single piece overtakes those of parties that came with many`() {
         var queue = FairQueue<String>(capacity: 100)
-        Self.add(["a1", "a2", "a3", "b", "c", "d", "e", "f"], to: &queue)
-        #expect(Self.drain(&queue) == ["a1", "b", "a2", "c", "a3", "d", "e", "f"])
+        Self.add(["a1", "a2", "a3", "b1", "b2", "b3", "c1"], to: &queue)
+        #expect(queue.take()?.work == "c1")
+    }
+
+    @Test func `single pieces without end pass nobody over twice`() {
+        var queue = FairQueue<String>(capacity: 100)
+        Self.add((0..<10).map { "a\($0)" }, to: &queue)
+        let single = (UInt8(ascii: "b")...UInt8(ascii: "z")).map { String(UnicodeScalar($0)) }
+        var works: [String] = []
+        for name in single {
+            Self.add([name], to: &queue)
+            guard let next = queue.take() else { continue }
+            works.append(next.work)
+            queue.finish(next.party)
+        }
+        let beginning = ["b", "a0", "c", "d", "a1", "e", "f", "g", "a2"]
+        #expect(works.starts(with: beginning), "\(works)")
     }
 
     @Test func `one piece of a party is under way at a time`() {

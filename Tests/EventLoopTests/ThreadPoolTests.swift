@@ -62,7 +62,7 @@ import Testing
         let found = await withCheckedContinuation { continuation in
             startThread(name: "test") {
                 let before = niceness()
-                lowerThreadPriority()
+                lowerThreadPriority(nice: 5)
                 continuation.resume(returning: (before, niceness()))
             }
         }
