@@ -36,9 +36,12 @@ FILL = """INSERT INTO events (id, timestamp, type, request_id, client_ip, method
 def fill(server, name):
     words = bounds() | {"head": "lpad(to_hex(moment), 12, '0')", "tail": "lpad(n::text, 12, '0')"}
     numbers = f"WITH numbers AS (SELECT generate_series(0::bigint, {ROWS - 1}) AS n) "
-    statements = numbers + FILL.format(**words) + "; ANALYZE events; CHECKPOINT"
+    # Not autovacuum, which would be the one to write meanwhile.
+    last = "VACUUM (FREEZE, ANALYZE) events"
     command = ["psql", "-X", "-q", "-v", "ON_ERROR_STOP=1", "-h", server.directory, "-U", "postgres"]
-    subprocess.run([*command, "-d", name, "-c", "SET synchronous_commit = off", "-c", statements], check=True)
+    commands = ("SET synchronous_commit = off", numbers + FILL.format(**words), last, "CHECKPOINT")
+    options = [option for one in commands for option in ("-c", one)]
+    subprocess.run([*command, "-d", name, *options], check=True)
 
 
 def fill_file(path):

@@ -61,7 +61,7 @@ struct Retention: AdminCommand {
             count += step.count
             start = step.rest
             await EventLoop.sleep(
-                milliseconds: min(1000, max(2, monotonicMilliseconds() - startedAt)))
+                milliseconds: min(1000, max(2, 4 * (monotonicMilliseconds() - startedAt))))
         }
         return count
     }
