@@ -28,9 +28,11 @@ final class SQLiteConnection {
     /// Where the WAL hook leaves its number; the hook holds its address.
     private final class Gauge {
         var pages: Int32 = 0
+        var most: Int32 = 0
     }
 
     private let handle: OpaquePointer
+    private let role: Role
     private let gauge = Gauge()
     private var statements: [String: SQLiteStatement] = [:]
 
@@ -48,16 +50,12 @@ final class SQLiteConnection {
             throw error
         }
         self.handle = handle
+        self.role = role
         sqlite3_extended_result_codes(handle, 1)
         try configure(SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
         try configure(SQLITE_DBCONFIG_DQS_DML, 0)
         try configure(SQLITE_DBCONFIG_DQS_DDL, 0)
-        // A constant millisecond: SQLite's own handler backs off to 100 ms.
-        switch role {
-        case .writer: sqlite3_busy_handler(handle, { _, tries in waitBriefly(tries, 10_000) }, nil)
-        case .reader, .alone:
-            sqlite3_busy_handler(handle, { _, tries in waitBriefly(tries, 500) }, nil)
-        }
+        waitForOthers()
         try run("PRAGMA mmap_size = 0")
         try run("PRAGMA foreign_keys = ON")
         // Savepoints spill to memory, so that no temporary directory is needed.
@@ -81,7 +79,9 @@ final class SQLiteConnection {
             handle,
             { context, _, _, pages in
                 guard let context else { return SQLITE_OK }
-                Unmanaged<Gauge>.fromOpaque(context).takeUnretainedValue().pages = pages
+                let gauge = Unmanaged<Gauge>.fromOpaque(context).takeUnretainedValue()
+                gauge.pages = pages
+                gauge.most = max(gauge.most, pages)
                 return SQLITE_OK
             }, Unmanaged.passUnretained(gauge).toOpaque())
     }
@@ -95,6 +95,8 @@ final class SQLiteConnection {
 
     /// Pages in the WAL after the last commit made here.
     var walPages: Int32 { gauge.pages }
+    /// The most of them since `emptyWAL`.
+    var mostWALPages: Int32 { gauge.most }
 
     /// A number that differs once another connection has committed (sqlite.org/pragma.html,
     /// "PRAGMA data_version").
@@ -160,6 +162,28 @@ final class SQLiteConnection {
 
     /// The key of the row that was inserted last into a table that has such keys.
     var lastInsertedRow: Int64 { sqlite3_last_insert_rowid(handle) }
+
+    /// A constant millisecond between two tries: SQLite's own handler backs off to 100 ms.
+    private func waitForOthers() {
+        switch role {
+        case .writer: sqlite3_busy_handler(handle, { _, tries in waitBriefly(tries, 10_000) }, nil)
+        case .reader, .alone:
+            sqlite3_busy_handler(handle, { _, tries in waitBriefly(tries, 500) }, nil)
+        }
+    }
+
+    /// Copies all of the WAL into the database and gives its space back, where nobody reads from it just
+    /// now; otherwise as `checkpoint`. Only inside the gate.
+    func emptyWAL() throws(DatabaseError) {
+        // Who waits to write does not wait for readers here.
+        sqlite3_busy_handler(handle, nil, nil)
+        defer { waitForOthers() }
+        let code = sqlite3_wal_checkpoint_v2(handle, nil, SQLITE_CHECKPOINT_TRUNCATE, nil, nil)
+        if code == SQLITE_OK { gauge.most = 0 }
+        guard code == SQLITE_OK || code & 0xFF == SQLITE_BUSY else {
+            throw DatabaseError(sqlite: handle, code: code, during: "checkpoint")
+        }
+    }
 
     /// Copies what no reader needs any more from the WAL into the database. Only inside the gate.
     @discardableResult

@@ -261,13 +261,17 @@ final class Writer {
     // MARK: - Checkpoints
 
     /// Called inside the gate, after the commit: neither this process nor another one commits.
-    private func checkpoint() {
+    private func checkpoint(empties: Bool = false) {
         guard gate.beginCheckpoint() else { return }
         defer { gate.endCheckpoint() }
         observe?(.checkpointing)
         defer { observe?(.checkpointed) }
         do {
-            try connection.checkpoint()
+            if empties {
+                try connection.emptyWAL()
+            } else {
+                try connection.checkpoint()
+            }
         } catch {
             logger.warning("checkpoint failed", metadata: ["storage.error": "\(error)"])
         }
@@ -290,7 +294,8 @@ final class Writer {
             return
         }
         observe?(.entered)
-        checkpoint()
+        // A file that stays is written faster than one that grows.
+        checkpoint(empties: connection.mostWALPages > idleCheckpointPages + idleCheckpointPages / 4)
         observe?(.leaving)
         gate.leave()
     }
