@@ -81,6 +81,11 @@ package import ProxyGPT
             await EventLoop.sleep(milliseconds: Self.lookInterval)
             guard isStarted else { return }
             looks += 1
+            for word in UnknownWords.shared.take() {
+                logger.warning(
+                    "a column holds a word that this release does not know",
+                    metadata: ["storage.value": "\(word)"])
+            }
             do {
                 if looks % (Self.interval / Self.lookInterval) == 0 {
                     try await beat()

@@ -17,10 +17,37 @@ package struct Row: Sendable {
         throw RowError(column: column, expected: "text", found: value.kind)
     }
 
+    /// What `integer` returns at most, and negated at least: 2^53. Sums and products with small factors
+    /// fit in 64 bits, and JSON's numbers are exact up to it (RFC 8259, section 6).
+    package static let integerLimit: Int64 = 1 << 53
+
+    /// A number, cut down to the limit: whoever may write to the database must not end a process.
     package func integer(_ column: String) throws(RowError) -> Int64 {
         let value = try value(column)
-        if case .integer(let integer) = value { return integer }
-        throw RowError(column: column, expected: "an integer", found: value.kind)
+        guard case .integer(let integer) = value else {
+            throw RowError(column: column, expected: "an integer", found: value.kind)
+        }
+        return max(-Self.integerLimit, min(Self.integerLimit, integer))
+    }
+
+    /// A version or sequence number. Throws where it is none: cut down, it would be another's.
+    package func sequence(_ column: String) throws(RowError) -> Int64 {
+        let number = try integer(column)
+        guard (0..<Self.integerLimit).contains(number) else {
+            throw RowError(column: column, expected: "0 to 2^53 - 1", found: "another number")
+        }
+        return number
+    }
+
+    /// One of the words of a type; the weakest, `fallback`, for a word that this release does not know, as
+    /// after a newer one was rolled back.
+    package func word<Word: RawRepresentable<String>>(
+        _ column: String, or fallback: Word
+    ) throws(RowError) -> Word {
+        let text = try text(column)
+        if let word = Word(rawValue: text) { return word }
+        UnknownWords.shared.add(text, in: column)
+        return fallback
     }
 
     package func blob(_ column: String) throws(RowError) -> [UInt8] {

@@ -43,8 +43,8 @@ extension SQLStore {
         let rows = try await database.query(
             """
             SELECT user_id, model, timestamp / 86400000 AS day, COUNT(*) AS calls,
-                COALESCE(SUM(prompt_tokens), 0) AS prompt_tokens,
-                COALESCE(SUM(completion_tokens), 0) AS completion_tokens
+                \(unsafe: Self.sum(of: "prompt_tokens")),
+                \(unsafe: Self.sum(of: "completion_tokens"))
             FROM events
             WHERE id >= \(part.start) AND id < \(part.end) AND \(scan.filter.condition)
                 AND (type IN ('forward', 'reply') OR (type = 'request'
@@ -63,6 +63,15 @@ extension SQLStore {
             )
         }
         return UsagePage(counts: counts, rest: rest)
+    }
+
+    /// Sums a column. SQLite fails where a sum takes more than 64 bits, so no row counts for more than
+    /// 2^31 - 1.
+    private static func sum(of column: String) -> String {
+        """
+        SUM(CASE WHEN \(column) > 2147483647 THEN 2147483647
+            WHEN \(column) > 0 THEN \(column) ELSE 0 END) AS \(column)
+        """
     }
 
     /// The next part of a walk, as a range of ids, and the walk through the rest.
@@ -225,6 +234,6 @@ extension ChatSummary {
         self.init(
             chat: try Chat(row: row), username: try row.text("username"),
             groupName: try row.optionalText("group_name"),
-            messages: try row.integer("last_message_seq"))
+            messages: try row.sequence("last_message_seq"))
     }
 }

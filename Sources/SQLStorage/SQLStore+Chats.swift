@@ -168,7 +168,7 @@ extension SQLStore {
         guard let anchor = page.anchor else { return "seq > 0" }
         let rows = try await database.query(
             "SELECT seq FROM \(unsafe: table) WHERE id = \(anchor) AND \(condition)")
-        guard let seq = try rows.first?.integer("seq") else { throw page.unknownAnchor }
+        guard let seq = try rows.first?.sequence("seq") else { throw page.unknownAnchor }
         return page.isForward ? "seq > \(seq)" : "seq < \(seq)"
     }
 }
@@ -288,7 +288,7 @@ extension Transaction {
                 break
             }
             count += rows.count
-            size += try rows.reduce(0) { try $0 + $1.integer("size") }
+            size = try rows.reduce(size) { try $0 &+ $1.integer("size") }
         }
         return true
     }

@@ -26,7 +26,7 @@ extension SQLStore {
             let message = Message(
                 id: new.id, chatID: new.chatID, userID: new.userID,
                 groupID: try chat.optionalID("group_id"),
-                seq: try chat.integer("last_message_seq"), prompt: new.prompt,
+                seq: try chat.sequence("last_message_seq"), prompt: new.prompt,
                 model: model(try chat.text("model")), isOffRecord: new.isOffRecord,
                 state: new.state, createdAt: new.createdAt, updatedAt: new.createdAt)
             try await transaction.send(
@@ -39,7 +39,7 @@ extension SQLStore {
                     \(new.idempotencyKey), \(process), \(message.createdAt),
                     \(message.updatedAt))
                 """)
-            return .new(message, contextVersion: try chat.integer("context_version"))
+            return .new(message, contextVersion: try chat.sequence("context_version"))
         }
     }
 
@@ -57,7 +57,7 @@ extension SQLStore {
                     WHERE id = \(id) AND process = \(process) AND state IN ('pending', 'streaming'))
                 RETURNING context_version
                 """)
-            guard let version = try chats.first?.integer("context_version") else {
+            guard let version = try chats.first?.sequence("context_version") else {
                 return try await transaction.ended(id, as: end, by: process)
             }
             let rows = try await transaction.query(
@@ -129,7 +129,7 @@ extension SQLStore {
             WHERE chats.id = \(chat)
             ORDER BY messages.seq DESC
             """)
-        guard let version = try rows.first?.integer("context_version") else {
+        guard let version = try rows.first?.sequence("context_version") else {
             throw Failure.notFound("chat")
         }
         let messages = try rows.filter { try $0.value("id") != .null }.map(Message.init(row:))
@@ -188,9 +188,6 @@ extension Message {
         """
 
     init(row: Row) throws {
-        guard let state = State(rawValue: try row.text("state")) else {
-            throw RowError(column: "state", expected: "a state", found: "another word")
-        }
         let promptTokens = try row.optionalInteger("prompt_tokens")
         let completionTokens = try row.optionalInteger("completion_tokens")
         let usage =
@@ -198,9 +195,10 @@ extension Message {
             ? nil : Usage(promptTokens: promptTokens, completionTokens: completionTokens)
         self.init(
             id: try row.id("id"), chatID: try row.id("chat_id"), userID: try row.id("user_id"),
-            groupID: try row.optionalID("group_id"), seq: try row.integer("seq"),
+            groupID: try row.optionalID("group_id"), seq: try row.sequence("seq"),
             prompt: try row.text("prompt"), reply: try row.text("reply"),
-            model: try row.text("model"), isOffRecord: try row.integer("otr") != 0, state: state,
+            model: try row.text("model"), isOffRecord: try row.integer("otr") != 0,
+            state: try row.word("state", or: .failed),
             failure: try row.optionalText("error").map { ReplyFailure(text: $0) }, usage: usage,
             createdAt: try row.timestamp("created_at"), updatedAt: try row.timestamp("updated_at"))
     }
@@ -261,6 +259,6 @@ extension Transaction {
             UPDATE chats SET context_version = context_version + 1 WHERE id = \(chat)
             RETURNING context_version
             """)
-        return try rows.first?.integer("context_version") ?? 0
+        return try rows.first?.sequence("context_version") ?? 0
     }
 }

@@ -22,7 +22,7 @@ extension SQLStore {
             """)
         return try rows.map { row in
             (
-                try row.integer("seq"),
+                try row.sequence("seq"),
                 Revocation(
                     session: try row.optionalID("session_id"),
                     user: try row.optionalID("user_id"), chat: try row.optionalID("chat_id"),

@@ -20,13 +20,10 @@ extension User {
         """
 
     init(row: Row) throws {
-        let role = try row.text("role")
-        guard let role = Role(rawValue: role) else {
-            throw RowError(column: "role", expected: "a role", found: "another word")
-        }
         self.init(
             id: try row.id("id"), username: try row.text("username"),
-            firstName: try row.text("first_name"), lastName: try row.text("last_name"), role: role,
+            firstName: try row.text("first_name"), lastName: try row.text("last_name"),
+            role: try row.word("role", or: .user),
             createdAt: try row.timestamp("created_at"), updatedAt: try row.timestamp("updated_at"))
     }
 }

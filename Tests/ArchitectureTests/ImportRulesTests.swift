@@ -193,6 +193,15 @@ import Testing
         #expect(Rules.blindWaits(file("Sources/Logs/A.swift", fine)) == [])
     }
 
+    @Test("ImportRules: numbers of the database are cut down where they are decoded")
+    func numbers() {
+        #expect(Rules.uncheckedNumbers(Self.files) == [])
+        for text in ["if case .integer(let a) = b {}", "guard case let .integer(a) = b"] {
+            #expect(Rules.uncheckedNumbers(file("Sources/SQLStorage/A.swift", text)).count == 1)
+            #expect(Rules.uncheckedNumbers(file("Sources/SQLStorage/Row.swift", text)) == [])
+        }
+    }
+
     @Test("ImportRules: no file is longer than four hundred lines")
     func lengths() {
         #expect(Rules.longFiles(Self.files) == [])

@@ -62,7 +62,7 @@ internal import Testing
             let row = try #require(rows.first)
             #expect(try row.text("a") == text)
             #expect(try row.blob("b") == bytes)
-            #expect(try row.integer("c") == Int64.min)
+            #expect(try row.value("c") == .integer(Int64.min))
             #expect(try row.text("d").isEmpty)
             #expect(try row.blob("e").isEmpty)
             #expect(try row.optionalInteger("f") == nil)
@@ -88,5 +88,27 @@ internal import Testing
                 try await storage.database.query("DELETE FROM users")
             }
         }
+    }
+
+    @Test func `numbers are cut down to 53 bits, and sequence numbers beyond are refused`() throws {
+        func row(_ number: Int64) -> Row { Row(columns: ["n"], values: [.integer(number)]) }
+        for number in [0, 1, -1, 1 << 53, -(1 << 53)] as [Int64] {
+            #expect(try row(number).integer("n") == number)
+        }
+        #expect(try row(.max).integer("n") == 1 << 53)
+        #expect(try row(.min).optionalInteger("n") == -(1 << 53))
+        #expect(try row(.max).timestamp("n").milliseconds == 1 << 53)
+        #expect(try row(1 << 53 - 1).sequence("n") == 1 << 53 - 1)
+        for number in [-1, 1 << 53, .max, .min] as [Int64] {
+            #expect(throws: RowError.self) { try row(number).sequence("n") }
+        }
+    }
+
+    @Test func `a word of another release is the weakest known, and is told once`() throws {
+        let column = "column of this test"
+        let row = Row(columns: [column], values: [.text("auditor")])
+        for _ in 0..<3 { #expect(try row.word(column, or: User.Role.user) == .user) }
+        #expect(UnknownWords.shared.take().filter { $0 == "\(column) auditor" }.count == 1)
+        #expect(UnknownWords.shared.take().allSatisfy { !$0.hasPrefix(column) })
     }
 }
