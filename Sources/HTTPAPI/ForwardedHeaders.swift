@@ -22,7 +22,8 @@ enum ForwardedHeaders {
         "content-security-policy-report-only", "service-worker-allowed", "accept-ch",
         "critical-ch", "origin-trial", "onion-location", "public-key-pins",
         "public-key-pins-report-only", "expect-ct", "sourcemap", "x-sourcemap",
-        "timing-allow-origin", "x-upstream-request-id",
+        "timing-allow-origin", "x-upstream-request-id", "surrogate-control", "cdn-cache-control",
+        "cloudflare-cdn-cache-control",
     ])
     private static let droppedPrefixes = ["x-accel-", "access-control-", "cross-origin-"]
 
@@ -67,14 +68,32 @@ enum ForwardedHeaders {
             {
                 continue
             }
+            if equalIgnoringCase(name, "Cache-Control") {
+                headers.append(masked(Header(name, personal(header.value)), as: name, by: mask))
+                continue
+            }
             let isRequestID = equalIgnoringCase(name, "X-Request-Id")
             headers.append(
                 masked(header, as: isRequestID ? "X-Upstream-Request-Id" : name, by: mask))
         }
+        headers.append(Header("Vary", "Authorization, Cookie"))
         headers.append(Header("X-Content-Type-Options", "nosniff"))
         headers.append(Header("Content-Security-Policy", "sandbox; default-src 'none'"))
         headers.append(Header("Cross-Origin-Resource-Policy", "same-origin"))
         return headers
+    }
+
+    /// What `Cache-Control` says, for one person alone (RFC 9111, section 5.2.2): a cache before us must not
+    /// serve the answer to others.
+    private static func personal(_ value: String) -> String {
+        let elements = value.listElements
+        let kept = elements.filter { !hasPrefixIgnoringCase($0, "s-maxage") }
+        let isPublic = kept.contains { equalIgnoringCase($0, "public") }
+        if !isPublic && kept.count == elements.count { return value }
+        let others = kept.filter {
+            !equalIgnoringCase($0, "public") && !equalIgnoringCase($0, "private")
+        }
+        return (["private"] + others).joined(separator: ", ")
     }
 
     private static func masked(_ header: Header, as name: String, by mask: KeyMask) -> Header {

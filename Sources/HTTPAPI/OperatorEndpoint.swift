@@ -84,7 +84,8 @@ package struct OperatorEndpoint: Sendable {
             status: Self.fine,
             headers: [
                 Header("Content-Type", "text/plain; version=0.0.4; charset=utf-8"),
-                Header("Cache-Control", "no-store"), Header("X-Content-Type-Options", "nosniff"),
+                Header("Cache-Control", "private, no-store"),
+                Header("X-Content-Type-Options", "nosniff"),
             ], body: Array(text.utf8))
     }
 
@@ -105,7 +106,8 @@ package struct OperatorEndpoint: Sendable {
             status: Self.fine,
             headers: [
                 Header("Content-Type", "text/plain; charset=utf-8"),
-                Header("Cache-Control", "no-store"), Header("X-Content-Type-Options", "nosniff"),
+                Header("Cache-Control", "private, no-store"),
+                Header("X-Content-Type-Options", "nosniff"),
             ], body: Array(page.text(isFull: asks(for: "full")).utf8))
     }
 

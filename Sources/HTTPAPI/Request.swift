@@ -123,7 +123,8 @@ package struct Response: Sendable {
         self.init(
             status: status,
             headers: [
-                Header("Content-Type", "application/json"), Header("Cache-Control", "no-store"),
+                Header("Content-Type", "application/json"),
+                Header("Cache-Control", "private, no-store"),
                 Header("X-Content-Type-Options", "nosniff"),
             ],
             body: json)

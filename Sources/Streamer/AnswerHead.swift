@@ -20,7 +20,7 @@ enum AnswerHead {
                 Header("Content-Type", "text/event-stream"),
                 // Read by what stands before nginx, too: a stream that is compressed or gathered
                 // there arrives late.
-                Header("Cache-Control", "no-store, no-transform"),
+                Header("Cache-Control", "private, no-store, no-transform"),
                 Header("X-Accel-Buffering", "no"), Header("X-Content-Type-Options", "nosniff"),
                 Header("Connection", "close"),
             ] + headers)

@@ -72,7 +72,7 @@ def test_words_arrive_as_they_come_and_the_last_frame_is_the_stored_message(stac
         assert stream.status == 200
         assert stream.headers["content-type"] == "text/event-stream"
         # What stands before nginx is told, too, to let each event through as it comes.
-        assert stream.headers["cache-control"] == "no-store, no-transform"
+        assert stream.headers["cache-control"] == "private, no-store, no-transform"
         assert stream.headers["x-accel-buffering"] == "no"
         assert stream.headers["x-request-id"]
         stream.begin()

@@ -68,7 +68,7 @@ def figure(samples, name, **labels):
 def test_health_needs_no_credential_and_leaves_no_trace(stack, token, path):
     answer = get(stack, path)
     assert answer.status == 200 and answer.json["status"] in ("live", "ready"), answer
-    assert answer.header("X-Request-Id") and answer.header("Cache-Control") == "no-store"
+    assert answer.header("X-Request-Id") and answer.header("Cache-Control") == "private, no-store"
     assert call(stack.url, "HEAD", path).status == 200
     check_error(call(stack.url, "POST", path, form={"a": "b"}), 405, "method_not_allowed")
     code, out, _ = stack.admin("events", "--json")

@@ -130,7 +130,8 @@ import Testing
                 "Critical-CH", "Origin-Trial", "Onion-Location", "Set-Cookie2", "Public-Key-Pins",
                 "Public-Key-Pins-Report-Only", "Expect-CT", "SourceMap", "X-SourceMap",
                 "X-Sendfile", "Timing-Allow-Origin", "Cross-Origin-Resource-Policy",
-                "cross-origin-opener-policy", "Cross-Origin-Anything",
+                "cross-origin-opener-policy", "Cross-Origin-Anything", "Surrogate-Control",
+                "CDN-Cache-Control", "Cloudflare-CDN-Cache-Control",
             ].map { Header($0, "no") } + [Header("Connection", "close, X-Hop")]
         stage.upstream.play(
             .init(
@@ -142,7 +143,7 @@ import Testing
         #expect(times.count == 1 && times.first?.value.contains("total;dur=") == true)
         #expect(
             writer.headers.filter { $0.name != "Server-Timing" } == passing + [
-                Header("X-Upstream-Request-Id", "up-1"),
+                Header("X-Upstream-Request-Id", "up-1"), Header("Vary", "Authorization, Cookie"),
                 Header("X-Content-Type-Options", "nosniff"),
                 Header("Content-Security-Policy", "sandbox; default-src 'none'"),
                 Header("Cross-Origin-Resource-Policy", "same-origin"),
@@ -150,6 +151,24 @@ import Testing
                 Header("X-Accel-Buffering", "no"),
             ])
         #expect(stage.events.closed.first?.upstreamRequestID == "up-1")
+    }
+
+    @Test(
+        "No cache may serve an answer to others",
+        arguments: [
+            ("public, max-age=60", "private, max-age=60"), ("PUBLIC", "private"),
+            ("max-age=60, s-maxage=600", "private, max-age=60"), ("S-MaxAge=1", "private"),
+            ("public, private", "private"), ("private, s-maxage=1", "private"),
+            ("no-store", "no-store"), ("max-age=60 ,no-cache", "max-age=60 ,no-cache"), ("", ""),
+            ("private=\"a, b\", max-age=1", "private=\"a, b\", max-age=1"),
+        ])
+    func answersArePersonal(_ sent: String, _ told: String) async throws {
+        let token = try await stage.user()
+        stage.upstream.play(.init(headers: [Header("cache-control", sent)], steps: [.bytes("x")]))
+        let writer = await stage.get("/v1/models", token: token)
+        let values = writer.headers.filter { $0.name == "cache-control" }.map(\.value)
+        #expect(values == [told])
+        #expect(writer.value(of: "Vary") == "Authorization, Cookie")
     }
 
     @Test("The row of a call says who, what and how much")

@@ -16,7 +16,7 @@ import Testing
                 == #"{"error":{"message":"Wrong \"id\".","type":"invalid_request_error","param":"id","#
                 + #""code":"invalid_request"}}"#)
         #expect(response.headers.contains(Header("Content-Type", "application/json")))
-        #expect(response.headers.contains(Header("Cache-Control", "no-store")))
+        #expect(response.headers.contains(Header("Cache-Control", "private, no-store")))
         #expect(response.headers.contains(Header("X-Content-Type-Options", "nosniff")))
         #expect(text(Response(Failure(.notFound, "No."))).contains(#""param":null"#))
     }
