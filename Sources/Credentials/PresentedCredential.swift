@@ -1,13 +1,12 @@
 internal import ProxyGPT
 
-/// What a request shows to prove who is calling. The first one present decides; a wrong one is not
-/// made up for by another.
+/// What a request shows to prove who is calling.
 package enum PresentedCredential: Equatable, Sendable {
     /// A token, from `Authorization: Bearer` or the `token` parameter.
     case token(String)
     /// A user name with a token, from `Authorization: Basic` (`user:token@` in a URL).
     case userToken(username: String, token: String)
-    /// A token that a browser added by itself, from the cookie `sess`.
+    /// A token that a browser added by itself, from the session cookie.
     case cookie(String)
     /// Something that is no credential.
     case malformed
@@ -20,22 +19,35 @@ package enum PresentedCredential: Equatable, Sendable {
         }
     }
 
+    /// The credentials of a request in the order in which they are tried; none where it shows none.
+    ///
+    /// Of header, parameter and cookies the first present decides, and a wrong one is not made up for by
+    /// another. But cookies of our name may be another application's on the same host, and a header that
+    /// holds no token of ours may be the front's: a good cookie wins over those.
     /// - Parameters:
     ///   - authorization: all values of the `Authorization` header.
     ///   - cookies: all values of the `Cookie` header.
+    ///   - cookieName: the session cookie's; a name with `__Host-` before it is taken as well.
     ///   - parameter: the `token` parameter, on the paths that take one.
     package static func find(
-        authorization: [String], cookies: [String], parameter: String? = nil
-    ) -> PresentedCredential? {
+        authorization: [String], cookies: [String], cookieName: String, parameter: String? = nil
+    ) -> [PresentedCredential] {
         if let value = authorization.first {
             // Two of them could mean two callers: nobody decides that here.
-            return authorization.count == 1 ? read(authorization: value) : .malformed
+            guard authorization.count == 1 else { return [.malformed] }
+            let credential = read(authorization: value)
+            if let token = credential.token, Token.hasShape(token.utf8) { return [credential] }
+            return self.cookies(in: cookies, cookieName).filter { $0 != .malformed } + [credential]
         }
         if let parameter {
-            return (1...tokenLimit).contains(parameter.utf8.count) ? .token(parameter) : .malformed
+            let isToken = (1...tokenLimit).contains(parameter.utf8.count)
+            return [isToken ? .token(parameter) : .malformed]
         }
-        return cookie(in: cookies)
+        return self.cookies(in: cookies, cookieName)
     }
+
+    /// How many cookies of one request are tried.
+    package static let cookieLimit = 4
 
     /// The longest token that is looked at, in bytes; ours have 48.
     package static let tokenLimit = 512
@@ -68,27 +80,44 @@ package enum PresentedCredential: Equatable, Sendable {
         return .userToken(username: String(name), token: String(token))
     }
 
-    // RFC 6265, section 4.2.1. Of several cookies of that name the first is the most specific.
-    private static func cookie(in values: [String]) -> PresentedCredential? {
+    // RFC 6265, section 4.2.1.
+    private static func cookies(in values: [String], _ name: String) -> [PresentedCredential] {
+        var found: [PresentedCredential] = []
         for value in values {
             var value = value
-            guard let content = value.withUTF8({ session(in: $0) }) else { continue }
-            return isToken(content) ? .cookie(String(decoding: content, as: UTF8.self)) : .malformed
+            value.withUTF8 { bytes in
+                for pair in bytes.split(separator: UInt8(ascii: ";")) {
+                    guard found.count < cookieLimit,
+                        let content = session(in: pair.withoutOuterBlanks, name)
+                    else { continue }
+                    let cookie: PresentedCredential =
+                        Token.hasShape(content)
+                        ? .cookie(String(decoding: content, as: UTF8.self)) : .malformed
+                    // Cookies of others take no place.
+                    if !found.contains(cookie) { found.append(cookie) }
+                }
+            }
         }
-        return nil
+        return found.count > 1 ? found.filter { $0 != .malformed } : found
     }
 
-    /// What the cookie `sess` holds, without quotes; nil where there is none.
-    private static func session(in cookies: UnsafeBufferPointer<UInt8>) -> [UInt8]? {
-        for pair in cookies.split(separator: UInt8(ascii: ";")) {
-            let pair = pair.withoutOuterBlanks
-            guard pair.starts(with: "sess=".utf8) else { continue }
-            let content = pair.dropFirst("sess=".utf8.count)
-            let isQuoted =
-                content.count >= 2 && content.first == UInt8(ascii: "\"")
-                && content.last == UInt8(ascii: "\"")
-            return Array(isQuoted ? content.dropFirst().dropLast() : content)
-        }
-        return nil
+    /// What a cookie holds, without quotes, where it is a session's.
+    private static func session(
+        in pair: Slice<UnsafeBufferPointer<UInt8>>, _ name: String
+    ) -> Slice<UnsafeBufferPointer<UInt8>>? {
+        let isOfHost = pair.starts(with: hostPrefix.utf8)
+        let pair = pair.dropFirst(isOfHost ? hostPrefix.utf8.count : 0)
+        guard pair.starts(with: name.utf8) else { return nil }
+        let rest = pair.dropFirst(name.utf8.count)
+        guard rest.first == UInt8(ascii: "=") else { return nil }
+        let content = rest.dropFirst()
+        let isQuoted =
+            content.count >= 2 && content.first == UInt8(ascii: "\"")
+            && content.last == UInt8(ascii: "\"")
+        return isQuoted ? content.dropFirst().dropLast() : content
     }
+
+    /// Browsers keep a cookie of such a name only from the host itself, over TLS, for all paths
+    /// (draft-ietf-httpbis-rfc6265bis, section 4.1.3.2).
+    package static let hostPrefix = "__Host-"
 }

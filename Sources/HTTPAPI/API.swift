@@ -42,7 +42,7 @@ package struct API: Sendable {
         self.clock = clock
         self.identifiers = identifiers
         self.logger = logger
-        authenticator = Authenticator(store: store, clock: clock, sessionDays: settings.sessionDays)
+        authenticator = Authenticator(settings, store: store, clock: clock)
         crossSite = CrossSite(settings)
         keyMask = KeyMask(key: settings.apiKey)
         refusals = RefusalRecorder(events: events, clock: clock, identifiers: identifiers)
@@ -188,22 +188,22 @@ package struct API: Sendable {
             call.stages.set(.db, to: 0)
         }
         let request = call.request
-        let credential = PresentedCredential.find(
-            authorization: request.values(of: "Authorization"),
-            cookies: request.values(of: "Cookie"))
-        guard let credential else { throw Failure.missingCredential }
+        let credentials = try authenticator.credentials(of: request)
         // A browser adds the cookie by itself, also for a page that is not ours.
-        if case .cookie = credential, !["GET", "HEAD", "OPTIONS"].contains(request.method) {
+        if case .cookie = credentials.first, !["GET", "HEAD", "OPTIONS"].contains(request.method) {
             try crossSite.checkOrigin(of: request)
         }
-        try await accept(credential, in: call)
+        _ = try await accept(credentials, in: call)
     }
 
-    /// Proves the credential and notes whose it is.
-    func accept(_ credential: PresentedCredential, in call: Call) async throws {
-        let caller = try await authenticator.caller(credential)
+    /// Proves the credential, notes whose it is and returns the one that was good.
+    func accept(
+        _ credentials: [PresentedCredential], in call: Call
+    ) async throws -> PresentedCredential {
+        let (caller, credential) = try await authenticator.caller(credentials)
         call.caller = caller
         call.event.userID = caller.user.id
+        return credential
     }
 
     private func readParameters(

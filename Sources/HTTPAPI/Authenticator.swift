@@ -5,20 +5,49 @@ internal import ProxyGPT
 struct Authenticator: Sendable {
     private static let touchInterval: Int64 = 3600
 
-    let store: any Store
-    let clock: any Clock
-    let sessionDays: Int64
+    private let store: any Store
+    private let clock: any Clock
+    private let sessionDays: Int64
+    private let cookieName: String
 
-    /// Throws `unauthorized` when the credential is none, or no longer one.
-    func caller(_ credential: PresentedCredential) async throws -> Caller {
-        guard let token = credential.token else { throw Failure.wrongCredential }
+    init(_ settings: Settings, store: any Store, clock: any Clock) {
+        self.store = store
+        self.clock = clock
+        sessionDays = settings.sessionDays
+        cookieName = settings.cookieName
+    }
+
+    /// What a request shows to prove who is calling. Throws `unauthorized` when it shows nothing.
+    func credentials(
+        of request: Request, parameter: String? = nil
+    ) throws(Failure) -> [PresentedCredential] {
+        let found = PresentedCredential.find(
+            authorization: request.values(of: "Authorization"),
+            cookies: request.values(of: "Cookie"), cookieName: cookieName, parameter: parameter)
+        if found.isEmpty { throw .missingCredential }
+        return found
+    }
+
+    /// The caller, and the credential that proved it: the first of several that is good. Throws
+    /// `unauthorized` when none is one, or no longer.
+    func caller(
+        _ credentials: [PresentedCredential]
+    ) async throws -> (caller: Caller, credential: PresentedCredential) {
+        for credential in credentials {
+            if let caller = try await caller(credential) { return (caller, credential) }
+        }
+        throw Failure.wrongCredential
+    }
+
+    private func caller(_ credential: PresentedCredential) async throws -> Caller? {
+        guard let token = credential.token else { return nil }
         let now = clock.now()
         guard let caller = try await store.caller(tokenDigest: Token.digest(of: token), now: now)
-        else { throw Failure.wrongCredential }
+        else { return nil }
         if case .userToken(let username, _) = credential,
             Username.folded(username) != Username.folded(caller.user.username)
         {
-            throw Failure.wrongCredential
+            return nil
         }
         try await touch(caller.session, now)
         return caller

@@ -46,9 +46,9 @@ struct CrossSite: Sendable {
     /// As `checkOrigin`, for a WebSocket: a page of any origin may open one, and reads what comes. One
     /// that may call (CORS) may open it, though not with a cookie.
     func checkUpgrade(
-        of request: Request, with credential: PresentedCredential
+        of request: Request, with credentials: [PresentedCredential]
     ) throws(Failure) {
-        if case .cookie = credential {
+        if case .cookie = credentials.first {
             try checkOrigin(of: request)
         } else {
             try checkCaller(of: request)

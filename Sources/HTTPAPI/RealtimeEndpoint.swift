@@ -34,7 +34,7 @@ package struct RealtimeEndpoint: Sendable {
         self.recorder = recorder
         self.logger = logger
         keyMask = KeyMask(key: settings.apiKey)
-        authenticator = Authenticator(store: store, clock: clock, sessionDays: settings.sessionDays)
+        authenticator = Authenticator(settings, store: store, clock: clock)
         crossSite = CrossSite(settings)
     }
 
@@ -74,12 +74,9 @@ package struct RealtimeEndpoint: Sendable {
         }
         // What is wrong with them matters only to a caller.
         let token = (try? offered.get())?.token
-        let credential = PresentedCredential.find(
-            authorization: request.values(of: "Authorization"),
-            cookies: request.values(of: "Cookie"), parameter: token)
-        guard let credential else { throw Failure.missingCredential }
-        try crossSite.checkUpgrade(of: request, with: credential)
-        let caller = try await authenticator.caller(credential)
+        let credentials = try authenticator.credentials(of: request, parameter: token)
+        try crossSite.checkUpgrade(of: request, with: credentials)
+        let (caller, credential) = try await authenticator.caller(credentials)
         event.userID = caller.user.id
         try settings.paths.check(target)
         guard case .webSocket(let accept) = try request.transport() else {

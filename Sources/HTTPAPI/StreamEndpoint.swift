@@ -29,7 +29,7 @@ package struct StreamEndpoint: Sendable {
         self.events = events
         self.clock = clock
         self.recorder = recorder
-        authenticator = Authenticator(store: store, clock: clock, sessionDays: settings.sessionDays)
+        authenticator = Authenticator(settings, store: store, clock: clock)
         crossSite = CrossSite(settings)
     }
 
@@ -63,14 +63,14 @@ package struct StreamEndpoint: Sendable {
                 Router.streamParameters, query: target.query, body: body,
                 contentType: request.value(of: "Content-Type"))
         }
-        let credential = try presented(request, target, parameters)
+        let credentials = try presented(request, target, parameters)
         // A browser adds the cookie by itself, also for a page that is not ours.
         if request.asksForWebSocket {
-            try crossSite.checkUpgrade(of: request, with: credential)
-        } else if case .cookie = credential, request.method == "POST" {
+            try crossSite.checkUpgrade(of: request, with: credentials)
+        } else if case .cookie = credentials.first, request.method == "POST" {
             try crossSite.checkOrigin(of: request)
         }
-        let caller = try await authenticator.caller(credential)
+        let (caller, credential) = try await authenticator.caller(credentials)
         event.userID = caller.user.id
         guard target.path.hasSameBytes(as: Router.stream) else {
             throw Failure(.notFound, "There is nothing at \(target.path).")
@@ -116,21 +116,17 @@ package struct StreamEndpoint: Sendable {
         return body
     }
 
-    /// The first credential present. What is wrong with the parameters matters only to a caller.
+    /// The credentials. What is wrong with the parameters matters only to a caller.
     private func presented(
         _ request: Request, _ target: RequestTarget, _ parameters: Result<Parameters, Failure>
-    ) throws(Failure) -> PresentedCredential {
+    ) throws(Failure) -> [PresentedCredential] {
         let token: String?
         switch parameters {
         case .success(let parameters): token = try parameters.text("token")
         case .failure:
             token = target.queryText("token", limit: PresentedCredential.tokenLimit)
         }
-        let credential = PresentedCredential.find(
-            authorization: request.values(of: "Authorization"),
-            cookies: request.values(of: "Cookie"), parameter: token)
-        guard let credential else { throw .missingCredential }
-        return credential
+        return try authenticator.credentials(of: request, parameter: token)
     }
 
     /// The header is what a browser's EventSource sends when it comes back, with the same URL.

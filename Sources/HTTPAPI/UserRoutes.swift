@@ -53,18 +53,14 @@ extension API {
     /// `/user/logout`: ends the session of the credential, or of the parameter `token`.
     func logout(_ call: Call) async throws -> Response {
         let request = call.request
-        let credential: PresentedCredential?
-        if let token = try call.given().text("token") {
-            credential = PresentedCredential.find(
-                authorization: [], cookies: [], parameter: token)
-        } else {
-            credential = PresentedCredential.find(
-                authorization: request.values(of: "Authorization"),
-                cookies: request.values(of: "Cookie"))
-        }
-        guard let credential else { throw Failure.missingCredential }
-        if case .cookie = credential { try crossSite.checkLogout(of: request) }
-        try await accept(credential, in: call)
+        let credentials =
+            if let token = try call.given().text("token") {
+                PresentedCredential.find(
+                    authorization: [], cookies: [], cookieName: settings.cookieName,
+                    parameter: token)
+            } else { try authenticator.credentials(of: request) }
+        if case .cookie = credentials.first { try crossSite.checkLogout(of: request) }
+        let credential = try await accept(credentials, in: call)
         guard let token = credential.token,
             try await store.endSession(tokenDigest: Token.digest(of: token), now: clock.now())
         else { throw Failure.wrongCredential }
@@ -186,12 +182,18 @@ extension API {
         return response
     }
 
-    /// Sets the cookie; a page of a foreign origin has none to set.
+    /// Sets the cookie; a page of a foreign origin has none to set. Over TLS under a second name too, which
+    /// no other host of the same domain can set in its place.
     private func cookie(_ value: String, maxAge: Int64, _ request: Request) -> [Header] {
         if crossSite.isForeign(request) { return [] }
-        let secure = crossSite.isSecure(request) ? "; Secure" : ""
-        let cookie = "sess=\(value); Path=/; Max-Age=\(maxAge); HttpOnly; SameSite=Lax\(secure)"
-        return [Header("Set-Cookie", cookie)]
+        let content = "\(settings.cookieName)=\(value)"
+        let attributes = "; Path=/; Max-Age=\(maxAge); HttpOnly; SameSite=Lax"
+        guard crossSite.isSecure(request) else {
+            return [Header("Set-Cookie", content + attributes)]
+        }
+        return ["", PresentedCredential.hostPrefix].map {
+            Header("Set-Cookie", $0 + content + attributes + "; Secure")
+        }
     }
 
     private func ownView(of user: User) async throws -> JSONValue {

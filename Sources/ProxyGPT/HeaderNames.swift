@@ -70,8 +70,8 @@ package struct HeaderNames: Sendable, Equatable {
         patterns.contains { $0.covers(name) }
     }
 
-    /// Letters, digits and dashes: web servers drop headers with other signs in their names.
-    private static func isNameByte(_ byte: UInt8) -> Bool {
+    /// Lower-case letters, digits and dashes: web servers drop headers with other signs in their names.
+    static func isNameByte(_ byte: UInt8) -> Bool {
         switch byte {
         case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "0")...UInt8(ascii: "9"): true
         default: byte == UInt8(ascii: "-")

@@ -21,6 +21,8 @@ package struct Settings: Sendable {
     package let signupIsOpen: Bool
     package let passwordMinimum: Int
     package let sessionDays: Int64
+    /// Of the cookie that holds a session's token.
+    package let cookieName: String
     package let recordsBodies: Bool
     package let eventDays: Int64
     /// How long rows of events are kept; 0 for ever.
@@ -125,6 +127,9 @@ package struct Settings: Sendable {
         Entry("SIGNUP", "open", "open: anybody may sign up; closed: the operator adds users."),
         Entry("PASSWORD_MIN", "8", "The shortest password, in bytes."),
         Entry("SESSION_DAYS", "30", "How long a session lasts after its last use."),
+        Entry(
+            "COOKIE_NAME", "sess",
+            "The session cookie's name, where another application has that one."),
         Entry("EVENT_BODIES", "on", "on: keep the first 16 KiB of /v1 bodies; off."),
         Entry("EVENT_DAYS", "30", "How long those bodies are kept."),
         Entry("EVENT_ROW_DAYS", "400", "How long rows of events are kept; 0: for ever."),
@@ -183,6 +188,7 @@ package struct Settings: Sendable {
         signupIsOpen = reader.choice("SIGNUP", ["open": true, "closed": false])
         passwordMinimum = reader.passwordMinimum()
         sessionDays = Int64(reader.integer("SESSION_DAYS", 1...3650))
+        cookieName = reader.cookieName("COOKIE_NAME")
         recordsBodies = reader.choice("EVENT_BODIES", ["on": true, "off": false])
         eventDays = Int64(reader.eventDays())
         eventRowDays = Int64(reader.eventRowDays())

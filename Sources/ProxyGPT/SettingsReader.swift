@@ -66,6 +66,16 @@ struct SettingsReader {
         integer("PASSWORD_MIN", 1...User.passwordLimit)
     }
 
+    /// A name of a cookie (RFC 6265, section 4.1.1).
+    mutating func cookieName(_ name: String) -> String {
+        let value = text(name)
+        let bytes = value.utf8.map(lowerCase)
+        if !(1...64).contains(bytes.count) || !bytes.allSatisfy(HeaderNames.isNameByte) {
+            refuse(name, "must be 1 to 64 letters, digits and dashes")
+        }
+        return value
+    }
+
     mutating func eventDays() -> Int {
         integer("EVENT_DAYS", 1...3650)
     }

@@ -2,10 +2,27 @@ import Credentials
 import Testing
 
 @Suite struct PresentedCredentialTests {
+    private func all(
+        _ authorization: String..., cookie: String..., parameter: String? = nil,
+        name: String = "sess"
+    ) -> [PresentedCredential] {
+        PresentedCredential.find(
+            authorization: authorization, cookies: cookie, cookieName: name, parameter: parameter)
+    }
+
+    /// What is found where one credential is tried at most.
     private func find(
         _ authorization: String..., cookie: String..., parameter: String? = nil
     ) -> PresentedCredential? {
-        .find(authorization: authorization, cookies: cookie, parameter: parameter)
+        let found = PresentedCredential.find(
+            authorization: authorization, cookies: cookie, cookieName: "sess", parameter: parameter)
+        #expect(found.count <= 1)
+        return found.first
+    }
+
+    /// As a token looks.
+    private func token(_ letter: Character) -> String {
+        "pgpt_" + String(repeating: letter, count: 43)
     }
 
     private func basic(_ text: String) -> String {
@@ -48,33 +65,66 @@ import Testing
         ])
     func refusesGarbage(value: String) {
         #expect(find(value) == .malformed)
-        #expect(find(value, cookie: "sess=good", parameter: "good") == .malformed)
+        #expect(find(value, cookie: "other=good", parameter: "good") == .malformed)
     }
 
     @Test("The cookie sess is found among others")
     func readsCookies() {
-        #expect(find(cookie: "sess=t") == .cookie("t"))
-        #expect(find(cookie: "a=1; sess=t; b=2") == .cookie("t"))
-        #expect(find(cookie: "a=sess=1;sess=t;b") == .cookie("t"))
-        #expect(find(cookie: "a=1", "sess=t=") == .cookie("t="))
-        #expect(find(cookie: "sess=\"t\"") == .cookie("t"))
-        #expect(find(cookie: "\tsess=t \t") == .cookie("t"))
-        #expect(find(cookie: "sess=first; sess=second") == .cookie("first"))
+        let (a, b) = (token("a"), token("b"))
+        for text in [
+            "sess=\(a)", "x=1; sess=\(a); y=2", "x=sess=1;sess=\(a);y", "sess=\"\(a)\"",
+            "\tsess=\(a) \t", "__Host-sess=\(a)", "sess=\(a); __Host-sess=\(a)", "sess=; sess=\(a)",
+            "sess=abc123; sess=\(a); sess=x", "sess=\(b.dropLast()); sess=\(a)",
+        ] {
+            #expect(find(cookie: text) == .cookie(a), "\(text)")
+        }
+        #expect(find(cookie: "x=1", "sess=\(a)") == .cookie(a))
+        #expect(find(cookie: "__Secure-sess=\(a); SESS=\(a); asess=\(a)") == nil)
+        #expect(all(cookie: "sess=\(b); gpt=\(a)", name: "gpt") == [.cookie(a)])
+    }
+
+    @Test("Of several cookies that may be sessions four are tried, in their order")
+    func readsSeveralCookies() {
+        let (a, b) = (token("a"), token("b"))
+        #expect(all(cookie: "sess=\(a); sess=\(b)") == [.cookie(a), .cookie(b)])
+        #expect(all(cookie: "sess=\(b); __Host-sess=\(a)") == [.cookie(b), .cookie(a)])
+        let many = "abcdefgh".map { "sess=\(token($0))" }.joined(separator: ";")
+        #expect(all(cookie: many) == "abcd".map { .cookie(token($0)) })
+        let others = String(repeating: "sess=x; ", count: 1000)
+        #expect(all(cookie: others + "sess=\(a)") == [.cookie(a)])
     }
 
     @Test(
         "A cookie sess that cannot be a token is a wrong credential",
-        arguments: ["sess=", "sess=\"\"", "sess=a b", "sess=é", "sess=\u{1}", "sess=; sess=good"])
+        arguments: ["sess=", "sess=\"\"", "sess=a b", "sess=é", "sess=\u{1}", "sess=; sess=abc123"])
     func refusesBrokenCookies(value: String) {
         #expect(find(cookie: value) == .malformed)
     }
 
     @Test("The header goes before the parameter, and the parameter before the cookie")
     func keepsTheOrder() {
-        #expect(find("Bearer h", cookie: "sess=c", parameter: "p") == .token("h"))
-        #expect(find(cookie: "sess=c", parameter: "p") == .token("p"))
-        #expect(find(cookie: "sess=c", parameter: "") == .malformed)
-        #expect(find(cookie: "sess=c") == .cookie("c"))
+        let (h, c) = (token("h"), token("c"))
+        #expect(find("Bearer \(h)", cookie: "sess=\(c)", parameter: "p") == .token(h))
+        #expect(find(cookie: "sess=\(c)", parameter: "p") == .token("p"))
+        #expect(find(cookie: "sess=\(c)", parameter: "") == .malformed)
+        #expect(find(cookie: "sess=\(c)") == .cookie(c))
+    }
+
+    @Test("A cookie goes before a header that a front has added")
+    func triesCookiesBeforeForeignHeaders() {
+        let (h, c) = (token("h"), token("c"))
+        #expect(all("Bearer abc", cookie: "sess=\(c)") == [.cookie(c), .token("abc")])
+        #expect(all("Digest abc", cookie: "sess=\(c)") == [.cookie(c), .malformed])
+        #expect(
+            all(basic("staff:secret"), cookie: "sess=\(c)") == [
+                .cookie(c), .userToken(username: "staff", token: "secret"),
+            ])
+        #expect(all("Bearer abc", cookie: "sess=x") == [.token("abc")])
+        #expect(
+            all(basic("asim:\(h)"), cookie: "sess=\(c)") == [
+                .userToken(username: "asim", token: h)
+            ])
+        #expect(all("Bearer \(h)", "Bearer \(h)", cookie: "sess=\(c)") == [.malformed])
     }
 
     @Test("Two Authorization headers could mean two callers, and mean none")

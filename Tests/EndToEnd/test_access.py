@@ -12,6 +12,8 @@ FOREIGN = {"Origin": "https://evil.example"}
 NULL = {"Origin": "null"}
 CROSS = {"Sec-Fetch-Site": "cross-site"}
 SAME_SITE = {"Sec-Fetch-Site": "same-site"}
+# As a token looks, and nobody's.
+WRONG = "pgpt_" + "A" * 43
 
 
 def log_in(stack, username, password="password-1", **options):
@@ -76,17 +78,27 @@ def test_a_token_is_compared_in_full(stack, token):
 
 
 def test_the_first_credential_present_decides(stack, token):
-    good, bad = f"Bearer {token}", "Bearer wrong"
+    good, bad, wrong = f"Bearer {token}", "Bearer wrong", f"Bearer {WRONG}"
     good_basic = basic("shared", token)
 
     def status(*headers):
         return call(stack.url, "GET", "/user/session", headers=headers).status
 
     assert status(("Authorization", good), ("Cookie", "sess=wrong")) == 200
-    assert status(("Authorization", bad), ("Cookie", f"sess={token}")) == 401
+    assert status(("Authorization", wrong), ("Cookie", f"sess={token}")) == 401
+    assert status(("Authorization", basic("shared", WRONG)), ("Cookie", f"sess={token}")) == 401
+    # These are no tokens of ours: a front has added them.
+    assert status(("Authorization", bad), ("Cookie", f"sess={token}")) == 200
     assert status(("Authorization", good_basic), ("Cookie", "sess=wrong")) == 200
-    assert status(("Authorization", basic("shared", "wrong")), ("Cookie", f"sess={token}")) == 401
+    assert status(("Authorization", basic("staff", "secret")), ("Cookie", f"sess={token}")) == 200
+    assert status(("Authorization", bad), ("Cookie", f"sess={WRONG}")) == 401
     assert status(("Cookie", f"a=b; sess={token}; c=d")) == 200
+    # Another application on the same host name has a cookie of the same name, or several.
+    assert status(("Cookie", f"sess=abc123; sess={token}")) == 200
+    assert status(("Cookie", f"sess={WRONG}; sess={token}")) == 200
+    assert status(("Cookie", f"sess={WRONG}; __Host-sess={token}")) == 200
+    others = "; ".join(f"sess={WRONG[:-1]}{number}" for number in range(4))
+    assert status(("Cookie", f"{others}; sess={token}")) == 401
     # The query's token counts on /chat/stream alone.
     assert call(stack.url, "GET", f"/user/session?token={token}").status == 401
     assert call(stack.url, "GET", f"/v1/models?token={token}").status == 401

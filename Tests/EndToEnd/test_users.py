@@ -145,6 +145,7 @@ def test_the_cookie_is_secure_when_the_request_came_over_tls(stack, token):
     assert code == 0, trace
     head = output.decode().split("\r\n\r\n")[0]
     assert re.search(r"(?im)^set-cookie: sess=.*; *secure", head)
+    assert re.search(r"(?im)^set-cookie: __Host-sess=pgpt_[^;]*; path=/;.*; *secure", head)
 
 
 def test_logout_takes_the_cookie_back(stack):

@@ -216,6 +216,7 @@ private enum Cases {
             [
                 "Bearer pgpt_abc", "Basic YXNpbTpwZ3B0X3g=", "sess=pgpt_abc; a=b",
                 "a=b; sess=\"x\"; c", "Digest x",
+                "sess=pgpt_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA; __Host-sess=\"x\"",
             ],
             words: [
                 "Bearer ", "Basic ", "sess=", ";", "=", "==", " ", "\"", "\u{0}", "\u{FFFD}",
@@ -223,13 +224,16 @@ private enum Cases {
             ], seed: 5)
         for _ in 0..<Cases.credentials {
             let (header, cookie) = (mutations.nextText(), mutations.nextText())
-            let both = PresentedCredential.find(authorization: [header], cookies: [cookie])
-            let alone = PresentedCredential.find(authorization: [header], cookies: [])
-            #expect(both == alone && both != nil)
-            #expect((both?.token ?? "").utf8.count <= header.utf8.count)
-            if case .cookie(let token) = PresentedCredential.find(
-                authorization: [], cookies: [cookie])
-            {
+            let both = PresentedCredential.find(
+                authorization: [header], cookies: [cookie], cookieName: "sess")
+            let alone = PresentedCredential.find(
+                authorization: [header], cookies: [], cookieName: "sess")
+            #expect(both.last == alone.last && alone.count == 1)
+            #expect((alone.last?.token ?? "").utf8.count <= header.utf8.count)
+            let cookies = PresentedCredential.find(
+                authorization: [], cookies: [cookie], cookieName: "sess")
+            #expect(cookies.count <= PresentedCredential.cookieLimit)
+            for case .cookie(let token) in cookies {
                 #expect(cookie.contains("sess=") && cookie.contains(token) && !token.isEmpty)
             }
             if let bytes = decodeBase64(header) { #expect(decodeBase64(base64URL(bytes)) == bytes) }

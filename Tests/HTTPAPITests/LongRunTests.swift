@@ -97,7 +97,8 @@ import Testing
             "Basic " + base64URL(Array((run + ":" + run).utf8)),
         ] {
             expectQuick("Authorization") {
-                _ = PresentedCredential.find(authorization: [value], cookies: [])
+                _ = PresentedCredential.find(
+                    authorization: [value], cookies: [], cookieName: "sess")
             }
         }
         for value in [
@@ -105,11 +106,13 @@ import Testing
             "a=b;" + marks + "; sess=\"" + marks + "\"", "sess" + run,
         ] {
             expectQuick("Cookie") {
-                _ = PresentedCredential.find(authorization: [], cookies: [value])
+                _ = PresentedCredential.find(
+                    authorization: [], cookies: [value], cookieName: "sess")
             }
         }
         expectQuick("token") {
-            _ = PresentedCredential.find(authorization: [], cookies: [], parameter: run)
+            _ = PresentedCredential.find(
+                authorization: [], cookies: [], cookieName: "sess", parameter: run)
         }
         expectQuick("subprotocols") { _ = try Subprotocols([run, run + "," + marks]) }
     }

@@ -194,9 +194,17 @@ import Testing
         #expect(
             await stage.get("/user/session", headers: [Header("Authorization", "Basic \(other)")])
                 .status == 401)
-        // The first credential decides, and a good second one does not make up for it.
-        let both = [Header("Authorization", "Bearer wrong"), Header("Cookie", "sess=\(token)")]
-        #expect(await stage.get("/user/session", headers: both).status == 401)
+        // A wrong token of ours decides, and a good cookie does not make up for it; a front's header is
+        // none.
+        let wrong = "pgpt_" + String(repeating: "A", count: 43)
+        for (header, status) in [
+            ("Bearer \(wrong)", 401), ("Bearer front", 200), ("Basic eDp5", 200),
+        ] {
+            let both = [Header("Authorization", header), Header("Cookie", "sess=\(token)")]
+            #expect(await stage.get("/user/session", headers: both).status == status, "\(header)")
+        }
+        let several = Header("Cookie", "sess=abc; sess=\(wrong); sess=\(token)")
+        #expect(await stage.get("/user/session", headers: [several]).status == 200)
         #expect(await stage.get("/user/session?token=\(token)").status == 401)
     }
 

@@ -132,6 +132,17 @@ import Testing
         #expect(problems(["IDLE_TIMEOUT": text + "."]).count == 1, "\(text)")
     }
 
+    @Test(
+        "The cookie's name is a plain word",
+        arguments: [
+            ("gpt", true), ("GPT-2", true), ("", true), ("a b", false), ("a=b", false),
+            ("a;b", false),
+            ("__Host-a", false), ("é", false), (String(repeating: "a", count: 65), false),
+        ])
+    func cookieName(_ name: String, _ isGood: Bool) {
+        #expect(problems(["COOKIE_NAME": name]).isEmpty == isGood, "\(name)")
+    }
+
     @Test("A bad value is quoted in printable characters up to a bound")
     func quotesValues() {
         #expect(
@@ -153,7 +164,7 @@ import Testing
             "UPSTREAM_PROXY": "socks5://u:secret@h", "DB_ADDRESS": "mysql://u:secret@h/d",
             "DB_CONNECTIONS": "1", "DB_PREPARED": "maybe", "REDIS_ADDRESS": "rediss://u:secret@h",
             "SIGNUP": "maybe",
-            "PASSWORD_MIN": "0", "SESSION_DAYS": "x", "EVENT_BODIES": "yes",
+            "PASSWORD_MIN": "0", "SESSION_DAYS": "x", "COOKIE_NAME": "a b", "EVENT_BODIES": "yes",
             "MODEL_ALIASES": "gpt-3", "CORS_ORIGINS": "example.org", "IDLE_TIMEOUT": "soon",
             "MAX_BODY": "25MB", "MAX_IN_FLIGHT": "15001", "LOG_LEVEL": "loud",
         ]

@@ -75,16 +75,28 @@ extension Entry {
             ]
         ) { bytes in
             let header = text(bytes)
-            let found = PresentedCredential.find(authorization: [header], cookies: [])
-            require(found != nil, "a header that is there is a credential or malformed")
-            require((found?.token ?? "").utf8.count <= bytes.count * 3, "a token comes from there")
+            let found = PresentedCredential.find(
+                authorization: [header], cookies: [], cookieName: "sess")
+            require(found.count == 1, "a header that is there is a credential or malformed")
+            require(
+                (found.first?.token ?? "").utf8.count <= bytes.count * 3,
+                "a token comes from there")
         },
         Entry(
             "cookie", limit: headLimit,
-            seeds: ["sess=pgpt_abc; a=b", "a=b; sess=\"x\"; c", "sess=\u{301}", ";;; sess = a"]
+            seeds: [
+                "sess=pgpt_abc; a=b", "a=b; sess=\"x\"; c", "sess=\u{301}", ";;; sess = a",
+                "sess=pgpt_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA; __Host-sess=\"x\"",
+            ]
         ) { bytes in
-            let found = PresentedCredential.find(authorization: [], cookies: [text(bytes)])
-            require((found?.token ?? "").utf8.count <= bytes.count * 3, "a token comes from there")
+            let found = PresentedCredential.find(
+                authorization: [], cookies: [text(bytes)], cookieName: "sess")
+            require(found.count <= PresentedCredential.cookieLimit, "few cookies are tried")
+            for credential in found {
+                require(
+                    (credential.token ?? "").utf8.count <= bytes.count * 3,
+                    "a token comes from there")
+            }
         },
         Entry(
             "request-headers", limit: headLimit,
