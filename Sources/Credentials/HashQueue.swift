@@ -56,7 +56,7 @@ final class HashQueue: Sendable {
             self.serveLogins()
         }
         startThread(name: "scrypt-change") {
-            runThreadWhenIdle()
+            lowerThreadPriority(nice: 19)
             self.serveChanges()
         }
     }

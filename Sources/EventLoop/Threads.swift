@@ -36,15 +36,6 @@ package func lowerThreadPriority(nice: Int32) {
     _ = setpriority(__priority_which_t(PRIO_PROCESS.rawValue), 0, nice)
 }
 
-/// Lets the calling thread run where no other wants the processor: SCHED_IDLE, see sched(7). A processor
-/// with such threads alone counts as idle for all others. Where that is forbidden nothing changes.
-package func runThreadWhenIdle() {
-    // Of <linux/sched.h>, which the module of the C library leaves out.
-    let idlePolicy: Int32 = 5
-    var parameters = sched_param()
-    _ = sched_setscheduler(0, idlePolicy, &parameters)
-}
-
 /// Counts permits, for a thread that waits for work: an eventfd, see eventfd(2), EFD_SEMAPHORE.
 package final class Semaphore: Sendable {
     private let descriptor: Int32

@@ -23,6 +23,8 @@ package struct Dialect: Sendable {
     var clock: String?
     /// Holds once all living processes had the time to beat after the database itself was away.
     var hasSettled = "1 = 1"
+    /// Whether an index may hold columns beside its key, and a subselect see the tables before it.
+    var includesColumns = false
 
     /// The present moment in SQL: by the database's clock where hosts share it, whose own differ.
     func moment(_ now: Timestamp) -> SQL {
@@ -37,7 +39,7 @@ package struct Dialect: Sendable {
         clock: postgreSQLClock,
         hasSettled: """
             clock_timestamp() - pg_postmaster_start_time() > interval '15 seconds'
-            """)
+            """, includesColumns: true)
     static let postgreSQLClock =
         "CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT)"
 }
@@ -75,6 +77,7 @@ enum Migrations {
         Migration(version: 4, name: "conversations", statements: conversations),
         Migration(version: 5, name: "moves", statements: moves),
         Migration(version: 6, name: "log-ins under way", statements: logins),
+        Migration(version: 8, name: "places in chats", statements: places),
     ]
 
     /// Where the steps that were done are recorded.

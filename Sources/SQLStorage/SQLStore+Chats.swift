@@ -29,14 +29,30 @@ extension SQLStore {
         return try rows.first.flatMap(ChatAccess.init(row:))
     }
 
-    /// Three sources, each by an index of its own.
+    /// Three sources, each in order by an index of its own, so that no list is sorted that grows: of each
+    /// group the first ones alone.
     package func chats(
         of user: User.ID, in group: Group.ID?, _ page: Page
     ) async throws -> Listing<Chat> {
         let range = try await range(of: page, in: "chats", where: Chat.isOpen(to: user))
         let order: SQL = page.isForward ? "ASC" : "DESC"
         let count = page.limit + 1
-        let ofGroup: SQL = group.map { "AND chats.group_id = \($0)" } ?? ""
+        let ofGroup: SQL = group.map { "AND group_id = \($0)" } ?? ""
+        let ofMember: SQL = group.map { "AND group_members.group_id = \($0)" } ?? ""
+        let firstOfGroup: SQL = """
+            SELECT id, seq FROM chats WHERE chats.group_id = group_members.group_id AND \(range)
+            ORDER BY seq \(order) LIMIT \(count)
+            """
+        let ofGroups: SQL =
+            database.dialect.includesColumns
+            ? """
+            SELECT newest.id, newest.seq FROM group_members
+            CROSS JOIN LATERAL (\(firstOfGroup)) AS newest
+            """
+            : """
+            SELECT chats.id, chats.seq FROM group_members
+            CROSS JOIN chats ON chats.id IN (SELECT id FROM (\(firstOfGroup)))
+            """
         let own: SQL =
             group == nil
             ? """
@@ -49,15 +65,12 @@ extension SQLStore {
             """
             SELECT \(unsafe: Chat.columns) FROM chats WHERE id IN (
             SELECT id FROM (
-                SELECT chats.id, chats.seq FROM chat_users
-                JOIN chats ON chats.id = chat_users.chat_id
-                WHERE chat_users.user_id = \(user) AND \(range) \(ofGroup)
-                ORDER BY chats.seq \(order) LIMIT \(count)) AS joined
+                SELECT chat_id AS id, seq FROM chat_users
+                WHERE user_id = \(user) AND \(range) \(ofGroup)
+                ORDER BY seq \(order) LIMIT \(count)) AS joined
             UNION SELECT id FROM (
-                SELECT chats.id, chats.seq FROM group_members
-                JOIN chats ON chats.group_id = group_members.group_id
-                WHERE group_members.user_id = \(user) AND \(range) \(ofGroup)
-                ORDER BY chats.seq \(order) LIMIT \(count)) AS of_groups
+                \(ofGroups) WHERE group_members.user_id = \(user) \(ofMember)
+                ORDER BY seq \(order) LIMIT \(count)) AS of_groups
             \(own))
             ORDER BY seq \(order) LIMIT \(count)
             """)
@@ -127,8 +140,8 @@ extension SQLStore {
             // Its owner is in a chat already, in a group's by being a member.
             try await transaction.send(
                 """
-                INSERT INTO chat_users (chat_id, user_id, created_at)
-                SELECT id, \(added), \(now) FROM chats
+                INSERT INTO chat_users (chat_id, user_id, created_at, seq, owner_id, group_id)
+                SELECT id, \(added), \(now), seq, user_id, group_id FROM chats
                 WHERE id = \(id) AND (user_id <> \(added) OR group_id IS NOT NULL)
                 ON CONFLICT (chat_id, user_id) DO NOTHING
                 """)

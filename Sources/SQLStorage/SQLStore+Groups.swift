@@ -130,6 +130,14 @@ extension SQLStore {
 }
 
 extension Group {
+    /// The groups that a user, named by an expression, is a member or the owner of, as `group_id`.
+    static func ids(of user: SQL) -> SQL {
+        """
+        SELECT group_id FROM group_members WHERE group_members.user_id = \(user)
+        UNION ALL SELECT id AS group_id FROM groups WHERE groups.owner_id = \(user)
+        """
+    }
+
     /// The columns that `init(row:)` reads.
     static let columns = """
         groups.id, groups.name, groups.description, groups.owner_id, groups.created_at,
@@ -205,8 +213,7 @@ extension Transaction {
             "DELETE FROM group_members WHERE group_id = \(id) AND user_id = \(user)")
         let places = try await execute(
             """
-            DELETE FROM chat_users WHERE user_id = \(user) AND chat_id IN (
-                SELECT id FROM chats WHERE group_id = \(id))
+            DELETE FROM chat_users WHERE user_id = \(user) AND group_id = \(id)
             """)
         guard memberships + places > 0 else { return }
         try await revoke(Revocation(user: user, group: id), now: now)

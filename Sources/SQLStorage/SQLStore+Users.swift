@@ -84,9 +84,6 @@ extension SQLStore {
         }
     }
 
-    /// Two users share a group when each is a member or its owner. They share a chat when each is
-    /// one of its users, the owner of a chat without a group, or in the group of a chat with one:
-    /// who has left a group has no part in its chats, even in those of its own making.
     package func user(
         _ reference: UserReference, visibleTo viewer: User.ID
     ) async throws -> User? {
@@ -96,32 +93,7 @@ extension SQLStore {
         let rows = try await database.query(
             """
             SELECT \(unsafe: User.columns) FROM users
-            WHERE \(wanted) AND (users.id = \(viewer)
-            OR EXISTS (
-                SELECT 1 FROM (
-                    SELECT group_id FROM group_members WHERE user_id = \(viewer)
-                    UNION ALL SELECT id FROM groups WHERE owner_id = \(viewer)
-                ) AS mine
-                WHERE EXISTS (SELECT 1 FROM group_members AS theirs
-                        WHERE theirs.group_id = mine.group_id AND theirs.user_id = users.id)
-                    OR EXISTS (SELECT 1 FROM groups
-                        WHERE groups.id = mine.group_id AND groups.owner_id = users.id)
-                    OR EXISTS (SELECT 1 FROM chats
-                        JOIN chat_users ON chat_users.chat_id = chats.id
-                        WHERE chats.group_id = mine.group_id AND chat_users.user_id = users.id))
-            OR EXISTS (
-                SELECT 1 FROM (
-                    SELECT chat_id FROM chat_users WHERE user_id = \(viewer)
-                    UNION ALL SELECT id FROM chats
-                        WHERE user_id = \(viewer) AND group_id IS NULL
-                ) AS mine JOIN chats ON chats.id = mine.chat_id
-                WHERE (chats.user_id = users.id AND chats.group_id IS NULL)
-                    OR EXISTS (SELECT 1 FROM chat_users AS theirs
-                        WHERE theirs.chat_id = chats.id AND theirs.user_id = users.id)
-                    OR EXISTS (SELECT 1 FROM group_members AS theirs
-                        WHERE theirs.group_id = chats.group_id AND theirs.user_id = users.id)
-                    OR EXISTS (SELECT 1 FROM groups
-                        WHERE groups.id = chats.group_id AND groups.owner_id = users.id)))
+            WHERE \(wanted) AND (users.id = \(viewer) OR \(User.sharesSomething(with: "\(viewer)")))
             """)
         return try rows.first.map(User.init(row:))
     }
@@ -134,6 +106,56 @@ extension SQLStore {
             WHERE group_members.user_id = \(id) ORDER BY groups.seq
             """)
         return try rows.map { try $0.text("id") }
+    }
+}
+
+extension User {
+    /// Holds for users that share a group or a chat with `viewer`, an expression.
+    ///
+    /// Two users share a group when each is a member or its owner. They share a chat when each is one of
+    /// its users, the owner of a chat without a group, or in the group of a chat with one: who has left a
+    /// group has no part in its chats, even in those of its own making.
+    ///
+    /// Walked are the groups of both, and the chats to which one of the two was added, of whom was added
+    /// to fewer. Selects of one value, since PostgreSQL may answer EXISTS by reading all rows first, and in
+    /// order, since it may otherwise read a whole table for want of statistics.
+    fileprivate static func sharesSomething(with viewer: SQL) -> SQL {
+        """
+        (SELECT 1 FROM (\(Group.ids(of: viewer))) AS mine
+            WHERE (SELECT 1 FROM group_members AS theirs
+                    WHERE theirs.group_id = mine.group_id AND theirs.user_id = users.id) = 1
+                OR (SELECT 1 FROM groups
+                    WHERE groups.id = mine.group_id AND groups.owner_id = users.id) = 1
+                OR \(hasPlace("users.id", "chat_users.group_id = mine.group_id"))
+            LIMIT 1) = 1
+        OR (SELECT 1 FROM (\(Group.ids(of: "users.id"))) AS theirs
+            WHERE \(hasPlace(viewer, "chat_users.group_id = theirs.group_id")) LIMIT 1) = 1
+        OR \(hasPlace(viewer, "chat_users.owner_id = users.id AND chat_users.group_id IS NULL"))
+        OR \(hasPlace("users.id", "chat_users.owner_id = \(viewer) AND chat_users.group_id IS NULL"))
+        OR CASE WHEN \(countOfPlaces(viewer)) < \(countOfPlaces("users.id"))
+            THEN \(haveCommonPlace(viewer, "users.id"))
+            ELSE \(haveCommonPlace("users.id", viewer)) END = 1
+        """
+    }
+
+    private static func hasPlace(_ user: SQL, _ condition: SQL) -> SQL {
+        "(SELECT 1 FROM chat_users WHERE chat_users.user_id = \(user) AND \(condition) LIMIT 1) = 1"
+    }
+
+    private static func countOfPlaces(_ user: SQL) -> SQL {
+        """
+        (SELECT COUNT(*) FROM
+            (SELECT 1 AS one FROM chat_users WHERE chat_users.user_id = \(user)
+            ORDER BY chat_users.seq LIMIT 1000) AS places)
+        """
+    }
+
+    private static func haveCommonPlace(_ walked: SQL, _ other: SQL) -> SQL {
+        """
+        (SELECT 1 FROM chat_users AS walked WHERE walked.user_id = \(walked)
+            AND \(hasPlace(other, "chat_users.chat_id = walked.chat_id"))
+            ORDER BY walked.seq LIMIT 1)
+        """
     }
 }
 

@@ -54,10 +54,13 @@ def passed(answer):
     for name, value in answer.headers:
         name = name.lower()
         # The upstream's own passes beside ours.
-        is_ours = name == "server-timing" and "total;dur=" in value
+        is_ours = (name == "server-timing" and "total;dur=" in value) or (name, value) == VARY
         if name not in OWN and not is_ours:
             pairs.append((name, "" if name == "x-upstream-request-id" else value))
     return sorted(pairs)
+
+
+VARY = ("vary", "Authorization, Cookie")
 
 
 def both(stack, token, method, path, body=None, headers=()):
@@ -73,6 +76,7 @@ def check_alike(straight, through):
     assert passed(through) == passing(straight)
     assert through.all("X-Content-Type-Options") == ["nosniff"]
     assert any("total;dur=" in value for value in through.all("Server-Timing"))
+    assert VARY[1] in through.all("Vary")
     assert through.all("Content-Security-Policy") == ["sandbox; default-src 'none'"]
     assert through.all("Cross-Origin-Resource-Policy") == ["same-origin"]
     # A proxy in front of nginx learns of every stream.

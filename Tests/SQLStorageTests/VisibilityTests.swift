@@ -47,8 +47,8 @@ internal import Testing
             for user in users {
                 try await storage.write(
                     """
-                    INSERT INTO chat_users (chat_id, user_id, created_at)
-                    VALUES (\(id), \(user.id), \(now))
+                    INSERT INTO chat_users (chat_id, user_id, created_at, seq, owner_id, group_id)
+                    SELECT id, \(user.id), \(now), seq, user_id, group_id FROM chats WHERE id = \(id)
                     """)
             }
         }
