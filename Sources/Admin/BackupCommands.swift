@@ -20,8 +20,8 @@ struct Backup: AdminCommand {
             orElse: "use `pg_dump --format=custom --file=\(file) \"$DB_ADDRESS\"`")
         let owner = try Owner(of: desk.settings.stateDirectory)
         try owner.demand()
-        // Whose the directory is could exchange files under root's hands.
-        if owner.owns(directoryOf: file) { try owner.become() }
+        // What is not the owner's to exchange is root's to make.
+        try owner.becomeIfInHands(file)
         let report = try DatabaseBackup.make(
             of: try SQLStorage.existing(database, mayCreate: false), to: file, replacing: force
         ) { copy in try owner.acting(copy) }
@@ -60,7 +60,7 @@ struct Restore: AdminCommand {
                 + "kept in Redis, `psql \"$DB_ADDRESS\" -c \"\(DatabaseRestore.outdating)\"` and "
                 + "`\(Self.forgetting)`")
         let owner = try Owner(of: desk.settings.stateDirectory)
-        if owner.owns(directoryOf: file) { try owner.become() }
+        try owner.becomeIfInHands(file)
         // Opened before root becomes somebody who may not read it.
         let source = try DatabaseRestore.Source(file)
         try owner.become()

@@ -32,7 +32,7 @@ struct Migrate: AdminCommand {
             throw CommandError(
                 "DB_ADDRESS does not name a PostgreSQL database, where everything should go")
         }
-        try Owner(of: directory).become()
+        try Owner(ofWayTo: file).become()
         let target = try await desk.openStorage(mayBeIncomplete: true)
         let showsProgress = isatty(2) == 1 && !desk.showsJSON
         var told = ""
@@ -49,11 +49,6 @@ struct Migrate: AdminCommand {
         await desk.note("migrate", "\(report.tables.reduce(0) { $0 + $1.rows }) rows")
         show(report, desk)
         return 0
-    }
-
-    private var directory: String {
-        guard let slash = file.lastIndex(of: "/") else { return "." }
-        return slash == file.startIndex ? "/" : String(file[..<slash])
     }
 
     @EventLoop private func show(_ report: DatabaseMove.Report, _ desk: Desk) {

@@ -60,12 +60,23 @@ struct Owner {
         return try body()
     }
 
-    /// Whether the directory that a file is in, or is to be made in, is the owner's.
-    func owns(directoryOf file: String) -> Bool {
-        let slash = file.utf8.lastIndex(of: UInt8(ascii: "/"))
-        var status = stat()
-        return stat(slash.map { String(file[...$0]) } ?? ".", &status) == 0
-            && status.st_uid == user
+    /// Makes the process the owner's where the way to a file leads through a directory or a link of the
+    /// owner's, who could have it lead to a file of root's.
+    func becomeIfInHands(_ file: String) throws {
+        guard geteuid() == 0, user != 0 else { return }
+        let steps = try PathWalk(to: file).steps
+        if steps.contains(where: { $0.isInHands(of: user, group) }) { try become() }
+    }
+
+    /// Whoever has the first directory or link on the way to a file that is not root's, or its own directory.
+    init(ofWayTo file: String) throws {
+        let steps = try PathWalk(to: file).steps
+        guard let step = steps.first(where: { $0.user != 0 }) ?? steps.last else {
+            throw SystemError("open \(file)", code: ENOENT)
+        }
+        directory = file
+        user = step.user
+        group = step.group
     }
 
     /// The name of a user of the system, or its number.

@@ -9,18 +9,13 @@ enum CertificateFile {
 
     /// What is wrong with a file; nil where it holds certificates, each of which can be decoded.
     static func problem(_ path: String) -> String? {
-        guard let file = fopen(path, "re") else {
+        var status = stat()
+        guard stat(path, &status) == 0, access(path, R_OK) == 0 else {
             return "cannot be read: \(String(cString: strerror(errno)))"
         }
-        defer { fclose(file) }
-        var status = stat()
-        guard fstat(fileno(file), &status) == 0, status.st_mode & S_IFMT == S_IFREG else {
-            return "is no file"
-        }
+        guard status.st_mode & S_IFMT == S_IFREG else { return "is no file" }
         guard status.st_size <= largest else { return "is too large" }
-        var bytes = [UInt8](repeating: 0, count: max(1, Int(status.st_size)))
-        let count = fread(&bytes, 1, bytes.count, file)
-        return problem(in: bytes.prefix(count))
+        return problem(in: Settings.contents(ofFile: path, limit: largest)[...])
     }
 
     static func problem(in bytes: ArraySlice<UInt8>) -> String? {

@@ -56,9 +56,18 @@ extension Settings {
         }
     }
 
-    /// The first bytes of a file; none where it cannot be read.
+    /// The first bytes of a regular file; none where it cannot be read, or is none: opening a pipe would
+    /// wait for its other end.
     static func contents(ofFile path: String, limit: Int) -> [UInt8] {
-        guard let file = fopen(path, "re") else { return [] }
+        let descriptor = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC)
+        guard descriptor >= 0 else { return [] }
+        var status = stat()
+        guard fstat(descriptor, &status) == 0, status.st_mode & S_IFMT == S_IFREG,
+            let file = fdopen(descriptor, "r")
+        else {
+            close(descriptor)
+            return []
+        }
         defer { fclose(file) }
         var bytes: [UInt8] = []
         var buffer = [UInt8](repeating: 0, count: 64 * 1024)

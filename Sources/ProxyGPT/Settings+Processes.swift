@@ -12,7 +12,8 @@ package struct RunningProcess: Sendable {
 
     private static let programs = ["proxy-gpt-worker", "proxy-gpt-streamer"]
 
-    /// Those that serve a directory, workers first.
+    /// Those that serve a directory, workers first. Only processes of the directory's owner and of root count:
+    /// others could name themselves like ours, and say what they like of their settings.
     package static func all(
         serving stateDirectory: String, in proc: String = "/proc"
     ) -> [RunningProcess] {
@@ -25,7 +26,9 @@ package struct RunningProcess: Sendable {
             let name = withUnsafeBytes(of: entry.pointee.d_name) {
                 String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self)
             }
-            guard let id = Int32(name), let program = program("\(proc)/\(name)") else { continue }
+            guard let id = Int32(name), let program = program("\(proc)/\(name)"),
+                let user = user("\(proc)/\(name)"), user == home.owner || user == 0
+            else { continue }
             let environment = environment("\(proc)/\(name)")
             let told = environment["STATE_DIRECTORY"] ?? ""
             let path = told.utf8.first == UInt8(ascii: "/") ? told : "\(proc)/\(name)/cwd/\(told)"
@@ -42,6 +45,15 @@ package struct RunningProcess: Sendable {
         let line = Settings.contents(ofFile: path + "/cmdline", limit: 4096)
         let name = lastComponent(Array(line.prefix { $0 != 0 }))
         return programs.first { name.elementsEqual($0.utf8) }
+    }
+
+    /// Whose process it is. Not the owner of its files there, who is root for programs that change their user.
+    private static func user(_ path: String) -> uid_t? {
+        let name = Array("Uid:".utf8)
+        let status = Settings.contents(ofFile: path + "/status", limit: 64 * 1024)
+        let line = status.split(separator: 0x0A).first { $0.starts(with: name) }
+        let numbers = line?.dropFirst(name.count).split { $0 == 0x09 || $0 == 0x20 }
+        return numbers?.first.flatMap { uid_t(String(decoding: $0, as: UTF8.self)) }
     }
 
     private static func environment(_ path: String) -> [String: String] {
@@ -97,11 +109,13 @@ package struct RunningProcess: Sendable {
 private struct FileIdentity: Equatable {
     private let device: UInt
     private let inode: UInt
+    let owner: uid_t
 
     init?(_ path: String) {
         var status = stat()
         guard stat(path, &status) == 0 else { return nil }
         device = UInt(status.st_dev)
         inode = UInt(status.st_ino)
+        owner = status.st_uid
     }
 }

@@ -74,7 +74,7 @@ package struct Settings: Sendable {
     /// The figures of this host's processes.
     package var scoreboards: String { stateDirectory + "/scoreboard" }
 
-    /// Where the streamer hears that frames were published.
+    /// Where the streamer hears that frames were published when no service manager gives it a socket.
     package var bellSocket: String { stateDirectory + "/bell.sock" }
 
     /// Where the streamer listens when no service manager gives it a socket.

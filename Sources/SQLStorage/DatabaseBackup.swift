@@ -128,17 +128,27 @@ package enum DatabaseBackup {
     }
 
     /// Makes one file of a database that nobody else knows, and looks at all of it.
-    /// - Parameter name: the file that the copy was made of, which errors tell of.
-    static func check(_ file: String, as name: String) throws -> Facts {
+    /// - Parameters:
+    ///   - name: the file that the copy was made of, which errors tell of.
+    ///   - expectsOwnSchema: throws where the file has anything in its schema that is not ours, or not as
+    ///     we make it.
+    static func check(
+        _ file: String, as name: String, expectsOwnSchema: Bool = false
+    ) throws -> Facts {
         do {
-            return try facts(of: file, as: name)
+            return try facts(of: file, as: name, expectsOwnSchema)
         } catch let error as DatabaseError where error.kind == .damaged {
             throw BackupError.damaged(name, error.message)
         }
     }
 
-    private static func facts(of file: String, as name: String) throws -> Facts {
+    private static func facts(
+        of file: String, as name: String, _ expectsOwnSchema: Bool
+    ) throws -> Facts {
         let connection = try SQLiteConnection(file: file, role: .alone)
+        let version = try connection.schemaVersion(name)
+        // The check of all pages computes what the schema says.
+        if expectsOwnSchema { try ReferenceSchema(version: version).check(connection, name) }
         try connection.becomeOneFile()
         let faults = try connection.query("PRAGMA integrity_check(3)").map {
             try $0.text("integrity_check")
@@ -151,7 +161,7 @@ package enum DatabaseBackup {
         }
         return Facts(
             pages: try connection.query("PRAGMA page_count").first?.integer("page_count") ?? 0,
-            schemaVersion: try connection.schemaVersion(name))
+            schemaVersion: version)
     }
 
     private static func give(
@@ -180,6 +190,8 @@ package enum BackupError: Error, Equatable, CustomStringConvertible {
     case unreadableLog(String)
     case damaged(String, String)
     case foreign(String)
+    /// The file's schema is not as this program makes it.
+    case otherSchema(String, String)
     case newer(String, found: Int64, known: Int64)
     case hasLog(String)
     case serviceRuns
@@ -194,6 +206,7 @@ package enum BackupError: Error, Equatable, CustomStringConvertible {
         case .unreadableLog(let file): "the WAL of \(file) cannot be read"
         case .damaged(let file, let how): "\(file) is damaged: \(how)"
         case .foreign(let file): "\(file) is no database of Proxy GPT"
+        case .otherSchema(let file, let how): "\(file) is not as Proxy GPT makes it: \(how)"
         case .newer(let file, let found, let known):
             "\(file) has schema version \(found), this program knows \(known): "
                 + "use the newer release"

@@ -49,11 +49,16 @@ package struct DatabaseMove {
     private let target: SQLStorage
     private let clock: any Clock
     private let progress: Progress
+    /// Of each table, as the program makes it: nothing of the file becomes part of a statement.
+    private let columns: [String: [String]]
 
     private init(
         _ source: SQLStorage, _ target: SQLStorage, _ clock: any Clock,
         _ progress: @escaping Progress
-    ) {
+    ) throws {
+        let schema = try ReferenceSchema.newest()
+        columns = try Dictionary(
+            uniqueKeysWithValues: Table.all.map { ($0.name, try schema.columns(of: $0.name)) })
         self.source = source
         self.target = target
         self.clock = clock
@@ -71,12 +76,13 @@ package struct DatabaseMove {
         let path = try SQLStorage.existing(file, mayCreate: false)
         let life = try LockFile(SQLStorage.lifeLock(of: path))
         guard life.tryLock(.exclusive) else { throw MoveError.sourceIsInUse(file) }
+        try check(path)
         let source = try SQLStorage.open(
             file: path, mayCreate: false,
             process: ProcessIdentity(id: identifiers.next(), host: "", bootID: ""), clock: clock,
             logger: logger, tuning: SQLStorage.Tuning(), life: life)
-        let move = DatabaseMove(source, target, clock, progress)
         do {
+            let move = try DatabaseMove(source, target, clock, progress)
             let report = try await move.run(identifiers)
             await source.close()
             return report
@@ -84,6 +90,13 @@ package struct DatabaseMove {
             await source.close()
             throw error
         }
+    }
+
+    /// Throws where the file has a schema that is not ours, before anything is written to it.
+    private static func check(_ file: String) throws {
+        let connection = try SQLiteConnection(file: file, role: .reader)
+        let version = try connection.schemaVersion(file)
+        try ReferenceSchema(version: version).check(connection, file)
     }
 
     @EventLoop private func run(_ identifiers: any IdentifierSource) async throws -> Report {
@@ -117,7 +130,7 @@ package struct DatabaseMove {
 
     /// PostgreSQL's text holds every character but the null character.
     private func findWhatCannotBe(_ table: Table) async throws {
-        let columns = try await columns(of: table)
+        let columns = columns(of: table)
         let condition = columns.map {
             "(typeof(\(quoted($0))) = 'text' AND instr(\(quoted($0)), char(0)) > 0)"
         }.joined(separator: " OR ")
@@ -178,7 +191,7 @@ package struct DatabaseMove {
     // MARK: - Copying
 
     @EventLoop private func copy(_ table: Table) async throws {
-        let columns = try await columns(of: table)
+        let columns = columns(of: table)
         let newest = descending(table)
         var reading = Reading(table, columns, after: try await target.database.query(newest).first)
         var count = 0
@@ -203,7 +216,7 @@ package struct DatabaseMove {
 
     /// Reads both sides in the same order; whatever is not the same on both is an error.
     @EventLoop private func compare(_ table: Table) async throws -> Int {
-        let columns = try await columns(of: table)
+        let columns = columns(of: table)
         var here = Reading(table, columns, after: nil)
         var count = 0
         while true {
@@ -227,11 +240,7 @@ package struct DatabaseMove {
 
     // MARK: - Statements
 
-    private func columns(of table: Table) async throws -> [String] {
-        try await source.database.query(
-            "SELECT name FROM pragma_table_info(\(table.name)) ORDER BY cid"
-        ).map { try $0.text("name") }
-    }
+    private func columns(of table: Table) -> [String] { columns[table.name] ?? [] }
 
     /// A key as people are told of it.
     private static func name(of key: [SQLValue]) -> String {

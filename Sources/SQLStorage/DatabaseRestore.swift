@@ -13,10 +13,19 @@ package enum DatabaseRestore {
     package final class Source {
         fileprivate let path: String
         fileprivate let file: RawFile
+        fileprivate let size: Int64
 
-        /// Throws where there is no such file, or where it is but part of a database.
+        /// How SQLite's files begin (sqlite.org/fileformat.html, 1.3).
+        private static let mark = Array("SQLite format 3\0".utf8)
+
+        /// Throws where there is no such file, where it is no database, or where it is but part of one: before
+        /// a byte of it is written anywhere.
         package init(_ path: String) throws {
             guard let file = try RawFile.existing(path) else { throw BackupError.absent(path) }
+            guard try file.beginning(Self.mark.count) == Self.mark else {
+                throw BackupError.foreign(path)
+            }
+            size = try file.size()
             if let log = try RawFile.existing(path + "-wal"), try log.size() > 0 {
                 throw BackupError.hasLog(path)
             }
@@ -45,8 +54,8 @@ package enum DatabaseRestore {
         let new = database + ".restoring-\(getpid())"
         let copy = try RawFile.new(new)
         defer { DatabaseBackup.removeDatabase(new) }
-        try source.file.copy(to: copy)
-        let facts = try DatabaseBackup.check(new, as: source.path)
+        try source.file.copy(source.size, to: copy)
+        let facts = try DatabaseBackup.check(new, as: source.path, expectsOwnSchema: true)
         try outdateWindows(new)
         try copy.synchronize()
         let kept = try keep(database, as: database + ".before-restore-" + stamp(now))
@@ -71,9 +80,9 @@ package enum DatabaseRestore {
     package static let outdating =
         "UPDATE chats SET context_version = context_version + 1000000000"
 
-    /// Gives the database a second name, as one file where that is possible. What is damaged is kept
-    /// as it is.
-    private static func keep(_ database: String, as name: String) throws -> String? {
+    /// Gives the database a second name that nobody else has, as one file where that is possible. What is
+    /// damaged is kept as it is.
+    private static func keep(_ database: String, as wanted: String) throws -> String? {
         guard access(database, F_OK) == 0 else {
             // A WAL without its database must not become the new one's.
             unlink(database + "-wal")
@@ -85,12 +94,24 @@ package enum DatabaseRestore {
         } catch let error as DatabaseError {
             if error.kind == .busy { throw error }
         }
-        guard link(database, name) == 0 else { throw SystemError("link \(name)") }
+        let name = try link(database, as: wanted)
         if rename(database + "-wal", name + "-wal") != 0, errno != ENOENT {
             throw SystemError("rename \(name)-wal")
         }
         unlink(database + "-shm")
         return name
+    }
+
+    /// Links a file under the first name that is free: the wanted one, or with a number behind it.
+    private static func link(_ file: String, as wanted: String) throws(SystemError) -> String {
+        for number in 1...1000 {
+            let name = number == 1 ? wanted : "\(wanted)-\(number)"
+            // A log left by another copy would become this one's.
+            if access(name + "-wal", F_OK) == 0 { continue }
+            if Glibc.link(file, name) == 0 { return name }
+            guard errno == EEXIST else { throw SystemError("link \(name)") }
+        }
+        throw SystemError("link \(wanted)", code: EEXIST)
     }
 
     /// Frames of the other database must reach nobody: a new file is a new epoch.

@@ -55,6 +55,12 @@ final class SQLiteConnection {
         try configure(SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
         try configure(SQLITE_DBCONFIG_DQS_DML, 0)
         try configure(SQLITE_DBCONFIG_DQS_DDL, 0)
+        // What a file brings along, which may be anybody's: its schema calls no function that does
+        // more than compute, and of triggers and views we have none (sqlite.org/security.html).
+        try configure(SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0)
+        try configure(SQLITE_DBCONFIG_DEFENSIVE, 1)
+        try configure(SQLITE_DBCONFIG_ENABLE_TRIGGER, 0)
+        try configure(SQLITE_DBCONFIG_ENABLE_VIEW, 0)
         waitForOthers()
         try run("PRAGMA mmap_size = 0")
         try run("PRAGMA foreign_keys = ON")

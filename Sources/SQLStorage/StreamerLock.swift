@@ -40,8 +40,8 @@ package final class StreamerLock: Sendable {
     private static func opened(
         _ path: String, in directory: String
     ) throws(SystemError) -> Int32 {
-        let flags = O_RDWR | O_CLOEXEC | O_NOFOLLOW
-        let new = open(path, flags | O_CREAT | O_EXCL, 0o600)
+        let flags = O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_CREAT | O_EXCL
+        let new = open(path, flags, 0o600)
         if new >= 0 {
             // Or the service could not open what root has made.
             var status = stat()
@@ -50,9 +50,7 @@ package final class StreamerLock: Sendable {
             }
             return new
         }
-        let old = open(path, flags)
-        guard old >= 0 else { throw SystemError("open \(path)") }
-        return old
+        return try PlainFile.existing(path, O_RDWR)
     }
 
     private static func holder(_ descriptor: Int32) -> Int32? {

@@ -61,7 +61,7 @@ struct WorkerProgram {
         let bus: any Bus =
             try redis?.bus
             ?? SQLiteBus.open(
-                file: settings.busFile, bell: settings.bellSocket, process: process,
+                file: settings.busFile, bell: bell(), process: process,
                 identifiers: identifiers, clock: clock, logger: logger)
         let background = ServerBackground()
         let api = API(
@@ -128,6 +128,12 @@ struct WorkerProgram {
         return FastCGIServer.Configuration(
             listener: listener,
             handover: service.descriptor(named: "handover"), maxInFlight: settings.maxInFlight)
+    }
+
+    /// Where the streamer is woken: at the socket that the service manager has for it, by its own name.
+    private func bell() -> String {
+        let socket = service.descriptor(named: "bell").flatMap { try? Sockets.ownAddress(of: $0) }
+        return socket?.path ?? settings.bellSocket
     }
 }
 

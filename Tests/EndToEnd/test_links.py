@@ -1,5 +1,6 @@
 """What root opens in the state directory, which is the service user's, follows no link."""
 
+import contextlib
 import os
 import pathlib
 import shutil
@@ -32,11 +33,14 @@ def place():
         yield here
 
 
-def admin(place, *arguments):
+def admin(place, *arguments, database=None):
     environment = {"STATE_DIRECTORY": str(place / "state")}
+    if database:
+        environment["DB_ADDRESS"] = database
     return subprocess.run(
-        [place / "admin", *arguments], env=environment, capture_output=True, text=True, cwd="/"
-    )
+        [place / "admin", *arguments],
+        env=environment, capture_output=True, text=True, cwd="/", timeout=60,
+    )  # fmt: skip
 
 
 def assert_untouched(victim):
@@ -85,6 +89,63 @@ def test_what_root_makes_in_the_state_directory_is_its_owners(place):
     done = admin(place, "backup", place / "state" / "copy.db")
     assert done.returncode == 0, done.stderr
     assert {path.owner() for path in (place / "state").iterdir()} == {"nobody"}
+
+
+@pytest.fixture
+def copy(place):
+    """A whole database that is root's own, where the service's user may not look."""
+    hidden = place / "hidden"
+    hidden.mkdir(mode=0o700)
+    assert admin(place, "backup", hidden / "copy.db").returncode == 0
+    yield hidden / "copy.db"
+    shutil.rmtree(hidden)
+
+
+@contextlib.contextmanager
+def named(path, target):
+    path.symlink_to(target)
+    try:
+        yield path
+    finally:
+        path.unlink()
+
+
+def test_root_takes_nothing_by_way_of_a_directory_that_is_a_link(place, copy):
+    """The service's user may exchange a directory for a link to one of root's, too."""
+    state = place / "state"
+    with named(state / "backups", copy.parent) as link:
+        done = admin(place, "restore", link / copy.name, "--yes")
+        assert done.returncode == 1 and "Permission denied" in done.stderr, done
+        done = admin(place, "backup", link / "other.db")
+        assert done.returncode == 1 and "Permission denied" in done.stderr, done
+        done = admin(place, "migrate", "--from", link / copy.name, database="postgresql://h/d")
+        assert done.returncode == 1, done
+    assert sorted(copy.parent.iterdir()) == [copy]
+    # A link in the place of the directory itself is the operator's, or root's, to make.
+    with named(place / "elsewhere", copy.parent) as link:
+        assert admin(place, "restore", link / copy.name, "--yes").returncode == 0
+
+
+@pytest.mark.parametrize("victim", ["text", "pipe", "/dev/zero"])
+def test_what_is_no_backup_is_refused_at_once_and_copied_nowhere(place, victim):
+    path = pathlib.Path(victim)
+    if not path.is_absolute():
+        path = place / victim
+        if victim == "pipe":
+            os.mkfifo(path)
+        else:
+            path.write_text("root's own, which nobody else may read\n" * 100)
+            path.chmod(0o600)
+    before = {entry: entry.stat().st_mtime_ns for entry in (place / "state").iterdir()}
+    home = (place / "state").stat().st_mtime_ns
+    done = admin(place, "restore", path, "--yes")
+    assert done.returncode == 1, done
+    assert "no regular file" in done.stderr or "is no database" in done.stderr, done
+    # No name came into the service's directory, for however short a time.
+    assert (place / "state").stat().st_mtime_ns == home
+    assert {entry: entry.stat().st_mtime_ns for entry in (place / "state").iterdir()} == before
+    if victim == "text":
+        assert path.stat().st_uid == 0 and path.stat().st_mode & 0o777 == 0o600
 
 
 def test_root_restores_no_backup_through_a_link(place):

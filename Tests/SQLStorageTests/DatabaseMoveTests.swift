@@ -85,6 +85,20 @@ internal import Testing
         }
     }
 
+    @Test func `nothing that is somebody else's moves, and columns are the program's own`()
+        async throws
+    {
+        let columns = try ReferenceSchema.newest().columns(of: "login_failures")
+        #expect(columns.starts(with: ["key", "count", "last_at"]))
+        try SQLiteConnection(file: here.file, role: .alone).run(
+            "CREATE TRIGGER t AFTER UPDATE ON moves BEGIN DELETE FROM users; END")
+        await #expect(throws: BackupError.self) { try await move() }
+        try SQLiteConnection(file: here.file, role: .alone).run("DROP TRIGGER t")
+        try SQLiteConnection(file: here.file, role: .alone).run(
+            "ALTER TABLE users ADD COLUMN \"x\"\"); DROP TABLE users; --\" TEXT")
+        await #expect(throws: BackupError.self) { try await move() }
+    }
+
     @Test func `all rows arrive as they were, and running replies have failed`() async throws {
         let report = try await move()
         let counts = Dictionary(report.tables.map { ($0.name, $0.rows) }) { $1 }

@@ -1,3 +1,4 @@
+internal import EventLoop
 internal import Glibc
 internal import ProxyGPT
 internal import TestSupport
@@ -30,6 +31,7 @@ internal import Testing
         for name in [
             "/backup.db", "/bus.db", "/bus.db-wal", "/proxy.db.before-restore-20270115T080000Z",
             "/proxy.db.before-restore-20270115T080000Z-wal",
+            "/proxy.db.before-restore-20270115T080000Z-2", "/pipe", "/link",
         ] { unlink(place.directory + name) }
     }
 
@@ -105,6 +107,86 @@ internal import Testing
         #expect(throws: BackupError.foreign(backup)) { try restore(backup, place) }
         try change("DROP TABLE schema_migrations")
         #expect(throws: BackupError.foreign(backup)) { try restore(backup, place) }
+        #expect(try users(place.file) == ["first", "second"])
+    }
+
+    @Test func `two restores in one second keep both copies`() async throws {
+        let place = try Place()
+        defer { clean(place) }
+        let backup = try await prepare(place)
+        let kept = try (1...2).compactMap { _ in try restore(backup, place).kept }
+        #expect(kept == [kept[0], kept[0] + "-2"])
+        #expect(try users(kept[0]) == ["first", "second"])
+        #expect(try users(kept[1]) == ["first"])
+    }
+
+    @Test(
+        "A schema that is not ours is refused, whatever else is in it",
+        arguments: [
+            ("CREATE TRIGGER t AFTER INSERT ON users BEGIN DELETE FROM groups; END", "trigger t"),
+            ("CREATE VIEW v AS SELECT 1 AS one", "view v"),
+            ("CREATE TABLE mine (id TEXT)", "table mine"),
+            ("CREATE VIRTUAL TABLE words USING fts5(text)", "table words"),
+            ("CREATE INDEX mine ON users (role)", "index mine"),
+            ("DROP INDEX messages_running", "index messages_running"),
+            ("ALTER TABLE users ADD COLUMN more TEXT DEFAULT 'x'", "table users"),
+        ])
+    func schema(_ change: String, _ what: String) async throws {
+        let place = try Place()
+        defer { clean(place) }
+        let backup = try await prepare(place)
+        // As somebody else's program would.
+        let other = try SQLiteConnection(file: backup, role: .alone)
+        try other.run(change)
+        let error = try #require(throws: BackupError.self) { try restore(backup, place) }
+        guard case .otherSchema(_, let how) = error else {
+            Issue.record("\(error)")
+            return
+        }
+        #expect(how.contains(what))
+        #expect(try users(place.file) == ["first", "second"])
+    }
+
+    @Test func `what ANALYZE has left is no other schema`() async throws {
+        let place = try Place()
+        defer { clean(place) }
+        let backup = try await prepare(place)
+        try SQLiteConnection(file: backup, role: .alone).run("ANALYZE")
+        _ = try restore(backup, place)
+        #expect(try users(place.file) == ["first"])
+    }
+
+    @Test func `a connection trusts no schema, and has neither triggers nor views`() throws {
+        let connection = try SQLiteConnection(file: ":memory:", role: .alone)
+        let trusted = try connection.query("PRAGMA trusted_schema").first?.values
+        #expect(trusted == [.integer(0)])
+        try connection.run("CREATE TABLE one (a)")
+        try connection.run("CREATE TABLE two (a)")
+        try connection.run(
+            "CREATE TRIGGER t AFTER INSERT ON one BEGIN INSERT INTO two VALUES (1); END")
+        try connection.run("CREATE VIEW v AS SELECT 1")
+        try connection.run("INSERT INTO one VALUES (1)")
+        #expect(try connection.query("SELECT a FROM two").isEmpty)
+        #expect(throws: DatabaseError.self) { try connection.query("SELECT * FROM v") }
+    }
+
+    @Test(.timeLimit(.minutes(1)))
+    func `a link, a pipe, a device and another file in its place are refused at once`()
+        async throws
+    {
+        let place = try Place()
+        defer { clean(place) }
+        let backup = try await prepare(place)
+        let (pipe, link) = (place.directory + "/pipe", place.directory + "/link")
+        #expect(mkfifo(pipe, 0o600) == 0 && symlink(backup, link) == 0)
+        for path in [pipe, link, "/dev/zero", place.directory] {
+            let error = try #require(throws: SystemError.self) { try restore(path, place) }
+            #expect("\(error)".contains("is a link") || "\(error)".contains("no regular file"))
+        }
+        // Nothing of it is copied before that is known.
+        for path in ["/etc/passwd", "/dev/null"] {
+            #expect(throws: (any Error).self) { try DatabaseRestore.Source(path) }
+        }
         #expect(try users(place.file) == ["first", "second"])
     }
 

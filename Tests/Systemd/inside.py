@@ -2,6 +2,11 @@
 
 import sys
 
+from attacked import (
+    no_socket_of_roots_lies_in_the_services_directory,
+    root_gives_no_file_away_through_a_link,
+    root_restores_nothing_of_roots_by_a_name_of_the_services,
+)
 from broken import (
     a_disk_that_becomes_read_only_is_survived,
     a_full_disk_is_survived,
@@ -30,7 +35,6 @@ from installed import (
     every_setting_is_in_the_environment_file_at_its_default,
     memory_is_small,
     memory_is_small_after_30_idle_seconds,
-    root_gives_no_file_away_through_a_link,
     old_rows_go_by_the_timer,
     the_events_are_read_and_counted,
     the_package_is_installed_in_an_empty_debian,
@@ -82,6 +86,8 @@ CHECKS = [
     another_key_is_used_after_a_restart,
     a_backup_is_restored,
     root_gives_no_file_away_through_a_link,
+    no_socket_of_roots_lies_in_the_services_directory,
+    root_restores_nothing_of_roots_by_a_name_of_the_services,
     the_events_are_read_and_counted,
     who_logs_in_too_often_is_told_to_wait,
     the_sample_of_a_balancer_works,

@@ -21,6 +21,7 @@ MOCK = "http://127.0.0.1:9090"
 PACKAGES = sorted(glob.glob("/packages/*.deb"))
 ENVIRONMENT = pathlib.Path("/etc/proxy-gpt/environment")
 STATE = pathlib.Path("/var/lib/proxy-gpt")
+BACKUPS = pathlib.Path("/var/backups/proxy-gpt")
 STREAMER = "proxy-gpt-streamer.service"
 SOCKETS = [f"proxy-gpt-{name}.socket" for name in ("worker", "handover", "streamer", "bell")]
 
