@@ -168,7 +168,7 @@ install:
 	done
 	gzip -9nf $(DESTDIR)$(MANDIR)/man?/proxy-gpt*.[158]
 	install -d $(DESTDIR)$(SYSCONFDIR)/nginx/snippets
-	install -m 0644 nginx/proxy-gpt-locations.conf nginx/proxy-gpt-fastcgi.conf \
+	install -m 0644 nginx/proxy-gpt-http.conf nginx/proxy-gpt-locations.conf nginx/proxy-gpt-fastcgi.conf \
 		nginx/proxy-gpt-streamer.conf nginx/proxy-gpt-operators.conf \
 		$(DESTDIR)$(SYSCONFDIR)/nginx/snippets
 	install -d $(DESTDIR)$(PREFIX)/share/doc/proxy-gpt
@@ -186,6 +186,7 @@ install:
 		"  install -m 0600 /dev/stdin $(SYSCONFDIR)/proxy-gpt/api_key     # paste the key, Ctrl-D" \
 		"  systemctl enable --now proxy-gpt.target" \
 		"  sudo proxy-gpt-admin create NAME" \
+		"  ln -s ../snippets/proxy-gpt-http.conf $(SYSCONFDIR)/nginx/conf.d/proxy-gpt.conf" \
 		"  ln -s ../sites-available/proxy-gpt.conf $(SYSCONFDIR)/nginx/sites-enabled/ && systemctl reload nginx"
 
 # dpkg's own tools alone. What the programs need is read out of them.

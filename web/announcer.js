@@ -3,7 +3,7 @@
 // The list of messages is not a live region: a reader would say a growing paragraph again with
 // every word. Here each sentence appears once, in a region that is only heard.
 
-import { byID, element } from "/web/elements.js";
+import { byID, element } from "./elements.js";
 
 const KEPT = 8;
 

@@ -8,6 +8,14 @@ export class Refusal extends Error {
   }
 }
 
+// Wherever this file is, the API is one directory above: a front may have us below a path of its own.
+const root = new URL("..", import.meta.url);
+
+/** The address of a path of the API. */
+export function address(path) {
+  return new URL(path.slice(1), root);
+}
+
 /** Asks for something; the fields go into the query. */
 export function read(path, fields = {}) {
   const query = new URLSearchParams(fields).toString();
@@ -27,7 +35,7 @@ async function answer(path, options) {
   let response;
   let body;
   try {
-    response = await fetch(path, { cache: "no-store", ...options });
+    response = await fetch(address(path), { cache: "no-store", ...options });
     body = await response.text();
   } catch {
     throw new Refusal(0, "The server cannot be reached.");

@@ -3,13 +3,13 @@
 // What is open stands in the address, as #/chat/ID or #/group/ID, so that a reload, a bookmark
 // and the back button do what one expects.
 
-import { Announcer } from "/web/announcer.js";
-import { read, send } from "/web/api.js";
-import { ChatPage } from "/web/chat.js";
-import { ask, attempt, byID, onSubmit } from "/web/elements.js";
-import { GroupPage, groupFields } from "/web/group.js";
-import { Lists } from "/web/lists.js";
-import { Names } from "/web/people.js";
+import { Announcer } from "./announcer.js";
+import { read, send } from "./api.js";
+import { ChatPage } from "./chat.js";
+import { ask, attempt, byID, onSubmit } from "./elements.js";
+import { GroupPage, groupFields } from "./group.js";
+import { Lists } from "./lists.js";
+import { Names } from "./people.js";
 
 /** Everything the sections share. */
 class App {

@@ -1,9 +1,9 @@
 // The chat that is open: its head, its people, and the form that prompts.
 
-import { read, send } from "/web/api.js";
-import { ask, attempt, byID, onSubmit } from "/web/elements.js";
-import { Conversation } from "/web/conversation.js";
-import { showPeople } from "/web/people.js";
+import { read, send } from "./api.js";
+import { ask, attempt, byID, onSubmit } from "./elements.js";
+import { Conversation } from "./conversation.js";
+import { showPeople } from "./people.js";
 
 /** The section of one chat. `app` is the page around it. */
 export class ChatPage {

@@ -3,10 +3,10 @@
 // The stream is opened before the messages are read, so that nothing falls between the two.
 // A reply that was running when the stream began arrives on it from its first word.
 
-import { read, send } from "/web/api.js";
-import { byID } from "/web/elements.js";
-import { isRunning, MessageView } from "/web/message.js";
-import { ChatStream } from "/web/stream.js";
+import { read, send } from "./api.js";
+import { byID } from "./elements.js";
+import { isRunning, MessageView } from "./message.js";
+import { ChatStream } from "./stream.js";
 
 const NEARLY_AT_END = 80;
 const SILENCE = 30_000;

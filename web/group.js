@@ -1,9 +1,9 @@
 // The group that is open: its members and its chats.
 
-import { read, send } from "/web/api.js";
-import { ask, attempt, byID, fill, onSubmit } from "/web/elements.js";
-import { link } from "/web/lists.js";
-import { showPeople } from "/web/people.js";
+import { read, send } from "./api.js";
+import { ask, attempt, byID, fill, onSubmit } from "./elements.js";
+import { link } from "./lists.js";
+import { showPeople } from "./people.js";
 
 /** The section of one group. `app` is the page around it. */
 export class GroupPage {

@@ -1,7 +1,7 @@
 // The two lists beside the content: chats and groups, the newest first.
 
-import { read } from "/web/api.js";
-import { byID, element, fill } from "/web/elements.js";
+import { read } from "./api.js";
+import { byID, element, fill } from "./elements.js";
 
 /** What one endpoint lists, page by page. */
 class List {

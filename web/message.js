@@ -1,7 +1,7 @@
 // One message as it is shown: who asked what, and the reply as it grows.
 
-import { sentenceEnd } from "/web/announcer.js";
-import { element } from "/web/elements.js";
+import { sentenceEnd } from "./announcer.js";
+import { element } from "./elements.js";
 
 /** Whether a reply in this state is still to come. */
 export function isRunning(state) {

@@ -1,7 +1,7 @@
 // Who the ids stand for, and lists of people with what may be done to them.
 
-import { read } from "/web/api.js";
-import { element, fill } from "/web/elements.js";
+import { read } from "./api.js";
+import { element, fill } from "./elements.js";
 
 /** The names of users by id, asked for when somebody is seen for the first time. */
 export class Names {

@@ -4,6 +4,8 @@
 // gives up on any answer but 200 (nginx's 502 while the streamer restarts); then this opens a
 // new one at the same frame, unless reading the chat shows that it is not ours any more.
 
+import { address } from "./api.js";
+
 const LONGEST_DELAY = 30_000;
 
 /** Tells its owner `connected`, `disconnected`, `received`, `reset`, and has it `refresh`. */
@@ -44,7 +46,7 @@ export class ChatStream {
     this.#timer = 0;
     const query = new URLSearchParams({ id: this.#chatID });
     if (this.#lastID) query.set("last_event_id", this.#lastID);
-    const source = new EventSource(`/chat/stream?${query}`);
+    const source = new EventSource(address(`/chat/stream?${query}`));
     this.#source = source;
     source.onopen = () => {
       this.#tries = 0;

@@ -73,18 +73,21 @@ def write_nginx_files(
     page = replaced((source / "proxy-gpt-page.conf").read_text(), PAGE_ROOT, str(CHECKOUT))
     root.joinpath("snippets/proxy-gpt-page.conf").write_text(page)
 
-    site = replaced(
-        (source / "proxy-gpt.conf").read_text(), WORKER_SOCKET, "unix:" + worker_socket
+    shared = replaced(
+        (source / "proxy-gpt-http.conf").read_text(), WORKER_SOCKET, "unix:" + worker_socket
     )
-    site = replaced(site, STREAMER_SOCKET, "unix:" + streamer_socket, 2)
+    shared = replaced(shared, STREAMER_SOCKET, "unix:" + streamer_socket, 2)
+    for rate in () if limits else (SIGN_UP_RATE, LOG_RATE):
+        shared = replaced(shared, rate, "rate=10000r/s;")
+    root.joinpath("proxy-gpt-http.conf").write_text(shared)
+
     listen = [f"listen 127.0.0.1:{port};"]
     if tls_port:
         listen += tls_lines(directory, tls_port)
+    site = (source / "proxy-gpt.conf").read_text()
     site = replaced(site, LISTEN_IPV4, "\n    ".join(listen))
     ipv6 = f"listen [::1]:{port};" if has_ipv6_loopback() else ""
     site = replaced(site, LISTEN_IPV6, ipv6)
-    for rate in () if limits else (SIGN_UP_RATE, LOG_RATE):
-        site = replaced(site, rate, "rate=10000r/s;")
     root.joinpath("proxy-gpt.conf").write_text(site)
 
     locations = (source / "proxy-gpt-locations.conf").read_text()
@@ -124,6 +127,7 @@ http {{
     log_format proxy_gpt_terminal {TERMINAL_FORMAT};
     {temporary}
     {tls_face(directory, *tls_upstream) if tls_upstream else ""}
+    include proxy-gpt-http.conf;
     include proxy-gpt.conf;
 }}
 """)

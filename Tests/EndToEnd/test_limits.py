@@ -217,8 +217,8 @@ def network(groups):
 
 
 def test_an_ipv6_client_counts_by_its_network(tmp_path):
-    """The map of proxy-gpt.conf, asked for addresses as nginx itself writes them."""
-    text = (CHECKOUT / "nginx/proxy-gpt.conf").read_text()
+    """The map of proxy-gpt-http.conf, asked for addresses as nginx itself writes them."""
+    text = (CHECKOUT / "nginx/proxy-gpt-http.conf").read_text()
     block = re.search(r"map \$remote_addr \$proxy_gpt_address \{.*?\n\}", text, re.DOTALL).group()
     block = block.replace("$binary_remote_addr;", "ipv4:$remote_addr;")
     port = free_port()

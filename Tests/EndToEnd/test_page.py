@@ -9,7 +9,7 @@ from processes import wait_for
 from stack import CHECKOUT, Stack
 from visitors import SKIP, browser, visit  # noqa: F401  fixtures
 
-FILES = sorted(path.name for path in (CHECKOUT / "web").iterdir())
+FILES = sorted(path.name for path in (CHECKOUT / "web").iterdir() if path.name != "index.html")
 
 
 # The files
@@ -47,6 +47,15 @@ def test_the_page_is_read_only_and_nothing_else_lies_below_web(stack):
     for path in ("../Makefile", "%2e%2e/Makefile", "..%2fMakefile", "./app.js", "%61pp.js"):
         check_error(call(stack.url, "GET", "/web/" + path), 400, "invalid_request")
     assert call(stack.url, "GET", "/?a=b").status == 200
+
+
+def test_the_page_has_one_address_and_its_files_know_no_other(stack):
+    for path in ("/web/", "/web/index.html", "/web/index.html?a"):
+        answer = call(stack.url, "GET", path)
+        assert (answer.status, answer.header("Location")) == (308, "../"), path
+    for path in (CHECKOUT / "web").iterdir():
+        # A front may have us below a path of its own.
+        assert not re.search(r"""(from |src=|href=|url\()["']?/""", path.read_text()), path
 
 
 def test_the_page_stands_while_no_worker_does():

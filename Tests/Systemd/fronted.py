@@ -1,7 +1,9 @@
 """What nginx does before a worker hears of it: limits, TLS, allow-lists, reloads; and the journal."""
 
+import contextlib
 import json
 import pathlib
+import re
 import subprocess
 import time
 
@@ -67,29 +69,35 @@ def who_logs_in_too_often_is_told_to_wait():
 
 def the_sample_of_a_balancer_works():
     text = pathlib.Path("/usr/share/proxy-gpt/balancer.conf").read_text()
-    for host in ("192.0.2.11", "192.0.2.12"):
-        text = text.replace(host, "127.0.0.1")
+    for host in ("192.0.2.11", "192.0.2.12", "192.0.2.1;"):
+        text = text.replace(host, "127.0.0.1" + (";" if host.endswith(";") else ""))
+    # The hosts' lines stand in it as a comment.
+    lines = [line.lstrip("# ") for line in text.splitlines() if re.match("# +(set_real|real)_", line)]
+    assert len(lines) == 3, lines
     path = ENABLED / "balancer.conf"
     path.write_text(text)
     # The hosts' side: the balancer's word is believed.
     site = pathlib.Path("/etc/nginx/sites-available/proxy-gpt.conf")
     good = site.read_text()
-    site.write_text(good.replace("    listen 8080;", "    listen 8080;\n    set_real_ip_from 127.0.0.1;\n    real_ip_header X-Forwarded-For;\n    real_ip_recursive on;"))  # fmt: skip
+    site.write_text(good.replace("    listen 8080;", "    listen 8080;\n    " + "\n    ".join(lines)))
     try:
         shell("nginx -t && systemctl reload nginx")
         url = "http://127.0.0.1:8081"
         wait_for(lambda: not subprocess.call(["curl", "-s", "-o", "/dev/null", url]), "port")
         assert call(url, "GET", "/v1/models", token=token()).status == 200
-        # A stranger behind the balancer is a stranger, whatever it says of itself.
-        said = ("-H", "X-Forwarded-For: 127.0.0.1")
-        wait_for(lambda: status("/metrics", "--interface", "127.0.0.2", *said, url=url) == "403", "it")
+        # The balancer passes no figures, and who asks the hosts in its name is a stranger.
+        for path in ("/metrics", "/status?full"):
+            assert status(path, url=url) == "404"
+            assert status(path, "-H", "X-Forwarded-For: 127.0.0.2") == "403"
     finally:
         path.unlink()
         site.write_text(good)
         shell("nginx -t && systemctl reload nginx")
 
 
-def the_sample_with_tls_works():
+@contextlib.contextmanager
+def tls_site():
+    """The README's section on TLS, followed."""
     shell("install -d -m 0700 /etc/ssl/proxy-gpt")
     run("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-noenc",
         "-days", "2", "-subj", "/CN=api.example.org", "-addext", "subjectAltName=DNS:api.example.org",
@@ -99,6 +107,15 @@ def the_sample_with_tls_works():
     # Debian's own site has port 80 as well; it may stay.
     shell("nginx -t && systemctl reload nginx")
     try:
+        yield path
+    finally:
+        path.unlink()
+        shell("rm -r /etc/ssl/proxy-gpt")
+        shell("nginx -t && systemctl reload nginx")
+
+
+def the_sample_with_tls_works():
+    with tls_site():
         known = ("--cacert", "/etc/ssl/proxy-gpt/fullchain.pem", "--resolve", "api.example.org:443:127.0.0.1")
         url = "https://api.example.org"
 
@@ -117,10 +134,10 @@ def the_sample_with_tls_works():
         plain = ("--resolve", "api.example.org:80:127.0.0.1")
         assert status("/", *plain, url="http://api.example.org") == "308"
         assert status("/v1/models", *plain, url="http://api.example.org") == "404"
-    finally:
-        path.unlink()
-        shell("rm -r /etc/ssl/proxy-gpt")
-        shell("nginx -t && systemctl reload nginx")
+        # To its own name, whatever name is asked for.
+        head = run("curl", "-sI", "-H", "Host: evil.example", "--resolve", "api.example.org:80:127.0.0.1",
+                   "http://api.example.org/")  # fmt: skip
+        assert "evil" not in head, head
 
 
 def a_reload_of_nginx_under_load_cuts_no_call():

@@ -29,6 +29,7 @@ from installed import (
     a_backup_is_restored,
     a_cold_start_answers_soon,
     a_purge_leaves_nothing,
+    a_removal_and_a_purge_leave_an_nginx_that_starts,
     a_stop_under_load_cuts_no_call,
     a_worker_more_takes_its_share,
     another_key_is_used_after_a_restart,
@@ -96,6 +97,7 @@ CHECKS = [
     the_journal_has_fields_and_json_when_asked,
     a_stop_under_load_cuts_no_call,
     nothing_secret_is_in_a_log,
+    a_removal_and_a_purge_leave_an_nginx_that_starts,
     a_purge_leaves_nothing,
 ]
 

@@ -12,6 +12,7 @@ import time
 
 import machine
 from client import call, chat
+from fronted import tls_site
 from machine import (
     BACKUPS,
     ENVIRONMENT,
@@ -43,6 +44,8 @@ def the_package_is_installed_in_an_empty_debian():
     with ENVIRONMENT.open("a") as file:
         file.write(f"API_URL={MOCK}\nSIGNUP=open\n")
     run("nginx", "-t")
+    log = pathlib.Path("/var/log/nginx/proxy-gpt.access.log").stat()
+    assert log.st_mode & 0o777 == 0o640, oct(log.st_mode)
     pathlib.Path("/run/systemd/system/mock.service").write_text(
         "[Service]\nExecStart=/checkout/.build/release/mock-upstream --port 9090 --key " + KEY + "\n")  # fmt: skip
     run("systemctl", "daemon-reload")
@@ -233,10 +236,60 @@ def a_stop_under_load_cuts_no_call():
     )
 
 
+def serves_others():
+    """Another site of the host, which a start of nginx brings up."""
+    run("nginx", "-t")
+    run("systemctl", "restart", "nginx")
+    return call("http://127.0.0.1:8099", "GET", "/").status == 200
+
+
+def a_removal_and_a_purge_leave_an_nginx_that_starts():
+    """Whatever of the README was followed."""
+    other = pathlib.Path("/etc/nginx/conf.d/other.conf")
+    other.write_text("server { listen 8099; location / { return 200; } }\n")
+    links = [pathlib.Path("/etc/nginx/sites-enabled", name) for name in ("own.conf", "balancer.conf")]
+    links[0].symlink_to("/etc/nginx/sites-available/proxy-gpt.conf")
+    links[1].symlink_to("/usr/share/proxy-gpt/balancer.conf")
+    backup = BACKUPS / "kept.db"
+    run("proxy-gpt-admin", "backup", str(backup))
+    with tls_site() as site:
+        # One site under two names is one too many.
+        pathlib.Path("/etc/nginx/sites-enabled/proxy-gpt.conf").unlink()
+        assert serves_others()
+        said = run("dpkg", "-r", "proxy-gpt", fails=True)
+        assert f"{site} is left" in said and f"{links[0]} is left" in said and f"{links[1]} led nowhere" in said, said
+        assert serves_others() and not os.path.lexists(links[1])
+        # The site goes on as far as it can.
+        known = ("-sk", "--resolve", "api.example.org:443:127.0.0.1", "-w", "%{http_code}", "-o", "/dev/null")
+        assert run("curl", *known, "https://api.example.org/live") == "502"
+        # What an older release has left: all in one file.
+        shared = pathlib.Path("/etc/nginx/snippets/proxy-gpt-http.conf").read_text()
+        available = pathlib.Path("/etc/nginx/sites-available/proxy-gpt.conf")
+        mine = available.read_text().replace("listen 8080;", "listen 8080; # mine")
+        pathlib.Path("/etc/nginx/conf.d/proxy-gpt.conf").unlink()
+        available.write_text(shared + mine)
+        run("nginx", "-t")
+        said = run("dpkg", "--force-confold", "-i", PACKAGES[0])
+        assert "before-division" in said and "# mine" in available.read_text(), said
+        links[0].unlink()
+        assert serves_others()
+        run("systemctl", "start", "proxy-gpt.target")
+        assert is_served() and run("curl", *known, "https://api.example.org/live") == "200"
+        said = run("dpkg", "-P", "proxy-gpt", fails=True)
+        assert f"{site} is left" in said and "/var/backups/proxy-gpt are left" in said, said
+        assert serves_others() and backup.exists()
+    other.unlink()
+    backup.unlink()
+    BACKUPS.rmdir()
+    run("nginx", "-t")
+    run("apt", "install", "-y", "--no-install-recommends", PACKAGES[0])
+    assert pathlib.Path("/etc/nginx/sites-enabled/proxy-gpt.conf").exists()
+
+
 def a_purge_leaves_nothing():
     run("apt", "purge", "-y", "proxy-gpt")
     run("nginx", "-t")
-    for where in ("/etc", "/var/lib", "/usr", "/run", "/lib/systemd"):
+    for where in ("/etc", "/var/lib", "/var/backups", "/var/log/nginx", "/usr", "/run", "/lib/systemd"):
         found = run("find", where, "-xdev", "-name", "*proxy-gpt*", "-not", "-path", "/var/lib/dpkg/*",
                     "-not", "-path", "/run/systemd/*", "-not", "-path", "/run/credentials/*")  # fmt: skip
         assert not found, found
