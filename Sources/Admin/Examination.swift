@@ -235,6 +235,11 @@ internal import SQLStorage
                 "schema version \(health.schemaVersion), migrated to \(health.knownSchemaVersion) "
                     + "by whoever opens it next")
         }
+        if let difference = health.otherSchema {
+            return Finding(
+                "database", .warning,
+                "schema: \(difference); no copy of it would be restored")
+        }
         return Finding(
             "database", .ok, "schema version \(health.schemaVersion), \(health.bytes >> 20) MiB")
     }

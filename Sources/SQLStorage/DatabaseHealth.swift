@@ -14,6 +14,8 @@ package struct DatabaseHealth: Sendable {
 
     package let schemaVersion: Int64
     package let knownSchemaVersion: Int64
+    /// What its schema has otherwise than this program makes it, which a restore would refuse.
+    package let otherSchema: String?
     package let pages: Pages
     package let bytes: Int64
     package let walBytes: Int64
@@ -26,9 +28,10 @@ package struct DatabaseHealth: Sendable {
         let file = try SQLStorage.existing(file, mayCreate: false)
         let sizes = (size(of: file), size(of: file + "-wal"))
         let connection = try SQLiteConnection(file: file, role: .reader)
+        let version = try connection.schemaVersion(file)
         return DatabaseHealth(
-            schemaVersion: try connection.schemaVersion(file),
-            knownSchemaVersion: Migrations.all.last?.version ?? 0,
+            schemaVersion: version, knownSchemaVersion: Migrations.all.last?.version ?? 0,
+            otherSchema: try ReferenceSchema(version: version).difference(to: connection),
             pages: try connection.look(for: patience), bytes: sizes.0, walBytes: sizes.1)
     }
 

@@ -45,25 +45,29 @@ struct ReferenceSchema {
         }
     }
 
-    /// Throws where the database of `other` has what ours has not, lacks what ours has, or has it otherwise.
+    /// Throws where the database of `other` is not as we make it.
     /// - Parameter file: what errors tell of.
     func check(_ other: SQLiteConnection, _ file: String) throws {
+        guard let difference = try difference(to: other) else { return }
+        throw BackupError.otherSchema(file, difference)
+    }
+
+    /// What the database of `other` has and ours has not, lacks, or has otherwise; nil where they are the same.
+    func difference(to other: SQLiteConnection) throws -> String? {
         let ours = try Self.objects(of: connection)
         let theirs = try Self.objects(of: other)
         for object in theirs where !ours.contains(where: { $0.isNamed(like: object) }) {
-            throw BackupError.otherSchema(
-                file, "the \(object.kind) \(object.name) is somebody else's; drop it first")
+            return "the \(object.kind) \(object.name) is somebody else's, to be dropped first"
         }
         for object in ours {
             guard let found = theirs.first(where: { $0.isNamed(like: object) }) else {
-                throw BackupError.otherSchema(
-                    file, "the \(object.kind) \(object.name) is missing")
+                return "the \(object.kind) \(object.name) is missing"
             }
             guard found.isSame(as: object) else {
-                throw BackupError.otherSchema(
-                    file, "the \(object.kind) \(object.name) has another definition")
+                return "the \(object.kind) \(object.name) has another definition"
             }
         }
+        return nil
     }
 
     /// All but the statistics that ANALYZE leaves.

@@ -123,7 +123,7 @@ def test_a_restore_goes_back_and_keeps_what_was_there(tmp_path):
         stack.stop_streamer()
         text = tmp_path / "text"
         text.write_text("no database at all\n" * 100)
-        assert "damaged" in refused(stack, "restore", text, "--yes")
+        assert "is no database" in refused(stack, "restore", text, "--yes")
         assert "--yes" in refused(stack, "restore", file)
         kept = ok(stack, "restore", file, "--yes")["kept"]
         assert os.stat(stack.database).st_mode & 0o777 == 0o600

@@ -144,6 +144,9 @@ internal import Testing
             return
         }
         #expect(how.contains(what))
+        // Before there is need of it the operator hears of it from `doctor`.
+        try SQLiteConnection(file: place.file, role: .alone).run(change)
+        #expect(try DatabaseHealth.examine(place.file).otherSchema == how)
         #expect(try users(place.file) == ["first", "second"])
     }
 
