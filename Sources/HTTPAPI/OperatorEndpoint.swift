@@ -37,10 +37,18 @@ package struct OperatorEndpoint: Sendable {
         }
         switch path {
         case Router.live, Router.ready, Router.readyStreamer:
-            guard ["GET", "HEAD"].contains(request.method) else { return Self.wrongMethod }
-            return path == Router.live ? Response(json: ["status": "live"]) : await ready()
+            guard Self.checking.contains(request.method) else {
+                return Self.wrongMethod(Self.checking)
+            }
+            var response = path == Router.live ? Response(json: ["status": "live"]) : await ready()
+            if request.method == "OPTIONS" {
+                response.headers.append(Header("Allow", Self.checking.joined(separator: ", ")))
+            }
+            return response
         case Router.metrics where request.isOperators, Router.status where request.isOperators:
-            guard ["GET", "HEAD"].contains(request.method) else { return Self.wrongMethod }
+            guard Self.reading.contains(request.method) else {
+                return Self.wrongMethod(Self.reading)
+            }
             return path == Router.metrics ? await metrics() : await status(request.target)
         default: return nil
         }
@@ -64,9 +72,15 @@ package struct OperatorEndpoint: Sendable {
         return response
     }
 
-    private static var wrongMethod: Response {
+    private static let reading = ["GET", "HEAD"]
+    /// Balancers ask with OPTIONS, too, and go by the status.
+    private static let checking = ["GET", "HEAD", "OPTIONS"]
+
+    private static func wrongMethod(_ methods: [String]) -> Response {
         Response(
-            Failure(.methodNotAllowed, "This path is only for reading.", allow: "GET, HEAD"))
+            Failure(
+                .methodNotAllowed, "This path is only for reading.",
+                allow: methods.joined(separator: ", ")))
     }
 
     private func ready() async -> Response {

@@ -33,6 +33,8 @@ package struct Settings: Sendable {
     package let contextTokens: Int
     package let publicOrigins: [String]
     package let corsOrigins: [String]
+    /// Where browsers send the session's cookie: `/`, or the path below which a front has us.
+    package let cookiePath: String
     /// Which of the upstream's paths are passed on.
     package let paths: PathPolicy
     package let connectTimeout: Milliseconds
@@ -135,6 +137,7 @@ package struct Settings: Sendable {
         Entry("EVENT_ROW_DAYS", "400", "How long rows of events are kept; 0: for ever."),
         Entry("PUBLIC_ORIGINS", "", "Our own origins, separated by commas; empty: the request's."),
         Entry("CORS_ORIGINS", "", "Foreign origins whose pages may call, separated by commas."),
+        Entry("COOKIE_PATH", "/", "The cookie's path, where a front has us below one: /ai/."),
         Entry("V1_PATHS", "", "+/path opens one below /v1, -/path closes it; commas between."),
         Entry("CONNECT_TIMEOUT", "10", "Seconds to reach the upstream."),
         Entry("FIRST_BYTE_TIMEOUT", "600", "Seconds until its answer begins."),
@@ -194,6 +197,7 @@ package struct Settings: Sendable {
         eventRowDays = Int64(reader.eventRowDays())
         publicOrigins = reader.origins("PUBLIC_ORIGINS")
         corsOrigins = reader.origins("CORS_ORIGINS", ofApps: true)
+        cookiePath = reader.plainPath("COOKIE_PATH")
         paths = reader.paths("V1_PATHS")
         connectTimeout = reader.seconds("CONNECT_TIMEOUT")
         firstByteTimeout = reader.seconds("FIRST_BYTE_TIMEOUT")

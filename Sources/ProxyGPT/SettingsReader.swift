@@ -167,6 +167,30 @@ struct SettingsReader {
         return origins
     }
 
+    /// A path of plain segments.
+    mutating func plainPath(_ name: String) -> String {
+        let path = text(name)
+        let segments = path.utf8.split(
+            separator: UInt8(ascii: "/"), omittingEmptySubsequences: false)
+        let isPlain =
+            segments.dropFirst().dropLast().allSatisfy { !$0.isEmpty }
+            && segments.joined().allSatisfy(Self.isUnreserved)
+        if path.utf8.first == UInt8(ascii: "/"), path.utf8.count <= 200, isPlain { return path }
+        refuse(name, "must be a path such as /ai/")
+        return fallback(name)
+    }
+
+    /// What a segment may consist of without an escape (RFC 3986, section 2.3).
+    private static func isUnreserved(_ byte: UInt8) -> Bool {
+        switch byte {
+        case UInt8(ascii: "0")...UInt8(ascii: "9"), UInt8(ascii: "a")...UInt8(ascii: "z"),
+            UInt8(ascii: "A")...UInt8(ascii: "Z"), UInt8(ascii: "-"), UInt8(ascii: "."),
+            UInt8(ascii: "_"), UInt8(ascii: "~"):
+            true
+        default: false
+        }
+    }
+
     private static func trimmed(_ text: Substring) -> String {
         var text = text.drop { $0 == " " }
         while text.last == " " { text = text.dropLast() }

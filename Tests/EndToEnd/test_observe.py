@@ -6,7 +6,7 @@ import re
 import sqlite3
 
 import pytest
-from client import call, check_error
+from client import call, check_error, exchange
 from prometheus_client.parser import text_string_to_metric_families
 from sse import Stream
 from stack import CANARY_KEY, CHECKOUT, Stack, wait_for
@@ -70,6 +70,11 @@ def test_health_needs_no_credential_and_leaves_no_trace(stack, token, path):
     assert answer.status == 200 and answer.json["status"] in ("live", "ready"), answer
     assert answer.header("X-Request-Id") and answer.header("Cache-Control") == "private, no-store"
     assert call(stack.url, "HEAD", path).status == 200
+    # As balancers ask, without a Host.
+    asked = call(stack.url, "OPTIONS", path)
+    assert asked.status == 200 and asked.header("Allow") == "GET, HEAD, OPTIONS", asked
+    old = exchange(stack.url, f"OPTIONS {path} HTTP/1.0\r\n\r\n".encode())
+    assert old.status == 200, old
     check_error(call(stack.url, "POST", path, form={"a": "b"}), 405, "method_not_allowed")
     code, out, _ = stack.admin("events", "--json")
     paths = [event["path"] for event in json.loads(out)["events"]]

@@ -42,9 +42,11 @@ import Testing
             version: "1", now: { Timestamp(milliseconds: 0) }, pause: {})
     }
 
-    private func request(_ path: String, isOperators: Bool = false) -> Request {
+    private func request(
+        _ path: String, method: String = "GET", isOperators: Bool = false
+    ) -> Request {
         Request(
-            id: "r", method: "GET", target: path, headers: [], clientAddress: "", scheme: "http",
+            id: "r", method: method, target: path, headers: [], clientAddress: "", scheme: "http",
             contentLength: nil, body: EmptyBody(), isOperators: isOperators)
     }
 
@@ -65,6 +67,24 @@ import Testing
         #expect(try await status(Health(hosts: 2), redis: "redis://localhost") == 200)
         let live = try await endpoint(Health(well: false)).answer(request("/live"))
         #expect(live?.status == 200)
+    }
+
+    @Test("Balancers may ask with GET, HEAD and OPTIONS, and the status is the answer")
+    func methods() async throws {
+        for (health, status) in [(Health(), 200), (Health(well: false), 503)] {
+            let endpoint = try endpoint(health)
+            for method in ["GET", "HEAD", "OPTIONS"] {
+                let ready = await endpoint.answer(request("/ready", method: method))
+                #expect(ready?.status == status)
+                #expect(await endpoint.answer(request("/live", method: method))?.status == 200)
+            }
+            let refused = await endpoint.answer(request("/ready", method: "DELETE"))
+            #expect(refused?.status == 405)
+            let allowed = refused?.headers.first { $0.name == "Allow" }?.value
+            #expect(allowed == "GET, HEAD, OPTIONS")
+        }
+        let figures = request("/metrics", method: "OPTIONS", isOperators: true)
+        #expect(try await endpoint(Health()).answer(figures)?.status == 405)
     }
 
     @Test("Figures are for operators, and nobody waits for ever while they are read")

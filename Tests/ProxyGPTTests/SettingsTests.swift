@@ -38,6 +38,7 @@ import Testing
         #expect(settings.contextMessages == 10)
         #expect(settings.contextTokens == 8000)
         #expect(settings.publicOrigins == [] && settings.corsOrigins == [])
+        #expect(settings.cookiePath == "/")
         #expect(settings.connectTimeout == 10_000)
         #expect(settings.firstByteTimeout == 600_000)
         #expect(settings.idleTimeout == 120_000)
@@ -50,6 +51,17 @@ import Testing
         #expect(settings.maxStreams == 10_000)
         #expect(settings.logLevel == "info")
         #expect(Settings.maxBodyOfOwnEndpoints == 1 << 20)
+    }
+
+    @Test("The cookie's path is a plain path")
+    func cookiePath() throws {
+        for path in ["/", "/ai", "/ai/", "/a.b/c-d_e~f/"] {
+            #expect(try settings(["COOKIE_PATH": path]).cookiePath == path)
+        }
+        let long = "/" + String(repeating: "a", count: 200)
+        for path in ["ai", "//", "/a//b", "/a;Domain=x", "/a b", "/é", "/%61", "/a\r\nb", long] {
+            #expect(problems(["COOKIE_PATH": path]).count == 1, "\(path)")
+        }
     }
 
     @Test("An address of Redis is taken as it is")
