@@ -86,9 +86,9 @@ def the_sample_of_a_balancer_works():
         wait_for(lambda: not subprocess.call(["curl", "-s", "-o", "/dev/null", url]), "port")
         assert call(url, "GET", "/v1/models", token=token()).status == 200
         # The balancer passes no figures, and who asks the hosts in its name is a stranger.
-        for path in ("/metrics", "/status?full"):
-            assert status(path, url=url) == "404"
-            assert status(path, "-H", "X-Forwarded-For: 127.0.0.2") == "403"
+        for page in ("/metrics", "/status?full"):
+            assert status(page, url=url) == "404"
+            assert status(page, "-H", "X-Forwarded-For: 127.0.0.2") == "403"
     finally:
         path.unlink()
         site.write_text(good)
