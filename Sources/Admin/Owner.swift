@@ -68,10 +68,12 @@ struct Owner {
         if steps.contains(where: { $0.isInHands(of: user, group) }) { try become() }
     }
 
-    /// Whoever has the first directory or link on the way to a file that is not root's, or its own directory.
+    /// Whoever has the directory that a file is in; for root, the first directory or link on the way to it that is
+    /// not root's.
     init(ofWayTo file: String) throws {
         let steps = try PathWalk(to: file).steps
-        guard let step = steps.first(where: { $0.user != 0 }) ?? steps.last else {
+        let others = geteuid() == 0 ? steps.first { $0.user != 0 } : nil
+        guard let step = others ?? steps.last else {
             throw SystemError("open \(file)", code: ENOENT)
         }
         directory = file

@@ -154,6 +154,18 @@ def test_through_a_listed_front_the_client_counts(stack, hops):
 # The samples
 
 
+def test_no_file_defines_what_another_has():
+    """They may all be in one nginx, where the last one of two would count for both."""
+    found = {}
+    kinds = r"^(?:map|geo|split_clients) .*(\$\w+) \{|^upstream (\w+)|\bzone=(\w+):|shared:(\w+)"
+    for file in sorted((CHECKOUT / "nginx").iterdir()):
+        for match in re.finditer(kinds, file.read_text(), re.MULTILINE):
+            name = next(filter(None, match.groups()))
+            assert name not in found, (name, file.name, found[name])
+            found[name] = file.name
+    assert len(found) > 20 and "$proxy_gpt_proxied" in found and "proxy_gpt" in found
+
+
 def test_the_balancer_passes_no_figures(stack, token, tmp_path):
     port, text = free_port(), (CHECKOUT / "nginx/balancer.conf").read_text()
     for host in ("192.0.2.11:8080", "192.0.2.12:8080"):

@@ -88,7 +88,8 @@ def the_sample_of_a_balancer_works():
         # The balancer passes no figures, and who asks the hosts in its name is a stranger.
         for page in ("/metrics", "/status?full"):
             assert status(page, url=url) == "404"
-            assert status(page, "-H", "X-Forwarded-For: 127.0.0.2") == "403"
+            for header in ("X-Forwarded-For: 127.0.0.2", "Via: 1.1 front"):
+                assert status(page, "-H", header) == "403", header
     finally:
         path.unlink()
         site.write_text(good)
