@@ -181,6 +181,9 @@ install:
 	install -d -m 0750 $(DESTDIR)$(SYSCONFDIR)/proxy-gpt
 	$(call install_configuration,nginx/proxy-gpt.conf,$(DESTDIR)$(SYSCONFDIR)/nginx/sites-available/proxy-gpt.conf,0644)
 	$(call install_configuration,systemd/environment,$(DESTDIR)$(SYSCONFDIR)/proxy-gpt/environment,0640)
+	@! grep -qs '^upstream proxy_gpt {' $(DESTDIR)$(SYSCONFDIR)/nginx/sites-available/proxy-gpt.conf || \
+		echo "what stands before the first server block of sites-available/proxy-gpt.conf is in" \
+		"snippets/proxy-gpt-http.conf now: remove it there"
 	@[ -n "$(DESTDIR)" ] || printf '%s\n' "" "Installed. As root, once:" \
 		"  systemd-sysusers && systemd-tmpfiles --create && systemctl daemon-reload" \
 		"  install -m 0600 /dev/stdin $(SYSCONFDIR)/proxy-gpt/api_key     # paste the key, Ctrl-D" \

@@ -107,8 +107,6 @@ def no_socket_of_roots_lies_in_the_services_directory():
     stop_everything()
     for _ in range(3):
         with in_place_of(STATE / "bell.sock", link_to(SHADOW)):
-            # More starts in a row than systemd likes.
-            run("systemctl", "reset-failed")
             run("systemctl", "start", "proxy-gpt.target")
             wait_for(lambda: workers() == TWO_WORKERS, "two workers", 60)
             assert is_served() and facts(SHADOW) == before

@@ -9,6 +9,7 @@ from client import call
 from machine import (
     ENVIRONMENT,
     PACKAGES,
+    STATE,
     STREAMER,
     TWO_WORKERS,
     URL,
@@ -19,11 +20,12 @@ from machine import (
     run,
     settings,
     show,
+    stop_everything,
     token,
     workers,
 )
 from stack import wait_for
-from traffic import Callers, streams, under_load
+from traffic import Audience, Callers, streams, under_load
 
 
 def restart():
@@ -47,6 +49,30 @@ def a_rolling_restart_under_load_loses_nothing():
 
 def an_upgrade_under_load_loses_nothing():
     return under_load(lambda: install(PACKAGES[1]))
+
+
+def an_upgrade_from_a_bell_in_the_state_directory_loses_nothing():
+    """Where older releases had it; systemd gives up the socket when its unit names another place."""
+    unit = pathlib.Path("/run/systemd/system/proxy-gpt-bell.socket.d/older.conf")
+    unit.parent.mkdir()
+    unit.write_text(f"[Socket]\nListenDatagram=\nListenDatagram={STATE}/bell.sock\n")
+    try:
+        stop_everything()
+        run("systemctl", "daemon-reload")
+        run("systemctl", "start", "proxy-gpt.target")
+        assert (STATE / "bell.sock").is_socket()
+    finally:
+        unit.unlink()
+        unit.parent.rmdir()
+    said = under_load(lambda: install(PACKAGES[0]))
+    # Until the next start the streamer has one of its own there, and is not woken late.
+    assert (STATE / "bell.sock").owner() == "proxy-gpt"
+    Audience("mock?chunks=20&chunk-delay-ms=20").check()
+    stop_everything()
+    (STATE / "bell.sock").unlink(missing_ok=True)
+    run("systemctl", "start", "proxy-gpt.target")
+    assert is_served() and not (STATE / "bell.sock").exists()
+    return said
 
 
 def two_more_restarts_under_load_lose_nothing():
