@@ -182,8 +182,8 @@ extension API {
         return response
     }
 
-    /// Sets the cookie; a page of a foreign origin has none to set. Over TLS, where it is for all paths, under a
-    /// second name too, which no other host of the same domain can set in its place.
+    /// Sets the cookie; a page of a foreign origin has none to set. Over TLS, where it is for all paths,
+    /// under a second name too, which no other host of the same domain can set in its place.
     private func cookie(_ value: String, maxAge: Int64, _ request: Request) -> [Header] {
         if crossSite.isForeign(request) { return [] }
         let path = settings.cookiePath
@@ -192,8 +192,8 @@ extension API {
         guard crossSite.isSecure(request) else {
             return [Header("Set-Cookie", content + attributes)]
         }
-        let prefixes = path.utf8.elementsEqual("/".utf8) ? ["", PresentedCredential.hostPrefix] : [""]
-        return prefixes.map { Header("Set-Cookie", $0 + content + attributes + "; Secure") }
+        let isForAll = path.utf8.elementsEqual("/".utf8)
+        return (isForAll ? ["", PresentedCredential.hostPrefix] : [""]).map { Header("Set-Cookie", $0 + content + attributes + "; Secure") }
     }
 
     private func ownView(of user: User) async throws -> JSONValue {
