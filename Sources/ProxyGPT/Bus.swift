@@ -66,6 +66,10 @@ package struct FrameID: Sendable, Hashable, CustomStringConvertible {
     /// Grows by the order of commits, from 1 on; 0 stands before the first frame.
     package let sequence: Int64
 
+    /// The largest number that any log counts to: Lua's numbers are exact up to here. Whoever decodes
+    /// a larger one refuses it, so that sums with those that remain do not overflow.
+    package static let largestSequence: Int64 = 1 << 53
+
     package init(epoch: String, sequence: Int64) {
         self.epoch = epoch
         self.sequence = sequence
@@ -76,15 +80,19 @@ package struct FrameID: Sendable, Hashable, CustomStringConvertible {
         // 64 bytes of an epoch, a dash, and the digits of a number.
         guard text.utf8.count <= 84 else { return nil }
         let parts = text.parts(separatedBy: "-")
-        guard parts.count == 2, (1...64).contains(parts[0].utf8.count),
-            parts[0].utf8.allSatisfy({ isDigitOrLetter($0) }),
+        guard parts.count == 2, Self.isEpoch(parts[0]),
             parts[1].utf8.allSatisfy({ (0x30...0x39).contains($0) }),
-            let sequence = Int64(parts[1])
+            let sequence = Int64(parts[1]), sequence <= Self.largestSequence
         else { return nil }
         self.init(epoch: String(parts[0]), sequence: sequence)
     }
 
     package var description: String { "\(epoch)-\(sequence)" }
+
+    /// Whether a log may have this name.
+    package static func isEpoch(_ text: some StringProtocol) -> Bool {
+        (1...64).contains(text.utf8.count) && text.utf8.allSatisfy { isDigitOrLetter($0) }
+    }
 }
 
 private func isDigitOrLetter(_ byte: UInt8) -> Bool {

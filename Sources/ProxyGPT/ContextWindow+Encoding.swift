@@ -11,6 +11,10 @@ extension ContextWindow {
     /// Greater ones are not made by anybody, and would let sums overflow.
     private static let greatestNumber: UInt64 = 1 << 40
 
+    /// The greatest version and the greatest place in a chat: greater ones are refused, for the same
+    /// reason.
+    private static let greatestCount: UInt64 = 1 << 53
+
     /// The window as bytes.
     package var encoded: [UInt8] {
         var writer = ByteWriter()
@@ -33,7 +37,7 @@ extension ContextWindow {
     package init?(encoded bytes: some Collection<UInt8>) {
         var reader = ByteReader(Array(bytes))
         guard reader.byte() == Self.format,
-            let version = reader.number(), version <= UInt64(Int64.max),
+            let version = reader.number(), version <= Self.greatestCount,
             let budget = reader.number(), budget <= Self.greatestNumber,
             let flags = reader.byte(), flags <= 3,
             let count = reader.number(), count <= UInt64(Self.greatestLimit)
@@ -41,7 +45,7 @@ extension ContextWindow {
         var entries: [Entry] = []
         var tokens: UInt64 = 0
         for _ in 0..<count {
-            guard let seq = reader.number(), seq <= UInt64(Int64.max),
+            guard let seq = reader.number(), seq <= Self.greatestCount,
                 entries.last.map({ $0.seq < Int64(seq) }) ?? true,
                 let price = reader.number(), price <= Self.greatestNumber,
                 let prompt = reader.text(), let reply = reader.text()

@@ -106,7 +106,7 @@ package struct ContextWindow: Sendable, Equatable {
     /// The window after the end of one more message, which made the context `version`; nil when other
     /// changes lie between, so that the store must be asked.
     package func adding(_ message: Message, version: Int64) -> ContextWindow? {
-        guard version == self.version + 1 else { return nil }
+        guard version == self.version &+ 1 else { return nil }
         var window = self
         window.version = version
         guard message.countsAsContext else { return window }

@@ -86,7 +86,7 @@ internal import ProxyGPT
         let list = state.rest.first?.list ?? []
         var beginnings: [Message.ID: Int64] = [:]
         for index in stride(from: 0, to: list.count - 1, by: 2) {
-            guard let message = list[index].text, let first = list[index + 1].number else {
+            guard let message = list[index].text, let first = list[index + 1].sequence else {
                 throw RedisError.unexpected
             }
             // Who cannot be told the beginning is told nothing until the end.
@@ -94,7 +94,7 @@ internal import ProxyGPT
         }
         guard let first = beginnings.values.min() else { return ([], state.head) }
         var frames: [LoggedFrame] = []
-        var last = FrameID(epoch: state.head.epoch, sequence: max(0, first - 1))
+        var last = FrameID(epoch: state.head.epoch, sequence: first &- 1)
         while last.sequence < state.head.sequence {
             guard let (page, count, _) = try await page(of: chat, after: last, known: known) else {
                 return nil
@@ -144,7 +144,7 @@ internal import ProxyGPT
         guard let list = reply?.list else { throw RedisError.unexpected }
         return try list.map { entry in
             guard let parts = entry.list, parts.count == 2,
-                let id = parts[0].text?.prefix(while: { $0 != "-" }), let sequence = Int64(id),
+                let sequence = parts[0].entryNumber,
                 let fields = parts[1].list, fields.count == 2, let bytes = fields[1].bytes
             else { throw RedisError.unexpected }
             return (sequence, bytes)

@@ -134,15 +134,11 @@ struct FrameGroup: Equatable, Sendable {
     /// Bytes that it came as.
     let size: Int
 
-    /// The largest number that the scripts can count to: Lua's numbers are exact up to here. Larger
-    /// ones are nobody's, so that sums with those that remain do not overflow.
-    static let largestNumber: Int64 = 1 << 53
-
     /// The most frames that a group may have: as many as the log keeps. Each takes time to read.
     static let largestCount = 20_000
 
     /// The number of the last frame.
-    var last: Int64 { first.sequence + Int64(count) - 1 }
+    var last: Int64 { first.sequence &+ Int64(count) &- 1 }
 
     /// Reads a group as it was published; nil for anything else.
     init?(_ bytes: [UInt8]) {
@@ -155,8 +151,8 @@ struct FrameGroup: Equatable, Sendable {
         var count = 0
         do {
             while !reader.isAtEnd {
-                let (sequence, overflow) = first.sequence.addingReportingOverflow(Int64(count))
-                guard !overflow, sequence <= Self.largestNumber, count < Self.largestCount else {
+                let sequence = first.sequence &+ Int64(count)
+                guard sequence <= FrameID.largestSequence, count < Self.largestCount else {
                     return nil
                 }
                 if let frame = try StreamFrame.read(from: &reader) {

@@ -40,14 +40,14 @@ struct LivePosition: Equatable {
         }
         if group.first.sequence <= arrived { return .renew }
         // Not counted yet: it comes a second time, when the gap before it is filled.
-        if group.first.sequence > last + 1 { return .fill }
+        if group.first.sequence > last &+ 1 { return .fill }
         arrived = group.last
         return join(group)
     }
 
     /// Takes a group that was read from the log; `fill` where it does not join.
     mutating func join(_ group: FrameGroup) -> Step {
-        guard group.first.epoch == epoch, group.first.sequence <= last + 1 else { return .fill }
+        guard group.first.epoch == epoch, group.first.sequence <= last &+ 1 else { return .fill }
         guard group.last > last else { return .pass }
         last = group.last
         return .deliver

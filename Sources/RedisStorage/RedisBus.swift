@@ -180,10 +180,9 @@ struct LogState {
 
     init?(_ reply: RedisReply) {
         guard let list = reply.list, list.count >= 2, let epoch = list[0].text,
-            let sequence = list[1].number, (0...FrameGroup.largestNumber).contains(sequence),
-            let head = FrameID("\(epoch)-\(sequence)")
+            FrameID.isEpoch(epoch), let sequence = list[1].sequence
         else { return nil }
-        self.head = head
+        head = FrameID(epoch: epoch, sequence: sequence)
         rest = list[2...]
     }
 }

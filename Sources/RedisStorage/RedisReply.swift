@@ -1,4 +1,5 @@
 internal import CHiredis
+internal import ProxyGPT
 
 /// What Redis answers, copied out of hiredis's memory.
 enum RedisReply: Equatable, Sendable {
@@ -58,6 +59,19 @@ enum RedisReply: Equatable, Sendable {
         case .bytes: text.flatMap { Int64($0) }
         default: nil
         }
+    }
+
+    /// A number that a frame may have, or 0.
+    var sequence: Int64? {
+        number.flatMap { (0...FrameID.largestSequence).contains($0) ? $0 : nil }
+    }
+
+    /// The number of a stream's entry, whose id is `NUMBER-0`.
+    var entryNumber: Int64? {
+        guard let bytes, bytes.count <= 41, let dash = bytes.firstIndex(of: UInt8(ascii: "-")) else {
+            return nil
+        }
+        return RedisReply.bytes(Array(bytes[..<dash])).sequence
     }
 }
 

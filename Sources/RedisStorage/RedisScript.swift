@@ -12,6 +12,8 @@
 //   bus:EPOCH:ended:MESSAGE there while late frames of an ended message may come
 // A new epoch thus leaves behind all there was, which expires by itself.
 
+internal import ProxyGPT
+
 /// A script that Redis runs as a whole, with nothing in between.
 struct RedisScript: Sendable {
     let name: String
@@ -34,7 +36,7 @@ struct RedisScript: Sendable {
         local state = redis.call('HMGET', KEYS[1], 'epoch', 'seq', 'run')
         local epoch, seq = state[1], tonumber(state[2] or '')
         local newest = redis.call('XREVRANGE', KEYS[2], '+', '-', 'COUNT', 1)[1]
-        if not epoch or not seq or seq < 0 or seq > \(FrameGroup.largestNumber - 1_000_000)
+        if not epoch or not seq or seq < 0 or seq > \(FrameID.largestSequence - 1_000_000)
             or state[3] ~= ARGV[1] or epoch == ARGV[6]
             or (epoch == ARGV[2] and seq < tonumber(ARGV[3]))
             or (newest and seq < tonumber(string.match(newest[1], '^%d+'))) then

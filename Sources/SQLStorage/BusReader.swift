@@ -70,9 +70,18 @@ final class BusReader {
         guard try state.step() else {
             throw DatabaseError(.inputOutput, "the log has no epoch yet", during: "read state")
         }
-        return State(
+        let found = State(
             epoch: state.text(at: 0), head: state.integer(at: 3), trimmed: state.integer(at: 1),
             floor: state.integer(at: 2))
+        guard FrameID.isEpoch(found.epoch), (0...FrameID.largestSequence).contains(found.head),
+            (0...found.head).contains(found.trimmed), (0...found.head).contains(found.floor)
+        else { throw Self.foreign("state") }
+        return found
+    }
+
+    /// Of what no writer writes: the file is made anew, as one whose pages are damaged.
+    private static func foreign(_ what: String) -> DatabaseError {
+        DatabaseError(.damaged, "a number that no log counts to", during: "read \(what)")
     }
 
     /// The frames after `sequence`, the oldest `limit` of them, and where they end: further than
@@ -120,7 +129,12 @@ final class BusReader {
     private func trimmed(_ chat: Chat.ID) throws(DatabaseError) -> Int64 {
         defer { trimmedChat.reset() }
         trimmedChat.bind(chat.text, at: 1)
-        return try trimmedChat.step() ? trimmedChat.integer(at: 0) : 0
+        guard try trimmedChat.step() else { return 0 }
+        let sequence = trimmedChat.integer(at: 0)
+        guard (0...FrameID.largestSequence).contains(sequence) else {
+            throw Self.foreign("trimmed chats")
+        }
+        return sequence
     }
 
     /// What a statement gave.
@@ -149,6 +163,9 @@ final class BusReader {
             reading.count += 1
             if !statement.isNull(at: 7) { reading.newest = statement.integer(at: 7) }
             reading.last = statement.integer(at: 0)
+            guard (1...FrameID.largestSequence).contains(reading.last) else {
+                throw Self.foreign("frames")
+            }
             let content: StreamFrame.Content
             switch statement.text(at: 4) {
             case BusKind.words:

@@ -13,6 +13,8 @@ package import ProxyGPT
 @EventLoop package final class SQLiteBusLog: BusLog {
     /// Milliseconds without a ring after which the log is read all the same.
     package nonisolated static let interval: Int64 = 250
+    /// Milliseconds of the longest lag that is told: what a row says may be any number.
+    private nonisolated static let longestLag: Int64 = 86_400_000
     /// Frames in one batch.
     nonisolated static let batch = 512
     /// Frames of one chat that are told of the past; a reader that lacks more starts over.
@@ -153,8 +155,8 @@ package import ProxyGPT
             return true
         }
         if let newest = news.newest, let scoreboard {
-            let lag = (monotonicMilliseconds() - newest) * 1000
-            scoreboard.observe(scoreboard.catalog.busLag, 0, lag)
+            let age = min(max(0, monotonicMilliseconds() &- newest), Self.longestLag)
+            scoreboard.observe(scoreboard.catalog.busLag, 0, age * 1000)
         }
         if !news.frames.isEmpty { deliver(news.frames) }
         last = max(last, news.end)

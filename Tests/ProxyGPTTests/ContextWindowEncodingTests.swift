@@ -41,6 +41,51 @@ import Testing
         #expect(ContextWindow(encoded: bytes + [0]) == nil)
     }
 
+    /// A window of one message, with these numbers in it.
+    private func bytes(version: UInt64, budget: UInt64, seq: UInt64, tokens: UInt64) -> [UInt8] {
+        var writer = ByteWriter()
+        writer.bytes = [1]
+        writer.number(version)
+        writer.number(budget)
+        writer.bytes.append(0)
+        writer.number(1)
+        writer.number(seq)
+        writer.number(tokens)
+        writer.text("p")
+        writer.text("r")
+        return writer.bytes
+    }
+
+    @Test
+    func `numbers that nobody counts to are refused, and the largest that are not trap nobody`()
+        throws
+    {
+        let largest: UInt64 = 1 << 53
+        let fine = bytes(version: largest, budget: 1 << 40, seq: largest, tokens: 1 << 40)
+        let window = try #require(ContextWindow(encoded: fine))
+        let now = Timestamp(milliseconds: 0)
+        let message = Message(
+            id: Message.ID("m"), chatID: Chat.ID("c"), userID: User.ID("u"), groupID: nil,
+            seq: .max, prompt: "p", reply: "r", model: "m", state: .done, createdAt: now,
+            updatedAt: now)
+        for version in [0, 9, Int64(largest), Int64(largest) + 1, .max, .min] {
+            let grown = window.adding(message, version: version)
+            #expect((grown != nil) == (version == Int64(largest) + 1))
+        }
+        for number in [largest + 1, UInt64(Int64.max), UInt64(Int64.max) + 1, .max] {
+            let refused = [
+                bytes(version: number, budget: 9, seq: 1, tokens: 1),
+                bytes(version: 1, budget: number, seq: 1, tokens: 1),
+                bytes(version: 1, budget: 9, seq: number, tokens: 1),
+                bytes(version: 1, budget: 9, seq: 1, tokens: number),
+            ]
+            for bytes in refused { #expect(ContextWindow(encoded: bytes) == nil) }
+        }
+        // As the store might have it, if its own numbers were changed.
+        let last = ContextWindow(version: .max, newestFirst: [], limit: 1, budget: 9)
+        #expect(last.adding(message, version: 1) == nil)
+    }
+
     @Test func `another format is no window`() {
         var bytes = window(4).encoded
         bytes[0] += 1

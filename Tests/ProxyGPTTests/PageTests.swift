@@ -21,15 +21,17 @@ import Testing
 }
 
 @Suite struct FrameIDTests {
-    @Test func `an id survives being text`() {
-        let id = FrameID(epoch: "0ab9", sequence: 42)
+    @Test(arguments: [0, 42, FrameID.largestSequence])
+    func `an id survives being text`(sequence: Int64) {
+        let id = FrameID(epoch: "0ab9", sequence: sequence)
         #expect(FrameID(id.description) == id)
     }
 
     @Test func `anything else is no id`() {
         for text in [
             "", "-", "a-", "-1", "a-1-2", "a--1", "a-+1", "a-1 ", "ä-1", "a-99999999999999999999",
-            String(repeating: "a", count: 65) + "-1", "a_b-1",
+            String(repeating: "a", count: 65) + "-1", "a_b-1", "a-9007199254740993",
+            "a-9223372036854775807",
         ] {
             #expect(FrameID(text) == nil, "\(text)")
         }

@@ -86,6 +86,17 @@ internal import Testing
         #expect(position.take(try group("e", 5)) == .renew)
     }
 
+    @Test func `the largest numbers of all trap nobody`() throws {
+        let largest = FrameID.largestSequence
+        var position = LivePosition(FrameID(epoch: "e", sequence: largest))
+        #expect(position.take(try group("e", 5)) == .pass)
+        #expect(position.take(try group("e", largest)) == .pass)
+        position = LivePosition(FrameID(epoch: "e", sequence: 1))
+        #expect(position.take(try group("e", largest)) == .fill)
+        #expect(position.join(try group("e", largest)) == .fill)
+        #expect(FrameGroup(Array("e-\(Int64.max)\n".utf8) + end(of: "m").encoded) == nil)
+    }
+
     @Test func `what was read and does not join is a gap`() throws {
         var position = LivePosition(FrameID(epoch: "e", sequence: 4))
         #expect(position.join(try group("e", 6)) == .fill)
@@ -142,7 +153,7 @@ internal import Testing
         }
         #expect(FrameGroup(unknown(limit))?.count == limit)
         #expect(FrameGroup(unknown(limit + 1)) == nil)
-        let last = Array("e-\(FrameGroup.largestNumber)\n".utf8)
+        let last = Array("e-\(FrameID.largestSequence)\n".utf8)
         #expect(FrameGroup(last + end(of: "m").encoded) != nil)
         #expect(FrameGroup(last + end(of: "m").encoded + end(of: "n").encoded) == nil)
     }
@@ -157,5 +168,36 @@ internal import Testing
                 words("2", of: "a", prompt: "p"), words("134", of: "b", prompt: "q"), end(of: "a"),
                 end(of: "b"),
             ])
+    }
+}
+
+@Suite struct DecodedNumberTests {
+    private static let extremes: [(text: String, isSequence: Bool)] = [
+        ("0", true), ("9007199254740992", true), ("9007199254740993", false),
+        ("9223372036854775807", false), ("-9223372036854775808", false), ("-1", false),
+        ("99999999999999999999", false), ("0x10", false), ("1e3", false), ("", false),
+        ("nan", false), ("1.5", false),
+    ]
+
+    @Test(arguments: extremes)
+    func `a number is a frame's or nobody's`(text: String, isSequence: Bool) {
+        let bytes = RedisReply.bytes(Array(text.utf8))
+        #expect((bytes.sequence != nil) == isSequence)
+        #expect((RedisReply.bytes(Array("\(text)-0".utf8)).entryNumber != nil) == isSequence)
+        #expect((LogState(.list([.bytes(Array("e".utf8)), bytes])) != nil) == isSequence)
+        if let number = Int64(text) {
+            #expect((RedisReply.integer(number).sequence != nil) == isSequence)
+        }
+    }
+
+    @Test(arguments: ["", "-", "1", "1 -0", String(repeating: "1", count: 100) + "-0"])
+    func `what is no id of an entry is none`(text: String) {
+        #expect(RedisReply.bytes(Array(text.utf8)).entryNumber == nil)
+        #expect(RedisReply.nothing.entryNumber == nil)
+    }
+
+    @Test(arguments: ["", "e\n", "e-1", "é", String(repeating: "e", count: 65)])
+    func `an epoch that clients could not be told is none`(epoch: String) {
+        #expect(LogState(.list([.bytes(Array(epoch.utf8)), .integer(1)])) == nil)
     }
 }
