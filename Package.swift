@@ -106,7 +106,8 @@ let package = Package(
             "CredentialsTests", ["TestSupport", "Credentials", "ProxyGPT", "EventLoop"]),
         tests("SQLStorageTests", ["TestSupport", "SQLStorage", "ProxyGPT", "EventLoop", logging]),
         tests(
-            "RedisStorageTests", ["TestSupport", "RedisStorage", "ProxyGPT", "EventLoop", logging]),
+            "RedisStorageTests",
+            ["TestSupport", "RedisStorage", "Credentials", "ProxyGPT", "EventLoop", logging]),
         tests(
             "CurlUpstreamTests", ["TestSupport", "CurlUpstream", "ProxyGPT", "EventLoop", logging]),
         tests(
@@ -150,7 +151,9 @@ if Context.environment["PROXY_GPT_FUZZ"] != nil {
     package.targets += [
         parsers("CurlUpstream", ["AnswerHead.swift"], ["ProxyGPT"]),
         parsers(
-            "RedisStorage", ["RedisReply.swift", "FrameEncoding.swift"], ["CHiredis", "ProxyGPT"]),
+            "RedisStorage",
+            ["RedisReply.swift", "FrameEncoding.swift", "Seal.swift", "WordPositions.swift"],
+            ["CHiredis", "ProxyGPT"]),
         parsers(
             "Streamer",
             [

@@ -56,9 +56,9 @@ struct Restore: AdminCommand {
         // First, since a file that pg_dump has made is none that can be opened here.
         let database = try desk.databaseFile(
             orElse: "stop the service and use "
-                + "`pg_restore --clean --if-exists --dbname=\"$DB_ADDRESS\" \(file)`, then, for what is "
-                + "kept in Redis, `psql \"$DB_ADDRESS\" -c \"\(DatabaseRestore.outdating)\"` and "
-                + "`\(Self.forgetting)`")
+                + "`pg_restore --clean --if-exists --dbname=\"$DB_ADDRESS\" \(file)`, then, so that "
+                + "nothing in Redis is taken for this database's, "
+                + "`psql \"$DB_ADDRESS\" -c \"\(SQLStorage.renewal)\"`")
         let owner = try Owner(of: desk.settings.stateDirectory)
         try owner.becomeIfInHands(file)
         // Opened before root becomes somebody who may not read it.
@@ -74,7 +74,7 @@ struct Restore: AdminCommand {
                 "database": .string(database), "kept": .text(report.kept),
                 "pages": .integer(report.pages), "schema_version": .integer(report.schemaVersion),
             ],
-            hint(desk) + [
+            [
                 TerminalText.line("\(file) is the database now, \(report.pages) pages, checked."),
                 TerminalText.line(
                     report.kept.map { "What was there before is \($0)." }
@@ -82,14 +82,6 @@ struct Restore: AdminCommand {
             ])
         return 0
     }
-
-    /// Words of replies that the restored database knows nothing of.
-    @EventLoop private func hint(_ desk: Desk) -> [String] {
-        desk.settings.value("REDIS_ADDRESS").isEmpty
-            ? [] : ["Redis has frames of the other database: `\(Self.forgetting)` there."]
-    }
-
-    private static let forgetting = "redis-cli DEL proxy-gpt:bus"
 
     private func resolved(_ directory: String) throws -> String {
         guard let path = realpath(directory, nil) else { throw SystemError("open \(directory)") }

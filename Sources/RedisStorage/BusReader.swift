@@ -49,19 +49,21 @@ internal import ProxyGPT
         let entries = try Self.entries(state.rest.first)
         // The gap is read to its end.
         if entries.count < wanted { groups = Self.groups }
-        return (state.head, entries.compactMap { FrameGroup($0.bytes) })
+        return (state.head, entries.compactMap { FrameGroup($0.bytes, place.seal) })
     }
 
     func frames(of chat: Chat.ID, after id: FrameID, known: FrameID?) async throws
         -> [LoggedFrame]?
     {
         var frames: [LoggedFrame] = []
+        var positions = WordPositions()
         var last = id
         var bytes = 0
         while true {
             guard let (page, count, size) = try await page(of: chat, after: last, known: known)
             else { return nil }
-            frames += page.frames
+            frames += page.frames.filter { positions.admits($0.frame.frame, at: $0.position) }
+                .map(\.frame)
             bytes += size
             if count < Self.page { return frames }
             if frames.count > Self.historyLimit || bytes > Self.historyBytes { return nil }
@@ -94,15 +96,17 @@ internal import ProxyGPT
         }
         guard let first = beginnings.values.min() else { return ([], state.head) }
         var frames: [LoggedFrame] = []
+        var positions = WordPositions()
         var last = FrameID(epoch: state.head.epoch, sequence: first &- 1)
         while last.sequence < state.head.sequence {
             guard let (page, count, _) = try await page(of: chat, after: last, known: known) else {
                 return nil
             }
-            frames += page.frames.filter { frame in
+            frames += page.frames.filter { frame, position in
                 frame.id.sequence <= state.head.sequence
                     && beginnings[frame.frame.messageID].map { $0 <= frame.id.sequence } ?? false
-            }
+                    && positions.admits(frame.frame, at: position)
+            }.map(\.frame)
             if count < Self.page { break }
             last = page.last
         }
@@ -112,7 +116,7 @@ internal import ProxyGPT
     // MARK: - Pages
 
     private struct Page {
-        var frames: [LoggedFrame] = []
+        var frames: [(frame: LoggedFrame, position: Int)] = []
         var last: FrameID
     }
 
@@ -131,8 +135,11 @@ internal import ProxyGPT
             let id = FrameID(epoch: state.head.epoch, sequence: entry.sequence)
             page.last = id
             size += entry.bytes.count
-            guard let frame = try StreamFrame.read(from: &reader) else { continue }
-            page.frames.append(LoggedFrame(id: id, frame: frame))
+            // What is none of ours, or another chat's, is not there.
+            guard let read = try? StreamFrame.read(from: &reader, place.seal), reader.isAtEnd,
+                read.frame.chatID == chat
+            else { continue }
+            page.frames.append((LoggedFrame(id: id, frame: read.frame), read.position))
         }
         return (page, entries.count, size)
     }

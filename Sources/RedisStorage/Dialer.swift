@@ -39,8 +39,10 @@ internal import ProxyGPT
     }
 
     /// Opens a connection for commands.
+    /// - Parameter probe: the key that is written to find out whether that can be done.
     func open(
-        patience: Int64, budget: Int64, scripts: [RedisScript], closed: @escaping Closed
+        patience: Int64, budget: Int64, probe: String, scripts: [RedisScript],
+        closed: @escaping Closed
     ) async throws(Problem) -> Opened {
         let targets = try await targets(within: patience)
         let limit = TimeLimit(patience)
@@ -56,8 +58,7 @@ internal import ProxyGPT
                 shas[script.name] = sha
             }
             limit.shorten(to: budget)
-            let written = try await connection.ask(
-                "SET", RedisStorage.prefix + "probe", "", "EX", "10")
+            let written = try await connection.ask("SET", probe, "", "EX", "10")
             guard written == .status("OK") else { throw Problem("SET answered otherwise") }
             try limit.check()
             return Opened(connection: connection, run: run, evicts: evicts, shas: shas)

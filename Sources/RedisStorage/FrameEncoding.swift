@@ -1,6 +1,8 @@
 // Frames as bytes: what a stream's entry holds, and what a group of them looks like when it is
 // published. A group is the id of its first frame, a line's end, and the frames behind their lengths;
-// their numbers follow one another.
+// their numbers follow one another. A frame is marked as this installation's, and says how many bytes of
+// its reply come before it: so nobody else's is taken for one, and none is taken twice or out of its
+// place.
 
 internal import ProxyGPT
 
@@ -18,22 +20,25 @@ extension StreamFrame {
         }
     }
 
-    /// The frame as bytes, behind their number.
-    var encoded: [UInt8] {
+    /// The frame as bytes, behind their number and its seal.
+    /// - Parameter position: how many bytes of the reply come before it.
+    func encoded(at position: Int, _ seal: Seal) -> [UInt8] {
         var writer = ByteWriter()
         switch content {
         case .words(let text, let prompt):
             writer.bytes.append(prompt == nil ? FrameKind.words : FrameKind.beginning)
             writeIDs(to: &writer)
+            writer.number(UInt64(clamping: position))
             writer.text(text)
             if let prompt { writer.text(prompt) }
         case .ended:
             writer.bytes.append(FrameKind.end)
             writeIDs(to: &writer)
         }
+        let sealed = seal.closed(writer.bytes)
         var whole = ByteWriter()
-        whole.number(UInt64(writer.bytes.count))
-        return whole.bytes + writer.bytes
+        whole.number(UInt64(sealed.count))
+        return whole.bytes + sealed
     }
 
     private func writeIDs(to writer: inout ByteWriter) {
@@ -50,13 +55,15 @@ extension StreamFrame {
         }
     }
 
-    /// The next frame of `reader`. Throws where the bytes are no frame; nil for a kind of a newer
+    /// The next frame of `reader`. Throws where the bytes are no frame of ours; nil for a kind of a newer
     /// release.
-    static func read(from reader: inout ByteReader) throws(MalformedFrame) -> StreamFrame? {
-        guard let count = reader.number(), let bytes = reader.slice(count) else {
-            throw MalformedFrame()
-        }
-        var fields = ByteReader(Array(bytes))
+    static func read(
+        from reader: inout ByteReader, _ seal: Seal
+    ) throws(MalformedFrame) -> PlacedFrame? {
+        guard let count = reader.number(), let bytes = reader.slice(count),
+            let content = seal.opened(bytes)
+        else { throw MalformedFrame() }
+        var fields = ByteReader(content)
         guard let kind = fields.byte() else { throw MalformedFrame() }
         guard [FrameKind.beginning, FrameKind.words, FrameKind.end].contains(kind) else {
             return nil
@@ -64,23 +71,29 @@ extension StreamFrame {
         guard let chat = fields.text(), let message = fields.text(), let user = fields.text() else {
             throw MalformedFrame()
         }
-        let content: Content
+        let frame: Content
+        var position: UInt64 = 0
         if kind == FrameKind.end {
-            content = .ended
+            frame = .ended
         } else {
             let prompt: String?
-            guard let text = fields.text() else { throw MalformedFrame() }
+            guard let before = fields.number(), before <= PlacedFrame.largestPosition,
+                let text = fields.text()
+            else { throw MalformedFrame() }
+            position = before
             if kind == FrameKind.beginning {
                 guard let read = fields.text() else { throw MalformedFrame() }
                 prompt = read
             } else {
                 prompt = nil
             }
-            content = .words(text, prompt: prompt)
+            frame = .words(text, prompt: prompt)
         }
         guard fields.isAtEnd else { throw MalformedFrame() }
-        return StreamFrame(
-            chatID: Chat.ID(chat), messageID: Message.ID(message), userID: User.ID(user), content)
+        return PlacedFrame(
+            frame: StreamFrame(
+                chatID: Chat.ID(chat), messageID: Message.ID(message), userID: User.ID(user), frame),
+            position: Int(position))
     }
 
     /// One frame for all words of a message within a group. Frames of one message keep their order;
@@ -131,6 +144,8 @@ struct FrameGroup: Equatable, Sendable {
     /// How many numbers it takes: frames of unknown kinds are counted.
     let count: Int
     let frames: [LoggedFrame]
+    /// Of each of them, how many bytes of its reply come before it.
+    let positions: [Int]
     /// Bytes that it came as.
     let size: Int
 
@@ -140,14 +155,15 @@ struct FrameGroup: Equatable, Sendable {
     /// The number of the last frame.
     var last: Int64 { first.sequence &+ Int64(count) &- 1 }
 
-    /// Reads a group as it was published; nil for anything else.
-    init?(_ bytes: [UInt8]) {
+    /// Reads a group as it was published by this installation; nil for anything else.
+    init?(_ bytes: [UInt8], _ seal: Seal) {
         guard let end = bytes.prefix(100).firstIndex(of: 0x0A),
             let text = String(validating: bytes[..<end], as: UTF8.self),
             let first = FrameID(text), first.sequence > 0
         else { return nil }
         var reader = ByteReader(Array(bytes[(end + 1)...]))
         var frames: [LoggedFrame] = []
+        var positions: [Int] = []
         var count = 0
         do {
             while !reader.isAtEnd {
@@ -155,9 +171,10 @@ struct FrameGroup: Equatable, Sendable {
                 guard sequence <= FrameID.largestSequence, count < Self.largestCount else {
                     return nil
                 }
-                if let frame = try StreamFrame.read(from: &reader) {
+                if let read = try StreamFrame.read(from: &reader, seal) {
                     let id = FrameID(epoch: first.epoch, sequence: sequence)
-                    frames.append(LoggedFrame(id: id, frame: frame))
+                    frames.append(LoggedFrame(id: id, frame: read.frame))
+                    positions.append(read.position)
                 }
                 count += 1
             }
@@ -168,6 +185,7 @@ struct FrameGroup: Equatable, Sendable {
         self.first = first
         self.count = count
         self.frames = frames
+        self.positions = positions
         size = bytes.count
     }
 }

@@ -56,9 +56,12 @@ struct BusPlace: Sendable {
     let channel: String
     /// Frames that a chat keeps, roughly.
     var frameLimit = 20_000
+    /// What its frames are marked with.
+    let seal: Seal
 
-    init(prefix: String, database: Int) {
+    init(prefix: String, database: Int, seal: Seal) {
         self.prefix = prefix
+        self.seal = seal
         channel = "\(prefix)bus:\(database)"
     }
 
@@ -76,6 +79,7 @@ struct BusPlace: Sendable {
     private let identifiers: any IdentifierSource
     private let logger: Logger
     private var known: FrameID?
+    private var positions = WordPositions()
     /// While a group is under way, or for a while after one has failed.
     private var isSending = false
     private var due: Int64 = 0
@@ -131,7 +135,7 @@ struct BusPlace: Sendable {
         for frame in StreamFrame.merge(group) {
             arguments += [
                 Array(frame.chatID.text.utf8), Array(frame.messageID.text.utf8), [frame.kind],
-                frame.encoded,
+                frame.encoded(at: positions.take(frame), place.seal),
             ]
         }
         client.run(.append, keys: place.keys, arguments, isPatient: true) { [weak self] result in

@@ -44,6 +44,7 @@ internal import ProxyGPT
 
     /// Where the delivery stands; nil while Redis is away.
     private var position: LivePosition?
+    private var positions = WordPositions()
     /// The epoch of the empty log that stands for Redis while it is away.
     private var emptyEpoch: String
     private var isFilling = false
@@ -128,6 +129,7 @@ internal import ProxyGPT
     private func lose() {
         guard position != nil else { return }
         position = nil
+        positions = WordPositions()
         forgetWaiting()
         failedLooks = 0
         emptyEpoch = identifiers.epoch
@@ -182,7 +184,7 @@ internal import ProxyGPT
 
     private func receive(_ bytes: [UInt8]) {
         guard deliver != nil else { return }
-        guard let group = FrameGroup(bytes) else {
+        guard let group = FrameGroup(bytes, reader.place.seal) else {
             logger.warning("publication not understood")
             return
         }
@@ -222,10 +224,14 @@ internal import ProxyGPT
     }
 
     private func deliver(_ group: FrameGroup) {
-        if !group.frames.isEmpty { deliver?(group.frames) }
+        let frames = zip(group.frames, group.positions).filter {
+            positions.admits($0.frame, at: $1)
+        }
+        if !frames.isEmpty { deliver?(frames.map(\.0)) }
     }
 
     private func startOver(at epoch: String) {
+        positions = WordPositions()
         logger.notice("bus log begins anew", metadata: ["bus.epoch": "\(epoch)"])
         deliver?([])
     }

@@ -34,6 +34,8 @@ internal import ProxyGPT
     private let logger: Logger
     private let identifiers: any IdentifierSource
     private let dialer: Dialer
+    /// The key that each new connection is tried with.
+    private let probe: String
     private var breaker = Breaker()
     private var connection: RedisConnection?
     private var attempt: Task<Void, Never>?
@@ -48,14 +50,17 @@ internal import ProxyGPT
     private var hasTried = false
     private var awaitingTry: [UnsafeContinuation<Void, Never>] = []
 
+    /// - Parameter prefix: begins the names of all keys.
     nonisolated init(
-        _ address: RedisAddress, tuning: Tuning, identifiers: any IdentifierSource, logger: Logger
+        _ address: RedisAddress, prefix: String, tuning: Tuning,
+        identifiers: any IdentifierSource, logger: Logger
     ) {
         self.address = address
         self.tuning = tuning
         self.identifiers = identifiers
         self.logger = logger
         dialer = Dialer(address)
+        probe = prefix + "probe"
     }
 
     /// Begins to connect. Returns at once, also when Redis is away.
@@ -232,7 +237,8 @@ internal import ProxyGPT
         guard !isStopped else { return }
         do {
             let opened = try await dialer.open(
-                patience: tuning.patience, budget: tuning.budget, scripts: RedisScript.all
+                patience: tuning.patience, budget: tuning.budget, probe: probe,
+                scripts: RedisScript.all
             ) { [weak self] connection, reason in
                 guard let self, self.connection === connection else { return }
                 lose(reason)

@@ -11,38 +11,63 @@ internal import ProxyGPT
     nonisolated static let lifetime = 86_400
     /// Bytes of the largest window that is kept.
     nonisolated static let sizeLimit = 1024 * 1024
+    /// Bytes within which a value's head ends: two numbers and a line's end.
+    private nonisolated static let headLimit = 64
 
     private let client: RedisClient
     private let prefix: String
+    private let seal: Seal
     private let budget: Int
 
     /// - Parameter budget: the token budget of this process's windows. Those of another one say
     ///   otherwise how far back a model is told, and are kept apart.
-    nonisolated init(_ client: RedisClient, prefix: String, budget: Int) {
+    nonisolated init(_ client: RedisClient, prefix: String, seal: Seal, budget: Int) {
         self.client = client
         self.prefix = prefix
+        self.seal = seal
         self.budget = budget
     }
 
     @EventLoop func window(of chat: Chat.ID) async -> ContextWindow? {
-        guard
-            let bytes = try? await client.ask([Array("GET".utf8), Array(key(of: chat).utf8)]).bytes,
-            let end = bytes.firstIndex(of: 0x0A)
-        else { return nil }
-        return ContextWindow(encoded: bytes[(end + 1)...]).flatMap {
-            $0.budget == budget ? $0 : nil
+        let key = key(of: chat)
+        let reply: RedisReply
+        do {
+            reply = try await client.ask([Array("GET".utf8), Array(key.utf8)])
+        } catch {
+            if error == .refused(code: "WRONGTYPE") { discard(key) }
+            return nil
         }
+        guard let bytes = reply.bytes else { return nil }
+        guard let content = opened(bytes, for: key) else {
+            // Of nobody's use, it must not keep a window away.
+            discard(key)
+            return nil
+        }
+        return ContextWindow(encoded: content).flatMap { $0.budget == budget ? $0 : nil }
+    }
+
+    /// What stands behind the head, if head and seal are ours.
+    private func opened(_ bytes: [UInt8], for key: String) -> [UInt8]? {
+        guard let end = bytes.prefix(Self.headLimit).firstIndex(of: 0x0A) else { return nil }
+        let head = String(decoding: bytes[..<end], as: UTF8.self)
+        return seal.opened(bytes[(end + 1)...], for: key + " " + head)
+    }
+
+    private func discard(_ key: String) {
+        client.send([Array("UNLINK".utf8), Array(key.utf8)]) { _ in }
     }
 
     /// Returns when the window is on its way: a later question from here finds it.
     @EventLoop func keep(_ window: ContextWindow, of chat: Chat.ID) async {
         guard window.budget == budget, window.size <= Self.sizeLimit else { return }
+        let key = key(of: chat)
         let head = "\(window.version) \(window.entries.count)"
         client.run(
-            .keep, keys: [key(of: chat)],
+            .keep, keys: [key],
             [
                 Array("\(window.version)".utf8), Array("\(window.entries.count)".utf8),
-                Array((head + "\n").utf8) + window.encoded, Array("\(Self.lifetime)".utf8),
+                Array((head + "\n").utf8) + seal.closed(window.encoded, for: key + " " + head),
+                Array("\(Self.lifetime)".utf8),
             ]
         ) { _ in }
     }

@@ -68,7 +68,8 @@ enum RedisReply: Equatable, Sendable {
 
     /// The number of a stream's entry, whose id is `NUMBER-0`.
     var entryNumber: Int64? {
-        guard let bytes, bytes.count <= 41, let dash = bytes.firstIndex(of: UInt8(ascii: "-")) else {
+        guard let bytes, bytes.count <= 41, let dash = bytes.firstIndex(of: UInt8(ascii: "-"))
+        else {
             return nil
         }
         return RedisReply.bytes(Array(bytes[..<dash])).sequence

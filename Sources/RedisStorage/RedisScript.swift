@@ -191,8 +191,12 @@ struct RedisScript: Sendable {
     static let keep = RedisScript(
         name: "keep",
         text: """
-            local version, count = string.match(
-                redis.call('GETRANGE', KEYS[1], 0, 63), '^(%d+) (%d+)\\n')
+            local found = redis.pcall('GETRANGE', KEYS[1], 0, 63)
+            local version, count
+            -- Of another type it is nobody's, and makes room.
+            if type(found) == 'string' then
+                version, count = string.match(found, '^(%d+) (%d+)\\n')
+            end
             if version then
                 version, count = tonumber(version), tonumber(count)
                 if version > tonumber(ARGV[1]) then return 0 end

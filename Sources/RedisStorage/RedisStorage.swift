@@ -3,7 +3,7 @@ package import ProxyGPT
 
 /// What a process keeps in Redis and reads from it. Redis may be away at any time, also at the start.
 package final class RedisStorage: Sendable {
-    /// Begins the names of all keys and channels.
+    /// Begins the names of all keys and channels; that of the installation comes next.
     package static let prefix = "proxy-gpt:"
 
     /// Context windows, for whoever runs replies.
@@ -16,26 +16,32 @@ package final class RedisStorage: Sendable {
 
     /// What the settings say; nil where they name no Redis.
     package convenience init?(
-        _ settings: Settings, identifiers: any IdentifierSource, logger: Logger
+        _ settings: Settings, keys: InstallationKeys, identifiers: any IdentifierSource,
+        logger: Logger
     ) {
         guard let address = settings.redisAddress else { return nil }
         self.init(
-            address, contextTokens: settings.contextTokens, identifiers: identifiers,
+            address, keys: keys, contextTokens: settings.contextTokens, identifiers: identifiers,
             logger: logger)
     }
 
     /// - Parameters:
+    ///   - keys: name what this installation keeps, and mark it.
     ///   - contextTokens: the token budget of context windows.
     ///   - identifiers: where names of epochs and the spread of tries come from.
     package init(
-        _ address: RedisAddress, contextTokens: Int, identifiers: any IdentifierSource,
-        logger: Logger
+        _ address: RedisAddress, keys: InstallationKeys, contextTokens: Int,
+        identifiers: any IdentifierSource, logger: Logger
     ) {
+        let prefix = "\(Self.prefix)\(keys.name):"
         let client = RedisClient(
-            address, tuning: RedisClient.Tuning(), identifiers: identifiers, logger: logger)
-        let place = BusPlace(prefix: Self.prefix, database: address.database)
+            address, prefix: prefix, tuning: RedisClient.Tuning(), identifiers: identifiers,
+            logger: logger)
+        let place = BusPlace(
+            prefix: prefix, database: address.database, seal: Seal(keys.frames))
         self.client = client
-        cache = RedisContextCache(client, prefix: Self.prefix, budget: contextTokens)
+        cache = RedisContextCache(
+            client, prefix: prefix, seal: Seal(keys.windows), budget: contextTokens)
         bus = RedisBus(client, place: place, identifiers: identifiers, logger: logger)
         log = RedisBusLog(
             client, place: place, identifiers: identifiers, tuning: RedisBusLog.Tuning(),

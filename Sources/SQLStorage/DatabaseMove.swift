@@ -42,7 +42,7 @@ package struct DatabaseMove {
             Table(name: "events", key: ["id"]), Table(name: "event_bodies", key: ["id"]),
         ]
         /// Tables that tell of a database itself.
-        static let others = ["schema_migrations", "processes", "moves"]
+        static let others = ["schema_migrations", "processes", "moves", "installation"]
     }
 
     private let source: SQLStorage
@@ -183,6 +183,8 @@ package struct DatabaseMove {
             // Of a new database: counters at zero, and what operators have looked at.
             try await transaction.execute("DELETE FROM counters")
             try await transaction.execute("DELETE FROM events")
+            // What is kept in Redis under that name was of what stood here before.
+            try await transaction.execute(SQL(unsafe: SQLStorage.renewal))
             try await transaction.execute(
                 "INSERT INTO moves (source, began_at) VALUES (\(name), \(now))")
         }

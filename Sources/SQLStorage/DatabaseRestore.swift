@@ -56,7 +56,7 @@ package enum DatabaseRestore {
         defer { DatabaseBackup.removeDatabase(new) }
         try source.file.copy(source.size, to: copy)
         let facts = try DatabaseBackup.check(new, as: source.path, expectsOwnSchema: true)
-        try outdateWindows(new)
+        try renewInstallation(new)
         try copy.synchronize()
         let kept = try keep(database, as: database + ".before-restore-" + stamp(now))
         // Under another name or not at all before, under this name from now on.
@@ -66,19 +66,15 @@ package enum DatabaseRestore {
         return Report(kept: kept, pages: facts.pages, schemaVersion: facts.schemaVersion)
     }
 
-    /// What Redis keeps of a chat's context may be newer than the backup, and must not fit again when
-    /// the chat's version has come that far once more.
-    private static func outdateWindows(_ file: String) throws {
+    /// What Redis keeps may be newer than the backup, or that of where the backup was made: nothing of
+    /// it is this database's.
+    private static func renewInstallation(_ file: String) throws {
         let connection = try SQLiteConnection(file: file, role: .alone)
-        let columns: SQL = "SELECT 1 FROM pragma_table_info('chats') WHERE name = 'context_version'"
-        guard try !connection.query(columns).isEmpty else { return }
-        _ = try connection.execute(SQL(unsafe: outdating))
+        let tables: SQL = "SELECT 1 FROM sqlite_schema WHERE name = 'installation'"
+        // In a backup of an older release there is none yet.
+        guard try !connection.query(tables).isEmpty else { return }
+        _ = try connection.execute(SQL(unsafe: SQLStorage.renewal))
     }
-
-    /// The statement that does so, on any database. The number is larger than that of any chat's prompts
-    /// between a backup and its restoration.
-    package static let outdating =
-        "UPDATE chats SET context_version = context_version + 1000000000"
 
     /// Gives the database a second name that nobody else has, as one file where that is possible. What is
     /// damaged is kept as it is.

@@ -2,8 +2,8 @@
 // and every step leaves the previous release's statements working, because workers are replaced
 // one after another.
 //
-// Beside that of the bus the one file with CREATE. Times are milliseconds since 1970. Statements
-// keep to what SQLite and PostgreSQL share; what they do not share is a word of `Dialect`.
+// Beside its extensions and the schema of the bus the one file with CREATE. Times are milliseconds since
+// 1970. Statements keep to what SQLite and PostgreSQL share; what they do not is a word of `Dialect`.
 
 internal import ProxyGPT
 
@@ -77,6 +77,7 @@ enum Migrations {
         Migration(version: 4, name: "conversations", statements: conversations),
         Migration(version: 5, name: "moves", statements: moves),
         Migration(version: 6, name: "log-ins under way", statements: logins),
+        Migration(version: 7, name: "installation", statements: installation),
         Migration(version: 8, name: "places in chats", statements: places),
     ]
 
@@ -355,21 +356,6 @@ extension Migrations {
                 created_at \(dialect.integer) NOT NULL
             )\(dialect.large)
             """,
-        ]
-    }
-
-    // MARK: - 5
-
-    // Of a move from one database to another, in both: where from, and whether all has arrived.
-    @Sendable private static func moves(_ dialect: Dialect) -> [String] {
-        [
-            """
-            CREATE TABLE moves (
-                source \(dialect.text) NOT NULL PRIMARY KEY,
-                began_at \(dialect.integer) NOT NULL,
-                ended_at \(dialect.integer)
-            )\(dialect.small)
-            """
         ]
     }
 

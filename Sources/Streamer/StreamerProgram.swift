@@ -58,7 +58,9 @@ struct StreamerProgram {
             prepares: settings.preparesStatements, process: process,
             clock: clock, identifiers: identifiers, eventDays: settings.eventDays,
             scoreboard: board, logger: logger)
-        let redis = RedisStorage(settings, identifiers: identifiers, logger: logger)
+        let installation = try await storage.installation(orElse: .random())
+        let redis = RedisStorage(
+            settings, keys: installation.keys, identifiers: identifiers, logger: logger)
         await redis?.start()
         let log: any BusLog =
             try redis?.log

@@ -82,10 +82,9 @@ enum Rules {
     }
 
     static func schemas(_ files: [SourceFile]) -> [String] {
-        let homes: Set<String> = [
-            "Sources/SQLStorage/Migrations.swift", "Sources/SQLStorage/Migrations+Bus.swift",
-        ]
-        return product(files).filter { !homes.contains($0.path) }.flatMap { file in
+        product(files).filter {
+            !($0.module == "SQLStorage" && $0.name.hasPrefix("Migrations"))
+        }.flatMap { file in
             file.strings.filter { text in
                 text.uppercased().contains(#/\bCREATE\s+(TABLE|UNIQUE|INDEX|VIEW|TRIGGER|TEMP)/#)
             }.map { "\(file.path): \($0.prefix(40))" }

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import shutil
 import signal
 import socket
@@ -64,6 +65,12 @@ class Redis:
             connection.connect(self.socket)
             connection.sendall((" ".join(words) + "\r\n").encode())
             return connection.recv(65536)
+
+    def key(self, rest):
+        """The whole name of a key of the one installation that uses this Redis."""
+        names = re.findall(rb"proxy-gpt:[0-9a-f]{16}:", self.ask("KEYS", "proxy-gpt:*"))
+        (prefix,) = set(names)
+        return prefix.decode() + rest
 
     def _accepts(self):
         with contextlib.suppress(OSError):

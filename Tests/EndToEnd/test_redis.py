@@ -48,7 +48,7 @@ def test_words_come_through_redis_and_a_client_resumes_from_its_id(stack, redis,
         sent = person.do("/chat/prompt", id=chat, prompt="p", stream=True)["message"]["id"]
         stream.read(lambda it: len(it.frames) >= 5)
         before, seen = stream.words(sent), stream.last_id
-    assert b":1\r\n" == redis.ask("EXISTS", "proxy-gpt:bus")
+    assert b":1\r\n" == redis.ask("EXISTS", redis.key("bus"))
     with Stream(
         stack.url, chat, person.token, headers=[("Last-Event-ID", seen)]
     ) as stream:
@@ -61,7 +61,7 @@ def test_words_come_through_redis_and_a_client_resumes_from_its_id(stack, redis,
 def test_what_a_model_is_told_is_in_redis(stack, redis, person):
     chat = person.chat(model="mock")
     person.prompt(chat, "first")
-    key = f"proxy-gpt:context:8000:{chat}"
+    key = redis.key(f"context:8000:{chat}")
     wait_for(lambda: redis.ask("EXISTS", key) == b":1\r\n", "a window")
     person.prompt(chat, "second")
     # What it says of a call that was answered in whole comes a moment later.

@@ -112,7 +112,8 @@ internal import Testing
     @Test func `windows of another budget are nobody's`() async throws {
         let server = try await RedisServer()
         let peer = try await server.peer()
-        let other = RedisContextCache(peer.client, prefix: "test:", budget: 5)
+        let other = RedisContextCache(
+            peer.client, prefix: "test:", seal: Seal(testKeys.windows), budget: 5)
         await peer.cache.keep(window(4), of: chat)
         await other.keep(window(5), of: chat)
         #expect(await other.window(of: chat) == nil)
@@ -122,10 +123,33 @@ internal import Testing
 
     @Test(arguments: ["", "rubbish", "1 1\n", "1 1\nx", "99999999999999999999 1\nx"])
     func `what is no window is none, and is replaced`(value: String) async throws {
+        try await expectReplaced { server in
+            try await server.ask("SET", "test:context:100000000:chat", value)
+        }
+    }
+
+    @Test func `a key of another type is no window, and is replaced`() async throws {
+        try await expectReplaced { server in
+            try await server.ask("HSET", "test:context:100000000:chat", "a", "b")
+        }
+        // Also where nobody has looked before.
         let server = try await RedisServer()
         let peer = try await server.peer()
-        try await server.ask("SET", "test:context:100000000:chat", value)
+        try await server.ask("HSET", "test:context:100000000:chat", "a", "b")
+        await peer.cache.keep(window(1), of: chat)
+        #expect(await peer.cache.window(of: chat) == window(1))
+        await peer.close()
+    }
+
+    /// Keeps a window where somebody else has written.
+    private func expectReplaced(_ write: (RedisServer) async throws -> Void) async throws {
+        let server = try await RedisServer()
+        let peer = try await server.peer()
+        try await write(server)
         #expect(await peer.cache.window(of: chat) == nil)
+        await peer.cache.keep(window(1), of: chat)
+        #expect(await peer.cache.window(of: chat) == window(1))
+        #expect(await peer.client.isReady)
         await peer.close()
     }
 

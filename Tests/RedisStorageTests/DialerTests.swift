@@ -108,8 +108,9 @@ internal import Testing
         defer { hog.cancel() }
         var isOpen: [Bool] = []
         for _ in 0..<1000 where isOpen.count < 2 {
-            let opened = try? await dialer.open(patience: 20_000, budget: 20, scripts: []) { _, _ in
-            }
+            let opened = try? await dialer.open(
+                patience: 20_000, budget: 20, probe: "test:probe", scripts: []
+            ) { _, _ in }
             guard let connection = opened?.connection else { continue }
             await EventLoop.nextTurn()
             isOpen.append(connection.isOpen)

@@ -158,9 +158,9 @@ internal import Testing
         // Frames that are in the log and were never published.
         let id = try await peer.log.head()
         let deaf = try await server.client()
-        var place = BusPlace(prefix: "test:", database: 0)
+        var place = BusPlace(prefix: "test:", database: 0, seal: testSeal)
         let heard = place.keys
-        place = BusPlace(prefix: "test:", database: 7)
+        place = BusPlace(prefix: "test:", database: 7, seal: testSeal)
         let frame = end(of: "unheard")
         let opening = await place.opening(run: deaf.runID ?? "", known: id, ids)
         let reply = try await deaf.run(

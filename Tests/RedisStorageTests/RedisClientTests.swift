@@ -92,7 +92,7 @@ internal import Testing
         {
             let stranger = try Stranger(greeting)
             let client = RedisClient(
-                try RedisAddress("unix://\(stranger.path)"),
+                try RedisAddress("unix://\(stranger.path)"), prefix: "test:",
                 tuning: RedisClient.Tuning(budget: 50, patience: 200), identifiers: ids,
                 logger: silent)
             _ = Loop.started
@@ -153,7 +153,8 @@ internal import Testing
         let server = try await RedisServer()
         let journal = LogJournal()
         let client = RedisClient(
-            try server.address(), tuning: RedisClient.Tuning(budget: 100, patience: 10_000),
+            try server.address(), prefix: "test:",
+            tuning: RedisClient.Tuning(budget: 100, patience: 10_000),
             identifiers: ids, logger: journal.logger)
         await client.start()
         try await eventually { await client.isReady }
@@ -276,7 +277,8 @@ internal import Testing
         let admin = try await server.client()
         let journal = LogJournal()
         let client = RedisClient(
-            try server.address(), tuning: Peer.patient, identifiers: ids, logger: journal.logger)
+            try server.address(), prefix: "test:", tuning: Peer.patient, identifiers: ids,
+            logger: journal.logger)
         let ends = Ends()
         await ends.kill(4, of: client, by: admin)
         await client.start()

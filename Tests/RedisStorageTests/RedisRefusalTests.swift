@@ -139,7 +139,8 @@ internal import Testing
         let client = try await server.client(budget: 8_000)
         try await eventually { await client.isReady }
         let reader = BusReader(
-            client, place: BusPlace(prefix: "test:", database: 0), identifiers: ids)
+            client, place: BusPlace(prefix: "test:", database: 0, seal: testSeal),
+            identifiers: ids)
         let head = try await reader.head(known: nil)
         func recent(after sequence: Int64) async throws -> Int {
             try await reader.recent(

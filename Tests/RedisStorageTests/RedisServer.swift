@@ -126,7 +126,7 @@ final class RedisServer: Sendable {
     func client(_ address: RedisAddress? = nil, budget: Int64 = 10_000) async throws -> RedisClient
     {
         let client = RedisClient(
-            try address ?? self.address(),
+            try address ?? self.address(), prefix: "test:",
             tuning: RedisClient.Tuning(budget: budget, patience: 10_000), identifiers: ids,
             logger: silent)
         await client.start()

@@ -1,3 +1,4 @@
+internal import Credentials
 internal import EventLoop
 internal import Logging
 internal import ProxyGPT
@@ -18,15 +19,18 @@ final class Peer: Sendable {
         _ address: RedisAddress, client tuning: RedisClient.Tuning = Peer.patient,
         log logTuning: RedisBusLog.Tuning = Peer.patientLog, frameLimit: Int = 20_000,
         bounds: FrameQueue.Bounds = FrameQueue.Bounds(), logger: Logger = silent,
-        prefix: String = "test:"
+        prefix: String = "test:", keys: InstallationKeys = testKeys
     ) async {
-        client = RedisClient(address, tuning: tuning, identifiers: ids, logger: logger)
-        var place = BusPlace(prefix: prefix, database: address.database)
+        client = RedisClient(
+            address, prefix: prefix, tuning: tuning, identifiers: ids, logger: logger)
+        var place = BusPlace(
+            prefix: prefix, database: address.database, seal: Seal(keys.frames))
         place.frameLimit = frameLimit
         bus = RedisBus(client, place: place, identifiers: ids, logger: logger, bounds: bounds)
         log = RedisBusLog(
             client, place: place, identifiers: ids, tuning: logTuning, logger: logger)
-        cache = RedisContextCache(client, prefix: prefix, budget: 100_000_000)
+        cache = RedisContextCache(
+            client, prefix: prefix, seal: Seal(keys.windows), budget: 100_000_000)
         await bus.start()
         await client.start()
         await client.firstTry()
@@ -58,6 +62,27 @@ extension RedisServer {
             try address(database: database), client: tuning, log: logTuning,
             frameLimit: frameLimit, bounds: bounds, logger: logger)
     }
+}
+
+/// Those of the installation that tests are.
+let testKeys = keys(secret: 7)
+let testSeal = Seal(testKeys.frames)
+
+func keys(secret: UInt8) -> InstallationKeys {
+    let secret = [UInt8](repeating: secret, count: 32)
+    guard let installation = Installation(name: "0123456789abcdef", secret: secret) else {
+        preconditionFailure("no installation")
+    }
+    return installation.keys
+}
+
+extension StreamFrame {
+    /// The first frame of its reply, as this installation sends it.
+    var encoded: [UInt8] { encoded(at: 0, testSeal) }
+}
+
+extension FrameGroup {
+    init?(_ bytes: [UInt8]) { self.init(bytes, testSeal) }
 }
 
 extension String {

@@ -76,6 +76,25 @@ internal import Testing
         try await cluster.run(statement, in: name)
     }
 
+    @Test func `what has moved is another installation`() async throws {
+        func made(_ byte: UInt8) throws -> Installation {
+            let secret = [UInt8](repeating: byte, count: 32)
+            return try #require(Installation(name: "000000000000000\(byte)", secret: secret))
+        }
+        let (first, second, third) = (try made(1), try made(2), try made(3))
+        let (place, target) = (here, try await openTarget())
+        try await place.with { storage in _ = try await storage.installation(orElse: first) }
+        // That of an installation whose tables somebody has emptied.
+        var found = try await target.installation(orElse: second)
+        #expect(found == second)
+        await target.close()
+        try await move()
+        let moved = try await openTarget()
+        found = try await moved.installation(orElse: third)
+        #expect(found == third)
+        await moved.close()
+    }
+
     @Test func `every table moves but those that tell of a database itself`() async throws {
         try await here.with { storage in
             let rows = try await storage.database.query(

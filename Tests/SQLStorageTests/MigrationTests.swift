@@ -41,8 +41,8 @@ internal import Testing
             #expect(
                 names == [
                     "chat_users", "chats", "counters", "deleted_chats", "event_bodies", "events",
-                    "group_members", "groups", "login_failures", "messages", "moves", "processes",
-                    "revocations", "schema_migrations", "sessions", "users",
+                    "group_members", "groups", "installation", "login_failures", "messages", "moves",
+                    "processes", "revocations", "schema_migrations", "sessions", "users",
                 ])
             let versions = try await storage.database.query(
                 "SELECT version FROM schema_migrations ORDER BY version")

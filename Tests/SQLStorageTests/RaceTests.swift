@@ -50,6 +50,22 @@ internal import Testing
     }
 
     @Test(arguments: Engine.allCases)
+    func `processes that begin at once are of one installation`(on engine: Engine) async throws {
+        try await withTwo(engine) { storages in
+            let results = await concurrently(16) { index in
+                let name = "00000000000000" + String(10 + index)
+                let new = try #require(
+                    Installation(name: name, secret: [UInt8](repeating: 1, count: 32)))
+                return try await storages[index % 2].installation(orElse: new)
+            }
+            let found = try results.map { try $0.get() }
+            #expect(found.allSatisfy { $0 == found[0] })
+            let count: SQL = "SELECT COUNT(*) AS number FROM installation"
+            #expect(try await storages[0].number(count) == 1)
+        }
+    }
+
+    @Test(arguments: Engine.allCases)
     func `one idempotency key is one message, in one chat or in several`(on engine: Engine)
         async throws
     {

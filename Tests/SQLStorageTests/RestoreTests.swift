@@ -56,20 +56,30 @@ internal import Testing
         #expect(try users(backup) == ["first"])
     }
 
-    @Test func `no context window that was kept before fits a restored chat`() async throws {
+    @Test func `what is restored is another installation, which shares nothing in Redis`()
+        async throws
+    {
         let place = try Place()
         defer { clean(place) }
-        let version: SQL = "SELECT context_version AS number FROM chats"
+        let (first, second, third) = (try made(1), try made(2), try made(3))
         try await place.with { storage in
-            let user = try await storage.addUser("asim").user
-            try await storage.store.create(makeChat(of: user.id))
+            for new in [first, second] {
+                let found = try await storage.installation(orElse: new)
+                #expect(found == first)
+            }
         }
         let backup = try await prepare(place)
         _ = try restore(backup, place)
         try await place.with { storage in
-            let restored = try await storage.number(version)
-            #expect(restored >= 1_000_000_000)
+            let found = try await storage.installation(orElse: third)
+            #expect(found == third)
         }
+    }
+
+    private func made(_ byte: UInt8) throws -> Installation {
+        try #require(
+            Installation(
+                name: "000000000000000\(byte)", secret: [UInt8](repeating: byte, count: 32)))
     }
 
     @Test func `nothing is restored while the database is open, or being copied`() async throws {

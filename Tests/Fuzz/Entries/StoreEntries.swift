@@ -4,6 +4,13 @@ internal import ProxyGPT
 
 // What stands in Redis, where others may write too.
 
+/// Takes the first bytes of everything for its mark: else no input would come past the seal.
+private struct NoAuthenticator: MessageAuthenticator {
+    func code(of pieces: [UInt8]...) -> [UInt8] { Array("0123456789abcdef".utf8) }
+}
+
+private let seal = Seal(NoAuthenticator())
+
 extension Entry {
     private static let window: [UInt8] = {
         var writer = ByteWriter()
@@ -29,19 +36,19 @@ extension Entry {
                     + StreamFrame(
                         chatID: Chat.ID("c"), messageID: Message.ID("m"), userID: User.ID("u"),
                         .words("text", prompt: "prompt")
-                    ).encoded
+                    ).encoded(at: 0, seal)
                     + StreamFrame(
                         chatID: Chat.ID("c"), messageID: Message.ID("m"), userID: User.ID("u"),
                         .ended
-                    ).encoded,
-                Array("a-9007199254740992\n\u{1}e".utf8),
+                    ).encoded(at: 0, seal),
+                Array("a-9007199254740992\n\u{11}0123456789abcdefe".utf8),
             ]
         ) { bytes in
-            guard let group = Turns.turn({ FrameGroup(bytes) }) else { return }
+            guard let group = Turns.turn({ FrameGroup(bytes, seal) }) else { return }
             require(
                 group.last >= group.first.sequence, "a group's last frame is not before its first")
             let merged = Turns.turn { StreamFrame.merge(group.frames.map(\.frame)) }
-            Turns.turn { _ = merged.map(\.encoded) }
+            Turns.turn { _ = merged.map { $0.encoded(at: 0, seal) } }
         },
         Entry(
             "redis-replies",
