@@ -16,6 +16,7 @@ internal import ProxyGPT
     let place: BusPlace
     /// Fewer for a while after an answer came too late: the groups may be large and the line slow.
     private var groups = BusReader.groups
+    private var renewableAt: Int64 = 0
     private let client: RedisClient
     private let identifiers: any IdentifierSource
 
@@ -78,7 +79,7 @@ internal import ProxyGPT
         for _ in 0..<3 {
             if let found = try await tryRunningFrames(of: chat, known: known) { return found }
         }
-        throw RedisError.unexpected
+        throw RedisError.unavailable
     }
 
     private func tryRunningFrames(
@@ -88,11 +89,10 @@ internal import ProxyGPT
         let list = state.rest.first?.list ?? []
         var beginnings: [Message.ID: Int64] = [:]
         for index in stride(from: 0, to: list.count - 1, by: 2) {
-            guard let message = list[index].text, let first = list[index + 1].sequence else {
-                throw RedisError.unexpected
-            }
             // Who cannot be told the beginning is told nothing until the end.
-            if first > 0 { beginnings[Message.ID(message)] = first }
+            guard let message = list[index].text, let first = list[index + 1].sequence, first > 0
+            else { continue }
+            beginnings[Message.ID(message)] = first
         }
         guard let first = beginnings.values.min() else { return ([], state.head) }
         var frames: [LoggedFrame] = []
@@ -164,9 +164,24 @@ internal import ProxyGPT
         guard let run = client.runID else { throw RedisError.unavailable }
         let opening = place.opening(
             run: run, known: known, identifiers, renewing: renewing)
-        let reply = try await client.run(
-            script, keys: place.keys, opening + arguments.map { Array($0.utf8) })
+        let reply: RedisReply
+        do {
+            reply = try await client.run(
+                script, keys: place.keys, opening + arguments.map { Array($0.utf8) })
+        } catch {
+            if error.isAboutContent { await renew() }
+            throw error
+        }
         guard let state = LogState(reply) else { throw RedisError.unexpected }
         return state
+    }
+
+    /// Has the log begin anew, because of what no script writes: not more often than once a second.
+    func renew() async {
+        let now = monotonicMilliseconds()
+        guard now >= renewableAt, let run = client.runID else { return }
+        renewableAt = now &+ 1000
+        let opening = place.opening(run: run, known: nil, identifiers, renewing: BusPlace.any)
+        _ = try? await client.run(.state, keys: place.keys, opening)
     }
 }

@@ -39,10 +39,12 @@ internal import ProxyGPT
     }
 
     /// Opens a connection for commands.
-    /// - Parameter probe: the key that is written to find out whether that can be done.
+    /// - Parameters:
+    ///   - probe: the key that is written to find out whether that can be done.
+    ///   - trial: what must not be refused.
     func open(
         patience: Int64, budget: Int64, probe: String, scripts: [RedisScript],
-        closed: @escaping Closed
+        trial: (_ run: String) -> [Trial] = { _ in [] }, closed: @escaping Closed
     ) async throws(Problem) -> Opened {
         let targets = try await targets(within: patience)
         let limit = TimeLimit(patience)
@@ -56,6 +58,9 @@ internal import ProxyGPT
                 let reply = try await connection.ask("SCRIPT", "LOAD", script.text)
                 guard let sha = reply.bytes else { throw Problem("SCRIPT LOAD answered otherwise") }
                 shas[script.name] = sha
+            }
+            for trial in trial(run) {
+                _ = try await connection.ask(trial.command { shas[$0.name] }, as: trial.name)
             }
             limit.shorten(to: budget)
             let written = try await connection.ask("SET", probe, "", "EX", "10")
@@ -232,15 +237,20 @@ internal import ProxyGPT
 extension RedisConnection {
     /// Sends a command of the beginning and waits; absent arguments are left out.
     fileprivate func ask(_ arguments: String?...) async throws(Dialer.Problem) -> RedisReply {
+        try await ask(
+            arguments.compactMap { $0.map { Array($0.utf8) } },
+            as: arguments.first.flatMap(\.self) ?? "")
+    }
+
+    fileprivate func ask(
+        _ arguments: [[UInt8]], as name: String
+    ) async throws(Dialer.Problem) -> RedisReply {
         let result = await withUnsafeContinuation { continuation in
-            send(arguments.compactMap { $0.map { Array($0.utf8) } }) {
-                continuation.resume(returning: $0)
-            }
+            send(arguments) { continuation.resume(returning: $0) }
         }
         switch result {
         case .success(let reply): return reply
-        case .failure(let error):
-            throw Dialer.Problem("\(arguments.first.flatMap(\.self) ?? ""): \(error)")
+        case .failure(let error): throw Dialer.Problem("\(name): \(error)")
         }
     }
 }

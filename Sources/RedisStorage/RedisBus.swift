@@ -65,6 +65,9 @@ struct BusPlace: Sendable {
         channel = "\(prefix)bus:\(database)"
     }
 
+    /// Instead of an epoch that must not go on: whichever there is.
+    static let any = "*"
+
     var keys: [String] { [prefix + "bus", prefix + "bus:recent"] }
 }
 
@@ -80,6 +83,9 @@ struct BusPlace: Sendable {
     private let logger: Logger
     private var known: FrameID?
     private var positions = WordPositions()
+    /// Groups in a row that were refused because of what stands in Redis: the log must not go on from
+    /// that.
+    private var refused = 0
     /// While a group is under way, or for a while after one has failed.
     private var isSending = false
     private var due: Int64 = 0
@@ -99,6 +105,7 @@ struct BusPlace: Sendable {
     var isReady: Bool { client.isReady }
 
     func start() {
+        client.addTrial { [weak self] in self?.trial(run: $0) ?? [] }
         client.listen { [weak self] change in
             guard let self else { return }
             if change == .away {
@@ -130,26 +137,63 @@ struct BusPlace: Sendable {
 
     private func send(_ group: [StreamFrame], _ run: String) {
         isSending = true
-        var arguments = place.opening(run: run, known: known, identifiers)
-        arguments += [Array(place.channel.utf8), Array("\(place.frameLimit)".utf8)]
-        for frame in StreamFrame.merge(group) {
-            arguments += [
-                Array(frame.chatID.text.utf8), Array(frame.messageID.text.utf8), [frame.kind],
-                frame.encoded(at: positions.take(frame), place.seal),
-            ]
-        }
+        let arguments = appending(
+            StreamFrame.merge(group),
+            place.opening(
+                run: run, known: known, identifiers,
+                renewing: renewing))
         client.run(.append, keys: place.keys, arguments, isPatient: true) { [weak self] result in
             guard let self else { return }
             if case .success(let reply) = result, let id = LogState(reply)?.head {
                 known = id
+                refused = 0
                 queue.settle(group.count)
                 goOn()
             } else {
+                if case .failure(let error) = result, error.isAboutContent { refused += 1 }
                 if let dropped = queue.giveUp(group) { Self.report(dropped, to: logger, result) }
                 // An error that lasts must not keep the loop busy.
                 EventLoop.schedule(afterMilliseconds: 100) { [weak self] in self?.goOn() }
             }
         }
+    }
+
+    /// The epoch that must not go on: at first the one that is known, which others may have ended
+    /// already. What a script that broke off has left behind must not make the next try look well.
+    private var renewing: String {
+        switch refused {
+        case 0: ""
+        case 1: known?.epoch ?? BusPlace.any
+        default: BusPlace.any
+        }
+    }
+
+    private func appending(_ frames: [StreamFrame], _ opening: [[UInt8]]) -> [[UInt8]] {
+        var arguments = opening
+        arguments += [Array(place.channel.utf8), Array("\(place.frameLimit)".utf8)]
+        for frame in frames {
+            arguments += [
+                Array(frame.chatID.text.utf8), Array(frame.messageID.text.utf8), [frame.kind],
+                frame.encoded(at: positions.take(frame), place.seal),
+            ]
+        }
+        return arguments
+    }
+
+    /// All that the bus does, with a frame that nobody watches.
+    private func trial(run: String) -> [Trial] {
+        let opening = place.opening(run: run, known: nil, identifiers)
+        let frame = StreamFrame(
+            chatID: Chat.ID("trial"), messageID: Message.ID(identifiers.next()),
+            userID: User.ID(""), .ended)
+        return [
+            Trial(script: .append, keys: place.keys, arguments: appending([frame], opening)),
+            Trial(
+                script: .recent, keys: place.keys,
+                arguments: opening + ["0", "1"].map { Array($0.utf8) }),
+            Trial(
+                script: .running, keys: place.keys, arguments: opening + [Array("trial".utf8)]),
+        ]
     }
 
     private func goOn() {

@@ -50,6 +50,8 @@ internal import ProxyGPT
     private var isFilling = false
     private var waiting: [FrameGroup] = []
     private var waitingSize = 0
+    /// When publications of others are told of again.
+    private var complainsAt: Int64 = 0
     /// Looks in a row that have failed.
     private var failedLooks = 0
 
@@ -185,7 +187,10 @@ internal import ProxyGPT
     private func receive(_ bytes: [UInt8]) {
         guard deliver != nil else { return }
         guard let group = FrameGroup(bytes, reader.place.seal) else {
-            logger.warning("publication not understood")
+            // Anybody may publish, as often as they like.
+            let now = monotonicMilliseconds()
+            if now >= complainsAt { logger.warning("publication is none of ours") }
+            complainsAt = now &+ 60_000
             return
         }
         if isFilling {
@@ -343,7 +348,8 @@ internal import ProxyGPT
             guard isThere else { return empty() }
             do {
                 return try await body()
-            } catch let error as RedisError where error != .unexpected {
+            } catch let error as RedisError {
+                if error == .unexpected { await reader.renew() }
                 await EventLoop.sleep(milliseconds: Self.pause)
             }
         }

@@ -37,6 +37,10 @@ internal import ProxyGPT
     /// The key that each new connection is tried with.
     private let probe: String
     private var breaker = Breaker()
+    private var refusals = Refusals()
+    /// Whether the last connection was given up because of refusals.
+    private var isOnTrial = false
+    private var trials: [(_ run: String) -> [Trial]] = []
     private var connection: RedisConnection?
     private var attempt: Task<Void, Never>?
     private var listeners: [(Change) -> Void] = []
@@ -110,14 +114,21 @@ internal import ProxyGPT
         if runID != nil { listener(.ready) }
     }
 
+    /// Has these commands tried before anybody is told that Redis is there again after refusals.
+    func addTrial(_ commands: @escaping (_ run: String) -> [Trial]) {
+        trials.append(commands)
+    }
+
     // MARK: - Commands
 
     /// Sends a command. `answer` is called within the budget: with what Redis said or with an error.
     ///
-    /// - Parameter isPatient: the answer may come late; only the end of the connection is final.
+    /// - Parameters:
+    ///   - isPatient: the answer may come late; only the end of the connection is final.
     ///   The breaker counts a failure for each budget that passes all the same.
+    ///   - group: what counts as refused when the command is, see `Refusals`.
     func send(
-        _ arguments: [[UInt8]], isPatient: Bool = false,
+        _ arguments: [[UInt8]], group: String? = nil, isPatient: Bool = false,
         _ answer: @escaping RedisConnection.Answer
     ) {
         guard breaker.isClosed, let connection else {
@@ -132,23 +143,25 @@ internal import ProxyGPT
             return
         }
         let deadline = Deadline(tuning.budget, repeats: isPatient, answer) { [weak self] in
-            self?.failed(.late, on: connection)
+            self?.failed(.late, nil, on: connection)
         }
         connection.send(arguments) { [weak self] result in
             switch result {
             case .success:
                 // Late is no success: of a Redis that is slow all the time each answer comes.
-                if !deadline.hasPassed { self?.succeeded(on: connection) }
-            case .failure(let error): self?.failed(error, on: connection)
+                if !deadline.hasPassed { self?.succeeded(group, on: connection) }
+            case .failure(let error): self?.failed(error, group, on: connection)
             }
             deadline.answer(result)
         }
     }
 
     /// Sends a command and waits for the answer.
-    func ask(_ arguments: [[UInt8]]) async throws(RedisError) -> RedisReply {
+    func ask(
+        _ arguments: [[UInt8]], group: String? = nil
+    ) async throws(RedisError) -> RedisReply {
         try await withUnsafeContinuation { continuation in
-            send(arguments) { continuation.resume(returning: $0) }
+            send(arguments, group: group) { continuation.resume(returning: $0) }
         }.get()
     }
 
@@ -160,15 +173,16 @@ internal import ProxyGPT
         let rest = [Array(String(keys.count).utf8)] + keys.map { Array($0.utf8) } + arguments
         let whole = [Array("EVAL".utf8), Array(script.text.utf8)] + rest
         guard let sha = shas[script.name] else {
-            send(whole, isPatient: isPatient, answer)
+            send(whole, group: script.name, isPatient: isPatient, answer)
             return
         }
-        send([Array("EVALSHA".utf8), sha] + rest, isPatient: isPatient) { [weak self] result in
+        send([Array("EVALSHA".utf8), sha] + rest, group: script.name, isPatient: isPatient) {
+            [weak self] result in
             guard let self, result == .failure(.refused(code: "NOSCRIPT")) else {
                 answer(result)
                 return
             }
-            send(whole, isPatient: isPatient, answer)
+            send(whole, group: script.name, isPatient: isPatient, answer)
         }
     }
 
@@ -180,13 +194,24 @@ internal import ProxyGPT
         }.get()
     }
 
-    private func failed(_ error: RedisError, on connection: RedisConnection) {
-        guard error.isFailureOfRedis, self.connection === connection else { return }
+    private func failed(
+        _ error: RedisError, _ group: String?, on connection: RedisConnection
+    ) {
+        guard self.connection === connection else { return }
+        if let group, case .refused(let code) = error, code != "NOSCRIPT",
+            refusals.refused(group, code: code)
+        {
+            isOnTrial = true
+            lose("\(error) (\(group))")
+            return
+        }
+        guard error.isFailureOfRedis else { return }
         if breaker.failed() || error.isRefusalToWrite { lose("\(error)") }
     }
 
-    private func succeeded(on connection: RedisConnection) {
+    private func succeeded(_ group: String?, on connection: RedisConnection) {
         guard self.connection === connection else { return }
+        if let group { refusals.succeeded(group) }
         breaker.succeeded()
         prove()
     }
@@ -211,6 +236,7 @@ internal import ProxyGPT
         guard let connection else { return }
         self.connection = nil
         breaker.disconnected()
+        refusals = Refusals()
         runID = nil
         report(problem)
         hasFaltered = !isProven
@@ -238,7 +264,10 @@ internal import ProxyGPT
         do {
             let opened = try await dialer.open(
                 patience: tuning.patience, budget: tuning.budget, probe: probe,
-                scripts: RedisScript.all
+                scripts: RedisScript.all,
+                trial: { [trials, isOnTrial] run in
+                    isOnTrial ? trials.flatMap { $0(run) } : []
+                }
             ) { [weak self] connection, reason in
                 guard let self, self.connection === connection else { return }
                 lose(reason)
@@ -258,6 +287,7 @@ internal import ProxyGPT
 
     private func take(_ opened: Dialer.Opened) {
         attempt = nil
+        isOnTrial = false
         connection = opened.connection
         shas = opened.shas
         runID = opened.run

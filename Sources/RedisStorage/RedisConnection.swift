@@ -50,6 +50,7 @@ internal import Glibc
     private var isToClose = false
     /// The other side said what no Redis says.
     private var isMisled = false
+    private var allowance = ReplyGuard.Allowance()
 
     /// Begins to connect.
     ///
@@ -119,9 +120,22 @@ internal import Glibc
     /// Says whether the beginning of an answer may come just now. If not, the connection is ended by
     /// whoever asked.
     func expects(_ piece: ReplyGuard.Piece) -> Bool {
+        if !piece.isPart { allowance = ReplyGuard.Allowance() }
         let isExpected = receive == nil ? pending > 0 || piece.isPart : piece.isPublication
-        if !isExpected { isMisled = true }
-        return isExpected
+        guard isExpected, allowance.takes(piece) else {
+            isMisled = true
+            return false
+        }
+        return true
+    }
+
+    /// Ends a connection whose other side announces more than anybody will wait for.
+    private func endIfMisled() {
+        guard let context, !isMisled, ReplyGuard.announcesTooMuch(context.pointee.c.reader) else {
+            return
+        }
+        isMisled = true
+        redisAsyncFree(context)
     }
 
     // MARK: - Commands
@@ -283,6 +297,7 @@ internal import Glibc
         if !readiness.isDisjoint(with: [.readable, .hungUp]), let context {
             redisAsyncHandleRead(context)
         }
+        if !isToClose { endIfMisled() }
         if readiness.contains(.writable), let context { redisAsyncHandleWrite(context) }
         isBusy = false
         if isToClose { close() }

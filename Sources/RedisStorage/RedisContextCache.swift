@@ -32,7 +32,8 @@ internal import ProxyGPT
         let key = key(of: chat)
         let reply: RedisReply
         do {
-            reply = try await client.ask([Array("GET".utf8), Array(key.utf8)])
+            reply = try await client.ask(
+                [Array("GET".utf8), Array(key.utf8)], group: Refusals.windows)
         } catch {
             if error == .refused(code: "WRONGTYPE") { discard(key) }
             return nil
@@ -51,6 +52,19 @@ internal import ProxyGPT
         guard let end = bytes.prefix(Self.headLimit).firstIndex(of: 0x0A) else { return nil }
         let head = String(decoding: bytes[..<end], as: UTF8.self)
         return seal.opened(bytes[(end + 1)...], for: key + " " + head)
+    }
+
+    /// Has windows tried before Redis counts as back after refusals.
+    @EventLoop func start() {
+        let key = "\(prefix)context:\(budget):trial"
+        client.addTrial { _ in
+            [
+                Trial(
+                    script: .keep, keys: [key],
+                    arguments: ["0", "0", "", "1"].map { Array($0.utf8) }),
+                Trial(arguments: [Array("GET".utf8), Array(key.utf8)]),
+            ]
+        }
     }
 
     private func discard(_ key: String) {

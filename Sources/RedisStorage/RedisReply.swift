@@ -112,6 +112,12 @@ enum RedisError: Error, Equatable, CustomStringConvertible {
         }
     }
 
+    /// Whether it says that keys hold what no script writes: another type, no number. In a script each
+    /// error but a few has the first word `ERR`.
+    var isAboutContent: Bool {
+        self == .refused(code: "WRONGTYPE") || self == .refused(code: "ERR")
+    }
+
     /// Whether Redis takes no writes: a failed snapshot, full memory, a replica. It is of no use
     /// then, however well it answers.
     var isRefusalToWrite: Bool {

@@ -30,19 +30,33 @@ struct RedisScript: Sendable {
 
     /// Begins every script of the bus. KEYS: bus, bus:recent. ARGV: 1 the start of Redis, 2 and 3 the
     /// newest id that the caller knows, 4 a name for a new epoch, 5 the prefix, 6 an epoch that must
-    /// not go on. A number below one that was seen, or another start of Redis, means that this is not
-    /// the log it was.
+    /// not go on, `*` for any. A number below one that was seen, another start of Redis, or what no script
+    /// writes, means that this is not the log it was.
     private static let opening = """
-        local state = redis.call('HMGET', KEYS[1], 'epoch', 'seq', 'run')
-        local epoch, seq = state[1], tonumber(state[2] or '')
-        local newest = redis.call('XREVRANGE', KEYS[2], '+', '-', 'COUNT', 1)[1]
-        if not epoch or not seq or seq < 0 or seq > \(FrameID.largestSequence - 1_000_000)
-            or state[3] ~= ARGV[1] or epoch == ARGV[6]
-            or (epoch == ARGV[2] and seq < tonumber(ARGV[3]))
-            or (newest and seq < tonumber(string.match(newest[1], '^%d+'))) then
+        local function number(text)
+            if not text or #text > 16 then return nil end
+            if text == '0' or string.find(text, '^[1-9]%d*$') then return tonumber(text) end
+        end
+        local function isFree(key, kind)
+            local found = redis.call('TYPE', key).ok
+            return found == kind or found == 'none'
+        end
+        local epoch, seq
+        if ARGV[6] ~= '*' and isFree(KEYS[1], 'hash') and isFree(KEYS[2], 'stream') then
+            local state = redis.call('HMGET', KEYS[1], 'epoch', 'seq', 'run')
+            local newest = redis.call('XREVRANGE', KEYS[2], '+', '-', 'COUNT', 1)[1]
+            seq = number(state[2])
+            if seq and seq <= \(FrameID.largestSequence - 1_000_000) and state[3] == ARGV[1]
+                and state[1] and #state[1] <= 64 and string.find(state[1], '^%w+$')
+                and state[1] ~= ARGV[6] and not (state[1] == ARGV[2] and seq < tonumber(ARGV[3]))
+                and not (newest and seq < tonumber(string.match(newest[1], '^%d+'))) then
+                epoch = state[1]
+            end
+        end
+        if not epoch then
             epoch, seq = ARGV[4], 0
             local now = redis.call('TIME')[1]
-            redis.call('DEL', KEYS[1], KEYS[2])
+            redis.call('UNLINK', KEYS[1], KEYS[2])
             redis.call('HSET', KEYS[1], 'epoch', epoch, 'seq', 0, 'run', ARGV[1],
                 'at0', now, 'seq0', 0, 'at1', now, 'seq1', 0)
         end
@@ -55,7 +69,7 @@ struct RedisScript: Sendable {
             local now = tonumber(redis.call('TIME')[1])
             local marks = redis.call('HMGET', KEYS[1], 'at0', 'seq0', 'at1', 'seq1')
             for i = 1, 3, 2 do
-                local at, mark = tonumber(marks[i] or ''), tonumber(marks[i + 1] or '')
+                local at, mark = number(marks[i]), number(marks[i + 1])
                 if at and mark and now - at < \(memory) then return mark end
             end
             return seq
@@ -77,6 +91,12 @@ struct RedisScript: Sendable {
                 local stream, running = base .. 'frames:' .. chat, base .. 'running:' .. chat
                 if not touched[chat] then
                     touched[chat] = true
+                    if not (isFree(stream, 'stream') and isFree(running, 'hash')
+                        and isFree(base .. 'chat:' .. chat, 'hash')) then
+                        -- Nobody's: the chat begins anew, and its readers start over.
+                        redis.call('UNLINK', stream, running, base .. 'chat:' .. chat)
+                        redis.call('HSET', base .. 'chat:' .. chat, 'last', whole(seq))
+                    end
                     if redis.call('EXISTS', stream) == 0 then
                         redis.call('DEL', running)
                         local last = redis.call('HGET', base .. 'chat:' .. chat, 'last')
@@ -88,7 +108,7 @@ struct RedisScript: Sendable {
                 local ended = base .. 'ended:' .. message
                 local isCarried
                 if kind == 'e' then
-                    isCarried = redis.call('SET', ended, '', 'EX', \(patience), 'NX')
+                    isCarried = redis.call('EXISTS', ended) == 0
                 elseif isRunning then
                     isCarried = true
                 else
@@ -102,6 +122,7 @@ struct RedisScript: Sendable {
                     redis.call('HSET', base .. 'chat:' .. chat, 'last', id)
                     if kind == 'e' then
                         redis.call('HDEL', running, message)
+                        redis.call('SET', ended, '', 'EX', \(patience))
                     elseif not isRunning then
                         redis.call('HSET', running, message, id)
                     end
@@ -114,11 +135,11 @@ struct RedisScript: Sendable {
                     local oldest = redis.call('XRANGE', stream, '-', '+', 'COUNT', 1)[1][1]
                     local trimmed = tonumber(string.match(oldest, '^%d+')) - 1
                     local known = redis.call('HGET', base .. 'chat:' .. chat, 'trimmed')
-                    if trimmed > tonumber(known or '-1') then
+                    if trimmed > (number(known) or -1) then
                         redis.call('HSET', base .. 'chat:' .. chat, 'trimmed', whole(trimmed))
                         local messages = redis.call('HGETALL', running)
                         for i = 1, #messages, 2 do
-                            if tonumber(messages[i + 1]) <= trimmed then
+                            if (number(messages[i + 1]) or 0) <= trimmed then
                                 redis.call('HSET', running, messages[i], 0)
                             end
                         end
@@ -147,7 +168,7 @@ struct RedisScript: Sendable {
             local marks = redis.call('HMGET', KEYS[1], 'at1', 'seq1')
             local now = redis.call('TIME')[1]
             redis.call('HSET', KEYS[1], 'looked', now)
-            if tonumber(now) - tonumber(marks[1] or 0) >= \(memory / 2) then
+            if tonumber(now) - (number(marks[1]) or 0) >= \(memory / 2) then
                 redis.call('HSET', KEYS[1], 'at0', marks[1] or 0, 'seq0', marks[2] or 0,
                     'at1', now, 'seq1', whole(seq))
             end
@@ -161,8 +182,12 @@ struct RedisScript: Sendable {
         text: opening + """
             local after = tonumber(ARGV[9])
             if ARGV[8] ~= epoch or after > seq then return {epoch, whole(seq)} end
+            if not (isFree(base .. 'frames:' .. ARGV[7], 'stream')
+                and isFree(base .. 'chat:' .. ARGV[7], 'hash')) then
+                return {epoch, whole(seq)}
+            end
             local chat = redis.call('HMGET', base .. 'chat:' .. ARGV[7], 'last', 'trimmed')
-            local last, trimmed = tonumber(chat[1] or 0), tonumber(chat[2] or floor())
+            local last, trimmed = number(chat[1]) or 0, number(chat[2]) or floor()
             local stream = base .. 'frames:' .. ARGV[7]
             if after < trimmed or (after < last and redis.call('EXISTS', stream) == 0) then
                 return {epoch, whole(seq)}
@@ -175,7 +200,9 @@ struct RedisScript: Sendable {
     static let running = RedisScript(
         name: "running",
         text: opening + """
-            return {epoch, whole(seq), redis.call('HGETALL', base .. 'running:' .. ARGV[7])}
+            local running = base .. 'running:' .. ARGV[7]
+            if not isFree(running, 'hash') then return {epoch, whole(seq), {}} end
+            return {epoch, whole(seq), redis.call('HGETALL', running)}
             """)
 
     /// Reads the groups that were published after a number. ARGV: 7 the number, 8 how many.

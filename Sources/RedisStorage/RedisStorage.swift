@@ -7,12 +7,13 @@ package final class RedisStorage: Sendable {
     package static let prefix = "proxy-gpt:"
 
     /// Context windows, for whoever runs replies.
-    package let cache: any ContextCache
+    package var cache: any ContextCache { windows }
     /// Frames on their way out, for whoever runs replies.
     package let bus: RedisBus
     /// Frames as they arrive, for whoever holds subscribers.
     package let log: any BusLog
     private let client: RedisClient
+    private let windows: RedisContextCache
 
     /// What the settings say; nil where they name no Redis.
     package convenience init?(
@@ -40,7 +41,7 @@ package final class RedisStorage: Sendable {
         let place = BusPlace(
             prefix: prefix, database: address.database, seal: Seal(keys.frames))
         self.client = client
-        cache = RedisContextCache(
+        windows = RedisContextCache(
             client, prefix: prefix, seal: Seal(keys.windows), budget: contextTokens)
         bus = RedisBus(client, place: place, identifiers: identifiers, logger: logger)
         log = RedisBusLog(
@@ -51,6 +52,7 @@ package final class RedisStorage: Sendable {
     /// Begins to connect; waits for nothing.
     package func start() async {
         await bus.start()
+        await windows.start()
         await client.start()
     }
 

@@ -4,7 +4,8 @@
 // subscriber has the shape of a publication (async.c, redisProcessCallbacks and
 // __redisGetSubscribeCallback). Whoever stands at the other end might say otherwise. The reader
 // builds answers by a table of functions (read.h, redisReplyObjectFunctions); the one here asks the
-// connection first, and "no memory" from it ends the connection in good order.
+// connection first, and "no memory" from it ends the connection in good order. The same ends an answer
+// that announces more than any of ours has, before room is made for it.
 
 internal import CHiredis
 internal import EventLoop
@@ -17,6 +18,47 @@ internal import EventLoop
         let isPart: Bool
         /// It belongs where it stands in a publication: three elements, the first two of them texts.
         let isPublication: Bool
+        /// Elements of a list, for which room is made at once, whether they come or not.
+        var elements = 0
+        /// Bytes of a text.
+        var bytes = 0
+    }
+
+    /// What one answer may bring, with all that is in it.
+    struct Allowance {
+        /// No answer of ours has half as many.
+        private var elements = 100_000
+        private var bytes = 256 * 1024 * 1024
+
+        /// False for what is too much.
+        mutating func takes(_ piece: Piece) -> Bool {
+            guard (0...elements).contains(piece.elements), (0...bytes).contains(piece.bytes) else {
+                return false
+            }
+            elements -= piece.elements
+            bytes -= piece.bytes
+            return true
+        }
+    }
+
+    /// Bytes of one text or line, at most: a group of frames is far smaller.
+    private static let textLimit = 16 * 1024 * 1024
+
+    /// Whether the text that is being read is longer than any of ours, as far as is known by now.
+    static func announcesTooMuch(_ reader: UnsafeMutablePointer<redisReader>?) -> Bool {
+        guard let reader, let buffer = reader.pointee.buf else { return false }
+        let waiting = UnsafeBufferPointer(start: buffer, count: Int(reader.pointee.len))
+            .dropFirst(Int(reader.pointee.pos))
+        if waiting.count > textLimit { return true }
+        let current = Int(reader.pointee.ridx)
+        let type = withUnsafeBytes(of: reader.pointee.rstack) { stack in
+            stack.bindMemory(to: redisReadTask.self).dropFirst(max(0, current)).first?.type
+        }
+        guard current >= 0, type == REDIS_REPLY_STRING else { return false }
+        // Its length stands here until all of it has come.
+        let digits = waiting.prefix(20).prefix { (0x30...0x39).contains($0) }
+        let length = Int64(String(decoding: digits.map { UInt8(bitPattern: $0) }, as: UTF8.self))
+        return !digits.isEmpty && length.map { $0 > Int64(textLimit) } ?? true
     }
 
     private static var original: redisReplyObjectFunctions?
@@ -80,7 +122,10 @@ internal import EventLoop
         let isError = type == REDIS_REPLY_ERROR
         guard task.pointee.parent != nil else {
             return isError
-                || connection.expects(Piece(isPart: false, isPublication: elements == 3))
+                || connection.expects(
+                    Piece(
+                        isPart: false, isPublication: elements == 3,
+                        elements: Int(elements ?? 0), bytes: length))
         }
         let isPublication =
             switch task.pointee.idx {
@@ -90,7 +135,10 @@ internal import EventLoop
             case 1: type == REDIS_REPLY_STRING
             default: type == REDIS_REPLY_STRING || type == REDIS_REPLY_INTEGER
             }
-        return connection.expects(Piece(isPart: true, isPublication: isPublication))
+        return connection.expects(
+            Piece(
+                isPart: true, isPublication: isPublication, elements: Int(elements ?? 0),
+                bytes: length))
     }
 
     private static func word(_ text: UnsafeMutablePointer<CChar>?, _ length: Int) -> String {

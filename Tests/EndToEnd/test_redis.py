@@ -63,11 +63,44 @@ def test_what_a_model_is_told_is_in_redis(stack, redis, person):
     person.prompt(chat, "first")
     key = redis.key(f"context:8000:{chat}")
     wait_for(lambda: redis.ask("EXISTS", key) == b":1\r\n", "a window")
+    # What somebody else writes there is not there, and ends no worker.
+    forged = r'"9223372036854775807 0\n\x01\xff\xff\xff\xff\xff\xff\xff\xff\x7f\xc0\x3e\x00\x00"'
+    for command in (f"SET {key} {forged}", f"DEL {key}", f"HSET {key} a b"):
+        assert not redis.ask(command).startswith(b"-")
+        assert person.prompt(chat, "meanwhile")["state"] == "done"
     person.prompt(chat, "second")
     # What it says of a call that was answered in whole comes a moment later.
     stack.mock("/mock/wait?in-flight=0")
     sent = stack.mock("/mock/calls")[-1]
     assert sent["end"] == "done"
+
+
+def test_keys_of_another_type_are_a_reset_and_never_silence(stack, redis, person):
+    chat = person.chat(model=SLOW)
+    bus = redis.key("bus")
+    for command in (f"HSET {bus} seq 0x10", f"DEL {bus}:recent", f"SET {bus}:recent x"):
+        with Stream(stack.url, chat, person.token).begin() as stream:
+            sent = person.do("/chat/prompt", id=chat, prompt="p", stream=True)["message"]["id"]
+            redis.ask(command)
+            (last,) = stream.finished()
+            assert last == person.message(chat, sent) and last["state"] == "done"
+    wait_for(lambda: call(stack.url, "GET", "/ready").status == 200, "Redis")
+    wait_for(lambda: stream_once(stack, person, chat), "words again")
+
+
+def test_a_right_that_redis_takes_back_makes_it_away(stack, redis, person):
+    chat = person.chat(model="mock")
+    redis.ask("ACL SETUSER default -xadd")
+    try:
+        with Stream(stack.url, chat, person.token).begin() as stream:
+            for number in range(3):
+                assert person.prompt(chat, f"prompt {number}")["state"] == "done"
+            stream.finished(3)
+        wait_for(lambda: call(stack.url, "GET", "/ready").status == 503, "that to be told")
+    finally:
+        redis.ask("ACL SETUSER default +xadd")
+    wait_for(lambda: call(stack.url, "GET", "/ready").status == 200, "Redis")
+    wait_for(lambda: stream_once(stack, person, chat), "words again")
 
 
 def test_a_redis_that_dies_leaves_streams_open_and_replies_whole(stack, redis, person):
@@ -133,3 +166,29 @@ def test_a_wiped_redis_is_a_reset_and_never_a_hole(stack, redis, person):
         (last,) = stream.finished()
         assert last == person.message(chat, sent)
         assert "reset" in [event for event, _, _ in stream.events]
+
+
+def test_without_redis_and_with_the_file_away_nobody_misses_an_end():
+    with Stack(workers=1) as stack:
+        person = Person(stack)
+        bus = os.path.join(stack.state_directory, "bus.db")
+        before = person.chat(model="mock")
+        with Stream(stack.url, before, person.token).begin() as early:
+            os.rename(bus, bus + ".away")
+            os.mkdir(bus)
+            try:
+                # From the first moment on, and once it is known.
+                for number in range(3):
+                    chat = person.chat(model="mock")
+                    with Stream(stack.url, chat, person.token).begin() as stream:
+                        sent = [person.prompt(c, "p")["id"] for c in (chat, before)]
+                        (last,) = stream.finished()
+                        assert last == person.message(chat, sent[0])
+                        early.read(lambda it, id=sent[1]: id in [end["id"] for end in it.ends])
+                ready = call(stack.url, "GET", "/ready")
+                assert ready.status == 503 and b"bus" in ready.body, ready
+            finally:
+                os.rmdir(bus)
+        wait_for(lambda: call(stack.url, "GET", "/ready").status == 200, "the file")
+        chat = person.chat(model=SLOW)
+        wait_for(lambda: stream_once(stack, person, chat), "words again")

@@ -104,4 +104,35 @@ internal import Testing
         #expect(await story.answers.count == 1)
         stranger.close()
     }
+
+    @Test(arguments: [
+        "*2147483647\r\n", "*100001\r\n", "*3\r\n*100000\r\n", "$9999999999\r\n",
+        "$99999999999999999999\r\n", "*2\r\n$3\r\nabc\r\n$16777217\r\n",
+        "*2\r\n*60000\r\n*40000\r\n",
+    ])
+    func `an answer that announces more than any of ours has ends the connection at once`(
+        said: String
+    ) async throws {
+        _ = Loop.started
+        let stranger = try Stranger(said)
+        let story = try await connect(to: stranger.path) { self.ask($0, "PING") }
+        try await eventually { await story.events == ["connected", "closed"] }
+        #expect(
+            await story.answers == [
+                .failure(.closed("the other side does not speak Redis's protocol"))
+            ])
+        stranger.close()
+    }
+
+    @Test func `an answer as large as any of ours comes`() async throws {
+        let server = try await RedisServer()
+        let client = try await server.client()
+        let text = [UInt8](repeating: 0x78, count: 8 << 20)
+        _ = try await client.ask([Array("SET".utf8), Array("k".utf8), text])
+        #expect(try await client.ask([Array("GET".utf8), Array("k".utf8)]).bytes == text)
+        let script = Array("local t = {} for i = 1, 50000 do t[i] = i end return t".utf8)
+        let reply = try await client.ask([Array("EVAL".utf8), script, Array("0".utf8)])
+        #expect(reply.list?.count == 50_000)
+        await client.stop()
+    }
 }

@@ -92,9 +92,82 @@ internal import Testing
         try await expectNewEpoch { try await $0.ask("HSET", "test:bus", "seq", "0") }
     }
 
-    @Test(arguments: ["9223372036854775807", "-5"])
+    @Test(arguments: [
+        "9223372036854775807", "-5", "0x10", "1e3", "abc", "", " 5", "05", "nan", "1.0",
+    ])
     func `a counter that nobody can go on from begins a new epoch`(count: String) async throws {
         try await expectNewEpoch { try await $0.ask("HSET", "test:bus", "seq", count) }
+    }
+
+    @Test(arguments: ["bus", "bus:recent"], [["SET", "x"], ["HSET", "a", "b"], ["RPUSH", "x"]])
+    func `a key of another type begins a new epoch`(key: String, words: [String]) async throws {
+        // The look makes a hash again where there is nothing.
+        if key == "bus" && words[0] != "SET" { return }
+        try await expectNewEpoch { server in
+            let value = Array(words.dropFirst())
+            if key != "bus" { try await server.ask("DEL", "test:" + key) }
+            if value.count == 2 {
+                try await server.ask(words[0], "test:" + key, value[0], value[1])
+            } else {
+                try await server.ask(words[0], "test:" + key, value[0])
+            }
+        }
+    }
+
+    @Test(arguments: ["frames", "running", "chat"])
+    func `a chat's key of another type costs the readers of that chat a reset, and no more`(
+        kind: String
+    ) async throws {
+        let server = try await RedisServer()
+        let peer = try await server.peer(log: watchful)
+        let delivery = try await Delivery(peer.log)
+        peer.bus.publish(beginning(of: "m"))
+        peer.bus.publish(beginning(of: "other", in: "other"))
+        await peer.bus.flush()
+        let old = try await peer.log.head()
+        let key = "test:bus:\(old.epoch):\(kind):chat"
+        func poison() async throws {
+            try await server.ask("DEL", key)
+            try await server.ask("SET", key, "x")
+        }
+        try await poison()
+        // Whoever only reads is told nothing wrong.
+        if kind != "running" { #expect(try await peer.log.frames(of: chat, after: old) == nil) }
+        if kind == "running" { #expect(try await peer.log.runningFrames(of: chat).frames.isEmpty) }
+        peer.bus.publish(words("1 ", of: "m"))
+        peer.bus.publish(words("1 ", of: "other", in: "other"))
+        await peer.bus.flush()
+        try await poison()
+        for message in ["m", "other"] {
+            peer.bus.publish(end(of: message, in: message == "m" ? "chat" : message))
+        }
+        try await delivery.ends(["m", "other"])
+        #expect(delivery.text(of: "other") == "1 ")
+        #expect(delivery.text(of: "m") == "", "what has lost its beginning is told by its end")
+        #expect(delivery.starts == 0)
+        #expect(try await peer.log.frames(of: chat, after: old) == nil)
+        #expect(try await peer.log.frames(of: Chat.ID("other"), after: old)?.count == 2)
+        await peer.close()
+    }
+
+    @Test(arguments: [
+        ["epoch", "a b"], ["epoch", ""], ["at1", "x"], ["seq0", "x"], ["run", "x"],
+    ])
+    func `a field that nobody has written begins a new epoch, or is passed over`(
+        field: [String]
+    ) async throws {
+        let server = try await RedisServer()
+        let peer = try await server.peer(log: watchful)
+        let delivery = try await Delivery(peer.log)
+        try await server.ask("HSET", "test:bus", field[0], field[1])
+        // Those that come just when readers start over are history to them.
+        try await eventually {
+            peer.bus.publish(end(of: ids.next()))
+            await peer.bus.flush()
+            return !delivery.frames.isEmpty
+        }
+        #expect(await peer.client.isReady)
+        await peer.close()
     }
 
     @Test func `a reader notices a counter that went back also when nobody publishes`()

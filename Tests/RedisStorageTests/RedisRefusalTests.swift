@@ -81,16 +81,121 @@ internal import Testing
         await admin.stop()
     }
 
-    @Test func `a log that cannot be looked at is away until it can be`() async throws {
+    @Test(arguments: ["-hmget", "-xadd", "-publish", "-evalsha -eval", "resetkeys ~other"])
+    func `a Redis that refuses a right is away until it gives it back`(
+        rights: String
+    ) async throws {
         let server = try await RedisServer()
-        let peer = try await server.peer(log: watchful)
+        let admin = try await server.client()
+        func allow(_ words: String) async throws {
+            let command = "ACL SETUSER some on >word ~* &* +@all " + words
+            let parts = command.split(separator: " ").map { Array($0.utf8) }
+            #expect(try await admin.ask(parts) == .status("OK"))
+        }
+        try await allow("")
+        let journal = LogJournal()
+        let peer = await Peer(
+            try server.address("some:word@"), log: watchful, logger: journal.logger)
         let delivery = try await Delivery(peer.log)
-        try await server.ask("SET", "test:bus", "no hash")
+        peer.bus.publishReply("before", words: 1)
+        try await delivery.ends(["before"])
+        try await allow(rights)
+        peer.bus.publish(end(of: "m"))
+        try await eventually { await !peer.bus.isReachable() }
         try await eventually { await peer.log.isAway() }
-        #expect(delivery.starts >= 1)
-        try await server.ask("DEL", "test:bus")
-        try await eventually { await !peer.log.isAway() }
+        // Tries go on, and tell nobody of a return.
+        let tries = journal.text.occurrences(of: "redis is there")
+        for _ in 0..<20 {
+            await EventLoop.sleep(milliseconds: 20)
+            #expect(await !peer.bus.isReachable())
+        }
+        #expect(journal.text.occurrences(of: "redis is there") == tries)
+        try await allow("allkeys")
+        try await eventually { await peer.bus.isReachable() }
+        // The end has waited; it may be history by now.
+        try await eventually {
+            let first = FrameID(epoch: try await peer.log.head().epoch, sequence: 0)
+            let frames = try await peer.log.frames(of: Chat.ID("chat"), after: first)
+            return frames?.contains { $0.frame == end(of: "m") } == true
+        }
         await peer.close()
+        await admin.stop()
+    }
+
+    @Test func `three refusals of the same in a row are too many, whatever else succeeds`() {
+        var refusals = Refusals()
+        func refuse(_ group: String, _ code: String = "NOPERM") -> Bool {
+            refusals.refused(group, code: code)
+        }
+        #expect(!refuse("append") && !refuse("append"))
+        refusals.succeeded("state")
+        #expect(refuse("append"))
+        refusals.succeeded("append")
+        #expect(!refuse("append") && !refuse("state"))
+        // Of windows each key is another one.
+        for _ in 0..<9 { #expect(!refuse(Refusals.windows, "WRONGTYPE")) }
+        #expect(!refuse(Refusals.windows) && !refuse(Refusals.windows) && refuse(Refusals.windows))
+    }
+
+    /// The command in `docs/redis.md` that makes the user.
+    private func documentedUser() throws -> [String] {
+        let parts = #filePath.split(separator: "/", omittingEmptySubsequences: false).dropLast(3)
+        let path = parts.joined(separator: "/") + "/docs/redis.md"
+        let file = try #require(fopen(path, "re"))
+        defer { fclose(file) }
+        var bytes = [UInt8](repeating: 0, count: 100_000)
+        let count = fread(&bytes, 1, bytes.count, file)
+        let text = String(decoding: bytes.prefix(count), as: UTF8.self)
+        let line = text.split(separator: "\n").first { $0.contains("ACL SETUSER proxy-gpt ") }
+        return try #require(line).split(separator: " ").map(String.init)
+    }
+
+    @Test(arguments: [false, true])
+    func `the user that the documents name suffices`(isNarrow: Bool) async throws {
+        let server = try await RedisServer()
+        let admin = try await server.client()
+        let command = try documentedUser().map {
+            isNarrow && $0.contains("proxy-gpt:*") ? $0 + "name:*" : $0
+        }.map { isNarrow ? $0.replacing("*name:", with: "name:") : $0 }
+        #expect(try await admin.ask(command.map { Array($0.utf8) }) == .status("OK"))
+        let journal = LogJournal()
+        let peer = await Peer(
+            try server.address("proxy-gpt:PASSWORD@"), log: watchful, frameLimit: 50,
+            logger: journal.logger, prefix: "proxy-gpt:name:")
+        await peer.cache.start()
+        let delivery = try await Delivery(peer.log)
+        try await eventually { await !peer.log.isAway() }
+        for round in 0..<20 { peer.bus.publishReply("m\(round)", words: 10) }
+        peer.bus.publish(beginning(of: "running"))
+        try await delivery.ends((0..<20).map { "m\($0)" })
+        await peer.bus.flush()
+        let head = try await peer.log.head()
+        let chat = Chat.ID("chat")
+        _ = try await peer.log.frames(of: chat, after: head)
+        #expect(!(try await peer.log.runningFrames(of: chat).frames.isEmpty))
+        let window = ContextWindow(version: 1, newestFirst: [], limit: 1, budget: 100_000_000)
+        await peer.cache.keep(window, of: chat)
+        #expect(await peer.cache.window(of: chat) == window)
+        await peer.cache.forget(chat)
+        #expect(await peer.cache.window(of: chat) == nil)
+        // What is tried after refusals is allowed, too.
+        _ = try await admin.ask(["ACL", "SETUSER", "proxy-gpt", "-hset"].map { Array($0.utf8) })
+        peer.bus.publish(end(of: "running"))
+        try await eventually { await !peer.client.isReady }
+        _ = try await admin.ask(["ACL", "SETUSER", "proxy-gpt", "+hset"].map { Array($0.utf8) })
+        try await eventually { await peer.client.isReady }
+        _ = try await admin.ask(
+            ["SET", "proxy-gpt:name:context:100000000:chat", "x"].map { Array($0.utf8) })
+        #expect(await peer.cache.window(of: chat) == nil)
+        await peer.bus.flush()
+        let refused = try await admin.ask(["ACL", "LOG"].map { Array($0.utf8) }).list ?? []
+        let words = refused.compactMap { entry in
+            entry.list?.dropFirst(7).first?.text
+        }
+        #expect(words.allSatisfy { $0 == "hset" }, "\(words)")
+        #expect(journal.text.occurrences(of: "bus is not heard") == 0)
+        await peer.close()
+        await admin.stop()
     }
 
     // MARK: - Listening
