@@ -33,7 +33,7 @@ package final class Subscription: Sendable {
     package let isHeadOnly: Bool
     /// What the answer's head has beside the transport's own headers.
     package let headers: [Header]
-    let event: Event
+    package let event: Event
     let startedAt: Int64
 
     package var clientAddress: String { event.clientAddress }

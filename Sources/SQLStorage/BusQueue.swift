@@ -21,6 +21,8 @@ final class BusQueue: Sendable {
     static let gathering: Int64 = 20
     static let groupFrames = 64
     static let groupBytes = 128 * 1024
+    /// Milliseconds without a commit, or the trial of one, after which the file counts as not written.
+    private static let silence: Int64 = 5000
 
     /// What the writer does next.
     enum Work {
@@ -40,6 +42,9 @@ final class BusQueue: Sendable {
         var dropped = 0
         var lastReport: Int64?
         var sleep: Sleep?
+        /// When something was committed last, and whether something else failed since.
+        var writtenAt = monotonicMilliseconds()
+        var hasFailed = false
         var isClosed = false
         var hasEnded = false
         var closers: [UnsafeContinuation<Void, Never>] = []
@@ -105,7 +110,21 @@ final class BusQueue: Sendable {
         if isDone { continuation.resume() } else { bell.ring() }
     }
 
+    /// Whether the file takes frames, as far as is known: a writer that waits for somebody else's lock
+    /// says nothing at all.
+    var isWritten: Bool {
+        state.withLock { !$0.hasFailed && monotonicMilliseconds() - $0.writtenAt < Self.silence }
+    }
+
     // MARK: - Emptying
+
+    /// Takes note of whether the file could be written just now.
+    func note(isWritten: Bool) {
+        state.withLock { state in
+            state.hasFailed = !isWritten
+            if isWritten { state.writtenAt = monotonicMilliseconds() }
+        }
+    }
 
     /// Returns what there is to do, when it is time: a group that is full at once, a smaller one
     /// from `due` on, an alarm at its time, and nothing of this before `earliest`, unless somebody

@@ -26,6 +26,8 @@ final class BusWriter {
 
     /// Milliseconds before the next attempt after a failed one.
     private static let retrying: Int64 = 250
+    /// Milliseconds without a group after which it is tried whether one could be written.
+    private static let trying: Int64 = 1000
 
     /// The open file with the statements prepared on it.
     private struct Session {
@@ -76,20 +78,28 @@ final class BusWriter {
         var due: Int64 = 0
         var earliest: Int64 = 0
         var alarm = monotonicMilliseconds() &+ tuning.sweeping
+        var trial = monotonicMilliseconds() &+ Self.trying
         while true {
-            switch queue.waitForWork(due: due, earliest: earliest, alarm: alarm) {
+            switch queue.waitForWork(due: due, earliest: earliest, alarm: min(alarm, trial)) {
             case .end: return
             case .group:
                 due = monotonicMilliseconds() &+ BusQueue.gathering
                 let group = queue.take()
                 do {
                     try write(group)
+                    trial = monotonicMilliseconds() &+ Self.trying
+                    queue.note(isWritten: true)
                     queue.settle(group.count)
                 } catch {
+                    queue.note(isWritten: false)
                     report(error, dropped: queue.giveUp(group))
                     earliest = monotonicMilliseconds() &+ Self.retrying
                 }
             case .alarm: break
+            }
+            if monotonicMilliseconds() >= trial {
+                tryToWrite()
+                trial = monotonicMilliseconds() &+ Self.trying
             }
             if monotonicMilliseconds() >= alarm {
                 let isDone = sweep()
@@ -106,6 +116,17 @@ final class BusWriter {
             try session.statements.insert(rows, at: uptime)
         }
         bell.send([1], to: bellAddress)
+    }
+
+    /// Finds out whether a group could be written, where there was none for a while. Nothing is.
+    private func tryToWrite() {
+        do {
+            try inGate { _ in }
+            queue.note(isWritten: true)
+        } catch {
+            queue.note(isWritten: false)
+            report(error, dropped: nil)
+        }
     }
 
     /// Runs `body` as one transaction on the file that stands under the path now.

@@ -56,7 +56,10 @@ package final class SQLiteBus: Bus {
     }
 
     /// A file that cannot be written carries nothing.
-    package func isReachable() async -> Bool { access(file, R_OK | W_OK) == 0 }
+    package func isReachable() async -> Bool { isWritten }
+
+    /// Whether the file takes frames, as far as is known.
+    package var isWritten: Bool { queue.isWritten && access(file, R_OK | W_OK) == 0 }
 
     /// Commits what was published and ends the thread. What is published afterwards is dropped.
     package func close() async {

@@ -1,5 +1,7 @@
 // The log of frames as the streamer reads it: one query for all chats whenever a writer rings, and
-// every 250 ms in case that nobody could.
+// every 250 ms in case that nobody could. While the file cannot be read or written, this is an empty log
+// of its own epoch: whoever asks is referred to the store, and hears of the file's return by starting
+// over.
 //
 // Owns the reading connection and the bell's socket, both confined to the loop. Neither creates
 // nor changes the file, but for the moment of opening and for a file that turns out to be damaged.
@@ -13,6 +15,10 @@ package import ProxyGPT
 @EventLoop package final class SQLiteBusLog: BusLog {
     /// Milliseconds without a ring after which the log is read all the same.
     package nonisolated static let interval: Int64 = 250
+    /// Milliseconds that the file may be of no use before everybody is referred to the store.
+    private nonisolated static let patience: Int64 = 500
+    /// How often the file is asked for the past while it is of no use and not away.
+    private nonisolated static let attempts = 20
     /// Milliseconds of the longest lag that is told: what a row says may be any number.
     private nonisolated static let longestLag: Int64 = 86_400_000
     /// Frames in one batch.
@@ -44,6 +50,13 @@ package import ProxyGPT
     private var epoch = ""
     private var last: Int64 = 0
 
+    /// Whether the file can be written, as far as is known: without that no frame comes.
+    private var isWritten: @Sendable () -> Bool = { true }
+    /// Since when the file has been of no use.
+    private var uselessSince: Int64?
+    /// The epoch of the empty log that stands for the file while it is away.
+    private var emptyEpoch: String?
+
     private nonisolated init(
         _ file: BusFile, bell: WakeupSocket, scoreboard: Scoreboard?, logger: Logger
     ) {
@@ -70,6 +83,8 @@ package import ProxyGPT
         async throws
     {
         guard self.deliver == nil else { return }
+        emptyEpoch = nil
+        uselessSince = nil
         let state = try reading { try $0.readState() }
         epoch = state.epoch
         last = state.head
@@ -102,6 +117,7 @@ package import ProxyGPT
             guard let self, deliver != nil else { return }
             restoreBell()
             deliverNews()
+            lookAtFile()
             setTimer()
         }
     }
@@ -123,7 +139,7 @@ package import ProxyGPT
     }
 
     private func deliverNews() {
-        guard let deliver else { return }
+        guard let deliver, emptyEpoch == nil else { return }
         do {
             let isAll = try reading { try deliverBatch($0, to: deliver) }
             // The rest in the next turn: sockets come in between.
@@ -163,17 +179,72 @@ package import ProxyGPT
         return news.isAll
     }
 
+    // MARK: - Away
+
+    /// Has the log count as away while `isWritten` says no.
+    package func watch(_ isWritten: @escaping @Sendable () -> Bool) {
+        self.isWritten = isWritten
+    }
+
+    @EventLoop package func isAway() async -> Bool { emptyEpoch != nil }
+
+    /// Finds out whether the file is of use, and tells when that changes.
+    private func lookAtFile() {
+        let state = isWritten() ? try? reading { try $0.readState() } : nil
+        if let state {
+            uselessSince = nil
+            if emptyEpoch != nil { comeBack(at: state) }
+            return
+        }
+        let now = monotonicMilliseconds()
+        let since = uselessSince ?? now
+        uselessSince = since
+        guard emptyEpoch == nil, now - since >= Self.patience else { return }
+        emptyEpoch = String(file.identifiers.next().filter { $0 != "-" }.suffix(16))
+        logger.warning("bus log is away")
+        deliver?([])
+    }
+
+    private func comeBack(at state: BusReader.State) {
+        emptyEpoch = nil
+        epoch = state.epoch
+        last = state.head
+        logger.notice("bus log is back", metadata: ["bus.epoch": "\(epoch)"])
+        deliver?([])
+    }
+
+    /// Reads the file, again after a failure until it answers or counts as away: then the empty log does.
+    private func asking<T>(
+        orElse empty: (FrameID) -> T, _ body: (BusReader) throws -> T
+    ) async throws -> T {
+        var attempts = 0
+        while true {
+            if let emptyEpoch { return empty(FrameID(epoch: emptyEpoch, sequence: 0)) }
+            do {
+                return try reading(body)
+            } catch {
+                attempts += 1
+                guard deliver != nil, attempts < Self.attempts else { throw error }
+                await EventLoop.sleep(milliseconds: Self.interval)
+            }
+        }
+    }
+
     // MARK: - The past
 
     @EventLoop package func head() async throws -> FrameID {
-        let state = try reading { try $0.readState() }
-        return FrameID(epoch: state.epoch, sequence: state.head)
+        try await asking(orElse: { $0 }) { reader in
+            let state = try reader.readState()
+            return FrameID(epoch: state.epoch, sequence: state.head)
+        }
     }
 
     @EventLoop package func frames(of chat: Chat.ID, after id: FrameID) async throws
         -> [LoggedFrame]?
     {
-        let frames = try reading { try $0.frames(of: chat, after: id, limit: Self.historyLimit) }
+        let frames = try await asking(orElse: { _ in nil }) {
+            try $0.frames(of: chat, after: id, limit: Self.historyLimit)
+        }
         if frames != nil { await leaveSnapshot() }
         return frames
     }
@@ -181,7 +252,9 @@ package import ProxyGPT
     @EventLoop package func runningFrames(
         of chat: Chat.ID
     ) async throws -> (frames: [LoggedFrame], head: FrameID) {
-        let running = try reading { try $0.runningFrames(of: chat) }
+        let running = try await asking(orElse: { (frames: [], head: $0) }) {
+            try $0.runningFrames(of: chat)
+        }
         await leaveSnapshot()
         return running
     }

@@ -1,34 +1,66 @@
 internal import EventLoop
 internal import ProxyGPT
 
-/// Which messages of a chat had ended when the store was last read, while the log is away. What ends
-/// afterwards is news to all subscribers of the chat.
+/// How far the store has been read of each chat while the log is away. What ends afterwards is news to
+/// all subscribers of the chat.
 @EventLoop final class EndedMessages {
-    private var known: [Chat.ID: Set<Message.ID>] = [:]
+    /// What was read of a chat.
+    struct Reading: Equatable {
+        /// The place of the newest message; 0 for none.
+        var newest: Int64 = 0
+        /// Messages up to there that had not ended.
+        var running: Set<Message.ID> = []
+
+        /// The newest messages of a chat, in order.
+        init(_ messages: [Message]) {
+            for message in messages { take(message) }
+        }
+
+        /// Whether the end of a message is news.
+        func isNews(_ message: Message) -> Bool {
+            !message.state.isRunning
+                && (message.seq > newest || running.contains(message.id))
+        }
+
+        mutating func take(_ message: Message) {
+            newest = max(newest, message.seq)
+            if message.state.isRunning {
+                running.insert(message.id)
+            } else {
+                running.remove(message.id)
+            }
+        }
+    }
+
+    private var readings: [Chat.ID: Reading] = [:]
 
     nonisolated init() {}
 
-    /// Takes note of what a subscriber's history has as ended, unless the chat was read before: what
-    /// ended since then is news to somebody else.
+    /// What is known of a chat; nil for nothing.
+    func reading(of chat: Chat.ID) -> Reading? { readings[chat] }
+
+    /// Takes note of what a subscriber's history was read from. Where others have read further
+    /// meanwhile, the next look begins where this one stands: what ended between is news to it.
     func begin(_ chat: Chat.ID, with messages: [Message]) {
-        if known[chat] == nil { known[chat] = Self.ended(messages) }
+        let new = Reading(messages)
+        guard let known = readings[chat] else {
+            readings[chat] = new
+            return
+        }
+        readings[chat]?.newest = min(known.newest, new.newest)
+        readings[chat]?.running.formUnion(new.running)
     }
 
-    /// Takes note of the newest messages, and returns what was known before; nil for nothing.
-    func update(_ chat: Chat.ID, with messages: [Message]) -> Set<Message.ID>? {
-        known.updateValue(Self.ended(messages), forKey: chat)
+    func update(_ chat: Chat.ID, to reading: Reading) {
+        readings[chat] = reading
     }
 
     /// Forgets all other chats.
     func keep(_ chats: Set<Chat.ID>) {
-        known = known.filter { chats.contains($0.key) }
+        readings = readings.filter { chats.contains($0.key) }
     }
 
     func forgetAll() {
-        known = [:]
-    }
-
-    private static nonisolated func ended(_ messages: [Message]) -> Set<Message.ID> {
-        Set(messages.lazy.filter { !$0.state.isRunning }.map(\.id))
+        readings = [:]
     }
 }

@@ -11,6 +11,8 @@ internal import ProxyGPT
     /// After a reset, messages and bytes.
     nonisolated static let messageLimit = 100
     nonisolated static let byteLimit = 1024 * 1024
+    /// Milliseconds by which the clocks of hosts may differ: an end is rather told twice than not at all.
+    private nonisolated static let skew: Int64 = 1000
 
     private let log: any BusLog
     private let store: any MessageStore
@@ -27,13 +29,15 @@ internal import ProxyGPT
         self.resolver = resolver
     }
 
-    /// - Parameter last: the newest frame that had been passed on when the subscriber was registered.
+    /// - Parameters:
+    ///   - last: the newest frame that had been passed on when the subscriber was registered.
+    ///   - time: when the subscriber asked to be.
     func history(
-        of chat: Chat.ID, _ resumption: Resumption, since last: FrameID?
+        of chat: Chat.ID, _ resumption: Resumption, since last: FrameID?, time: Timestamp? = nil
     ) async throws -> History {
         switch resumption {
         case .none:
-            return try await beginning(of: chat, since: last)
+            return try await beginning(of: chat, since: last, time)
         case .after(let id):
             guard let frames = try await log.frames(of: chat, after: id) else {
                 return try await newest(of: chat)
@@ -45,7 +49,9 @@ internal import ProxyGPT
     }
 
     /// The replies that are running, and what has ended since the subscriber was registered.
-    private func beginning(of chat: Chat.ID, since last: FrameID?) async throws -> History {
+    private func beginning(
+        of chat: Chat.ID, since last: FrameID?, _ time: Timestamp?
+    ) async throws -> History {
         let running = try await log.runningFrames(of: chat)
         var history = History(position: running.head)
         history.frames = try await words(running.frames, of: chat, &history)
@@ -62,8 +68,15 @@ internal import ProxyGPT
             let page = Page(limit: StoreWatch.depth, place: .newest)
             let messages = try await store.messages(of: chat, page).elements
             endedMessages.begin(chat, with: messages)
-            for message in messages where message.state.isRunning {
-                history.running.insert(message.id)
+            for message in messages {
+                if message.state.isRunning {
+                    history.running.insert(message.id)
+                } else if let time, message.updatedAt.milliseconds >= time.milliseconds &- Self.skew
+                {
+                    // While this was waited for; no log says so.
+                    history.settled.insert(message.id)
+                    history.frames.append(.last(message, id: history.position))
+                }
             }
         }
         return history

@@ -111,7 +111,8 @@ protocol StorageRequests: Sendable {
             }
             return .history(
                 try await histories.history(
-                    of: reading.chat, reading.resumption, since: reading.last))
+                    of: reading.chat, reading.resumption, since: reading.last,
+                    time: reading.viewer?.event.timestamp))
         } catch {
             report("history not read", error, ["chat.id": "\(reading.chat)"])
             return .failed

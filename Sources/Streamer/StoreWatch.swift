@@ -6,11 +6,14 @@ internal import ProxyGPT
 ///
 /// The first look at a chat tells what had ended by then; it is taken before everybody is referred to
 /// the store, or by the history of the chat's first subscriber, so that what ends afterwards is in one of
-/// the two.
+/// the two. Each later look goes back to where the one before ended, however much came since.
 @EventLoop final class StoreWatch {
     private nonisolated static let interval: Int64 = 1000
-    /// Newest messages of a chat that are looked at: as many as may well run at once.
-    nonisolated static let depth = 10
+    /// Newest messages of a chat that a first look goes back to: more than may well run at once.
+    nonisolated static let depth = 50
+    /// Messages that are read at once, and those of one chat in one look.
+    private nonisolated static let page = 10
+    private nonisolated static let limit = 10_000
 
     private let log: any BusLog
     private let store: any MessageStore
@@ -64,12 +67,43 @@ internal import ProxyGPT
     }
 
     private func look(at chat: Chat.ID) async throws {
-        let page = Page(limit: Self.depth, place: .newest)
-        let messages = try await store.messages(of: chat, page).elements
-        let before = endedMessages.update(chat, with: messages)
-        let news = messages.filter {
-            !$0.state.isRunning && before?.contains($0.id) != true
+        var ended: [Message] = []
+        var gone: Set<Message.ID> = []
+        for id in endedMessages.reading(of: chat)?.running ?? [] {
+            guard let message = try await store.message(id, in: chat) else {
+                gone.insert(id)
+                continue
+            }
+            if !message.state.isRunning { ended.append(message) }
         }
+        let messages = try await newMessages(of: chat)
+        // From here on nothing comes between: a history may have been read until now.
+        let before = endedMessages.reading(of: chat)
+        var reading = before ?? EndedMessages.Reading([])
+        reading.running.subtract(gone)
+        var news: [Message] = []
+        for message in ended + messages {
+            if reading.isNews(message) { news.append(message) }
+        }
+        for message in ended + messages { reading.take(message) }
+        endedMessages.update(chat, to: reading)
+        var told: Set<Message.ID> = []
+        news = news.filter { told.insert($0.id).inserted }.sorted { $0.seq < $1.seq }
         if !news.isEmpty { deliver(news, before != nil) }
+    }
+
+    /// The newest messages back to where the last look ended.
+    private func newMessages(of chat: Chat.ID) async throws -> [Message] {
+        var messages: [Message] = []
+        var place = Page.Place.newest
+        while true {
+            let listing = try await store.messages(of: chat, Page(limit: Self.page, place: place))
+            messages = listing.elements + messages
+            let known = endedMessages.reading(of: chat)?.newest
+            guard listing.hasMore, messages.count < Self.limit, let oldest = listing.elements.first,
+                known.map({ oldest.seq > $0 }) ?? (messages.count < Self.depth)
+            else { return messages }
+            place = .before(oldest.id.text)
+        }
     }
 }

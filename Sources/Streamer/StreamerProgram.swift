@@ -62,17 +62,13 @@ struct StreamerProgram {
         let redis = RedisStorage(
             settings, keys: installation.keys, identifiers: identifiers, logger: logger)
         await redis?.start()
-        let log: any BusLog =
-            try redis?.log
-            ?? SQLiteBusLog.open(
-                file: settings.busFile, bell: bell(), process: process, identifiers: identifiers,
-                scoreboard: board, logger: logger)
         // Its own frames are the ends of replies whose process died.
-        let bus: any Bus =
-            try redis?.bus
-            ?? SQLiteBus.open(
-                file: settings.busFile, bell: settings.bellSocket, process: process,
-                identifiers: identifiers, clock: clock, logger: logger)
+        let (log, bus): (any BusLog, any Bus) =
+            if let redis {
+                (redis.log, redis.bus)
+            } else {
+                try busOfHost(process, clock, identifiers, board)
+            }
         storage.lease.replyWasClosed = { message in
             bus.publish(StreamFrame(endOf: message))
         }
@@ -155,6 +151,21 @@ struct StreamerProgram {
         await bus.close()
         await redis?.close()
         await storage.close()
+    }
+
+    /// The bus that all processes of the host share without Redis.
+    private func busOfHost(
+        _ process: ProcessIdentity, _ clock: any Clock, _ identifiers: any IdentifierSource,
+        _ board: Scoreboard
+    ) throws -> (any BusLog, any Bus) {
+        let log = try SQLiteBusLog.open(
+            file: settings.busFile, bell: bell(), process: process, identifiers: identifiers,
+            scoreboard: board, logger: logger)
+        let bus = try SQLiteBus.open(
+            file: settings.busFile, bell: settings.bellSocket, process: process,
+            identifiers: identifiers, clock: clock, logger: logger)
+        log.watch { bus.isWritten }
+        return (log, bus)
     }
 
     private func surroundings(

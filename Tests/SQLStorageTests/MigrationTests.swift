@@ -41,7 +41,8 @@ internal import Testing
             #expect(
                 names == [
                     "chat_users", "chats", "counters", "deleted_chats", "event_bodies", "events",
-                    "group_members", "groups", "installation", "login_failures", "messages", "moves",
+                    "group_members", "groups", "installation", "login_failures", "messages",
+                    "moves",
                     "processes", "revocations", "schema_migrations", "sessions", "users",
                 ])
             let versions = try await storage.database.query(

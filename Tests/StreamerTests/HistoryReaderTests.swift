@@ -52,10 +52,10 @@ import Testing
         }
         log.change { $0.isAway = true }
         store.put(message("m1", .done, reply: "old"))
-        for (resumption, id) in [(Resumption.none, "m2"), (.impossible, "m3")] {
+        for (resumption, id, seq) in [(Resumption.none, "m2", 2), (.impossible, "m3", 3)] {
             watched.insert(chat)
             _ = try await reader.history(of: chat, resumption, since: nil)
-            store.put(message(id, .done, reply: "quick"))
+            store.put(message(id, .done, reply: "quick", seq: Int64(seq)))
             await watch.look()
             #expect(told.withLock { $0 } == [id + " new"])
             // Nobody watches for a while.
@@ -110,6 +110,20 @@ import Testing
         #expect(try await read(.none).running.isEmpty)
         log.change { $0.isAway = true }
         #expect(try await read(.none).running == [Message.ID("m2")])
+    }
+
+    @Test("While the log is away, what ended while a history was waited for is in it")
+    func endsBeforeHistory() async throws {
+        log.change { $0.isAway = true }
+        store.put(message("m1", .done, reply: "quick", seq: 1))
+        store.put(message("m2", .pending, seq: 2))
+        for (time, frames) in [(Int64(0), ["m1 end quick"]), (999, ["m1 end quick"]), (1001, [])] {
+            let history = try await reader.history(
+                of: chat, .none, since: nil, time: Timestamp(milliseconds: time))
+            #expect(history.frames.map(short) == frames)
+            #expect(history.settled.count == frames.count)
+            #expect(history.running == [Message.ID("m2")])
+        }
     }
 
     @Test("Who resumes gets everything after its id")

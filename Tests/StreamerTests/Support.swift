@@ -164,6 +164,7 @@ final class MemoryMessages: MessageStore {
     }
 
     func messages(of chat: Chat.ID, _ page: Page) async throws -> Listing<Message> {
+        if isAway { throw Away() }
         let all = messages.withLock { $0.filter { $0.chatID == chat } }.sorted { $0.seq < $1.seq }
         let end = page.anchor.flatMap { anchor in all.firstIndex { $0.id.text == anchor } }
         let before = all[..<(end ?? all.count)]
