@@ -35,7 +35,7 @@ package final class RedisBus: Bus {
         }
     }
 
-    package func isReachable() async -> Bool { await sender.isReady }
+    package func isReachable() async -> Bool { await sender.look() }
 
     /// Carries what was published, as far as Redis is there. What comes later is dropped.
     package func close() async {
@@ -82,6 +82,7 @@ struct BusPlace: Sendable {
     private let identifiers: any IdentifierSource
     private let logger: Logger
     private var known: FrameID?
+    private var lookableAt: Int64 = 0
     private var positions = WordPositions()
     /// Groups in a row that were refused because of what stands in Redis: the log must not go on from
     /// that.
@@ -102,7 +103,17 @@ struct BusPlace: Sendable {
         self.logger = logger
     }
 
-    var isReady: Bool { client.isReady }
+    /// Whether Redis is there. Tries what sending takes, at most once a second: whoever has nothing to send
+    /// would not learn otherwise that it is refused.
+    func look() -> Bool {
+        let now = monotonicMilliseconds()
+        if let run = client.runID, now >= lookableAt {
+            lookableAt = now &+ 1000
+            let opening = place.opening(run: run, known: known, identifiers)
+            client.run(.state, keys: place.keys, opening) { _ in }
+        }
+        return client.isReady
+    }
 
     func start() {
         client.addTrial { [weak self] in self?.trial(run: $0) ?? [] }

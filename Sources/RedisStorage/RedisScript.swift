@@ -3,8 +3,9 @@
 // The bus has these keys; EPOCH and the ids behind it make the names of most:
 //   bus                     hash: epoch, seq (the newest frame's number), run (the start of Redis that
 //                           the epoch belongs to), at0 seq0 at1 seq1 (numbers of some time ago),
-//                           looked (when a reader looked last)
+//                           looked, looks (when somebody looked last, and how often)
 //   bus:recent              stream of the groups that were published last, to fill gaps from
+//   bus:EPOCH:trial         stream that those who look write to
 //   bus:EPOCH:frames:CHAT   stream of the chat's frames, entry SEQ-0, field f
 //   bus:EPOCH:running:CHAT  hash: messages without an end, each with its first frame's number, which
 //                           is 0 when that frame is gone
@@ -160,14 +161,20 @@ struct RedisScript: Sendable {
             return {epoch, whole(seq), #parts}
             """)
 
-    /// Tells where the log stands: epoch and newest number. Sets a mark twice a day. It writes each
-    /// time: of a Redis that takes no writes nobody must wait for frames.
+    /// Tells where the log stands: epoch and newest number. Sets a mark twice a day. Each time it does what
+    /// carrying frames takes: of a Redis that refuses any of that nobody must wait for frames.
     static let state = RedisScript(
         name: "state",
         text: opening + """
             local marks = redis.call('HMGET', KEYS[1], 'at1', 'seq1')
             local now = redis.call('TIME')[1]
             redis.call('HSET', KEYS[1], 'looked', now)
+            local trial = base .. 'trial'
+            if not isFree(trial, 'stream') then redis.call('UNLINK', trial) end
+            redis.call('XADD', trial, 'MAXLEN', 1, '*', 'f', '')
+            redis.call('EXPIRE', trial, 60)
+            redis.call('HINCRBY', KEYS[1], 'looks', 1)
+            redis.call('PUBLISH', ARGV[5] .. 'bus:trial', '')
             if tonumber(now) - (number(marks[1]) or 0) >= \(memory / 2) then
                 redis.call('HSET', KEYS[1], 'at0', marks[1] or 0, 'seq0', marks[2] or 0,
                     'at1', now, 'seq1', whole(seq))

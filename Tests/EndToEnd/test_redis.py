@@ -1,5 +1,6 @@
 """Bus and context in Redis: the same streams, and what is left of them while Redis is away."""
 
+import contextlib
 import os
 
 import pytest
@@ -8,6 +9,7 @@ from person import Person
 from redis_server import Redis
 from sse import Stream
 from stack import Stack, wait_for
+from test_admin import ok
 
 SLOW = "mock?chunks=80&chunk-delay-ms=60"
 
@@ -119,6 +121,29 @@ def test_a_redis_that_dies_leaves_streams_open_and_replies_whole(stack, redis, p
         finally:
             redis.start()
     wait_for(lambda: stream_once(stack, person, chat), "words again")
+
+
+def test_a_restored_copy_on_the_same_redis_shares_nothing(tmp_path):
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir(mode=0o700)
+    nobody = {"workers": 0, "nginx": False, "mock": False, "streamer": False}
+    with contextlib.ExitStack() as opened:
+        settings = {"REDIS_ADDRESS": opened.enter_context(Redis()).address}
+        stack = opened.enter_context(Stack(workers=1, settings=settings))
+        person = Person(stack)
+        chat = person.chat(model="mock")
+        ok(stack, "backup", tmp_path / "backup.db")
+        with Stack(**nobody, state_directory=elsewhere) as copy:
+            ok(copy, "restore", tmp_path / "backup.db", "--yes")
+        with Stack(workers=1, state_directory=elsewhere, settings=settings) as copy:
+            twin = person.at(copy)
+            with Stream(copy.url, chat, person.token).begin() as stream:
+                person.prompt(chat, "in the original")
+                sent = twin.prompt(chat, "in the copy")
+                (last,) = stream.finished()
+                assert last["id"] == sent["id"]
+                assert {frame["message"]["id"] for frame in stream.frames} == {sent["id"]}
+            assert [message["prompt"] for message in twin.messages(chat)] == ["in the copy"]
 
 
 def test_a_redis_that_was_never_reached_is_as_good_as_one_that_went_away():

@@ -97,9 +97,14 @@ internal import Testing
         let peer = await Peer(
             try server.address("some:word@"), log: watchful, logger: journal.logger)
         let delivery = try await Delivery(peer.log)
+        let idle = await Peer(try server.address("some:word@"), log: watchful)
+        _ = try await Delivery(idle.log)
         peer.bus.publishReply("before", words: 1)
         try await delivery.ends(["before"])
         try await allow(rights)
+        // Also for those that have nothing to send: they only look.
+        try await eventually { await idle.log.isAway() }
+        try await eventually { await !idle.bus.isReachable() }
         peer.bus.publish(end(of: "m"))
         try await eventually { await !peer.bus.isReachable() }
         try await eventually { await peer.log.isAway() }
@@ -112,6 +117,8 @@ internal import Testing
         #expect(journal.text.occurrences(of: "redis is there") == tries)
         try await allow("allkeys")
         try await eventually { await peer.bus.isReachable() }
+        try await eventually { await !idle.log.isAway() }
+        await idle.close()
         // The end has waited; it may be history by now.
         try await eventually {
             let first = FrameID(epoch: try await peer.log.head().epoch, sequence: 0)
