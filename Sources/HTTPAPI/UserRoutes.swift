@@ -193,7 +193,9 @@ extension API {
             return [Header("Set-Cookie", content + attributes)]
         }
         let isForAll = path.utf8.elementsEqual("/".utf8)
-        return (isForAll ? ["", PresentedCredential.hostPrefix] : [""]).map { Header("Set-Cookie", $0 + content + attributes + "; Secure") }
+        return (isForAll ? ["", PresentedCredential.hostPrefix] : [""]).map {
+            Header("Set-Cookie", $0 + content + attributes + "; Secure")
+        }
     }
 
     private func ownView(of user: User) async throws -> JSONValue {
