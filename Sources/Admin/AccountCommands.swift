@@ -101,13 +101,13 @@ struct Delete: AdminCommand {
         return "\(chats) and \(groups) with \(counted(belongings.chatsOfGroups, "chat"))"
     }
 
-    /// The messages are out of sight; what is left after ten seconds the workers remove.
+    /// All of it is out of sight; what is left after ten seconds the workers remove.
     @EventLoop private func sweep(_ store: any AdminStore, _ desk: Desk) async {
         let end = monotonicMilliseconds() + 10_000
         do {
-            while monotonicMilliseconds() < end, try await store.sweepDeletedChats() {}
+            while monotonicMilliseconds() < end, try await store.sweepDeletions() {}
         } catch {
-            Console.note("Some messages are left for the workers to remove.")
+            Console.note("Some rows are left for the workers to remove.")
         }
     }
 }

@@ -26,14 +26,15 @@ struct Retention: AdminCommand {
         // No body outlives its row.
         if rowDays > 0 { days = min(days, rowDays) }
         let storage = try await desk.openStorage(eventDays: days, isBackground: true)
-        while try await !storage.lease.expire() {}
+        let orphans = try await markOrphans(storage.store)
+        while try await !storage.lease.expire() { await EventLoop.sleep(milliseconds: 2) }
         let count =
             rowDays > 0 ? try await removeEvents(storage.store, olderThan: rowDays, desk) : 0
         await desk.note("retention", "EVENT_DAYS=\(days) EVENT_ROW_DAYS=\(rowDays)")
         desk.show(
             [
                 "event_days": .integer(days), "event_row_days": .integer(rowDays),
-                "events_removed": .integer(Int64(count)),
+                "events_removed": .integer(Int64(count)), "orphaned_chats": .integer(orphans),
             ],
             [
                 TerminalText.line("What was kept for \(days) days is removed."),
@@ -43,6 +44,20 @@ struct Retention: AdminCommand {
                         : "Events are kept for ever."),
             ])
         return 0
+    }
+
+    /// Earlier releases could forget a deleted chat before all its messages were gone.
+    @EventLoop private func markOrphans(_ store: any AdminStore) async throws -> Int64 {
+        var count: Int64 = 0
+        var start: String? = ""
+        while let from = start {
+            let startedAt = monotonicMilliseconds()
+            let step = try await store.markOrphans(from: from)
+            count += Int64(step.chats)
+            start = step.rest
+            await EventLoop.sleep(milliseconds: max(1, monotonicMilliseconds() - startedAt))
+        }
+        return count
     }
 
     /// Leaves the database to others for as long as each step took.

@@ -26,7 +26,8 @@ package final class Subscription: Sendable {
     package let sessionID: Session.ID
     let tokenDigest: [UInt8]
     package let chatID: Chat.ID
-    package let groupID: Group.ID?
+    /// The chat's group, or the owner of one outside of groups.
+    package let holderID: Group.ID
     package let transport: Transport
     package let resumption: Resumption
     /// The answer has a head and no frames.
@@ -47,7 +48,7 @@ package final class Subscription: Sendable {
         sessionID = caller.session.id
         self.tokenDigest = tokenDigest
         chatID = chat.id
-        groupID = chat.groupID
+        holderID = chat.groupID ?? Group.ID(chat.userID.text)
         self.transport = transport
         self.resumption = resumption
         self.isHeadOnly = isHeadOnly
@@ -60,6 +61,6 @@ package final class Subscription: Sendable {
     package func isAffected(by revocation: Revocation) -> Bool {
         (revocation.session ?? sessionID) == sessionID && (revocation.user ?? userID) == userID
             && (revocation.chat ?? chatID) == chatID
-            && (revocation.group == nil || revocation.group == groupID)
+            && (revocation.group ?? holderID) == holderID
     }
 }

@@ -28,8 +28,12 @@ package protocol AdminStore: ProcessStore {
         _ id: User.ID, handingGroupsTo heir: User.ID?, _ event: Event
     ) async throws -> Belongings
 
-    /// Removes some messages of chats that are gone; false when none are left.
-    func sweepDeletedChats() async throws -> Bool
+    /// Removes some rows of what was deleted; false when none are left.
+    func sweepDeletions() async throws -> Bool
+
+    /// Marks messages whose chat is gone without a mark; returns how many chats they were of, and
+    /// where the rest begins. Each step looks at some chats from `start` on.
+    func markOrphans(from start: String) async throws -> (chats: Int, rest: String?)
 
     /// Sessions that are open, in the order of their ids, after `session`.
     func openSessions(

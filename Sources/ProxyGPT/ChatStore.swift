@@ -49,7 +49,7 @@ package protocol GroupStore: Sendable {
         _ id: Group.ID, _ change: GroupChange, by user: User.ID, now: Timestamp
     ) async throws -> Group
 
-    /// Removes the group with its chats.
+    /// Removes the group with its chats, which are out of sight at once.
     func deleteGroup(_ id: Group.ID, by user: User.ID, now: Timestamp) async throws
 
     /// The members, in the order of their ids.
@@ -111,6 +111,7 @@ package struct Revocation: Sendable, Equatable {
     package var session: Session.ID?
     package var user: User.ID?
     package var chat: Chat.ID?
+    /// The group whose chats are concerned, or the owner of chats outside of groups.
     package var group: Group.ID?
 
     package init(
@@ -121,5 +122,10 @@ package struct Revocation: Sendable, Equatable {
         self.user = user
         self.chat = chat
         self.group = group
+    }
+
+    /// Of everybody in the chats that a user owns outside of groups.
+    package init(holder: User.ID) {
+        self.init(group: Group.ID(holder.text))
     }
 }

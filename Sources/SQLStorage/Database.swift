@@ -36,6 +36,13 @@ package protocol Transaction {
     /// Locks the rows that a SELECT … FOR … names until the end, before the next statement reads.
     /// Nothing in SQLite, where nobody else writes.
     func lock(_ sql: SQL) async throws
+
+    /// Says that the transaction is one of many that remove much: what that leaves to do on the disk,
+    /// while others wait, is done in small parts.
+    func yieldsToOthers()
+
+    /// What its SQL is like where it differs.
+    var dialect: Dialect { get }
 }
 
 /// Says what the database refused and why. Holds no bound value.

@@ -38,6 +38,7 @@ package struct DatabaseMove {
             Table(name: "chats", key: ["id"]),
             Table(name: "chat_users", key: ["chat_id", "user_id"]),
             Table(name: "messages", key: ["id"]), Table(name: "deleted_chats", key: ["id"]),
+            Table(name: "deletions", key: ["id"]),
             Table(name: "revocations", key: ["seq"]), Table(name: "counters", key: ["name"]),
             Table(name: "events", key: ["id"]), Table(name: "event_bodies", key: ["id"]),
         ]
@@ -160,6 +161,8 @@ package struct DatabaseMove {
         let now = clock.now()
         let moment = target.database.dialect.clock ?? "0"
         try await target.database.transaction { transaction in
+            // Of two moves that begin at once the second one finds the first.
+            try await transaction.lock("LOCK TABLE moves IN SHARE ROW EXCLUSIVE MODE")
             let living = try await transaction.query(
                 """
                 SELECT id FROM processes

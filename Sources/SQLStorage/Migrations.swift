@@ -5,45 +5,6 @@
 // Beside its extensions and the schema of the bus the one file with CREATE. Times are milliseconds since
 // 1970. Statements keep to what SQLite and PostgreSQL share; what they do not is a word of `Dialect`.
 
-internal import ProxyGPT
-
-/// What differs between the databases in a table's definition, and in a few statements.
-package struct Dialect: Sendable {
-    /// Compared byte by byte, whatever the database's language is: ids and pages rest on it.
-    let text: String
-    /// 64 bits with a sign.
-    let integer: String
-    let bytes: String
-    /// Ends a table whose rows are small: kept in the order of the primary key where possible.
-    let small: String
-    /// Ends a table whose rows may be large.
-    let large: String
-    /// The database's own clock in milliseconds since 1970, for leases that several hosts share; nil
-    /// where the processes share a clock already.
-    var clock: String?
-    /// Holds once all living processes had the time to beat after the database itself was away.
-    var hasSettled = "1 = 1"
-    /// Whether an index may hold columns beside its key, and a subselect see the tables before it.
-    var includesColumns = false
-
-    /// The present moment in SQL: by the database's clock where hosts share it, whose own differ.
-    func moment(_ now: Timestamp) -> SQL {
-        clock.map { SQL(unsafe: $0) } ?? "\(now)"
-    }
-
-    static let sqlite = Dialect(
-        text: "TEXT", integer: "INTEGER", bytes: "BLOB", small: " STRICT, WITHOUT ROWID",
-        large: " STRICT")
-    static let postgreSQL = Dialect(
-        text: "TEXT COLLATE \"C\"", integer: "BIGINT", bytes: "BYTEA", small: "", large: "",
-        clock: postgreSQLClock,
-        hasSettled: """
-            clock_timestamp() - pg_postmaster_start_time() > interval '15 seconds'
-            """, includesColumns: true)
-    static let postgreSQLClock =
-        "CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT)"
-}
-
 /// One step of the schema, done in one transaction together with its record.
 struct Migration: Sendable {
     let version: Int64
@@ -79,6 +40,7 @@ enum Migrations {
         Migration(version: 6, name: "log-ins under way", statements: logins),
         Migration(version: 7, name: "installation", statements: installation),
         Migration(version: 8, name: "places in chats", statements: places),
+        Migration(version: 9, name: "deletions", statements: deletions),
     ]
 
     /// Where the steps that were done are recorded.

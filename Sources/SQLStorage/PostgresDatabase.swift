@@ -48,7 +48,8 @@ final class PostgresDatabase: Database {
         _ body: @Sendable (any Transaction) async throws -> T
     ) async throws -> T {
         let connection = try await pool.lease(isUrgent: isUrgent)
-        let transaction = await PostgresTransaction(connection, limit: pool.answerLimit)
+        let transaction = await PostgresTransaction(
+            connection, dialect: dialect, limit: pool.answerLimit)
         do {
             let value = try await body(transaction)
             try await transaction.commit()
@@ -118,6 +119,7 @@ struct PostgresRetries {
     private nonisolated static let company = 100
 
     private let connection: PostgresConnection
+    nonisolated let dialect: Dialect
     private let limit: Int64
     /// Sent with the next statement whose result somebody waits for.
     private var gathered: [PostgresStatement] = []
@@ -125,8 +127,9 @@ struct PostgresRetries {
     private var hasEnded = false
     private(set) var failure: DatabaseError?
 
-    init(_ connection: PostgresConnection, limit: Int64) {
+    init(_ connection: PostgresConnection, dialect: Dialect, limit: Int64) {
         self.connection = connection
+        self.dialect = dialect
         self.limit = limit
     }
 
@@ -151,6 +154,8 @@ struct PostgresRetries {
     @EventLoop func lock(_ sql: SQL) async throws {
         try await send(sql)
     }
+
+    nonisolated func yieldsToOthers() {}
 
     private func run(_ statement: PostgresStatement) async throws -> PostgresAnswer {
         guard !hasEnded else { throw DatabaseError.transactionEnded }

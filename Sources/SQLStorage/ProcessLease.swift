@@ -16,9 +16,9 @@ package import ProxyGPT
     package nonisolated static let lifetime: Int64 = 15_000
 
     package nonisolated let process: ProcessIdentity
-    private let database: any Database
-    private let clock: any Clock
-    private let eventDays: Int64
+    let database: any Database
+    let clock: any Clock
+    let eventDays: Int64
     private let logger: Logger
     /// False in tests, whose clocks stand and are moved by hand.
     private let beatsByItself: Bool
@@ -193,66 +193,6 @@ package import ProxyGPT
         } catch {
             logger.error("last ends not read", metadata: ["storage.error": "\(error)"])
         }
-    }
-
-    /// Deletes old bodies, expired sessions, revocations that all have read, and messages of
-    /// deleted chats in small transactions, for a second at most each. Returns whether all is gone.
-    @discardableResult
-    package func expire() async throws -> Bool {
-        let now = clock.now()
-        let oldest = UUIDText.version7(
-            milliseconds: now.adding(seconds: -eventDays * 86_400).milliseconds,
-            counter: 0, random: 0)
-        let areBodiesDone = try await deleteInBatches(
-            "event_bodies", key: "id", by: "id", where: "id < \(oldest)")
-        let areSessionsDone = try await deleteInBatches(
-            "sessions", key: "id", by: "expires_at", where: "expires_at <= \(now)")
-        let read = now.adding(seconds: -3600)
-        let areRevocationsDone = try await deleteInBatches(
-            "revocations", key: "seq", by: "seq", where: "created_at < \(read)")
-        let areMessagesDone = try await sweepDeletedChats()
-        return areBodiesDone && areSessionsDone && areRevocationsDone && areMessagesDone
-    }
-
-    private func sweepDeletedChats() async throws -> Bool {
-        let start = clock.monotonicMicroseconds()
-        // A look first: most of the time there is nothing, and a transaction costs a commit.
-        while !Task.isCancelled, clock.monotonicMicroseconds() - start < 1_000_000 {
-            if try await database.query("SELECT id FROM deleted_chats LIMIT 1").isEmpty {
-                return true
-            }
-            _ = try await database.transaction { try await $0.sweepDeletedChats() }
-        }
-        return false
-    }
-
-    /// Whether nothing is left.
-    private func deleteInBatches(
-        _ table: String, key: String, by order: String, where condition: SQL
-    ) async throws -> Bool {
-        let sql: SQL = """
-            DELETE FROM \(unsafe: table) WHERE \(unsafe: key) IN (
-                SELECT \(unsafe: key) FROM \(unsafe: table) WHERE \(condition)
-                ORDER BY \(unsafe: order) LIMIT 100)
-            """
-        let start = clock.monotonicMicroseconds()
-        for _ in 0..<200 {
-            // A stop does not wait for the backlog.
-            if Task.isCancelled { return false }
-            let count = try await database.transaction { transaction in
-                try await transaction.execute(sql)
-            }
-            // A short batch may have met one of another process, which has not committed yet.
-            if count < 100 {
-                return try await database.query(
-                    """
-                    SELECT \(unsafe: key) FROM \(unsafe: table) WHERE \(condition) LIMIT 1
-                    """
-                ).isEmpty
-            }
-            if clock.monotonicMicroseconds() - start > 1_000_000 { return false }
-        }
-        return false
     }
 }
 

@@ -10,7 +10,7 @@ extension SQLStore: AdminStore {
         let rows = try await database.query(
             """
             SELECT \(Account.columns(now)) FROM users
-            WHERE id > \(user?.text ?? "") ORDER BY id LIMIT \(limit)
+            WHERE id > \(user?.text ?? "") AND \(User.isKept) ORDER BY id LIMIT \(limit)
             """)
         return try rows.map(Account.init(row:))
     }
@@ -19,7 +19,7 @@ extension SQLStore: AdminStore {
         let rows = try await database.query(
             """
             SELECT \(Account.columns(now)) FROM users
-            WHERE id = \(user.text) OR folded_name = \(user.foldedName)
+            WHERE (id = \(user.text) OR folded_name = \(user.foldedName)) AND \(User.isKept)
             """)
         return try rows.first.map(Account.init(row:))
     }
@@ -83,32 +83,30 @@ extension SQLStore: AdminStore {
         _ id: User.ID, handingGroupsTo heir: User.ID?, _ event: Event
     ) async throws -> Belongings {
         let process = process
-        return try await database.transaction { transaction in
-            let now = event.timestamp
+        let now = event.timestamp
+        let belongings = try await belongings(of: id)
+        // Some at a time before, and in the end those that it has got meanwhile.
+        while try await database.transaction({
+            try await $0.handOn(groupsOf: id, to: heir, now: now)
+        }) {}
+        try await database.transaction { transaction in
             try await transaction.lock("SELECT id FROM users WHERE id = \(id) FOR UPDATE")
-            let belongings = try Belongings(
-                row: try await transaction.query(Belongings.query(id)).first)
-            try await transaction.handOn(groupsOf: id, to: heir, now: now)
-            try await transaction.deleteOwnChats(of: id, now: now)
-            // The group's owner is one of its members, so the chat keeps an owner.
-            try await transaction.execute(
-                """
-                UPDATE chats SET user_id = (
-                    SELECT owner_id FROM groups WHERE groups.id = chats.group_id)
-                WHERE user_id = \(id) AND group_id IS NOT NULL
-                """)
             try await transaction.stopReplies(to: id)
-            try await transaction.revoke(Revocation(user: id), now: now)
-            // Sessions, memberships and places in chats go by themselves.
-            let count = try await transaction.execute("DELETE FROM users WHERE id = \(id)")
-            guard count > 0 else { throw Failure.notFound("user") }
+            _ = try await transaction.handOn(groupsOf: id, to: heir, now: now)
+            try await transaction.deleteUser(id, now: now)
             try await transaction.record(event, process: process)
-            return belongings
         }
+        return belongings
     }
 
-    package func sweepDeletedChats() async throws -> Bool {
-        try await database.transaction { try await $0.sweepDeletedChats() }
+    package func sweepDeletions() async throws -> Bool {
+        switch try await database.sweepDeletions() {
+        case .nothing: return false
+        case .progress: return true
+        case .blocked:
+            await EventLoop.sleep(milliseconds: 20)
+            return true
+        }
     }
 
     // MARK: - Sessions
@@ -227,11 +225,14 @@ extension Transaction {
             """)
     }
 
-    /// Gives a user's groups to `heir`, or removes them with their chats.
+    /// Gives some of a user's groups to `heir`, or marks them with their chats; says whether there were
+    /// any.
     fileprivate func handOn(
         groupsOf id: User.ID, to heir: User.ID?, now: Timestamp
-    ) async throws {
-        for row in try await query("SELECT id FROM groups WHERE owner_id = \(id)") {
+    ) async throws -> Bool {
+        let rows = try await query(
+            "SELECT id FROM groups WHERE owner_id = \(id) AND \(Group.isKept) LIMIT 20")
+        for row in rows {
             let group: Group.ID = try row.id("id")
             guard let heir else {
                 try await deleteGroup(group, now: now)
@@ -241,22 +242,6 @@ extension Transaction {
             try await execute(
                 "UPDATE groups SET owner_id = \(heir), updated_at = \(now) WHERE id = \(group)")
         }
-    }
-
-    fileprivate func deleteOwnChats(of id: User.ID, now: Timestamp) async throws {
-        // Streams of others are told chat by chat; those of the user by the user.
-        let shared = try await query(
-            """
-            SELECT DISTINCT chats.id FROM chats JOIN chat_users ON chat_users.chat_id = chats.id
-            WHERE chats.user_id = \(id) AND chats.group_id IS NULL
-            """)
-        for row in shared { try await revoke(Revocation(chat: try row.id("id")), now: now) }
-        try await execute(
-            """
-            INSERT INTO deleted_chats (id)
-            SELECT id FROM chats WHERE user_id = \(id) AND group_id IS NULL
-            ON CONFLICT (id) DO NOTHING
-            """)
-        try await execute("DELETE FROM chats WHERE user_id = \(id) AND group_id IS NULL")
+        return !rows.isEmpty
     }
 }

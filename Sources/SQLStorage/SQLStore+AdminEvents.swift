@@ -126,7 +126,7 @@ extension SQLStore {
 
     package func chat(_ id: Chat.ID) async throws -> Chat? {
         let rows = try await database.query(
-            "SELECT \(unsafe: Chat.columns) FROM chats WHERE id = \(id)")
+            "SELECT \(unsafe: Chat.columns) FROM chats WHERE id = \(id) AND \(Chat.isKept)")
         return try rows.first.map(Chat.init(row:))
     }
 
@@ -225,7 +225,7 @@ extension ChatSummary {
                 groups.name AS group_name
             FROM chats JOIN users ON users.id = chats.user_id
             LEFT JOIN groups ON groups.id = chats.group_id
-            WHERE 1 = 1 \(ofUser) \(inGroup) \(before)
+            WHERE \(Chat.isKept) \(ofUser) \(inGroup) \(before)
             ORDER BY chats.seq DESC LIMIT \(limit)
             """
     }

@@ -11,6 +11,7 @@ extension SQLStore {
                     """
                     SELECT 1 AS found FROM group_members
                     WHERE group_id = \(group) AND user_id = \(chat.userID)
+                        AND group_id NOT IN (SELECT id FROM deletions)
                     """)
                 guard !rows.isEmpty else { throw Failure.notFound("group") }
             }
@@ -66,10 +67,11 @@ extension SQLStore {
             SELECT \(unsafe: Chat.columns) FROM chats WHERE id IN (
             SELECT id FROM (
                 SELECT chat_id AS id, seq FROM chat_users
-                WHERE user_id = \(user) AND \(range) \(ofGroup)
+                WHERE user_id = \(user) AND \(Chat.isKeptPlace) AND \(range) \(ofGroup)
                 ORDER BY seq \(order) LIMIT \(count)) AS joined
             UNION SELECT id FROM (
-                \(ofGroups) WHERE group_members.user_id = \(user) \(ofMember)
+                \(ofGroups) WHERE group_members.user_id = \(user)
+                    AND group_members.group_id NOT IN (SELECT id FROM deletions) \(ofMember)
                 ORDER BY seq \(order) LIMIT \(count)) AS of_groups
             \(own))
             ORDER BY seq \(order) LIMIT \(count)
@@ -102,15 +104,17 @@ extension SQLStore {
             guard count > 0 else { throw try await transaction.refusal(of: id, to: user) }
             try await transaction.send(
                 "INSERT INTO deleted_chats (id) VALUES (\(id)) ON CONFLICT (id) DO NOTHING")
+            var budget = SweepBudget()
+            _ = try await transaction.sweepMessages(of: id.text, &budget)
+            // Last: others who revoke something wait from here on.
             try await transaction.revoke(Revocation(chat: id), now: now)
-            try await transaction.sweepDeletedChats()
         }
     }
 
     package func users(of id: Chat.ID) async throws -> [User] {
         let rows = try await database.query(
             """
-            SELECT \(unsafe: User.columns) FROM users WHERE id IN (
+            SELECT \(unsafe: User.columns) FROM users WHERE \(User.isKept) AND id IN (
                 SELECT user_id FROM chat_users WHERE chat_id = \(id)
                 UNION SELECT user_id FROM chats WHERE id = \(id) AND (group_id IS NULL
                     OR EXISTS (SELECT 1 FROM group_members
@@ -211,7 +215,7 @@ extension Chat {
     /// a group that it is still a member of.
     static func isOwned(by user: User.ID) -> SQL {
         """
-        (CASE WHEN chats.group_id IS NULL THEN chats.user_id = \(user)
+        (\(isKept) AND CASE WHEN chats.group_id IS NULL THEN chats.user_id = \(user)
         ELSE EXISTS (SELECT 1 FROM groups
             WHERE groups.id = chats.group_id AND groups.owner_id = \(user))
             OR (chats.user_id = \(user) AND \(isOpenToMember(user))) END)
@@ -221,10 +225,10 @@ extension Chat {
     /// Holds for chats that `user` has a part in.
     static func isOpen(to user: User.ID) -> SQL {
         """
-        ((chats.group_id IS NULL AND chats.user_id = \(user))
+        (\(isKept) AND ((chats.group_id IS NULL AND chats.user_id = \(user))
         OR EXISTS (SELECT 1 FROM chat_users
             WHERE chat_users.chat_id = chats.id AND chat_users.user_id = \(user))
-        OR \(isOpenToMember(user)))
+        OR \(isOpenToMember(user))))
         """
     }
 
@@ -275,34 +279,9 @@ extension Transaction {
         let rows = try await query(
             """
             SELECT id FROM users
-            WHERE id = \(reference.text) OR folded_name = \(reference.foldedName)
+            WHERE (id = \(reference.text) OR folded_name = \(reference.foldedName))
+                AND \(User.isKept)
             """)
         return try rows.first?.id("id")
-    }
-
-    /// Removes some of the messages whose chats are gone, and says whether any may be left. Few at a
-    /// time where they are long: what is deleted is overwritten, and others wait to write.
-    @discardableResult
-    func sweepDeletedChats(limit: Int = 500, size limitOfSize: Int64 = 1 << 20) async throws -> Bool
-    {
-        let chats = try await query("SELECT id FROM deleted_chats ORDER BY id LIMIT 1")
-        guard let chat = try chats.first?.text("id") else { return false }
-        var size: Int64 = 0
-        var count = 0
-        while count < limit, size < limitOfSize {
-            let rows = try await query(
-                """
-                DELETE FROM messages WHERE id IN (
-                    SELECT id FROM messages WHERE chat_id = \(chat) ORDER BY seq LIMIT 10)
-                RETURNING LENGTH(prompt) + LENGTH(reply) AS size
-                """)
-            if rows.isEmpty {
-                try await execute("DELETE FROM deleted_chats WHERE id = \(chat)")
-                break
-            }
-            count += rows.count
-            size = try rows.reduce(size) { try $0 &+ $1.integer("size") }
-        }
-        return true
     }
 }

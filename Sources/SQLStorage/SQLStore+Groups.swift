@@ -30,7 +30,7 @@ extension SQLStore {
             """
             SELECT \(unsafe: Group.columns) FROM group_members
             JOIN groups ON groups.id = group_members.group_id
-            WHERE group_members.user_id = \(user) AND \(range)
+            WHERE group_members.user_id = \(user) AND \(Group.isKept) AND \(range)
             ORDER BY groups.seq \(order) LIMIT \(page.limit + 1)
             """)
         return Listing(read: try rows.map(Group.init(row:)), for: page)
@@ -134,7 +134,8 @@ extension Group {
     static func ids(of user: SQL) -> SQL {
         """
         SELECT group_id FROM group_members WHERE group_members.user_id = \(user)
-        UNION ALL SELECT id AS group_id FROM groups WHERE groups.owner_id = \(user)
+            AND group_members.group_id NOT IN (SELECT id FROM deletions)
+        UNION ALL SELECT id AS group_id FROM groups WHERE groups.owner_id = \(user) AND \(isKept)
         """
     }
 
@@ -154,8 +155,8 @@ extension Group {
     /// Holds for groups that `user` is a member of.
     static func isOpen(to user: User.ID) -> SQL {
         """
-        EXISTS (SELECT 1 FROM group_members
-            WHERE group_members.group_id = groups.id AND group_members.user_id = \(user))
+        (\(isKept) AND EXISTS (SELECT 1 FROM group_members
+            WHERE group_members.group_id = groups.id AND group_members.user_id = \(user)))
         """
     }
 }
@@ -217,18 +218,5 @@ extension Transaction {
             """)
         guard memberships + places > 0 else { return }
         try await revoke(Revocation(user: user, group: id), now: now)
-    }
-
-    /// Removes a group with its members and chats.
-    func deleteGroup(_ id: Group.ID, now: Timestamp) async throws {
-        try await lock(id)
-        try await send(
-            """
-            INSERT INTO deleted_chats (id) SELECT id FROM chats WHERE group_id = \(id)
-            ON CONFLICT (id) DO NOTHING
-            """)
-        try await send("DELETE FROM groups WHERE id = \(id)")
-        try await revoke(Revocation(group: id), now: now)
-        try await sweepDeletedChats()
     }
 }

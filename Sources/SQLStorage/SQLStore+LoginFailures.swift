@@ -72,11 +72,9 @@ extension SQLStore {
                     """)
             }
             // A few at a time: strangers decide how many there are.
-            try await transaction.send(
-                """
-                DELETE FROM login_failures WHERE key IN (
-                    SELECT key FROM login_failures WHERE last_at < \(oldest) LIMIT 100)
-                """)
+            var budget = SweepBudget(rows: 100)
+            _ = try await transaction.sweep(
+                "login_failures", key: "key", by: "last_at", where: "last_at < \(oldest)", &budget)
         }
     }
 

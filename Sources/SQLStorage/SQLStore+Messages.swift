@@ -170,7 +170,7 @@ extension SQLStore {
             """
             SELECT messages.id, stop_requested FROM messages
             JOIN chats ON chats.id = messages.chat_id
-            WHERE process = \(process) AND state IN ('pending', 'streaming')
+            WHERE process = \(process) AND state IN ('pending', 'streaming') AND \(Chat.isKept)
             """)
         var replies: [Message.ID: Bool] = [:]
         for row in rows { replies[try row.id("id")] = try row.integer("stop_requested") != 0 }

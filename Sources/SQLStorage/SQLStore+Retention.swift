@@ -19,4 +19,39 @@ extension SQLStore {
         }
         return EventRemoval(count: count, rest: rest)
     }
+
+    /// How many chats a step looks at: some milliseconds, by the index of messages alone.
+    private static let orphanStep = 200
+
+    package func markOrphans(from start: String) async throws -> (chats: Int, rest: String?) {
+        // One snapshot: a chat goes together with the coming of its mark, and no message comes to a
+        // chat that is gone.
+        let rows = try await database.query(
+            """
+            WITH RECURSIVE found (chat_id, step) AS (
+                SELECT (SELECT MIN(chat_id) FROM messages WHERE chat_id > \(start)), 1
+                UNION ALL
+                SELECT (SELECT MIN(chat_id) FROM messages WHERE chat_id > found.chat_id), step + 1
+                FROM found WHERE found.chat_id IS NOT NULL AND step < \(Self.orphanStep))
+            SELECT chat_id, EXISTS (SELECT 1 FROM chats WHERE chats.id = found.chat_id)
+                OR EXISTS (SELECT 1 FROM deleted_chats WHERE deleted_chats.id = found.chat_id)
+                    AS is_known
+            FROM found WHERE chat_id IS NOT NULL ORDER BY chat_id
+            """)
+        let orphans = try rows.filter { try $0.integer("is_known") == 0 }
+            .map { try $0.text("chat_id") }
+        if !orphans.isEmpty {
+            try await database.transaction { transaction in
+                for chat in orphans {
+                    try await transaction.send(
+                        """
+                        INSERT INTO deleted_chats (id) VALUES (\(chat))
+                        ON CONFLICT (id) DO NOTHING
+                        """)
+                }
+            }
+        }
+        let isLast = rows.count < Self.orphanStep
+        return (orphans.count, isLast ? nil : try rows.last?.text("chat_id"))
+    }
 }

@@ -93,7 +93,7 @@ extension SQLStore {
         let rows = try await database.query(
             """
             SELECT \(unsafe: User.columns) FROM users
-            WHERE \(wanted) AND (users.id = \(viewer) OR \(User.sharesSomething(with: "\(viewer)")))
+            WHERE \(wanted) AND \(User.isKept) AND (users.id = \(viewer) OR \(User.sharesSomething(with: "\(viewer)")))
             """)
         return try rows.first.map(User.init(row:))
     }
@@ -103,7 +103,7 @@ extension SQLStore {
             """
             SELECT groups.id FROM group_members
             JOIN groups ON groups.id = group_members.group_id
-            WHERE group_members.user_id = \(id) ORDER BY groups.seq
+            WHERE group_members.user_id = \(id) AND \(Group.isKept) ORDER BY groups.seq
             """)
         return try rows.map { try $0.text("id") }
     }
@@ -139,7 +139,10 @@ extension User {
     }
 
     private static func hasPlace(_ user: SQL, _ condition: SQL) -> SQL {
-        "(SELECT 1 FROM chat_users WHERE chat_users.user_id = \(user) AND \(condition) LIMIT 1) = 1"
+        """
+        (SELECT 1 FROM chat_users WHERE chat_users.user_id = \(user) AND \(condition)
+            AND \(Chat.isKeptPlace) LIMIT 1) = 1
+        """
     }
 
     private static func countOfPlaces(_ user: SQL) -> SQL {

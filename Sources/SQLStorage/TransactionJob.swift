@@ -64,7 +64,10 @@ final class SQLiteTransaction: Transaction, @unchecked Sendable {
     // strayed to another thread gets an error.
     private let thread = pthread_self()
     private let connection: SQLiteConnection
+    let dialect = Dialect.sqlite
     private var hasEnded = false
+    /// Whether it is one of many that remove much.
+    private(set) var yields = false
 
     /// Made on the writer's thread.
     init(_ connection: SQLiteConnection) {
@@ -88,6 +91,10 @@ final class SQLiteTransaction: Transaction, @unchecked Sendable {
 
     /// Nobody else writes meanwhile.
     func lock(_ sql: SQL) {}
+
+    func yieldsToOthers() {
+        if isUsable { yields = true }
+    }
 
     /// Throws where a statement would not belong to the transaction: after the end, or after SQLite
     /// has rolled everything back by itself.

@@ -50,6 +50,8 @@ final class Writer {
     private var openRows: Set<Event.ID> = []
     private var failedGroups = 0
     private var lastRows = 0
+    /// Whether the group removes much, as those behind it will.
+    private var groupYields = false
     /// Whether a group has left the WAL so large that it is checkpointed in the next pause.
     private var awaitsPause = false
     /// What the database's version has been since that moment, as far as this process has looked.
@@ -115,6 +117,7 @@ final class Writer {
 
     private func writeGroup() {
         var outcome = Outcome()
+        groupYields = false
         do {
             try gate.enter()
         } catch {
@@ -146,7 +149,10 @@ final class Writer {
             failedGroups = 0
             lastRows = outcome.told.count
             tell(outcome, failure: nil)
-            if connection.walPages >= checkpointPages { checkpoint() }
+            let limit =
+                groupYields
+                ? min(checkpointPages, Self.checkpointPagesInBackground) : checkpointPages
+            if connection.walPages >= limit { checkpoint() }
             awaitsPause = connection.walPages >= idleCheckpointPages
             pause = nil
         } catch {
@@ -193,6 +199,7 @@ final class Writer {
         job.start(transaction, on: executor)
         executor.runJobs()
         transaction.end()
+        if transaction.yields { groupYields = true }
         switch job.outcome {
         case .success:
             guard connection.isInTransaction else {

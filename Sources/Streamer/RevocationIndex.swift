@@ -26,7 +26,7 @@ struct RevocationIndex {
     func concerns(_ subscription: Subscription) -> Bool {
         let found = [
             ofSession[subscription.sessionID], ofUser[subscription.userID],
-            ofChat[subscription.chatID], subscription.groupID.flatMap { ofGroup[$0] },
+            ofChat[subscription.chatID], ofGroup[subscription.holderID],
         ]
         return found.contains { $0?.contains(where: subscription.isAffected) == true }
     }

@@ -82,9 +82,8 @@ enum Rules {
     }
 
     static func schemas(_ files: [SourceFile]) -> [String] {
-        product(files).filter {
-            !($0.module == "SQLStorage" && $0.name.hasPrefix("Migrations"))
-        }.flatMap { file in
+        let home = #/Sources/SQLStorage/Migrations(\+[A-Za-z]+)?\.swift/#
+        return product(files).filter { $0.path.wholeMatch(of: home) == nil }.flatMap { file in
             file.strings.filter { text in
                 text.uppercased().contains(#/\bCREATE\s+(TABLE|UNIQUE|INDEX|VIEW|TRIGGER|TEMP)/#)
             }.map { "\(file.path): \($0.prefix(40))" }

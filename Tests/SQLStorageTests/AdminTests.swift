@@ -23,7 +23,7 @@ private func act(_ command: String, _ user: User.ID? = nil) -> Event {
     func `a reset ends all sessions, tells open streams and leaves an event`(
         on engine: Engine
     ) async throws {
-        try await Place().with { storage in
+        try await Place(engine).with { storage in
             let (user, session) = try await storage.addUser("asim")
             let other = try await storage.addUser("other")
             let ended = try await storage.store.resetPassword(
@@ -46,7 +46,7 @@ private func act(_ command: String, _ user: User.ID? = nil) -> Event {
     func `nothing is recorded of what was not done`(
         on engine: Engine
     ) async throws {
-        try await Place().with { storage in
+        try await Place(engine).with { storage in
             let nobody = User.ID("nobody")
             await #expect(throws: Failure.self) {
                 _ = try await storage.store.resetPassword(of: nobody, to: "x", act("reset"))
@@ -68,7 +68,7 @@ private func act(_ command: String, _ user: User.ID? = nil) -> Event {
     func `a created user has no session, and its name is its own`(
         on engine: Engine
     ) async throws {
-        try await Place().with { storage in
+        try await Place(engine).with { storage in
             let new = try makeUser("Asim")
             try await storage.store.create(new, act("create", new.user.id))
             let account = try #require(
@@ -88,7 +88,7 @@ private func act(_ command: String, _ user: User.ID? = nil) -> Event {
     )
         async throws
     {
-        try await Place().with { storage in
+        try await Place(engine).with { storage in
             let (user, session) = try await storage.addUser("asim")
             let chat = makeChat(of: user.id)
             try await storage.store.create(chat)
@@ -135,14 +135,14 @@ private func act(_ command: String, _ user: User.ID? = nil) -> Event {
     func `with a user goes what it owns, and what it said elsewhere stays`(
         on engine: Engine
     ) async throws {
-        try await Place().with { storage in
+        try await Place(engine).with { storage in
             let (user, other) = try await populate(storage)
             let expected = Belongings(chats: 1, groups: 1, chatsOfGroups: 1, sessions: 1)
             #expect(try await storage.store.belongings(of: user.id) == expected)
             let gone = try await storage.store.deleteUser(
                 user.id, handingGroupsTo: nil, act("delete", user.id))
             #expect(gone == expected)
-            while try await storage.store.sweepDeletedChats() {}
+            while try await storage.store.sweepDeletions() {}
             #expect(try await storage.store.login(id: user.id) == nil)
             let chats = try await storage.store.chats(of: nil, in: nil, before: nil, limit: 10)
             #expect(chats.map(\.chat.userID) == [other.id])
@@ -162,13 +162,14 @@ private func act(_ command: String, _ user: User.ID? = nil) -> Event {
     func `groups may be handed on, to somebody who is no member yet`(
         on engine: Engine
     ) async throws {
-        try await Place().with { storage in
+        try await Place(engine).with { storage in
             let (user, _) = try await populate(storage)
             let heir = try await storage.addUser("heir").user
             _ = try await storage.store.deleteUser(
                 user.id, handingGroupsTo: heir.id, act("delete", user.id))
             let groups = try await storage.store.groups(of: heir.id, Page()).elements
             #expect(groups.map(\.ownerID) == [heir.id])
+            while try await storage.store.sweepDeletions() {}
             let chats = try await storage.store.chats(
                 of: heir.id, in: groups.first?.id, before: nil, limit: 10)
             #expect(chats.count == 1)
@@ -184,7 +185,7 @@ private func act(_ command: String, _ user: User.ID? = nil) -> Event {
     func `lists come in pages, and expired sessions are not open`(
         on engine: Engine
     ) async throws {
-        try await Place().with { storage in
+        try await Place(engine).with { storage in
             for index in 0..<5 { _ = try await storage.addUser("user-\(index)") }
             var names: [String] = []
             var last: User.ID?
@@ -211,7 +212,7 @@ private func act(_ command: String, _ user: User.ID? = nil) -> Event {
     func `sessions are ended by id, and all of one user`(
         on engine: Engine
     ) async throws {
-        try await Place().with { storage in
+        try await Place(engine).with { storage in
             let (user, session) = try await storage.addUser("asim")
             let second = makeSession(of: user.id)
             #expect(

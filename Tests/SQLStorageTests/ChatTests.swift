@@ -202,8 +202,10 @@ internal import Testing
             let prompt = String(repeating: "x", count: 128 * 1024)
             try await storage.addMessages(100, to: chat, of: asim.id, prompt: prompt)
             try await storage.store.deleteChat(chat.id, by: asim.id, now: now)
-            #expect(try await storage.number("SELECT COUNT(*) AS number FROM messages") >= 80)
-            try await storage.lease.expire()
+            #expect(
+                try await storage.number("SELECT COUNT(*) AS number FROM messages")
+                    >= (engine == .sqlite ? 80 : 30))
+            while try await !storage.lease.expire() {}
             #expect(try await storage.number("SELECT COUNT(*) AS number FROM messages") == 0)
         }
     }
@@ -221,8 +223,9 @@ internal import Testing
             try await storage.addMessages(1200, to: chat, of: asim.id)
             try await store.deleteChat(chat.id, by: asim.id, now: now)
             #expect(try await store.access(to: chat.id, of: asim.id) == nil)
-            #expect(try await storage.number("SELECT COUNT(*) AS number FROM messages") == 700)
-            try await storage.lease.expire()
+            let left = try await storage.number("SELECT COUNT(*) AS number FROM messages")
+            #expect(left < 1200 && left >= 200)
+            while try await !storage.lease.expire() {}
             #expect(try await storage.number("SELECT COUNT(*) AS number FROM messages") == 0)
             #expect(try await storage.number("SELECT COUNT(*) AS number FROM deleted_chats") == 0)
             #expect(try await store.revocations(after: 0).map(\.revocation.chat) == [chat.id])
@@ -335,7 +338,7 @@ internal import Testing
             try await store.deleteGroup(group.id, by: owner.id, now: now)
             #expect(try await store.access(to: chats[0].id, of: owner.id) == nil)
             #expect(try await store.access(to: chats[1].id, of: owner.id) != nil)
-            try await storage.lease.expire()
+            while try await !storage.lease.expire() {}
             #expect(try await storage.number("SELECT COUNT(*) AS number FROM deleted_chats") == 0)
         }
     }

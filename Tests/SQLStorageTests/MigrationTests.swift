@@ -40,10 +40,10 @@ internal import Testing
             let names = try rows.map { try $0.text("name") }
             #expect(
                 names == [
-                    "chat_users", "chats", "counters", "deleted_chats", "event_bodies", "events",
-                    "group_members", "groups", "installation", "login_failures", "messages",
-                    "moves",
-                    "processes", "revocations", "schema_migrations", "sessions", "users",
+                    "chat_users", "chats", "counters", "deleted_chats", "deletions", "event_bodies",
+                    "events", "group_members", "groups", "installation", "login_failures",
+                    "messages", "moves", "processes", "revocations", "schema_migrations",
+                    "sessions", "users",
                 ])
             let versions = try await storage.database.query(
                 "SELECT version FROM schema_migrations ORDER BY version")

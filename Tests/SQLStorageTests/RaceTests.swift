@@ -136,8 +136,8 @@ internal import Testing
                     #expect((error as? Failure)?.code == .notFound, "\(error)")
                 }
             }
+            while try await storages[0].store.sweepDeletions() {}
             #expect(try await storages[0].number("SELECT COUNT(*) AS number FROM chats") == 0)
-            while try await storages[0].store.sweepDeletedChats() {}
             #expect(
                 try await storages[0].number("SELECT COUNT(*) AS number FROM messages") == 0,
                 "no message is left without a chat")

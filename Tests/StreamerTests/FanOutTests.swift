@@ -247,6 +247,8 @@ import Testing
         #expect(!concerns(Revocation(user: author, chat: Chat.ID("chat-2"))))
         #expect(!concerns(Revocation(user: User.ID("user-2"), chat: chat)))
         #expect(!concerns(Revocation(group: Group.ID("g"))))
+        #expect(concerns(Revocation(holder: author)), "it is the chat's owner")
+        #expect(!concerns(Revocation(holder: User.ID("user-2"))))
         #expect(!concerns(Revocation()))
     }
 

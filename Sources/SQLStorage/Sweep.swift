@@ -1,0 +1,248 @@
+// What is deleted goes in small transactions, whatever processes sweep at once.
+//
+// A deletion is a mark, which ends all rights at once: a row of `deletions` for a group or a user with
+// all it holds, one of `deleted_chats` for the messages of a chat that is gone. A sweep locks what it
+// removes and passes over what another one has locked. A mark goes by a statement that sees whether
+// anything is left of what it stands for. So what a process leaves when it dies is found by the next.
+
+internal import EventLoop
+internal import ProxyGPT
+
+/// How much one transaction of a sweep does: in SQLite everybody else who writes waits meanwhile.
+struct SweepBudget {
+    /// Milliseconds; the commit comes on top.
+    private static let time: Int64 = 20
+    private let end = monotonicMilliseconds() &+ time
+    /// Something is done in any case.
+    private var isUntouched = true
+    private var rows: Int
+    private var bytes: Int64 = 1 << 20
+
+    init(rows: Int = 1000) {
+        self.rows = rows
+    }
+
+    mutating func spend(rows: Int, bytes: Int64 = 0) {
+        isUntouched = false
+        self.rows -= rows
+        self.bytes -= bytes
+    }
+
+    var isSpent: Bool {
+        !isUntouched && (rows <= 0 || bytes <= 0 || monotonicMilliseconds() >= end)
+    }
+}
+
+/// What a step of a sweep has met.
+enum SweepStep: Sendable {
+    case nothing
+    /// Rows went, and there may be more.
+    case progress
+    /// What is left is locked by others.
+    case blocked
+}
+
+extension Database {
+    /// Removes some of what is deleted, in one short transaction.
+    func sweepDeletions() async throws -> SweepStep {
+        // A look first: most of the time there is nothing, and a transaction costs a commit.
+        let isClean = try await query(
+            "SELECT id FROM deleted_chats UNION ALL SELECT id FROM deletions LIMIT 1"
+        ).isEmpty
+        if isClean { return .nothing }
+        return try await transaction { try await $0.sweepDeletions() } > 0 ? .progress : .blocked
+    }
+}
+
+extension Transaction {
+    /// How many marks a transaction takes to itself.
+    private static var company: Int { 50 }
+
+    /// Deletes rows within a budget, a few at a time; returns how many went.
+    ///
+    /// - Parameters:
+    ///   - condition: which rows.
+    ///   - scope: what the key is unique within; ends with AND.
+    func sweep(
+        _ table: String, key: String, by order: String, where condition: SQL, scope: SQL = "",
+        _ budget: inout SweepBudget
+    ) async throws -> Int {
+        yieldsToOthers()
+        // Without MATERIALIZED a second look at the rows might lock others than the first.
+        let sql: SQL = """
+            WITH doomed AS MATERIALIZED (
+                SELECT \(unsafe: key) FROM \(unsafe: table) WHERE \(condition)
+                ORDER BY \(unsafe: order) LIMIT \(dialect.batch) \(unsafe: dialect.skipLocked))
+            DELETE FROM \(unsafe: table)
+            WHERE \(scope) \(unsafe: key) IN (SELECT \(unsafe: key) FROM doomed)
+            """
+        var total = 0
+        while !budget.isSpent {
+            let count = try await execute(sql)
+            total += count
+            budget.spend(rows: count)
+            if count < dialect.batch { break }
+        }
+        return total
+    }
+
+    /// Removes some of what is deleted; returns how many rows went.
+    fileprivate func sweepDeletions() async throws -> Int {
+        yieldsToOthers()
+        var budget = SweepBudget()
+        var count = 0
+        let chats = try await query(
+            """
+            SELECT id FROM deleted_chats ORDER BY id
+            LIMIT \(Self.company) \(unsafe: dialect.skipLocked)
+            """)
+        for row in chats where !budget.isSpent {
+            count += try await sweepMessages(of: try row.text("id"), &budget)
+        }
+        guard chats.isEmpty else { return count }
+        // Groups first: a user goes when it owns none.
+        let holders = try await query(
+            """
+            SELECT id, kind FROM deletions ORDER BY kind, id
+            LIMIT \(Self.company) \(unsafe: dialect.skipLocked)
+            """)
+        for row in holders where !budget.isSpent {
+            let id = try row.text("id")
+            count +=
+                try row.text("kind") == Deletion.group.rawValue
+                ? await sweepGroup(id, &budget) : await sweepUser(id, &budget)
+        }
+        return count
+    }
+
+    // MARK: - Chats
+
+    /// Removes messages of a chat that is gone, and its mark once none are left.
+    func sweepMessages(of chat: String, _ budget: inout SweepBudget) async throws -> Int {
+        var total = 0
+        while !budget.isSpent {
+            let rows = try await query(
+                """
+                WITH doomed AS MATERIALIZED (
+                    SELECT id FROM messages WHERE chat_id = \(chat)
+                    ORDER BY seq LIMIT \(dialect.batch) \(unsafe: dialect.skipLocked))
+                DELETE FROM messages WHERE id IN (SELECT id FROM doomed)
+                RETURNING LENGTH(prompt) + LENGTH(reply) AS size
+                """)
+            total += rows.count
+            budget.spend(
+                rows: rows.count, bytes: try rows.reduce(0) { try $0 &+ $1.integer("size") })
+            guard rows.count < dialect.batch else { continue }
+            return try await total
+                + execute(
+                    """
+                    DELETE FROM deleted_chats WHERE id = \(chat)
+                        AND NOT EXISTS (SELECT 1 FROM messages WHERE chat_id = \(chat))
+                    """)
+        }
+        return total
+    }
+
+    /// Removes chats and marks their messages.
+    private func sweepChats(
+        where condition: SQL, _ budget: inout SweepBudget
+    ) async throws -> Int {
+        var total = 0
+        while !budget.isSpent {
+            let ids = try await query(
+                """
+                SELECT id FROM chats WHERE \(condition)
+                ORDER BY seq LIMIT \(dialect.batch) \(unsafe: dialect.skipLocked)
+                """
+            ).map { try $0.text("id") }
+            if ids.isEmpty { break }
+            try await send(
+                """
+                INSERT INTO deleted_chats (id) SELECT id FROM chats WHERE id IN (\(list: ids))
+                ON CONFLICT (id) DO NOTHING
+                """)
+            try await execute("DELETE FROM chats WHERE id IN (\(list: ids))")
+            total += ids.count
+            budget.spend(rows: ids.count)
+            if ids.count < dialect.batch { break }
+        }
+        return total
+    }
+
+    // MARK: - What holds chats
+
+    private func sweepGroup(_ id: String, _ budget: inout SweepBudget) async throws -> Int {
+        // Whoever makes a chat in the group has locked it, or comes too late.
+        try await lock("SELECT id FROM groups WHERE id = \(id) FOR UPDATE")
+        var count = try await sweepChats(where: "group_id = \(id)", &budget)
+        count += try await sweep(
+            "group_members", key: "user_id", by: "user_id", where: "group_id = \(id)",
+            scope: "group_id = \(id) AND", &budget)
+        guard !budget.isSpent else { return count }
+        count += try await execute(
+            """
+            DELETE FROM groups WHERE id = \(id)
+                AND NOT EXISTS (SELECT 1 FROM chats WHERE group_id = \(id))
+                AND NOT EXISTS (SELECT 1 FROM group_members WHERE group_id = \(id))
+            """)
+        return try await count
+            + execute(
+                """
+                DELETE FROM deletions WHERE id = \(id)
+                    AND NOT EXISTS (SELECT 1 FROM groups WHERE id = \(id))
+                """)
+    }
+
+    private func sweepUser(_ id: String, _ budget: inout SweepBudget) async throws -> Int {
+        var count = try await sweepChats(
+            where: "user_id = \(id) AND group_id IS NULL", &budget)
+        // Handed to the user in the moment of its deletion.
+        count += try await execute(
+            """
+            INSERT INTO deletions (id, kind) SELECT id, \(Deletion.group.rawValue) FROM groups
+            WHERE owner_id = \(id) ON CONFLICT (id) DO NOTHING
+            """)
+        // The group's owner is one of its members, so the chat keeps an owner.
+        while !budget.isSpent {
+            let ids = try await query(
+                """
+                SELECT id FROM chats WHERE user_id = \(id) AND group_id IS NOT NULL
+                    AND group_id NOT IN (SELECT id FROM deletions)
+                ORDER BY seq LIMIT \(dialect.batch) \(unsafe: dialect.skipLocked)
+                """
+            ).map { try $0.text("id") }
+            if ids.isEmpty { break }
+            count += try await execute(
+                """
+                UPDATE chats SET user_id = (
+                    SELECT owner_id FROM groups WHERE groups.id = chats.group_id)
+                WHERE id IN (\(list: ids))
+                """)
+            budget.spend(rows: ids.count)
+        }
+        let ofUser: SQL = "user_id = \(id)"
+        count += try await sweep("sessions", key: "id", by: "id", where: ofUser, &budget)
+        count += try await sweep(
+            "group_members", key: "group_id", by: "group_id", where: ofUser,
+            scope: "\(ofUser) AND", &budget)
+        count += try await sweep(
+            "chat_users", key: "chat_id", by: "chat_id", where: ofUser, scope: "\(ofUser) AND",
+            &budget)
+        guard !budget.isSpent else { return count }
+        count += try await execute(
+            """
+            DELETE FROM users WHERE id = \(id)
+                AND NOT EXISTS (SELECT 1 FROM chats WHERE user_id = \(id))
+                AND NOT EXISTS (SELECT 1 FROM groups WHERE owner_id = \(id))
+                AND NOT EXISTS (SELECT 1 FROM sessions WHERE user_id = \(id))
+                AND NOT EXISTS (SELECT 1 FROM group_members WHERE user_id = \(id))
+                AND NOT EXISTS (SELECT 1 FROM chat_users WHERE user_id = \(id))
+            """)
+        return try await count
+            + execute(
+                """
+                DELETE FROM deletions WHERE id = \(id)
+                    AND NOT EXISTS (SELECT 1 FROM users WHERE id = \(id))
+                """)
+    }
+}
