@@ -26,10 +26,14 @@ struct Retention: AdminCommand {
         // No body outlives its row.
         if rowDays > 0 { days = min(days, rowDays) }
         let storage = try await desk.openStorage(eventDays: days, isBackground: true)
+        let now = try await storage.store.currentTime(desk.now)
+        let mayDelete = try await storage.lease.mayDelete(at: now)
         let orphans = try await markOrphans(storage.store)
         while try await !storage.lease.expire() { await EventLoop.sleep(milliseconds: 2) }
         let count =
-            rowDays > 0 ? try await removeEvents(storage.store, olderThan: rowDays, desk) : 0
+            rowDays > 0 && mayDelete
+            ? try await removeEvents(
+                storage.store, olderThan: now.adding(seconds: -rowDays * 86_400)) : 0
         await desk.note("retention", "EVENT_DAYS=\(days) EVENT_ROW_DAYS=\(rowDays)")
         desk.show(
             [
@@ -37,7 +41,11 @@ struct Retention: AdminCommand {
                 "events_removed": .integer(Int64(count)), "orphaned_chats": .integer(orphans),
             ],
             [
-                TerminalText.line("What was kept for \(days) days is removed."),
+                TerminalText.line(
+                    mayDelete
+                        ? "What was kept for \(days) days is removed."
+                        : "The clock has jumped forward: nothing that looks old is removed for an hour."
+                ),
                 TerminalText.line(
                     rowDays > 0
                         ? "\(counted(Int64(count), "event")) older than \(rowDays) days removed."
@@ -62,11 +70,9 @@ struct Retention: AdminCommand {
 
     /// Leaves the database to others for as long as each step took.
     @EventLoop private func removeEvents(
-        _ store: any AdminStore, olderThan days: Int64, _ desk: Desk
+        _ store: any AdminStore, olderThan oldest: Timestamp
     ) async throws -> Int {
-        let end = UUIDText.version7(
-            milliseconds: desk.now.adding(seconds: -days * 86_400).milliseconds, counter: 0,
-            random: 0)
+        let end = UUIDText.version7(milliseconds: oldest.milliseconds, counter: 0, random: 0)
         var count = 0
         var start: String? = ""
         while let from = start {

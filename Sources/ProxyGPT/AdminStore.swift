@@ -31,6 +31,9 @@ package protocol AdminStore: ProcessStore {
     /// Removes some rows of what was deleted; false when none are left.
     func sweepDeletions() async throws -> Bool
 
+    /// The present moment by the database's clock; `now` where that is this host's.
+    func currentTime(_ now: Timestamp) async throws -> Timestamp
+
     /// Marks messages whose chat is gone without a mark; returns how many chats they were of, and
     /// where the rest begins. Each step looks at some chats from `start` on.
     func markOrphans(from start: String) async throws -> (chats: Int, rest: String?)

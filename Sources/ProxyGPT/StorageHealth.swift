@@ -3,6 +3,13 @@ package protocol StorageHealth: Sendable {
     /// Whether it answers, and has taken this process's last sign of life.
     func isWell() async -> Bool
 
+    /// Seconds that this host's clock is ahead of the database's.
+    func clockLead() async -> Int64
+
     /// How many hosts have processes that live on this database. Throws when it does not answer.
     func hostCount() async throws -> Int
+}
+
+extension StorageHealth {
+    package func clockLead() async -> Int64 { 0 }
 }

@@ -20,6 +20,15 @@ package protocol Database: Sendable {
     var dialect: Dialect { get }
 }
 
+extension Database {
+    /// The present moment by the database's clock.
+    func currentTime(_ now: Timestamp) async throws -> Timestamp {
+        guard dialect.clock != nil else { return now }
+        return try await query("SELECT \(dialect.moment(now)) AS moment").first?
+            .timestamp("moment") ?? now
+    }
+}
+
 /// The statements of one transaction; of no use once its body has returned.
 package protocol Transaction {
     /// Runs one statement and returns its rows, those of `RETURNING` included.
@@ -70,6 +79,8 @@ package struct DatabaseError: Error, CustomStringConvertible {
         case suspended
         /// It took longer than it may.
         case interrupted
+        /// Somebody else held a lock for longer than it is waited for. Nothing was done.
+        case locked
         /// The transaction or the storage had ended.
         case closed
         case other
@@ -94,6 +105,8 @@ package struct DatabaseError: Error, CustomStringConvertible {
     static let closed = DatabaseError(.closed, "the storage is closed", during: "enqueue")
     static let transactionEnded = DatabaseError(
         .closed, "the transaction has ended", during: "query")
+    static let locked = DatabaseError(
+        .locked, "others stand before a row that is locked", during: "wait")
     static let suspended = DatabaseError(
         .suspended, "the body awaited something other than its transaction", during: "transaction")
 }
@@ -106,6 +119,8 @@ extension DatabaseError {
         case .full, .inputOutput, .damaged, .busy:
             Failure(.unavailable, "Nothing can be stored just now.", retryAfter: 5)
         case .connection: Failure.databaseIsAway
+        case .locked:
+            Failure(.unavailable, "Somebody else holds a lock in the database.", retryAfter: 1)
         case .conflict, .interrupted:
             Failure(.unavailable, "The database is busy.", retryAfter: 1)
         case .uncertain: Failure.mayHaveBeenDone

@@ -29,6 +29,14 @@ package struct Dialect: Sendable {
         clock.map { SQL(unsafe: $0) } ?? "\(now)"
     }
 
+    /// A time that a host has reckoned when its own clock said `now`, by the database's clock.
+    func time(_ time: Timestamp, at now: Timestamp) -> SQL {
+        clock.map { "\(unsafe: $0) + \(time.milliseconds &- now.milliseconds)" } ?? "\(time)"
+    }
+
+    /// Whether several hosts may share the database, each with its own clock and its own locks.
+    var hasServer: Bool { !skipLocked.isEmpty }
+
     static let sqlite = Dialect(
         text: "TEXT", integer: "INTEGER", bytes: "BLOB", small: " STRICT, WITHOUT ROWID",
         large: " STRICT")

@@ -118,8 +118,8 @@ extension DatabaseError {
         case "23505": .uniqueViolation
         case "40001", "40P01": .conflict
         case "53100": .full
-        // The statement took too long, for itself or for a lock.
-        case "57014", "55P03": .interrupted
+        case "57014": .interrupted
+        case "55P03": .locked
         case "XX001", "XX002": .damaged
         default:
             switch state.prefix(2) {

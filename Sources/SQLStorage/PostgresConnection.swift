@@ -57,6 +57,8 @@ struct PostgresStatement: Sendable {
     private var prepared = PreparedStatements()
     private var batches: UInt64 = 0
     private var running: [Batch] = []
+    /// The server that it leads to, where that has told.
+    var origin: PostgresOrigin?
     /// Why the connection is of no use any more.
     private(set) var failure: DatabaseError?
     /// What befell the socket, as in errno.

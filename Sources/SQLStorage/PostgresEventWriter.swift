@@ -138,6 +138,8 @@ final class LoopBell: Bell {
         let statement = group.statement
         var retries = PostgresRetries(within: pool.grace)
         var isRepeated = false
+        // A row that is lost for a lock of a second would be worse than one that is late.
+        let end = monotonicMilliseconds() &+ pool.statementLimit
         while true {
             do {
                 var written = try await ids(statement)
@@ -147,6 +149,10 @@ final class LoopBell: Bell {
                 }
                 if !isRepeated || written.count == group.count { return written }
                 return written.union(try await ids(group.question))
+            } catch let error as DatabaseError
+                where error.kind == .locked && monotonicMilliseconds() < end
+            {
+                continue
             } catch let error as DatabaseError
                 where error.kind == .connection || error.kind == .conflict
             {

@@ -86,6 +86,44 @@ final class PostgresHandle: @unchecked Sendable {
         return said.split(separator: "\n").first.map(String.init) ?? "not an address"
     }
 
+    /// How long the address says that a lock is waited for, as in `options=-c lock_timeout=2s`; nil where
+    /// it says nothing.
+    static func lockTimeout(in address: Secret) -> String? {
+        guard let options = PQconninfoParse(address.revealed, nil) else { return nil }
+        defer { PQconninfoFree(options) }
+        var option = options
+        while let keyword = option.pointee.keyword {
+            if String(cString: keyword).hasSameBytes(as: "options"), let value = option.pointee.val
+            {
+                return lockTimeout(inOptions: String(cString: value))
+            }
+            option += 1
+        }
+        return nil
+    }
+
+    private static func lockTimeout(inOptions options: String) -> String? {
+        var found: String?
+        for part in options.utf8.split(separator: UInt8(ascii: " ")) {
+            let pieces = part.split(
+                separator: UInt8(ascii: "="), maxSplits: 1, omittingEmptySubsequences: false)
+            guard pieces.count == 2 else { continue }
+            // `-c name=value`, `-cname=value` or `--name=value`, where dashes stand for underscores.
+            let name = pieces[0].map { $0 == UInt8(ascii: "-") ? UInt8(ascii: "_") : $0 }
+            let isIt = ["lock_timeout", "_clock_timeout", "__lock_timeout"].contains {
+                name.elementsEqual($0.utf8)
+            }
+            let isPlain = pieces[1].allSatisfy {
+                (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0)
+                    || (UInt8(ascii: "a")...UInt8(ascii: "z")).contains($0)
+            }
+            if isIt, isPlain, (1...16).contains(pieces[1].count) {
+                found = String(decoding: pieces[1], as: UTF8.self)
+            }
+        }
+        return found
+    }
+
     /// A text without what stands between its first quote and its last: a password may have some, too.
     static func hidingQuoted(
         _ text: String, where isSecret: (Substring.UTF8View) -> Bool

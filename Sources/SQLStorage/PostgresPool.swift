@@ -11,33 +11,6 @@ internal import ProxyGPT
 
 /// Lends connections, and runs single statements on them.
 @EventLoop final class PostgresPool {
-    struct Configuration: Sendable {
-        var address: Secret
-        var size: Int
-        /// Whether statements are prepared, which a pooler of transactions does not bear.
-        var prepares = true
-        /// Milliseconds that the server gives a statement.
-        var statementLimit: Int64 = 5000
-        /// Milliseconds after that, in which the answer must arrive.
-        var answerGrace: Int64 = 2000
-        /// Milliseconds that the server lets a transaction lie idle: a process that stands still holds
-        /// no lock longer.
-        var idleLimit: Int64 = 10_000
-        /// Milliseconds that a task waits for a connection while there are some.
-        var waitLimit: Int64 = 2000
-        /// Milliseconds that a task waits for the first connection after all were lost, or asks again
-        /// after its own was.
-        var grace: Int64 = 1000
-        var queueLimit = 10_000
-        /// Whether the process is one of the service's, whose connections are counted.
-        var countsProcesses = true
-        /// Whether a database is opened to which not all has been moved yet.
-        var mayBeIncomplete = false
-
-        /// Milliseconds after which an answer is given up.
-        var answerLimit: Int64 { statementLimit + answerGrace }
-    }
-
     /// Milliseconds from one look for what has waited too long to the next.
     private nonisolated static let lookInterval: Int64 = 250
     /// Milliseconds between two tries to connect, at least.
@@ -98,6 +71,7 @@ internal import ProxyGPT
 
     nonisolated var answerLimit: Int64 { configuration.answerLimit }
     nonisolated var grace: Int64 { configuration.grace }
+    nonisolated var statementLimit: Int64 { configuration.statementLimit }
 
     /// How many connections there are, and how many tasks wait for one.
     var counts: (connections: Int, waiting: Int) {
@@ -291,6 +265,7 @@ internal import ProxyGPT
             try await prepare(connection)
             // It may have ended since its last answer.
             if let failure = connection.failure { throw failure }
+            if let conflict = conflict(of: connection) { throw conflict }
             return connection
         } catch {
             connection.close()
@@ -298,9 +273,24 @@ internal import ProxyGPT
         }
     }
 
+    /// What stands against a connection beside those that live.
+    private func conflict(of connection: PostgresConnection) -> DatabaseError? {
+        guard let origin = connection.origin else { return nil }
+        return members.lazy.compactMap { $0.origin }.compactMap { origin.conflict(with: $0) }.first
+    }
+
+    /// Ends the connections to a server that another one has replaced.
+    private func leaveReplaced(by connection: PostgresConnection) {
+        guard let origin = connection.origin else { return }
+        for member in members {
+            if let reason = member.origin.flatMap({ origin.replaces($0) }) { member.giveUp(reason) }
+        }
+    }
+
     private func join(_ connection: PostgresConnection) {
         if isClosed { return connection.close() }
         members.append(connection)
+        leaveReplaced(by: connection)
         connection.onFailure = { [weak self, weak connection] error in
             if let connection { self?.lose(connection, error) }
         }

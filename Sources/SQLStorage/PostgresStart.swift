@@ -18,9 +18,18 @@ enum PostgresSession {
         }
         let encoding = connection.parameter("server_encoding") ?? "unknown"
         guard encoding == "UTF8" else { throw SQLStorage.OpenError.wrongEncoding(encoding) }
-        guard limits.prepares else { return }
-        let statement = PostgresStatement(settings(limits, ofTransaction: false))
-        _ = try await connection.run([statement], within: limits.statementLimit, prepares: false)
+        var statements = [PostgresStatement("SELECT pg_is_in_recovery() AS is_standby")]
+        if limits.prepares {
+            statements.insert(PostgresStatement(settings(limits, ofTransaction: false)), at: 0)
+        }
+        let answers = try await connection.run(
+            statements, within: limits.statementLimit, prepares: false)
+        guard try answers.last?.rows.first?.integer("is_standby") == 0 else {
+            throw DatabaseError(
+                .connection, "the server is a standby, which takes no writes", during: "connect")
+        }
+        connection.origin = try await PostgresOrigin.read(
+            connection, within: limits.statementLimit)
     }
 
     /// What is set for a session, or for each transaction where sessions are somebody else's.
@@ -32,81 +41,12 @@ enum PostgresSession {
     ) -> String {
         """
         SELECT set_config('statement_timeout', '\(limits.statementLimit)', \(isLocal)),
+            set_config('lock_timeout', '\(limits.lockTimeout)', \(isLocal)),
             set_config('idle_in_transaction_session_timeout', '\(limits.idleLimit)', \(isLocal)),
             set_config('synchronous_commit', CASE current_setting('synchronous_commit')
                 WHEN 'off' THEN 'on' ELSE current_setting('synchronous_commit') END, \(isLocal)),
             set_config('jit', 'off', \(isLocal))
         """
-    }
-}
-
-/// The schema, which whoever starts first brings up to date.
-struct PostgresSchema {
-    /// The number of the lock that migrations are done under; any will do that nobody else uses.
-    private static let lock: Int64 = 0x5047_5054_4D49_4752
-    /// Milliseconds that a migration may take, and the wait for those of another process.
-    private static let limit: Int64 = 3_600_000
-
-    private let pool: PostgresPool
-
-    init(_ pool: PostgresPool) {
-        self.pool = pool
-    }
-
-    func migrate(_ migrations: [Migration]) async throws {
-        let connection = try await pool.lease()
-        do {
-            while try await step(connection, migrations) {}
-        } catch {
-            await connection.close()
-            throw error
-        }
-        await pool.giveBack(connection)
-    }
-
-    /// Does one step that is missing, if one is, in a transaction with its record; says whether there
-    /// may be another. The lock ends with the transaction, so that it passes through poolers too.
-    private func step(
-        _ connection: PostgresConnection, _ migrations: [Migration]
-    ) async throws -> Bool {
-        try await run(
-            connection, "BEGIN", "SET LOCAL statement_timeout = 0",
-            "SELECT pg_advisory_xact_lock(\(unsafe: String(Self.lock)))")
-        let known = try await run(
-            connection, "SELECT to_regclass('schema_migrations') IS NOT NULL AS is_there")
-        if try known.first?.integer("is_there") == 0 {
-            try await run(connection, SQL(unsafe: Migrations.record(.postgreSQL)))
-        }
-        let rows = try await run(
-            connection, "SELECT COALESCE(MAX(version), 0) AS version FROM schema_migrations")
-        let found = try rows.first?.integer("version") ?? 0
-        guard let migration = try Migrations.pending(after: found, in: migrations).first else {
-            try await run(connection, "COMMIT")
-            return false
-        }
-        do {
-            for statement in migration.statements(.postgreSQL) {
-                try await run(connection, SQL(unsafe: statement))
-            }
-            try await run(
-                connection,
-                """
-                INSERT INTO schema_migrations (version, name)
-                VALUES (\(migration.version), \(migration.name))
-                """, "COMMIT")
-        } catch {
-            throw MigrationError.failed(
-                version: migration.version, name: migration.name, cause: error)
-        }
-        return true
-    }
-
-    @discardableResult
-    private func run(
-        _ connection: PostgresConnection, _ statements: SQL...
-    ) async throws -> [Row] {
-        try await connection.run(statements.map(PostgresStatement.init), within: Self.limit)
-            .last?.rows ?? []
     }
 }
 

@@ -1,5 +1,6 @@
 internal import EventLoop
-internal import ProxyGPT
+internal import Logging
+package import ProxyGPT
 
 extension ProcessLease {
     /// How long a table is cleaned up at a time, in milliseconds.
@@ -9,7 +10,9 @@ extension ProcessLease {
     /// small transactions, for a second at most each. Returns whether all is gone.
     @discardableResult
     package func expire() async throws -> Bool {
-        let now = clock.now()
+        let areDeletionsDone = try await sweepDeletions()
+        let now = try await database.currentTime(clock.now())
+        guard try await mayDelete(at: now) else { return areDeletionsDone }
         let oldest = UUIDText.version7(
             milliseconds: now.adding(seconds: -eventDays * 86_400).milliseconds,
             counter: 0, random: 0)
@@ -20,8 +23,35 @@ extension ProcessLease {
         let read = now.adding(seconds: -3600)
         let areRevocationsDone = try await expire(
             "revocations", key: "seq", by: "seq", where: "created_at < \(read)")
-        let areDeletionsDone = try await sweepDeletions()
         return areBodiesDone && areSessionsDone && areRevocationsDone && areDeletionsDone
+    }
+
+    /// Whether what looks old may be deleted; not in the first hour after a jump of the host's clock,
+    /// where it is the only one. At the first look a jump shows in the rows: the newest one of before
+    /// this hour is older than a day more.
+    package func mayDelete(at now: Timestamp) async throws -> Bool {
+        guard !database.dialect.hasServer else { return true }
+        if let holdsUntil { return clock.monotonicMicroseconds() >= holdsUntil }
+        let hourAgo = now.adding(seconds: -3600)
+        let id = UUIDText.version7(
+            milliseconds: hourAgo.milliseconds, counter: 0, random: 0)
+        let newest = try await database.query(
+            "SELECT timestamp FROM events WHERE id < \(id) ORDER BY id DESC LIMIT 1"
+        ).first?.timestamp("timestamp")
+        holdsUntil = 0
+        guard let newest else { return true }
+        let gap = hourAgo.milliseconds &- newest.milliseconds
+        if gap > Self.day { hold(gap) }
+        return gap <= Self.day
+    }
+
+    /// The same beside the beats, which go on when it fails.
+    func cleanUp() async {
+        do {
+            try await expire()
+        } catch {
+            logger.warning("clean-up failed", metadata: ["storage.error": "\(error)"])
+        }
     }
 
     private func sweepDeletions() async throws -> Bool {

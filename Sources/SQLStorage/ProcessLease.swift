@@ -15,17 +15,33 @@ package import ProxyGPT
     /// Milliseconds without a beat after which a process is taken for dead.
     package nonisolated static let lifetime: Int64 = 15_000
 
+    /// Milliseconds between the clocks of host and database from which a warning tells of them.
+    private nonisolated static let clockTolerance: Int64 = 5000
+
+    /// A jump of the clock in milliseconds, and microseconds for which nothing is deleted after it.
+    nonisolated static let day: Int64 = 86_400_000
+    private nonisolated static let holdTime: Int64 = 3_600_000_000
+
     package nonisolated let process: ProcessIdentity
     let database: any Database
     let clock: any Clock
     let eventDays: Int64
-    private let logger: Logger
+    let logger: Logger
     /// False in tests, whose clocks stand and are moved by hand.
     private let beatsByItself: Bool
     /// Told of replies that were closed in the place of a dead process, and of those that it had
     /// ended so shortly before that nobody may have heard of it; set before `start`.
     package var replyWasClosed: (@EventLoop (Message) -> Void)?
     private var lastBeat: Timestamp?
+    /// Milliseconds that this host's clock is ahead of the database's, as the last beat has found.
+    package private(set) var clockLead: Int64 = 0
+    /// Until when nothing is deleted, by `monotonicMicroseconds`; nil before anybody looked.
+    var holdsUntil: Int64?
+    /// This host's clocks at the last beat.
+    private var lastTimes: (now: Timestamp, monotonic: Int64)?
+    /// The moment of `monotonicMilliseconds` at which the last sign of life was committed.
+    private var lastWrite: Int64 = 0
+    private var probe: Task<Void, Never>?
     private var beats: Task<Void, Never>?
     private var isStarted = false
     /// Whether the last sign of life could be written.
@@ -89,24 +105,52 @@ package import ProxyGPT
             do {
                 if looks % (Self.interval / Self.lookInterval) == 0 {
                     try await beat()
-                    try await expire()
+                    await cleanUp()
                 } else {
                     // A beat that was missed is made up for at the next look: others wait 15 s.
                     var mustBeat = !isBeating
                     if !mustBeat { mustBeat = try await somebodyIsDead() }
                     if mustBeat { try await beat() }
                 }
-                isBeating = true
             } catch {
-                if isBeating {
-                    logger.error("heartbeat failed", metadata: ["storage.error": "\(error)"])
-                }
-                isBeating = false
+                fail(error)
             }
         }
     }
 
+    private func fail(_ error: any Error) {
+        if isBeating {
+            logger.error("heartbeat failed", metadata: ["storage.error": "\(error)"])
+        }
+        isBeating = false
+    }
+
     private var moment: SQL { database.dialect.moment(clock.now()) }
+
+    /// Whether this process can write just now: by its last sign of life, or by another where that is
+    /// not of this second. Whoever asks meanwhile shares the answer.
+    func canWrite() async -> Bool {
+        guard isBeating else { return false }
+        if monotonicMilliseconds() &- lastWrite < Self.lookInterval { return true }
+        let probe = probe ?? EventLoop.spawn { await self.writeSign() }
+        self.probe = probe
+        await probe.value
+        return isBeating
+    }
+
+    private func writeSign() async {
+        defer { probe = nil }
+        let (id, moment) = (process.id, moment)
+        do {
+            _ = try await database.transaction { transaction in
+                try await transaction.execute(
+                    "UPDATE processes SET heartbeat = \(moment) WHERE id = \(id)")
+            }
+            lastWrite = monotonicMilliseconds()
+        } catch {
+            fail(error)
+        }
+    }
 
     /// How many homes have processes that beat: hosts, and containers of one.
     func hostCount() async throws -> Int {
@@ -130,6 +174,8 @@ package import ProxyGPT
         let moment = moment
         let process = process
         let lastBeat = lastBeat
+        let times = (now: clock.now(), monotonic: clock.monotonicMicroseconds())
+        noteJump(times)
         let hasSettled = database.dialect.hasSettled
         let (now, closed) = try await database.transaction { transaction in
             let rows = try await transaction.query(
@@ -152,6 +198,9 @@ package import ProxyGPT
             return (now, closed)
         }
         self.lastBeat = now
+        isBeating = true
+        compareClocks(times.now, now, spent: clock.monotonicMicroseconds() - times.monotonic)
+        lastWrite = monotonicMilliseconds()
         for message in closed.messages { replyWasClosed?(message) }
         let told = Set(closed.messages.map(\.id))
         for dead in closed.processes { await tellLastEnds(of: dead, but: told, now: now) }
@@ -162,6 +211,40 @@ package import ProxyGPT
                     "events.count": "\(closed.events)",
                     "messages.count": "\(closed.messages.count)",
                 ])
+        }
+    }
+
+    /// A clock that was set forward by more than a day makes everything old at once: nothing is deleted
+    /// before somebody had the time to see that.
+    private func noteJump(_ times: (now: Timestamp, monotonic: Int64)) {
+        defer { lastTimes = times }
+        guard !database.dialect.hasServer, let lastTimes else { return }
+        let jump =
+            (times.now.milliseconds &- lastTimes.now.milliseconds)
+            &- (times.monotonic &- lastTimes.monotonic) / 1000
+        if jump > Self.day { hold(jump) }
+    }
+
+    func hold(_ jump: Int64) {
+        holdsUntil = clock.monotonicMicroseconds() &+ Self.holdTime
+        logger.warning(
+            "the clock has jumped forward: nothing is deleted for an hour",
+            metadata: ["clock.jump_seconds": "\(jump / 1000)"])
+    }
+
+    /// Keeps how far this host's clock is from the database's, which was read at some moment between
+    /// `before` and `spent` microseconds later.
+    private func compareClocks(_ before: Timestamp, _ database: Timestamp, spent: Int64) {
+        guard self.database.dialect.clock != nil else { return }
+        let early = before.milliseconds &- database.milliseconds
+        let late = early &+ spent / 1000
+        let lead = early > 0 ? early : min(late, 0)
+        let wasFar = abs(clockLead) > Self.clockTolerance
+        clockLead = lead
+        if abs(lead) > Self.clockTolerance, !wasFar {
+            logger.warning(
+                "this host's clock is not the database's",
+                metadata: ["clock.ahead_ms": "\(lead)"])
         }
     }
 

@@ -3,13 +3,15 @@ internal import ProxyGPT
 
 extension SQLStorage: StorageHealth {
     package func isWell() async -> Bool {
-        guard await lease.isBeating else { return false }
+        guard await lease.canWrite() else { return false }
         do {
             return try await !database.query("SELECT 1 AS answer").isEmpty
         } catch {
             return false
         }
     }
+
+    package func clockLead() async -> Int64 { await lease.clockLead / 1000 }
 
     package func hostCount() async throws -> Int { try await lease.hostCount() }
 

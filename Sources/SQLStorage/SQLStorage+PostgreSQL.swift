@@ -49,6 +49,7 @@ extension SQLStorage {
         if let problem = PostgresHandle.problem(with: configuration.address) {
             throw OpenError.invalidAddress(problem)
         }
+        let configuration = configuration.withTimeoutOfAddress
         let start = StartCheck()
         let pool = PostgresPool(configuration, identifiers: identifiers, logger: logger) {
             connection in
@@ -60,7 +61,7 @@ extension SQLStorage {
         }
         do {
             try await pool.start()
-            try await PostgresSchema(pool).migrate(tuning.migrations)
+            try await PostgresSchema(pool, logger).migrate(tuning.migrations)
             if configuration.countsProcesses {
                 let room = try await PostgresRoom.look(pool, connections: configuration.size)
                 logger.info("database connections", metadata: room.metadata)
@@ -84,7 +85,9 @@ extension SQLStorage {
         let urgent = PostgresDatabase(
             pool, dialect: tuning.dialect, isUrgent: true, logger: logger)
         return SQLStorage(
-            store: SQLStore(measured(database, scoreboard), process: process.id),
+            store: SQLStore(
+                measured(database, scoreboard), process: process.id,
+                turns: Turns(limit: configuration.waitLimit)),
             events: EventWriter(queue, scoreboard: scoreboard, logger: logger),
             lease: ProcessLease(
                 process, database: urgent, clock: clock, eventDays: eventDays, logger: logger,

@@ -9,7 +9,7 @@ extension SQLStore: AdminStore {
     ) async throws -> [Account] {
         let rows = try await database.query(
             """
-            SELECT \(Account.columns(now)) FROM users
+            SELECT \(Account.columns(database.dialect.moment(now))) FROM users
             WHERE id > \(user?.text ?? "") AND \(User.isKept) ORDER BY id LIMIT \(limit)
             """)
         return try rows.map(Account.init(row:))
@@ -18,7 +18,7 @@ extension SQLStore: AdminStore {
     package func account(_ user: UserReference, now: Timestamp) async throws -> Account? {
         let rows = try await database.query(
             """
-            SELECT \(Account.columns(now)) FROM users
+            SELECT \(Account.columns(database.dialect.moment(now))) FROM users
             WHERE (id = \(user.text) OR folded_name = \(user.foldedName)) AND \(User.isKept)
             """)
         return try rows.first.map(Account.init(row:))
@@ -115,12 +115,13 @@ extension SQLStore: AdminStore {
         of user: User.ID?, after session: Session.ID?, limit: Int, now: Timestamp
     ) async throws -> [OpenSession] {
         let ofUser: SQL = user.map { "AND sessions.user_id = \($0)" } ?? ""
+        let moment = database.dialect.moment(now)
         let rows = try await database.query(
             """
             SELECT sessions.id, sessions.user_id, sessions.created_at, sessions.last_used_at,
                 sessions.expires_at, users.username
             FROM sessions JOIN users ON users.id = sessions.user_id
-            WHERE sessions.id > \(session?.text ?? "") AND sessions.expires_at > \(now) \(ofUser)
+            WHERE sessions.id > \(session?.text ?? "") AND sessions.expires_at > \(moment) \(ofUser)
             ORDER BY sessions.id LIMIT \(limit)
             """)
         return try rows.map { row in
@@ -165,7 +166,7 @@ extension SQLStore: AdminStore {
 
 extension Account {
     /// The columns that `init(row:)` reads.
-    fileprivate static func columns(_ now: Timestamp) -> SQL {
+    fileprivate static func columns(_ now: SQL) -> SQL {
         """
         \(unsafe: User.columns), users.disabled_at,
         (SELECT COUNT(*) FROM sessions

@@ -82,7 +82,7 @@ extension SQLStore {
     package func update(
         _ id: Chat.ID, _ change: ChatChange, by user: User.ID, now: Timestamp
     ) async throws -> Chat {
-        try await database.transaction { transaction in
+        try await transaction(inTurn: id.text) { transaction in
             let rows = try await transaction.query(
                 """
                 UPDATE chats SET name = COALESCE(\(change.name), name),
@@ -98,7 +98,7 @@ extension SQLStore {
     }
 
     package func deleteChat(_ id: Chat.ID, by user: User.ID, now: Timestamp) async throws {
-        try await database.transaction { transaction in
+        try await transaction(inTurn: id.text) { transaction in
             let count = try await transaction.execute(
                 "DELETE FROM chats WHERE id = \(id) AND \(Chat.isOwned(by: user))")
             guard count > 0 else { throw try await transaction.refusal(of: id, to: user) }
@@ -128,7 +128,7 @@ extension SQLStore {
     package func addUser(
         _ added: UserReference, to id: Chat.ID, by user: User.ID, now: Timestamp
     ) async throws {
-        try await database.transaction { transaction in
+        try await transaction(inTurn: id.text) { transaction in
             try await transaction.lock(
                 "SELECT id FROM chats WHERE id = \(id) FOR NO KEY UPDATE")
             try await transaction.demandOwner(user, of: id)

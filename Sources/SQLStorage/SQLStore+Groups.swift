@@ -39,7 +39,7 @@ extension SQLStore {
     package func update(
         _ id: Group.ID, _ change: GroupChange, by user: User.ID, now: Timestamp
     ) async throws -> Group {
-        try await database.transaction { transaction in
+        try await transaction(inTurn: id.text) { transaction in
             try await transaction.lock(id)
             try await transaction.demandOwner(user, of: id)
             var owner: User.ID?
@@ -67,7 +67,7 @@ extension SQLStore {
     }
 
     package func deleteGroup(_ id: Group.ID, by user: User.ID, now: Timestamp) async throws {
-        try await database.transaction { transaction in
+        try await transaction(inTurn: id.text) { transaction in
             try await transaction.lock(id)
             try await transaction.demandOwner(user, of: id)
             try await transaction.deleteGroup(id, now: now)
@@ -95,7 +95,7 @@ extension SQLStore {
     package func addMembers(
         _ added: [UserReference], to id: Group.ID, by user: User.ID, now: Timestamp
     ) async throws {
-        try await database.transaction { transaction in
+        try await transaction(inTurn: id.text) { transaction in
             try await transaction.lock(id)
             try await transaction.demandOwner(user, of: id)
             for reference in added {
@@ -108,7 +108,7 @@ extension SQLStore {
     package func removeMembers(
         _ removed: [UserReference], from id: Group.ID, by user: User.ID, now: Timestamp
     ) async throws {
-        try await database.transaction { transaction in
+        try await transaction(inTurn: id.text) { transaction in
             try await transaction.lock(id)
             guard let group = try await transaction.group(id, for: user) else {
                 throw Failure.notFound("group")

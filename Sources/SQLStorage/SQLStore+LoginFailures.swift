@@ -8,15 +8,16 @@ extension SQLStore {
         _ throttle: LoginThrottle, now: Timestamp
     ) async throws -> LoginThrottle.Admission {
         // A look first: what is refused costs no write.
+        let rows = try await database.query(counters(throttle.keys, now: now))
         let seen = throttle.admission(
-            try await loginFailures(throttle.keys, now: now), now: now)
+            try Self.failures(rows), now: try Self.moment(rows) ?? now)
         guard seen == .admitted else { return seen }
-        let statement = Self.countingTry(throttle.keys, now: now)
+        let statement = countingTry(throttle.keys, now: now)
         do {
             try await database.transaction { transaction in
                 let rows = try await transaction.query(statement)
                 let failures = try Self.failures(rows, own: 1)
-                let admission = throttle.admission(failures, now: now)
+                let admission = throttle.admission(failures, now: try Self.moment(rows) ?? now)
                 guard admission == .admitted else { throw NotAdmitted(admission: admission) }
             }
         } catch let error as NotAdmitted {
@@ -30,17 +31,23 @@ extension SQLStore {
         let admission: LoginThrottle.Admission
     }
 
-    private static func countingTry(_ keys: [String], now: Timestamp) -> SQL {
-        let oldest = now.adding(seconds: -LoginThrottle.forgetAfter)
-        let abandoned = now.adding(seconds: -LoginThrottle.abandonedAfter)
+    /// So many seconds after the present moment, by the database's clock.
+    private func moment(_ now: Timestamp, after seconds: Int64) -> SQL {
+        database.dialect.time(now.adding(seconds: seconds), at: now)
+    }
+
+    private func countingTry(_ keys: [String], now: Timestamp) -> SQL {
+        let present = database.dialect.moment(now)
+        let oldest = moment(now, after: -LoginThrottle.forgetAfter)
         let restart: SQL = """
-            login_failures.pending <= 0 OR login_failures.pending_at < \(abandoned)
-            OR login_failures.pending_at > \(now.adding(seconds: LoginThrottle.abandonedAfter))
+            login_failures.pending <= 0
+            OR login_failures.pending_at < \(moment(now, after: -LoginThrottle.abandonedAfter))
+            OR login_failures.pending_at > \(moment(now, after: LoginThrottle.abandonedAfter))
             """
         var rows: SQL = ""
         for (index, key) in keys.enumerated() {
             let comma: SQL = index == 0 ? "" : ", "
-            rows = "\(rows)\(comma)(\(key), 0, \(now), 1, \(now))"
+            rows = "\(rows)\(comma)(\(key), 0, \(present), 1, \(present))"
         }
         return """
             INSERT INTO login_failures (key, count, last_at, pending, pending_at) VALUES \(rows)
@@ -52,17 +59,18 @@ extension SQLStore {
                 pending = CASE WHEN \(restart) THEN 1 ELSE login_failures.pending + 1 END,
                 pending_at = CASE WHEN \(restart) THEN excluded.pending_at
                     ELSE login_failures.pending_at END
-            RETURNING key, count, last_at, pending
+            RETURNING key, count, last_at, pending, \(present) AS moment
             """
     }
 
     package func failLogin(_ throttle: LoginThrottle, now: Timestamp) async throws {
-        let oldest = now.adding(seconds: -LoginThrottle.forgetAfter)
+        let present = database.dialect.moment(now)
+        let oldest = moment(now, after: -LoginThrottle.forgetAfter)
         try await database.transaction { transaction in
             for key in throttle.keys {
                 try await transaction.send(
                     """
-                    INSERT INTO login_failures (key, count, last_at) VALUES (\(key), 1, \(now))
+                    INSERT INTO login_failures (key, count, last_at) VALUES (\(key), 1, \(present))
                     ON CONFLICT (key) DO UPDATE SET
                         count = CASE WHEN login_failures.last_at < \(oldest) THEN 1
                             ELSE login_failures.count + 1 END,
@@ -94,17 +102,24 @@ extension SQLStore {
     func loginFailures(
         _ keys: [String], now: Timestamp
     ) async throws -> [String: LoginFailures] {
-        let abandoned = now.adding(seconds: -LoginThrottle.abandonedAfter)
-        let ahead = now.adding(seconds: LoginThrottle.abandonedAfter)
-        let oldest = now.adding(seconds: -LoginThrottle.forgetAfter)
-        return try Self.failures(
-            await database.query(
-                """
-                SELECT key, CASE WHEN last_at < \(oldest) THEN 0 ELSE count END AS count, last_at,
-                    CASE WHEN pending_at BETWEEN \(abandoned) AND \(ahead) THEN pending ELSE 0 END
-                        AS pending
-                FROM login_failures WHERE key IN (\(list: keys))
-                """))
+        try Self.failures(await database.query(counters(keys, now: now)))
+    }
+
+    private func counters(_ keys: [String], now: Timestamp) -> SQL {
+        let abandoned = moment(now, after: -LoginThrottle.abandonedAfter)
+        let ahead = moment(now, after: LoginThrottle.abandonedAfter)
+        let oldest = moment(now, after: -LoginThrottle.forgetAfter)
+        return """
+            SELECT key, CASE WHEN last_at < \(oldest) THEN 0 ELSE count END AS count, last_at,
+                CASE WHEN pending_at BETWEEN \(abandoned) AND \(ahead) THEN pending ELSE 0 END
+                    AS pending, \(database.dialect.moment(now)) AS moment
+            FROM login_failures WHERE key IN (\(list: keys))
+            """
+    }
+
+    /// When the counters were read, by the clock that has set them; nil where there are none.
+    private static func moment(_ rows: [Row]) throws -> Timestamp? {
+        try rows.first?.timestamp("moment")
     }
 
     /// - Parameter own: tries under way that are the caller's own.

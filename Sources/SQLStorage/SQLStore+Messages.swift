@@ -5,7 +5,7 @@ extension SQLStore {
         _ new: NewMessage, limit: Int, model: @escaping @Sendable (String) -> String
     ) async throws -> StoredPrompt {
         let process = process
-        return try await database.transaction { transaction in
+        return try await transaction(inTurn: new.chatID.text, new.userID.text) { transaction in
             let chats = try await transaction.query(
                 """
                 UPDATE chats SET last_message_seq = last_message_seq + 1,
@@ -47,7 +47,13 @@ extension SQLStore {
         _ id: Message.ID, _ end: ReplyEnd, now: Timestamp
     ) async throws -> (message: Message, contextVersion: Int64?)? {
         let process = process
-        return try await database.transaction { transaction in
+        var chat = ""
+        if turns != nil {
+            let rows = try await database.query("SELECT chat_id FROM messages WHERE id = \(id)")
+            guard let row = rows.first else { return nil }
+            chat = try row.text("chat_id")
+        }
+        return try await transaction(inTurn: chat) { transaction in
             // The chat first, as everybody locks it before its messages. Its version grows in vain where
             // the message has ended meanwhile, which does no harm.
             let chats = try await transaction.query(

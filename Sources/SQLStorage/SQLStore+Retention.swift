@@ -1,6 +1,10 @@
 package import ProxyGPT
 
 extension SQLStore {
+    package func currentTime(_ now: Timestamp) async throws -> Timestamp {
+        try await database.currentTime(now)
+    }
+
     /// By ranges of the key alone, so that no step looks at what others have removed: in PostgreSQL
     /// removed rows stand in the index until the next vacuum. Several processes may walk at once;
     /// each sees the whole range.

@@ -40,7 +40,7 @@ extension Transaction {
             """
             INSERT INTO revocations (seq, session_id, user_id, chat_id, group_id, created_at)
             VALUES (\(number), \(revocation.session), \(revocation.user), \(revocation.chat),
-                \(revocation.group), \(now))
+                \(revocation.group), \(dialect.moment(now)))
             """)
     }
 

@@ -9,7 +9,7 @@ extension SQLStore {
             SELECT \(unsafe: User.columns), sessions.id AS session_id,
                 sessions.created_at AS session_created_at, last_used_at, expires_at
             FROM sessions JOIN users ON users.id = sessions.user_id
-            WHERE sessions.token_digest = \(tokenDigest) AND sessions.expires_at > \(now)
+            WHERE sessions.token_digest = \(tokenDigest) AND sessions.expires_at > \(database.dialect.moment(now))
                 AND users.disabled_at IS NULL
             """)
         guard let row = rows.first else { return nil }
@@ -44,10 +44,12 @@ extension SQLStore {
     package func touch(
         _ session: Session.ID, lastUsedAt: Timestamp, expiresAt: Timestamp
     ) async throws {
+        let dialect = database.dialect
         _ = try await database.transaction { transaction in
             try await transaction.execute(
                 """
-                UPDATE sessions SET last_used_at = \(lastUsedAt), expires_at = \(expiresAt)
+                UPDATE sessions SET last_used_at = \(dialect.moment(lastUsedAt)),
+                    expires_at = \(dialect.time(expiresAt, at: lastUsedAt))
                 WHERE id = \(session)
                 """)
         }
@@ -56,10 +58,13 @@ extension SQLStore {
     package func endSession(tokenDigest: [UInt8], now: Timestamp) async throws -> Bool {
         try await database.transaction { transaction in
             let rows = try await transaction.query(
-                "DELETE FROM sessions WHERE token_digest = \(tokenDigest) RETURNING id, expires_at")
+                """
+                DELETE FROM sessions WHERE token_digest = \(tokenDigest)
+                RETURNING id, expires_at > \(transaction.dialect.moment(now)) AS is_open
+                """)
             guard let row = rows.first else { return false }
             try await transaction.revoke(Revocation(session: try row.id("id")), now: now)
-            return try row.timestamp("expires_at") > now
+            return try row.integer("is_open") != 0
         }
     }
 }
@@ -70,8 +75,10 @@ extension Transaction {
         try await send(
             """
             INSERT INTO sessions (id, user_id, token_digest, created_at, last_used_at, expires_at)
-            VALUES (\(session.id), \(session.userID), \(new.tokenDigest), \(session.createdAt),
-                \(session.lastUsedAt), \(session.expiresAt))
+            VALUES (\(session.id), \(session.userID), \(new.tokenDigest),
+                \(dialect.moment(session.createdAt)),
+                \(dialect.time(session.lastUsedAt, at: session.createdAt)),
+                \(dialect.time(session.expiresAt, at: session.createdAt)))
             """)
     }
 }

@@ -6,9 +6,22 @@ package struct SQLStore: Store {
     /// Whose replies this process runs: its own id.
     let process: String
 
-    package init(_ database: any Database, process: String) {
+    /// Nil where nobody but this process locks rows.
+    let turns: Turns?
+
+    init(_ database: any Database, process: String, turns: Turns? = nil) {
         self.database = database
         self.process = process
+        self.turns = turns
+    }
+
+    /// Runs a transaction that begins with locking rows of such ids, in this order.
+    func transaction<T: Sendable>(
+        inTurn ids: String...,
+        body: @Sendable @escaping (any Transaction) async throws -> T
+    ) async throws -> T {
+        guard let turns else { return try await database.transaction(body) }
+        return try await turns.run(ids) { [database] in try await database.transaction(body) }
     }
 }
 

@@ -325,7 +325,8 @@ extension DatabaseError {
         switch kind {
         case .full, .inputOutput, .damaged, .busy: true
         case .connection, .uncertain: true
-        case .uniqueViolation, .constraint, .conflict, .suspended, .interrupted, .closed, .other:
+        case .uniqueViolation, .constraint, .conflict, .suspended, .interrupted, .locked, .closed,
+            .other:
             false
         }
     }

@@ -1,6 +1,7 @@
 """The command of the nightly timer: what is older than the settings say goes, by two processes at once too."""
 
 import json
+import time
 
 import database
 import pytest
@@ -14,6 +15,17 @@ OLD = 1200
 def identifier(number):
     """Ids sort by time; these are of 2004."""
     return f"01000000-0000-7000-8000-{number:012d}"
+
+
+def add_event(stack, identifier, milliseconds):
+    database.change(
+        stack,
+        "INSERT INTO events (id, timestamp, type, request_id, client_ip, method, path,"
+        " bytes_in, bytes_out, \"end\", process)"
+        " VALUES (?, ?, 'request', '', '', 'GET', '/', 0, 0, 'done', 'p')",
+        identifier,
+        milliseconds,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -31,6 +43,9 @@ def stopped(database_kind):
             "INSERT INTO events (id, timestamp, type, request_id, client_ip, method, path,"
             f" bytes_in, bytes_out, \"end\", process) VALUES {values}",
         )
+        # Without a row of the day before the clock would seem to have jumped.
+        recent = int(time.time() * 1000) - 7_200_000
+        add_event(stack, f"{recent >> 16:08x}-{recent & 0xFFFF:04x}-7000-8000-000000000000", recent)
         bodies = ", ".join(f"('{identifier(number)}')" for number in range(0, OLD, 4))
         database.change(stack, f"INSERT INTO event_bodies (id) VALUES {bodies}")
         yield stack

@@ -26,7 +26,9 @@ import Testing
     private struct Health: StorageHealth {
         var well = true
         var hosts: Int? = 1
+        var lead: Int64 = 0
         func isWell() async -> Bool { well }
+        func clockLead() async -> Int64 { lead }
         func hostCount() async throws -> Int {
             guard let hosts else { throw Failure.hidden }
             return hosts
@@ -65,6 +67,9 @@ import Testing
         #expect(try await status(Health(hosts: 2)) == 503)
         #expect(try await status(Health(hosts: nil)) == 503)
         #expect(try await status(Health(hosts: 2), redis: "redis://localhost") == 200)
+        #expect(try await status(Health(lead: -60)) == 200)
+        #expect(try await status(Health(lead: 61)) == 503)
+        #expect(try await status(Health(lead: -61)) == 503)
         let live = try await endpoint(Health(well: false)).answer(request("/live"))
         #expect(live?.status == 200)
     }

@@ -96,7 +96,9 @@ final class Cluster: Sendable {
     /// Runs a statement as the server's superuser, outside of any transaction.
     @discardableResult
     func run(_ statement: String, in database: String = "postgres") async throws -> [Row] {
-        let address = address(of: database, user: "postgres")
+        // Of a standby too.
+        let address = Secret(
+            address(of: database, user: "postgres").revealed + "&target_session_attrs=any")
         let handle = try await Self.helper.run { try PostgresHandle.connect(address) }
         return try await Self.run(statement, on: handle)
     }

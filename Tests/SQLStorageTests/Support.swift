@@ -88,6 +88,7 @@ final class Place: Sendable {
         configuration.waitLimit = 120_000
         configuration.statementLimit = 120_000
         configuration.idleLimit = 120_000
+        configuration.lockTimeout = "120s"
         return configuration
     }
 

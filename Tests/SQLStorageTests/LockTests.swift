@@ -1,0 +1,282 @@
+internal import EventLoop
+internal import ProxyGPT
+internal import TestSupport
+internal import Testing
+
+@testable internal import SQLStorage
+
+/// Locks of strangers: of an operator at a prompt, of maintenance, of a process that stands still.
+@Suite struct LockTests {
+    /// Holds what a statement locks until the gate opens.
+    private func stranger(
+        in place: Place, until gate: Gate, _ statement: SQL
+    ) async throws -> Task<Void, any Error> {
+        let storage = try await place.open(try place.configuration(size: 1))
+        let holds = Gate()
+        let task = Task {
+            do {
+                try await storage.database.transaction { transaction in
+                    _ = try await transaction.query(statement)
+                    holds.open()
+                    await gate.wait()
+                }
+            } catch {
+                holds.open()
+                await storage.close()
+                throw error
+            }
+            await storage.close()
+        }
+        await holds.wait()
+        return task
+    }
+
+    private func prompt(
+        _ storage: SQLStorage, _ chat: Chat.ID, _ user: User.ID
+    ) async throws -> Message? {
+        let stored = try await storage.store.begin(
+            NewMessage(
+                id: Message.ID(ids.next()), chatID: chat, userID: user, prompt: "prompt",
+                isOffRecord: false, state: .pending, idempotencyKey: nil, createdAt: now),
+            limit: 1000, model: { $0 })
+        if case .new(let message, _) = stored { return message }
+        return nil
+    }
+
+    @Test func `who waits for one locked chat holds one connection`() async throws {
+        let place = try await Place(.postgreSQL)
+        try await place.with(try place.configuration(size: 3)) { storage in
+            let user = try await storage.addUser("asim").user
+            let other = try await storage.addUser("other").user
+            let locked = makeChat(of: user.id)
+            let free = makeChat(of: other.id)
+            for chat in [locked, free] { try await storage.store.create(chat) }
+            let first = try #require(try await prompt(storage, locked.id, user.id))
+            let gate = Gate()
+            defer { gate.open() }
+            let stranger = try await stranger(
+                in: place, until: gate, "SELECT id FROM chats WHERE id = \(locked.id) FOR UPDATE")
+            let turns = try #require(storage.store.turns)
+            let waiting = Task {
+                await concurrently(12) { index in
+                    if index == 7 {
+                        _ = try await storage.store.finish(
+                            first.id, ReplyEnd(.done, reply: "reply"), now: now)
+                    } else {
+                        _ = try await prompt(storage, locked.id, user.id)
+                    }
+                }
+            }
+            try await eventually { await turns.counts.waiting == 11 }
+            try await eventually { await storage.connections()?.busy == 1 }
+            #expect(try await prompt(storage, free.id, other.id) != nil)
+            gate.open()
+            for result in await waiting.value { try result.get() }
+            _ = await stranger.result
+            #expect(await turns.counts == (0, 0))
+            #expect(try await storage.store.message(first.id, in: locked.id)?.state == .done)
+        }
+    }
+
+    @Test func `a lock that does not end is told as one, and in time`() async throws {
+        let place = try await Place(.postgreSQL)
+        var configuration = try place.configuration()
+        configuration.lockTimeout = "50ms"
+        try await place.with(configuration) { storage in
+            let user = try await storage.addUser("asim").user
+            let chat = makeChat(of: user.id)
+            try await storage.store.create(chat)
+            let gate = Gate()
+            defer { gate.open() }
+            let stranger = try await stranger(
+                in: place, until: gate, "SELECT id FROM chats WHERE id = \(chat.id) FOR UPDATE")
+            let refusals = await concurrently(2) { index in
+                if index == 0 {
+                    _ = try await prompt(storage, chat.id, user.id)
+                } else {
+                    try await storage.store.deleteChat(chat.id, by: user.id, now: now)
+                }
+            }
+            for refusal in refusals {
+                guard case .failure(let error) = refusal else {
+                    Issue.record("it was locked")
+                    continue
+                }
+                #expect((error as? Failure)?.code == .unavailable, "\(error)")
+                #expect((error as? Failure)?.retryAfter == 1)
+            }
+            gate.open()
+            _ = await stranger.result
+            #expect(try await prompt(storage, chat.id, user.id) != nil)
+        }
+    }
+
+    @Test func `events wait longer for a lock than others do`() async throws {
+        let place = try await Place(.postgreSQL)
+        var configuration = try place.configuration()
+        configuration.lockTimeout = "20ms"
+        try await place.with(configuration) { storage in
+            let event = closed(makeEvent())
+            let (cluster, name) = try #require(place.database)
+            let lock = Task {
+                try await cluster.run(
+                    """
+                    DO $$ BEGIN LOCK TABLE events IN ACCESS EXCLUSIVE MODE;
+                    PERFORM pg_sleep(0.4); END $$
+                    """, in: name)
+            }
+            try await eventually {
+                try await cluster.run(
+                    """
+                    SELECT 1 AS one FROM pg_locks WHERE granted AND mode = 'AccessExclusiveLock'
+                        AND relation = to_regclass('events')
+                    """, in: name
+                ).count == 1
+            }
+            try await storage.events.close(event)
+            _ = try await lock.value
+            #expect(try await storage.event(event.id) != nil)
+        }
+    }
+
+    @Test func `nobody gets a turn after the limit, and those behind are refused with it`()
+        async throws
+    {
+        let turns = Turns(limit: -1)
+        let gate = Gate()
+        let holds = Gate()
+        let first = Task {
+            try await turns.run(["chat"]) {
+                holds.open()
+                await gate.wait()
+            }
+        }
+        await holds.wait()
+        let others = Task {
+            await concurrently(3) { _ in try await turns.run(["user", "chat"]) {} }
+        }
+        try await eventually { await turns.counts.waiting == 3 }
+        gate.open()
+        try await first.value
+        for other in await others.value {
+            guard case .failure(let error) = other else {
+                Issue.record("it came too late")
+                continue
+            }
+            #expect((error as? Failure)?.code == .unavailable)
+        }
+        #expect(await turns.counts == (0, 0))
+        try await turns.run(["user", "chat"]) {}
+    }
+
+    // MARK: - Settings
+
+    @Test(arguments: [
+        ("?options=-c%20lock_timeout%3D2s", "2s"), ("?options=-clock_timeout%3D0", "0"),
+        ("?options=--lock-timeout%3D7000%20-c%20jit%3Don", "7000"),
+        ("?options=-c%20lock_timeout%3D1s%20-c%20lock_timeout%3D3s", "3s"), ("", nil),
+        ("?options=-c%20deadlock_timeout%3D2s", nil),
+        ("?options=-c%20lock_timeout%3D'1%3B2'", nil),
+    ])
+    func `an address may say how long a lock is waited for`(
+        query: String, expected: String?
+    ) {
+        let address = Secret("postgresql://u@/d\(query)")
+        #expect(PostgresHandle.lockTimeout(in: address) == expected)
+    }
+
+    @Test(arguments: [true, false])
+    func `sessions wait half a second for a lock, or as long as the address says`(
+        prepares: Bool
+    ) async throws {
+        let place = try await Place(.postgreSQL)
+        let (cluster, name) = try #require(place.database)
+        for (options, expected) in [("", "500ms"), ("&options=-c%20lock_timeout%3D2s", "2s")] {
+            var configuration = PostgresPool.Configuration(
+                address: Secret(cluster.address(of: name).revealed + options), size: 1)
+            configuration.prepares = prepares
+            configuration.grace = 15_000
+            try await place.with(configuration) { storage in
+                let rows = try await storage.database.transaction { transaction in
+                    try await transaction.query(
+                        "SELECT current_setting('lock_timeout') AS timeout")
+                }
+                #expect(try rows.first?.text("timeout") == expected)
+            }
+        }
+    }
+
+    // MARK: - Migrations and readiness
+
+    private static let advisory: SQL =
+        "SELECT 1 AS one FROM pg_advisory_xact_lock(\(unsafe: "\(PostgresSchema.lock)"))"
+
+    @Test func `where nothing is to be done nobody waits for the lock of migrations`()
+        async throws
+    {
+        let place = try await Place(.postgreSQL)
+        try await place.with { _ in }
+        let gate = Gate()
+        defer { gate.open() }
+        let stranger = try await stranger(in: place, until: gate, Self.advisory)
+        try await place.with { storage in
+            let count = try await storage.number("SELECT COUNT(*) AS number FROM chats")
+            #expect(count == 0)
+        }
+        gate.open()
+        _ = await stranger.result
+    }
+
+    @Test func `a migration says whom it waits for`() async throws {
+        let place = try await Place(.postgreSQL)
+        var tuning = SQLStorage.Tuning.still
+        tuning.migrations = Array(Migrations.all.dropLast())
+        try await place.with(tuning: tuning) { _ in }
+        let (cluster, name) = try #require(place.database)
+        let holder = Task {
+            try await cluster.run(
+                "SELECT pg_advisory_lock(\(PostgresSchema.lock)), pg_sleep(600)", in: name)
+        }
+        try await eventually {
+            try await cluster.run(
+                "SELECT 1 AS one FROM pg_locks WHERE locktype = 'advisory' AND granted", in: name
+            ).count == 1
+        }
+        let journal = LogJournal()
+        let opening = Task { try await place.open(logger: journal.logger) }
+        try await eventually {
+            journal.text.contains("migration waits for a lock")
+        }
+        #expect(journal.text.contains("(proxy-gpt, local, "))
+        try await cluster.run(
+            """
+            SELECT pg_terminate_backend(pid) FROM pg_locks
+            WHERE locktype = 'advisory' AND granted
+            """, in: name)
+        let storage = try await opening.value
+        let versions = try await storage.number(
+            "SELECT MAX(version) AS number FROM schema_migrations")
+        #expect(versions == Migrations.all.last?.version)
+        await storage.close()
+        _ = await holder.result
+    }
+
+    @Test func `who cannot write is not well, and well again by itself`() async throws {
+        let place = try await Place(.postgreSQL)
+        var configuration = try place.configuration()
+        configuration.lockTimeout = "20ms"
+        try await place.with(configuration) { storage in
+            try await storage.lease.start()
+            #expect(await storage.isWell())
+            let gate = Gate()
+            defer { gate.open() }
+            let stranger = try await stranger(
+                in: place, until: gate, "SELECT id FROM processes FOR UPDATE")
+            try await eventually { await !storage.isWell() }
+            gate.open()
+            _ = await stranger.result
+            try await storage.lease.beat()
+            #expect(await storage.lease.canWrite())
+        }
+    }
+}
