@@ -44,12 +44,13 @@ extension SQLStore {
     package func touch(
         _ session: Session.ID, lastUsedAt: Timestamp, expiresAt: Timestamp
     ) async throws {
-        let dialect = database.dialect
+        let lifetime = expiresAt.milliseconds &- lastUsedAt.milliseconds
         _ = try await database.transaction { transaction in
             try await transaction.execute(
                 """
-                UPDATE sessions SET last_used_at = \(dialect.moment(lastUsedAt)),
-                    expires_at = \(dialect.time(expiresAt, at: lastUsedAt))
+                UPDATE sessions SET last_used_at = present.moment,
+                    expires_at = present.moment + \(lifetime)
+                FROM (SELECT \(transaction.dialect.moment(lastUsedAt)) AS moment) AS present
                 WHERE id = \(session)
                 """)
         }
@@ -72,13 +73,14 @@ extension SQLStore {
 extension Transaction {
     func insert(_ new: NewSession) async throws {
         let session = new.session
+        let created = session.createdAt.milliseconds
         try await send(
             """
             INSERT INTO sessions (id, user_id, token_digest, created_at, last_used_at, expires_at)
-            VALUES (\(session.id), \(session.userID), \(new.tokenDigest),
-                \(dialect.moment(session.createdAt)),
-                \(dialect.time(session.lastUsedAt, at: session.createdAt)),
-                \(dialect.time(session.expiresAt, at: session.createdAt)))
+            SELECT \(session.id), \(session.userID), \(new.tokenDigest), present.moment,
+                present.moment + \(session.lastUsedAt.milliseconds &- created),
+                present.moment + \(session.expiresAt.milliseconds &- created)
+            FROM (SELECT \(dialect.moment(session.createdAt)) AS moment) AS present
             """)
     }
 }
