@@ -93,7 +93,7 @@ internal import Testing
         for storage in storages { await storage.close() }
     }
 
-    @Test func `few writes go round in a small WAL, and a pause after many gives space back`() async throws {
+    @Test func `few writes go round in a small WAL, a pause after many empties it`() async throws {
         let place = try Place()
         let checkpoints = Atomic(0)
         var tuning = SQLStorage.Tuning()
