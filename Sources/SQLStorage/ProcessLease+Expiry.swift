@@ -79,12 +79,14 @@ extension ProcessLease {
                 "SELECT \(unsafe: key) FROM \(unsafe: table) WHERE \(condition) LIMIT 1"
             ).isEmpty
             if isClean { return true }
+            let startedAt = monotonicMilliseconds()
             let count = try await database.transaction { transaction in
                 var budget = SweepBudget(rows: rows)
                 return try await transaction.sweep(
                     table, key: key, by: order, where: condition, &budget)
             }
             if count == 0 { return false }
+            await database.giveWay(since: startedAt)
         }
         return false
     }

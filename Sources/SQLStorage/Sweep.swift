@@ -11,7 +11,7 @@ internal import ProxyGPT
 /// How much one transaction of a sweep does: in SQLite everybody else who writes waits meanwhile.
 struct SweepBudget {
     /// Milliseconds; the commit comes on top.
-    private static let time: Int64 = 20
+    private static let time: Int64 = 8
     private let end = monotonicMilliseconds() &+ time
     /// Something is done in any case.
     private var isUntouched = true
@@ -43,6 +43,13 @@ enum SweepStep: Sendable {
 }
 
 extension Database {
+    /// Leaves the writer to others, after a transaction that has begun at a moment, for longer than it
+    /// had it itself: several processes may sweep. Nothing where nobody waits for it.
+    func giveWay(since startedAt: Int64) async {
+        guard !dialect.hasServer else { return }
+        await EventLoop.sleep(milliseconds: max(1, 2 * (monotonicMilliseconds() &- startedAt)))
+    }
+
     /// Removes some of what is deleted, in one short transaction.
     func sweepDeletions() async throws -> SweepStep {
         // A look first: most of the time there is nothing, and a transaction costs a commit.
@@ -50,7 +57,11 @@ extension Database {
             "SELECT id FROM deleted_chats UNION ALL SELECT id FROM deletions LIMIT 1"
         ).isEmpty
         if isClean { return .nothing }
-        return try await transaction { try await $0.sweepDeletions() } > 0 ? .progress : .blocked
+        let startedAt = monotonicMilliseconds()
+        let count = try await transaction { try await $0.sweepDeletions() }
+        guard count > 0 else { return .blocked }
+        await giveWay(since: startedAt)
+        return .progress
     }
 }
 
