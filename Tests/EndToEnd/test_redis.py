@@ -67,8 +67,9 @@ def test_what_a_model_is_told_is_in_redis(stack, redis, person):
     wait_for(lambda: redis.ask("EXISTS", key) == b":1\r\n", "a window")
     # What somebody else writes there is not there, and ends no worker.
     forged = r'"9223372036854775807 0\n\x01\xff\xff\xff\xff\xff\xff\xff\xff\x7f\xc0\x3e\x00\x00"'
-    for command in (f"SET {key} {forged}", f"DEL {key}", f"HSET {key} a b"):
-        assert not redis.ask(command).startswith(b"-")
+    redis.ask("HSET", "other", "a", "b")
+    for command in (f"SET {key} {forged}", f"RENAME other {key}"):
+        assert redis.ask(command) == b"+OK\r\n"
         assert person.prompt(chat, "meanwhile")["state"] == "done"
     person.prompt(chat, "second")
     # What it says of a call that was answered in whole comes a moment later.
@@ -78,15 +79,15 @@ def test_what_a_model_is_told_is_in_redis(stack, redis, person):
 
 
 def test_keys_of_another_type_are_a_reset_and_never_silence(stack, redis, person):
-    chat = person.chat(model=SLOW)
     bus = redis.key("bus")
-    for command in (f"HSET {bus} seq 0x10", f"DEL {bus}:recent", f"SET {bus}:recent x"):
+    for command in (f"HSET {bus} seq 0x10", f"SET {bus}:recent x"):
+        chat = person.chat(model=SLOW)
         with Stream(stack.url, chat, person.token).begin() as stream:
             sent = person.do("/chat/prompt", id=chat, prompt="p", stream=True)["message"]["id"]
             redis.ask(command)
             (last,) = stream.finished()
             assert last == person.message(chat, sent) and last["state"] == "done"
-    wait_for(lambda: call(stack.url, "GET", "/ready").status == 200, "Redis")
+    assert call(stack.url, "GET", "/ready").status == 200
     wait_for(lambda: stream_once(stack, person, chat), "words again")
 
 
