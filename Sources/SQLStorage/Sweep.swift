@@ -100,7 +100,8 @@ extension Transaction {
     /// Removes some of what is deleted; returns how many rows went.
     fileprivate func sweepDeletions() async throws -> Int {
         yieldsToOthers()
-        var budget = SweepBudget()
+        // Rows of many chats lie far apart: each is some pages of SQLite's for the next checkpoint.
+        var budget = SweepBudget(rows: dialect.hasServer ? 1000 : 60)
         var count = 0
         let chats = try await query(
             """
