@@ -3,33 +3,20 @@
 extension Migrations {
     /// A place in a chat says which chat it is of, so that lists and rights need no look at every chat:
     /// `seq`, `owner_id` and `group_id` are the chat's. None of them changes while the chat has users but
-    /// the owner of a group's chat, which nobody looks for here.
-    ///
-    /// A table of its own again, whose columns cannot be left out: a process of the release before would
-    /// else add users that nobody sees.
+    /// the owner of a group's chat, which nobody looks for here. A process of the release before leaves
+    /// them out, and `completePlaces` fills them in.
     @Sendable static func places(_ dialect: Dialect) -> [String] {
         [
-            """
-            CREATE TABLE places (
-                chat_id \(dialect.text) NOT NULL REFERENCES chats (id) ON DELETE CASCADE,
-                user_id \(dialect.text) NOT NULL REFERENCES users (id) ON DELETE CASCADE,
-                created_at \(dialect.integer) NOT NULL,
-                seq \(dialect.integer) NOT NULL,
-                owner_id \(dialect.text) NOT NULL,
-                group_id \(dialect.text),
-                PRIMARY KEY (chat_id, user_id)
-            )\(dialect.small)
-            """,
-            """
-            INSERT INTO places (chat_id, user_id, created_at, seq, owner_id, group_id)
-            SELECT chat_users.chat_id, chat_users.user_id, chat_users.created_at, chats.seq,
-                chats.user_id, chats.group_id
-            FROM chat_users JOIN chats ON chats.id = chat_users.chat_id
-            """,
-            "DROP TABLE chat_users",
-            "ALTER TABLE places RENAME TO chat_users",
+            "ALTER TABLE chat_users ADD COLUMN seq \(dialect.integer) NOT NULL DEFAULT 0",
+            "ALTER TABLE chat_users ADD COLUMN owner_id \(dialect.text) NOT NULL DEFAULT ''",
+            "ALTER TABLE chat_users ADD COLUMN group_id \(dialect.text)",
+            completePlaces,
+            "CREATE INDEX chat_users_incomplete ON chat_users (chat_id) WHERE seq = 0",
             "CREATE INDEX chat_users_in_order ON chat_users (user_id, seq)",
-            "CREATE INDEX chat_users_of_owner ON chat_users (user_id, owner_id) WHERE group_id IS NULL",
+            """
+            CREATE INDEX chat_users_of_owner ON chat_users (user_id, owner_id)
+            WHERE group_id IS NULL
+            """,
             """
             CREATE INDEX chat_users_of_group ON chat_users (user_id, group_id, seq)
             WHERE group_id IS NOT NULL
@@ -42,4 +29,12 @@ extension Migrations {
                 : "CREATE INDEX chats_own ON chats (user_id, seq) WHERE group_id IS NULL",
         ]
     }
+
+    static let completePlaces = """
+        UPDATE chat_users SET
+            seq = (SELECT seq FROM chats WHERE chats.id = chat_users.chat_id),
+            owner_id = (SELECT user_id FROM chats WHERE chats.id = chat_users.chat_id),
+            group_id = (SELECT group_id FROM chats WHERE chats.id = chat_users.chat_id)
+        WHERE seq = 0
+        """
 }

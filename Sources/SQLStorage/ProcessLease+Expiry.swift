@@ -10,6 +10,7 @@ extension ProcessLease {
     /// small transactions, for a second at most each. Returns whether all is gone.
     @discardableResult
     package func expire() async throws -> Bool {
+        try await completePlaces()
         let areDeletionsDone = try await sweepDeletions()
         let now = try await database.currentTime(clock.now())
         guard try await mayDelete(at: now) else { return areDeletionsDone }
@@ -24,6 +25,15 @@ extension ProcessLease {
         let areRevocationsDone = try await expire(
             "revocations", key: "seq", by: "seq", where: "created_at < \(read)")
         return areBodiesDone && areSessionsDone && areRevocationsDone && areDeletionsDone
+    }
+
+    /// Fills in what processes of the release before leave out of a place in a chat.
+    private func completePlaces() async throws {
+        let incomplete: SQL = "SELECT chat_id FROM chat_users WHERE seq = 0 LIMIT 1"
+        guard try await !database.query(incomplete).isEmpty else { return }
+        _ = try await database.transaction { transaction in
+            try await transaction.execute(SQL(unsafe: Migrations.completePlaces))
+        }
     }
 
     /// Whether what looks old may be deleted; not in the first hour after a jump of the host's clock,

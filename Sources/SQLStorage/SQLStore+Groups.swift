@@ -214,7 +214,8 @@ extension Transaction {
             "DELETE FROM group_members WHERE group_id = \(id) AND user_id = \(user)")
         let places = try await execute(
             """
-            DELETE FROM chat_users WHERE user_id = \(user) AND group_id = \(id)
+            DELETE FROM chat_users WHERE user_id = \(user) AND (group_id = \(id)
+                OR (seq = 0 AND chat_id IN (SELECT id FROM chats WHERE group_id = \(id))))
             """)
         guard memberships + places > 0 else { return }
         try await revoke(Revocation(user: user, group: id), now: now)

@@ -23,6 +23,44 @@ internal import Testing
     }
 
     @Test(arguments: Engine.allCases)
+    func `a place that the release before has made is taken away like others, and is completed`(
+        on engine: Engine
+    ) async throws {
+        let place = try await Place(engine)
+        try await place.with { storage in
+            let store = storage.store
+            let owner = try await storage.addUser("owner").user
+            let guest = try await storage.addUser("guest").user
+            let group = makeGroup(of: owner.id)
+            try await store.create(group)
+            let (chat, own) = (makeChat(of: owner.id, in: group.id), makeChat(of: owner.id))
+            for each in [chat, own] {
+                try await store.create(each)
+                try await storage.write(
+                    """
+                    INSERT INTO chat_users (chat_id, user_id, created_at)
+                    VALUES (\(each.id), \(guest.id), \(now))
+                    """)
+            }
+            try await storage.lease.expire()
+            let chats = try await store.chats(of: guest.id, in: nil, Page()).elements.map(\.id)
+            #expect(Set(chats) == [chat.id, own.id])
+            #expect(
+                try await store.user(UserReference("owner"), visibleTo: guest.id)?.id == owner.id)
+            try await storage.write("UPDATE chat_users SET seq = 0, owner_id = '', group_id = NULL")
+            try await storage.write(
+                """
+                INSERT INTO group_members (group_id, user_id, created_at)
+                VALUES (\(group.id), \(guest.id), \(now))
+                """)
+            try await store.removeMembers(
+                [UserReference("guest")], from: group.id, by: owner.id, now: now)
+            #expect(try await store.access(to: chat.id, of: guest.id) == nil)
+            #expect(try await store.access(to: own.id, of: guest.id) != nil)
+        }
+    }
+
+    @Test(arguments: Engine.allCases)
     func `who may do what in a group's chat follows from membership as it is now`(
         on engine: Engine
     )

@@ -227,6 +227,12 @@ internal import Testing
         _ = await stranger.result
     }
 
+    /// Holds for an advisory lock of this database: other tests on the same server have their own.
+    private static let isOurs = """
+        locktype = 'advisory' AND granted
+            AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+        """
+
     @Test func `a migration says whom it waits for`() async throws {
         let place = try await Place(.postgreSQL)
         var tuning = SQLStorage.Tuning.still
@@ -239,7 +245,7 @@ internal import Testing
         }
         try await eventually {
             try await cluster.run(
-                "SELECT 1 AS one FROM pg_locks WHERE locktype = 'advisory' AND granted", in: name
+                "SELECT 1 AS one FROM pg_locks WHERE \(Self.isOurs)", in: name
             ).count == 1
         }
         let journal = LogJournal()
@@ -250,8 +256,7 @@ internal import Testing
         #expect(journal.text.contains("(proxy-gpt, local, "))
         try await cluster.run(
             """
-            SELECT pg_terminate_backend(pid) FROM pg_locks
-            WHERE locktype = 'advisory' AND granted
+            SELECT pg_terminate_backend(pid) FROM pg_locks WHERE \(Self.isOurs)
             """, in: name)
         let storage = try await opening.value
         let versions = try await storage.number(
