@@ -305,9 +305,7 @@ private func holding(
         }
     }
 
-    @Test func `a group of 20,000 chats and its users hold the writer for 50 ms at most`()
-        async throws
-    {
+    @Test func `a group of 20,000 chats holds the writer for 50 ms at most`() async throws {
         let holds = Mutex((entered: UInt64(0), longest: UInt64(0)))
         let place = try Place()
         var tuning = SQLStorage.Tuning.still
@@ -338,7 +336,10 @@ private func holding(
                     created_at, updated_at)
                 SELECT id, id, 1, user_id, 'prompt', 'reply', '', 'done', 0, 0 FROM chats
                 """)
-            holds.withLock { $0 = (0, 0) }
+            // What was written here is checkpointed first, and has left the gate.
+            try await eventually { place.size(of: "-wal") == 0 }
+            try await storage.write("DELETE FROM revocations")
+            holds.withLock { $0.longest = 0 }
             try await storage.store.deleteGroup(group.id, by: owner.id, now: now)
             _ = try await storage.store.deleteUser(
                 owner.id, handingGroupsTo: nil, closed(makeEvent()))
