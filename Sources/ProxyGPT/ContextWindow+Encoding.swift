@@ -13,7 +13,7 @@ extension ContextWindow {
 
     /// The greatest version and the greatest place in a chat: greater ones are refused, for the same
     /// reason.
-    private static let greatestCount: UInt64 = 1 << 53
+    private static let greatestCount: UInt64 = UInt64(FrameID.largestSequence)
 
     /// The window as bytes.
     package var encoded: [UInt8] {

@@ -19,7 +19,7 @@ package struct Row: Sendable {
 
     /// What `integer` returns at most, and negated at least: 2^53. Sums and products with small factors
     /// fit in 64 bits, and JSON's numbers are exact up to it (RFC 8259, section 6).
-    package static let integerLimit: Int64 = 1 << 53
+    package static let integerLimit: Int64 = FrameID.largestSequence
 
     /// A number, cut down to the limit: whoever may write to the database must not end a process.
     package func integer(_ column: String) throws(RowError) -> Int64 {
