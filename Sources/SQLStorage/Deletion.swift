@@ -19,6 +19,9 @@ extension Chat {
 
 extension Group {
     static let isKept: SQL = "groups.id NOT IN (SELECT id FROM deletions)"
+    /// The same of a row of `group_members`.
+    static let isKeptMembership: SQL =
+        "group_members.group_id NOT IN (SELECT id FROM deletions)"
 }
 
 extension User {

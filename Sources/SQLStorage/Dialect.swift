@@ -21,8 +21,6 @@ package struct Dialect: Sendable {
     var batch = 1
     /// Holds once all living processes had the time to beat after the database itself was away.
     var hasSettled = "1 = 1"
-    /// Whether an index may hold columns beside its key, and a subselect see the tables before it.
-    var includesColumns = false
 
     /// The present moment in SQL: by the database's clock where hosts share it, whose own differ.
     func moment(_ now: Timestamp) -> SQL {
@@ -45,7 +43,7 @@ package struct Dialect: Sendable {
         clock: postgreSQLClock, skipLocked: "FOR UPDATE SKIP LOCKED", batch: 64,
         hasSettled: """
             clock_timestamp() - pg_postmaster_start_time() > interval '15 seconds'
-            """, includesColumns: true)
+            """)
     static let postgreSQLClock =
         "CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT)"
 }

@@ -22,7 +22,7 @@ extension Migrations {
             WHERE group_id IS NOT NULL
             """,
             // A list of one's own chats is read from the index alone.
-            dialect.includesColumns
+            dialect.hasServer
                 ? """
                 CREATE INDEX chats_own ON chats (user_id, seq) INCLUDE (id) WHERE group_id IS NULL
                 """
@@ -32,9 +32,7 @@ extension Migrations {
 
     static let completePlaces = """
         UPDATE chat_users SET
-            seq = (SELECT seq FROM chats WHERE chats.id = chat_users.chat_id),
-            owner_id = (SELECT user_id FROM chats WHERE chats.id = chat_users.chat_id),
-            group_id = (SELECT group_id FROM chats WHERE chats.id = chat_users.chat_id)
-        WHERE seq = 0
+            seq = chats.seq, owner_id = chats.user_id, group_id = chats.group_id
+        FROM chats WHERE chats.id = chat_users.chat_id AND chat_users.seq = 0
         """
 }

@@ -11,7 +11,7 @@ extension SQLStore {
                     """
                     SELECT 1 AS found FROM group_members
                     WHERE group_id = \(group) AND user_id = \(chat.userID)
-                        AND group_id NOT IN (SELECT id FROM deletions)
+                        AND \(Group.isKeptMembership)
                     """)
                 guard !rows.isEmpty else { throw Failure.notFound("group") }
             }
@@ -45,7 +45,7 @@ extension SQLStore {
             ORDER BY seq \(order) LIMIT \(count)
             """
         let ofGroups: SQL =
-            database.dialect.includesColumns
+            database.dialect.hasServer
             ? """
             SELECT newest.id, newest.seq FROM group_members
             CROSS JOIN LATERAL (\(firstOfGroup)) AS newest
@@ -71,7 +71,7 @@ extension SQLStore {
                 ORDER BY seq \(order) LIMIT \(count)) AS joined
             UNION SELECT id FROM (
                 \(ofGroups) WHERE group_members.user_id = \(user)
-                    AND group_members.group_id NOT IN (SELECT id FROM deletions) \(ofMember)
+                    AND \(Group.isKeptMembership) \(ofMember)
                 ORDER BY seq \(order) LIMIT \(count)) AS of_groups
             \(own))
             ORDER BY seq \(order) LIMIT \(count)

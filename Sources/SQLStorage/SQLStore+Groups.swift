@@ -134,7 +134,7 @@ extension Group {
     static func ids(of user: SQL) -> SQL {
         """
         SELECT group_id FROM group_members WHERE group_members.user_id = \(user)
-            AND group_members.group_id NOT IN (SELECT id FROM deletions)
+            AND \(isKeptMembership)
         UNION ALL SELECT id AS group_id FROM groups WHERE groups.owner_id = \(user) AND \(isKept)
         """
     }
