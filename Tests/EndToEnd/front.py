@@ -22,7 +22,8 @@ PAGE_ROOT = "/usr/share/proxy-gpt"
 LISTEN_IPV4 = "listen 8080;"
 LISTEN_IPV6 = "listen [::]:8080;"
 # Tests do from one address what no address should; that the limits work is shown where they stand.
-SIGN_UP_RATE = "rate=5r/s;"
+CREDENTIALS_RATE = "rate=5r/s;"
+SIGN_UP_RATE = "rate=2r/s;"
 # What `make run` shows of a request. The path stands without its query, where tokens may be.
 TERMINAL_FORMAT = (
     "'$time_iso8601 $proxy_gpt_method $proxy_gpt_path $status ${request_time}s "
@@ -77,7 +78,7 @@ def write_nginx_files(
         (source / "proxy-gpt-http.conf").read_text(), WORKER_SOCKET, "unix:" + worker_socket
     )
     shared = replaced(shared, STREAMER_SOCKET, "unix:" + streamer_socket, 2)
-    for rate in () if limits else (SIGN_UP_RATE, LOG_RATE):
+    for rate in () if limits else (CREDENTIALS_RATE, SIGN_UP_RATE, LOG_RATE):
         shared = replaced(shared, rate, "rate=10000r/s;")
     root.joinpath("proxy-gpt-http.conf").write_text(shared)
 
