@@ -13,9 +13,9 @@ import Testing
     func findsTheSources() {
         let modules = Set(Self.files.compactMap(\.module))
         #expect(modules.isSuperset(of: Rules.imports.keys))
-        #expect(Self.files.contains { $0.path == "Sources/ProxyGPT/Failure.swift" })
-        #expect(Self.files.contains { $0.path == "Sources/SQLStorage/Migrations.swift" })
-        #expect(Self.files.contains { $0.path == "Sources/HTTPAPI/Router.swift" })
+        #expect(Self.files.contains { $0.place == "Sources/ProxyGPT/Failure.swift" })
+        #expect(Self.files.contains { $0.place == "Sources/SQLStorage/Migrations.swift" })
+        #expect(Self.files.contains { $0.place == "Sources/HTTPAPI/Router.swift" })
         #expect(Self.files.contains { $0.path.hasPrefix("Tests/ArchitectureTests/") })
         // And read: what is forbidden to others is there where it is allowed.
         let words = [
@@ -104,7 +104,7 @@ import Testing
     }
 
     private var migrations: String {
-        Self.files.first { $0.path == "Sources/SQLStorage/Migrations.swift" }?.text ?? ""
+        Self.files.first { $0.place == "Sources/SQLStorage/Migrations.swift" }?.text ?? ""
     }
 
     @Test("ImportRules: one file holds the routes")

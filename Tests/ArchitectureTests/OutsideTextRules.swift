@@ -24,11 +24,11 @@ extension Rules {
     static func characterUses(_ files: [SourceFile]) -> Set<CharacterUse> {
         var found: Set<CharacterUse> = []
         for file in files {
-            guard modules.contains(file.module ?? "") || filesOfOthers.contains(file.path) else {
+            guard modules.contains(file.module ?? "") || filesOfOthers.contains(file.place) else {
                 continue
             }
             for kind in CharacterUse.Kind.allCases where hasUse(of: kind, file.code) {
-                found.insert(CharacterUse(path: file.path, kind: kind))
+                found.insert(CharacterUse(path: file.place, kind: kind))
             }
         }
         return found
@@ -89,7 +89,7 @@ extension Rules {
             "an address is the web server's and has at most 64 bytes"
         ),
         (
-            "Sources/Streamer/Realtime/RealtimeCalls.swift", [.key],
+            "Sources/Streamer/RealtimeCalls.swift", [.key],
             "an address is the web server's and has at most 64 bytes"
         ),
         (

@@ -75,7 +75,7 @@ enum Rules {
     }
 
     static func statusTables(_ files: [SourceFile]) -> [String] {
-        product(files).filter { $0.path != "Sources/ProxyGPT/Failure.swift" }.flatMap { file in
+        product(files).filter { $0.place != "Sources/ProxyGPT/Failure.swift" }.flatMap { file in
             file.code.matches(of: #/(case [^\n:]*:\s*(return\s+)?|status:\s*)[45][0-9][0-9]\b/#)
                 .map { "\(file.path): \($0.output.0)" }
         }
@@ -83,7 +83,7 @@ enum Rules {
 
     static func schemas(_ files: [SourceFile]) -> [String] {
         let home = #/Sources/SQLStorage/Migrations(\+[A-Za-z]+)?\.swift/#
-        return product(files).filter { $0.path.wholeMatch(of: home) == nil }.flatMap { file in
+        return product(files).filter { $0.place.wholeMatch(of: home) == nil }.flatMap { file in
             file.strings.filter { text in
                 text.uppercased().contains(#/\bCREATE\s+(TABLE|UNIQUE|INDEX|VIEW|TRIGGER|TEMP)/#)
             }.map { "\(file.path): \($0.prefix(40))" }
@@ -96,7 +96,7 @@ enum Rules {
             "Sources/HTTPAPI/Router.swift", "Sources/ProxyGPT/UpstreamAddress.swift",
             "Sources/ProxyGPT/PathPolicy.swift",
         ]
-        return product(files).filter { !exempt.contains($0.path) }.flatMap { file in
+        return product(files).filter { !exempt.contains($0.place) }.flatMap { file in
             file.strings.filter { $0.starts(with: #/\/(user|chat|group|v1)(\/|$)/#) }
                 .map { "\(file.path): \($0)" }
         }
@@ -136,7 +136,7 @@ enum Rules {
     static func uncheckedNumbers(_ files: [SourceFile]) -> [String] {
         let exempt = ["Row", "PostgresParameters", "SQLiteStatement", "DatabaseMove"]
             .map { "Sources/SQLStorage/\($0).swift" }
-        return files.filter { $0.module == "SQLStorage" && !exempt.contains($0.path) }
+        return files.filter { $0.module == "SQLStorage" && !exempt.contains($0.place) }
             .filter { $0.code.contains(#/\.integer\(\s*let\b|let \.integer\(/#) }
             .map { "\($0.path) takes a number out of a value; Row does" }
     }

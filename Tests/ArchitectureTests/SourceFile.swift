@@ -28,6 +28,9 @@ struct SourceFile {
         return parts.count > 2 && parts[0] == "Sources" ? parts[1] : nil
     }
 
+    /// `Sources/Module/Name.swift`, whatever folder of its module the file lies in; else its path.
+    var place: String { path.hasPrefix("Sources/") ? "Sources/\(module ?? "")/\(name)" : path }
+
     /// The modules that the file imports.
     var imports: [String] {
         code.split(separator: "\n").compactMap { line in
