@@ -43,7 +43,7 @@ package struct API: Sendable {
         self.identifiers = identifiers
         self.logger = logger
         authenticator = Authenticator(settings, store: store, clock: clock)
-        crossSite = CrossSite(settings)
+        crossSite = CrossSite(settings, logger: logger)
         keyMask = KeyMask(key: settings.apiKey)
         refusals = RefusalRecorder(events: events, clock: clock, identifiers: identifiers)
         self.background = background

@@ -1,4 +1,5 @@
 internal import Credentials
+internal import Logging
 internal import ProxyGPT
 
 /// Keeps foreign web pages from acting with a user's cookie, and lets chosen ones call (CORS).
@@ -19,8 +20,11 @@ struct CrossSite: Sendable {
     private let publicOrigins: [WebOrigin]
     private let corsOrigins: [WebOrigin]
     private let isServedSecurely: Bool
+    private let report: OriginReport?
 
-    init(_ settings: Settings) {
+    /// - Parameter logger: where an operator finds the setting that a refused page lacks.
+    init(_ settings: Settings, logger: Logger? = nil) {
+        report = logger.map { OriginReport($0) }
         publicOrigins = settings.publicOrigins.compactMap { WebOrigin($0) }
         corsOrigins = settings.corsOrigins.compactMap(Self.origin)
         isServedSecurely = publicOrigins.allSatisfy { $0.text.utf8.starts(with: "https:".utf8) }
@@ -96,14 +100,23 @@ struct CrossSite: Sendable {
         request.value(of: "Host").flatMap { WebOrigin(scheme: request.scheme, host: $0) }
     }
 
+    /// Names the setting that makes the page's origin one of ours.
     private func refusal(of request: Request) -> Failure {
-        var message = "A page of another origin may not do this with the cookie."
-        if publicOrigins.isEmpty, let own = ownOrigin(request),
-            request.values(of: "Origin").allSatisfy({ WebOrigin($0) == own })
-        {
-            message += " Where it is our own, PUBLIC_ORIGINS=\(own.text) says so."
-        }
-        return Failure(.forbidden, message)
+        let origins = request.values(of: "Origin")
+        let origin = origins.count == 1 ? WebOrigin(origins[0]) : nil
+        let isNamed = origin.map { publicOrigins.contains($0) } ?? false
+        let lacking = isNamed || origin?.isHTTP != true ? nil : origin
+        report?.refused(request, remedy: lacking.map { setting(with: $0) })
+        return Failure(
+            .forbidden,
+            "A page of another origin may not do this with the cookie. "
+                + (lacking.map { "Where \($0.text) is our own, PUBLIC_ORIGINS must name it." }
+                    ?? "PUBLIC_ORIGINS names the origins that are our own."))
+    }
+
+    /// What the setting would have to be for `origin` to be one of ours.
+    private func setting(with origin: WebOrigin) -> String {
+        "PUBLIC_ORIGINS=" + (publicOrigins + [origin]).map(\.text).joined(separator: ",")
     }
 
     /// Throws `misdirected` where a request is for a name that is none of ours, if we know ours.
@@ -118,6 +131,7 @@ struct CrossSite: Sendable {
         {
             return
         }
+        report?.refused(request, remedy: nil)
         throw Failure(
             .misdirected,
             "This name is not served here. PUBLIC_ORIGINS and nginx's server_name say which are.")

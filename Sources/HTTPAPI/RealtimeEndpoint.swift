@@ -35,7 +35,7 @@ package struct RealtimeEndpoint: Sendable {
         self.logger = logger
         keyMask = KeyMask(key: settings.apiKey)
         authenticator = Authenticator(settings, store: store, clock: clock)
-        crossSite = CrossSite(settings)
+        crossSite = recorder.crossSite
     }
 
     /// Whether a request is this endpoint's.

@@ -30,7 +30,7 @@ package struct StreamEndpoint: Sendable {
         self.clock = clock
         self.recorder = recorder
         authenticator = Authenticator(settings, store: store, clock: clock)
-        crossSite = CrossSite(settings)
+        crossSite = recorder.crossSite
     }
 
     // MARK: - Beginning

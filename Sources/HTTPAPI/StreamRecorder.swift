@@ -8,7 +8,7 @@ package struct StreamRecorder: Sendable {
     private let events: any EventLog
     private let clock: any Clock
     private let identifiers: any IdentifierSource
-    private let crossSite: CrossSite
+    let crossSite: CrossSite
     private let refusals: RefusalRecorder
     private let meter: StreamMeter
     private let logger: Logger
@@ -20,7 +20,7 @@ package struct StreamRecorder: Sendable {
         self.events = events
         self.clock = clock
         self.identifiers = identifiers
-        crossSite = CrossSite(settings)
+        crossSite = CrossSite(settings, logger: logger)
         self.logger = logger
         refusals = RefusalRecorder(events: events, clock: clock, identifiers: identifiers)
         meter = StreamMeter(scoreboard)

@@ -1,6 +1,9 @@
-@testable import HTTPAPI
 import ProxyGPT
+import Synchronization
+import TestSupport
 import Testing
+
+@testable import HTTPAPI
 
 @Suite(.timeLimit(.minutes(5))) struct CrossSiteTests {
     private func isRefused(
@@ -89,21 +92,54 @@ import Testing
         }
     }
 
-    @Test("The refusal of a page that came by our own name says how that becomes one of ours")
+    @Test("A refusal names PUBLIC_ORIGINS, and the log says what it would have to be")
     func tellsTheRemedy() throws {
-        let site = CrossSite(try Settings(values: ["API_KEY": "k"]))
-        func message(_ origin: String) -> String {
+        func refusal(_ origins: [String], _ settings: [String: String] = [:]) throws -> (
+            message: String, log: String
+        ) {
+            let journal = LogJournal()
+            let site = CrossSite(
+                try Settings(values: settings.merging(["API_KEY": "k"]) { $1 }),
+                logger: journal.logger)
             let request = Stage.request(
-                "POST", "/user/update", headers: [Header("Origin", origin)], host: "Gpt.example")
+                "POST", "/user/update", headers: origins.map { Header("Origin", $0) },
+                host: "backend\u{1b}:8080")
             do throws(Failure) {
                 try site.checkOrigin(of: request)
-                return ""
+                return ("", "")
             } catch {
-                return error.message
+                return (error.message, journal.text)
             }
         }
-        #expect(message("http://gpt.example").contains("PUBLIC_ORIGINS=http://gpt.example says"))
-        #expect(!message("http://evil.example").contains("PUBLIC_ORIGINS"))
+        let own = try refusal(["https://Gpt.example:443"])
+        #expect(own.message.contains("Where https://gpt.example is our own, PUBLIC_ORIGINS must"))
+        #expect(own.log.contains("PUBLIC_ORIGINS=https://gpt.example"))
+        #expect(own.log.contains("https://Gpt.example:443") && own.log.contains("backend?:8080"))
+
+        let more = try refusal(["http://b.example"], ["PUBLIC_ORIGINS": "https://a.example"])
+        #expect(more.log.contains("PUBLIC_ORIGINS=https://a.example,http://b.example"))
+        #expect(more.message.contains("http://b.example") && !more.message.contains("a.example"))
+
+        for origins in [["null"], ["a\u{301} b"], ["http://a.example", "http://b.example"]] {
+            let other = try refusal(origins)
+            #expect(other.message.contains("PUBLIC_ORIGINS names the origins"), "\(origins)")
+            #expect(!other.log.contains("PUBLIC_ORIGINS=") && other.log.contains("backend?"))
+        }
+        let long = try refusal(["http://" + String(repeating: "a\n", count: 50_000)])
+        #expect(long.log.utf8.count < 1000 && long.message.utf8.count < 500)
+    }
+
+    @Test("Refusals of strangers fill no log: ten lines a minute, and the next counts the others")
+    func boundsItsLog() {
+        let journal = LogJournal()
+        let now = Mutex<Int64>(0)
+        let report = OriginReport(journal.logger) { now.withLock { $0 } }
+        let request = Stage.request("POST", "/user/update", headers: [])
+        for _ in 0..<50 { report.refused(request, remedy: nil) }
+        #expect(journal.text.utf8.count(where: { $0 == 0x0A }) == OriginReport.limit - 1)
+        now.withLock { $0 = 60_000_000 }
+        report.refused(request, remedy: nil)
+        #expect(journal.text.contains("\"refusals.skipped\": \(50 - OriginReport.limit)"))
     }
 
     @Test("Another name is misdirected once ours are known, by PUBLIC_ORIGINS or by nginx")
