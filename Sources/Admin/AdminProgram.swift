@@ -35,6 +35,7 @@ struct AdminProgram: ParsableCommand {
 
     static func main() {
         umask(0o077)
+        signal(SIGXFSZ, SIG_IGN)
         do {
             var command = try parseAsRoot()
             guard let ours = command as? any AdminCommand else {

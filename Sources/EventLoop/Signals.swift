@@ -11,7 +11,15 @@ internal import Glibc
     package nonisolated static func block(_ signals: [Int32]) {
         var set = Self.set(signals)
         pthread_sigmask(SIG_BLOCK, &set, nil)
+        ignoreFailedWrites()
+    }
+
+    /// Ignores the signals of writes that fail, which would end the process: of a pipe or socket without
+    /// a reader (EPIPE), and of a file at its limit of size (EFBIG, setrlimit(2), RLIMIT_FSIZE). Called in
+    /// `main` before anything is written.
+    package nonisolated static func ignoreFailedWrites() {
         signal(SIGPIPE, SIG_IGN)
+        signal(SIGXFSZ, SIG_IGN)
     }
 
     /// Calls `handler` with each of the (blocked) signals that arrives.

@@ -56,6 +56,7 @@ package import ProxyGPT
             exit(usageError)
         }
         umask(0o077)
+        Signals.ignoreFailedWrites()
         let manager = Settings.ServiceManager()
         if demandsSocket, arguments.isEmpty, !isGivenSocket(named: name, manager) {
             LogOutput.standardError.write(

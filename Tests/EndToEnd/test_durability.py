@@ -3,6 +3,7 @@
 import concurrent.futures
 import ctypes
 import os
+import resource
 import select
 import subprocess
 
@@ -12,7 +13,7 @@ import pytest
 import upstream
 from client import JSON, Load, call, chat, check_error, raw_request, raw_socket
 from person import Person
-from stack import Stack, wait_for
+from stack import Stack, binary, wait_for
 
 
 def open_stream(stack, token, name, model="mock?endless&chunk-delay-ms=60000"):
@@ -215,35 +216,63 @@ def fill(directory):
 
 def test_on_a_full_disk_nothing_is_promised_and_no_call_goes_upstream(small_disk):
     with Stack(workers=1, state_directory=small_disk) as stack:
-        token, _ = stack.signup()
-        filler = fill(small_disk)
+        promises_nothing_while_full(stack, lambda: fill(small_disk).unlink)
 
-        def post():
-            headers = {"Content-Type": JSON}
-            return call(stack.url, "POST", "/v1/chat/completions", chat(), headers, token)
 
-        # Space that the database already has may take a few more rows.
-        full = wait_for(
-            lambda: (answer := call(stack.url, "GET", "/user/session", token=token)).status != 200
-            and answer,
-            "the disk to be full",
+def test_a_limit_of_file_sizes_is_a_full_disk_and_ends_no_process():
+    with Stack(workers=1, database="sqlite") as stack:
+
+        def limit(size):
+            for process in (*stack.workers, stack.streamer):
+                hard = resource.prlimit(process.pid, resource.RLIMIT_FSIZE)[1]
+                resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (size, hard))
+
+        def reach_the_limit():
+            limit(os.path.getsize(stack.database + "-wal"))
+            return lambda: limit(resource.RLIM_INFINITY)
+
+        streamer, (worker,) = stack.streamer, stack.workers
+        promises_nothing_while_full(stack, reach_the_limit)
+        assert worker.poll() == 0 and streamer.poll() == 0
+        # An operator's command says what is wrong, too.
+        command = ["prlimit", "--fsize=4096", binary("proxy-gpt-admin"), "create", "late", "password-1"]
+        done = subprocess.run(
+            command, env={"STATE_DIRECTORY": stack.state_directory}, capture_output=True, timeout=60
         )
-        check_error(full, 503, "unavailable")
-        assert full.header("Retry-After")
-        stack.mock_delete("/mock/calls")
-        for _ in range(3):
-            refused = post()
-            check_error(refused, 503, "unavailable")
-            assert refused.header("Retry-After")
-        assert stack.mock("/mock/calls") == []
-        # It goes on by itself as soon as there is room again.
-        filler.unlink()
-        wait_for(lambda: post().status == 200, "the recovery")
-        database.stop_workers(stack)
-        answered = database.rows(stack, "SELECT * FROM events WHERE type = 'forward'")
-        assert [row for row in answered if (row["status"], row["end"]) == (200, "done")]
-        assert not [row for row in answered if row["end"] is None]
-        assert database.rows(stack, "PRAGMA integrity_check") == [{"integrity_check": "ok"}]
+        assert done.returncode == 1 and done.stderr, done
+
+
+def promises_nothing_while_full(stack, fill):
+    """`fill` leaves no room, and returns what makes some again."""
+    token, _ = stack.signup()
+
+    def post():
+        headers = {"Content-Type": JSON}
+        return call(stack.url, "POST", "/v1/chat/completions", chat(), headers, token)
+
+    make_room = fill()
+    # Space that the database already has may take a few more rows.
+    full = wait_for(
+        lambda: (answer := call(stack.url, "GET", "/user/session", token=token)).status != 200
+        and answer,
+        "the disk to be full",
+    )
+    check_error(full, 503, "unavailable")
+    assert full.header("Retry-After")
+    stack.mock_delete("/mock/calls")
+    for _ in range(3):
+        refused = post()
+        check_error(refused, 503, "unavailable")
+        assert refused.header("Retry-After")
+    assert stack.mock("/mock/calls") == []
+    # It goes on by itself as soon as there is room again.
+    make_room()
+    wait_for(lambda: post().status == 200, "the recovery")
+    database.stop_workers(stack)
+    answered = database.rows(stack, "SELECT * FROM events WHERE type = 'forward'")
+    assert [row for row in answered if (row["status"], row["end"]) == (200, "done")]
+    assert not [row for row in answered if row["end"] is None]
+    assert database.rows(stack, "PRAGMA integrity_check") == [{"integrity_check": "ok"}]
 
 
 def test_on_a_full_disk_users_are_told_to_come_back(small_disk):
