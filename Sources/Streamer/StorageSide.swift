@@ -50,8 +50,7 @@ protocol StorageRequests: Sendable {
     /// One is read after the other; there are at most as many as there are subscribers.
     private var waiting: [Reading] = []
     private var isReading = false
-    private var recording = 0
-    private var idle: [UnsafeContinuation<Void, Never>] = []
+    private let records = PendingRecords()
 
     nonisolated init(
         endpoint: StreamEndpoint, store: any MessageStore, histories: HistoryReader, bus: any Bus,
@@ -126,19 +125,16 @@ protocol StorageRequests: Sendable {
         reply: @escaping @Sendable ([(number: Int, isAllowed: Bool?)]) -> Void
     ) {
         EventLoop.spawn {
-            var verdicts: [(number: Int, isAllowed: Bool?)] = []
-            for (number, subscription) in subscriptions {
-                do {
-                    let isAllowed = try await self.endpoint.isStillAllowed(subscription)
-                    verdicts.append((number: number, isAllowed: isAllowed))
-                } catch {
-                    verdicts.append((number: number, isAllowed: nil))
+            reply(
+                await verdicts(
+                    on: subscriptions.map { (number: $0.number, subject: $0.subscription) }
+                ) {
+                    try await self.endpoint.isStillAllowed($0)
+                } failed: { subscription, error in
                     self.report(
                         "stream not checked", error,
                         ["request.id": "\(subscription.requestID)"])
-                }
-            }
-            reply(verdicts)
+                })
         }
     }
 
@@ -169,22 +165,16 @@ protocol StorageRequests: Sendable {
 
     nonisolated func record(_ subscription: Subscription, _ ending: Ending, bytesOut: Int64) {
         EventLoop.spawn {
-            self.recording += 1
-            await self.endpoint.ended(
-                subscription, ending.eventEnd, bytesOut: bytesOut, detail: ending.detail)
-            self.recording -= 1
-            if self.recording == 0 {
-                for waiter in self.idle { waiter.resume() }
-                self.idle = []
+            await self.records.record {
+                await self.endpoint.ended(
+                    subscription, ending.eventEnd, bytesOut: bytesOut, detail: ending.detail)
             }
         }
     }
 
     /// Returns once every end that was handed in before is recorded.
     func finishRecording() async {
-        await withUnsafeContinuation { continuation in
-            if recording > 0 { idle.append(continuation) } else { continuation.resume() }
-        }
+        await records.finish()
     }
 
     private func report(

@@ -94,15 +94,17 @@ internal import ProxyGPT
 
     /// The newest messages back to where the last look ended.
     private func newMessages(of chat: Chat.ID) async throws -> [Message] {
-        var messages: [Message] = []
+        var pages: [[Message]] = []
+        var count = 0
         var place = Page.Place.newest
         while true {
             let listing = try await store.messages(of: chat, Page(limit: Self.page, place: place))
-            messages = listing.elements + messages
+            pages.append(listing.elements)
+            count += listing.elements.count
             let known = endedMessages.reading(of: chat)?.newest
-            guard listing.hasMore, messages.count < Self.limit, let oldest = listing.elements.first,
-                known.map({ oldest.seq > $0 }) ?? (messages.count < Self.depth)
-            else { return messages }
+            guard listing.hasMore, count < Self.limit, let oldest = listing.elements.first,
+                known.map({ oldest.seq > $0 }) ?? (count < Self.depth)
+            else { return Array(pages.reversed().joined()) }
             place = .before(oldest.id.text)
         }
     }

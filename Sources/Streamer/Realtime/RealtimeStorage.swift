@@ -32,8 +32,7 @@ protocol RealtimeRequests: Sendable {
 @EventLoop final class RealtimeStorage: RealtimeRequests {
     private nonisolated let endpoint: RealtimeEndpoint
     private nonisolated let logger: Logger
-    private var recording = 0
-    private var idle: [UnsafeContinuation<Void, Never>] = []
+    private let records = PendingRecords()
 
     nonisolated init(endpoint: RealtimeEndpoint, logger: Logger) {
         self.endpoint = endpoint
@@ -57,13 +56,7 @@ protocol RealtimeRequests: Sendable {
         reply: @escaping @Sendable (Response?) -> Void
     ) {
         EventLoop.spawn {
-            self.recording += 1
-            reply(await self.write(record, call))
-            self.recording -= 1
-            if self.recording == 0 {
-                for waiter in self.idle { waiter.resume() }
-                self.idle = []
-            }
+            await self.records.record { reply(await self.write(record, call)) }
         }
     }
 
@@ -86,29 +79,22 @@ protocol RealtimeRequests: Sendable {
         reply: @escaping @Sendable ([(number: Int, isAllowed: Bool?)]) -> Void
     ) {
         EventLoop.spawn {
-            var verdicts: [(number: Int, isAllowed: Bool?)] = []
-            for (number, call) in calls {
-                do {
-                    let isAllowed = try await self.endpoint.isStillAllowed(call)
-                    verdicts.append((number: number, isAllowed: isAllowed))
-                } catch {
-                    verdicts.append((number: number, isAllowed: nil))
+            reply(
+                await verdicts(on: calls.map { (number: $0.number, subject: $0.call) }) {
+                    try await self.endpoint.isStillAllowed($0)
+                } failed: { call, error in
                     self.logger.error(
                         "call not checked",
                         metadata: [
                             "request.id": "\(call.requestID)",
                             "error": "\(String(describing: error))",
                         ])
-                }
-            }
-            reply(verdicts)
+                })
         }
     }
 
     /// Returns once every end that was handed in before is recorded.
     func finishRecording() async {
-        await withUnsafeContinuation { continuation in
-            if recording > 0 { idle.append(continuation) } else { continuation.resume() }
-        }
+        await records.finish()
     }
 }
