@@ -102,6 +102,9 @@ export class MessageView {
   }
 
   #introduce(message) {
+    if (message.username) {
+      this.#owner.names.learn([{ id: message.user_id, username: message.username }]);
+    }
     if (message.user_id && message.user_id !== this.#userID) {
       this.#userID = message.user_id;
       this.#named = this.#owner.names.write(message.user_id, this.#author).then(() => {

@@ -26,7 +26,7 @@ export class Names {
       this.#known.set(id, found);
       node.textContent = found;
     } catch {
-      // Who has left shares nothing with us any more. Asked again when seen again.
+      // The user is gone, or nothing but a running message shows it. Asked again when seen again.
       this.#known.delete(id);
       node.textContent = "Somebody";
     }

@@ -9,11 +9,11 @@ struct Chats: AdminCommand {
     @Option(help: "Only those that this user owns.") var user: String?
     @Option(help: "Only those of the group with this id.") var group: String?
     @Option(help: "Only those older than the chat with this id.") var before: String?
-    @Option(help: "How many at most, 1 to 10000.") var limit = 100
+    @Option(help: "How many at most, 1 to 10000.") var limit = CountArgument(100)
     @OptionGroup var output: OutputOptions
 
     func validate() throws {
-        try checkLimit(limit)
+        try limit.check()
     }
 
     @EventLoop func run(_ desk: Desk) async throws -> Int32 {
@@ -23,10 +23,10 @@ struct Chats: AdminCommand {
         var chats: [ChatSummary] = []
         var last = before.map { Chat.ID($0) }
         if let last, try await store.chat(last) == nil { throw CommandError.noChat(last.text) }
-        while chats.count < limit {
+        while chats.count < limit.value {
             let page = try await store.chats(
                 of: owner, in: group.map { Group.ID($0) }, before: last,
-                limit: min(500, limit - chats.count))
+                limit: min(500, limit.value - chats.count))
             guard let end = page.last else { break }
             chats += page
             last = end.chat.id
@@ -54,12 +54,12 @@ struct Messages: AdminCommand {
 
     @Argument(help: "The id of the chat.") var chat: String
     @Option(help: "Only those before the message with this id.") var before: String?
-    @Option(help: "How many at most, 1 to 10000.") var limit = 100
+    @Option(help: "How many at most, 1 to 10000.") var limit = CountArgument(100)
     @Flag(help: "Show what was said off the record, too.") var showOffRecord = false
     @OptionGroup var output: OutputOptions
 
     func validate() throws {
-        try checkLimit(limit)
+        try limit.check()
     }
 
     @EventLoop func run(_ desk: Desk) async throws -> Int32 {
@@ -69,9 +69,9 @@ struct Messages: AdminCommand {
         }
         var messages: [Message] = []
         var place = before.map { Page.Place.before($0) } ?? .newest
-        while messages.count < limit {
+        while messages.count < limit.value {
             let listing = try await store.messages(
-                of: chat.id, Page(limit: min(200, limit - messages.count), place: place))
+                of: chat.id, Page(limit: min(200, limit.value - messages.count), place: place))
             messages = listing.elements + messages
             guard listing.hasMore, let first = messages.first else { break }
             place = .before(first.id.text)
@@ -82,17 +82,16 @@ struct Messages: AdminCommand {
         event.chatID = chat.id.text
         // Whoever reads what others wrote leaves a trace or does not read.
         try await store.record(event)
-        let names = try await store.usernames(Array(Set(messages.map(\.userID))))
         desk.show(
             ["messages": .list(messages.map { $0.json(showsAll: showOffRecord) })],
-            lines(messages, names))
+            lines(messages))
         return 0
     }
 
-    private func lines(_ messages: [Message], _ names: [User.ID: String]) -> [String] {
+    private func lines(_ messages: [Message]) -> [String] {
         if messages.isEmpty { return ["There are no messages."] }
         return messages.flatMap { message -> [String] in
-            let author = names[message.userID] ?? message.userID.text
+            let author = message.username ?? message.userID.text
             let head = "\(message.seq)  \(message.createdAt.short)  \(message.id)  \(author)"
             let state =
                 message.isOffRecord ? "off the record" : "\(message.model), \(message.state)"
@@ -114,12 +113,5 @@ struct Messages: AdminCommand {
 extension CommandError {
     static func noChat(_ id: String) -> CommandError {
         CommandError("there is no chat \(id)")
-    }
-}
-
-/// Throws where a list is asked for with a length that makes no sense.
-func checkLimit(_ limit: Int) throws {
-    guard (1...10_000).contains(limit) else {
-        throw ValidationError("The limit is a number from 1 to 10000.")
     }
 }

@@ -24,13 +24,13 @@ struct Events: AdminCommand {
     var status: StatusArgument?
     @Option(help: "Only those from this time on.") var since: TimeArgument?
     @Option(help: "Only those before this time.") var until: TimeArgument?
-    @Option(help: "How many of the newest, 1 to 10000.") var limit = 100
+    @Option(help: "How many of the newest, 1 to 10000.") var limit = CountArgument(100)
     @Option(help: "Export all of them: jsonl or csv.") var format: Format?
     @Flag(help: "Show new events as they come, until interrupted.") var follow = false
     @OptionGroup var output: OutputOptions
 
     func validate() throws {
-        try checkLimit(limit)
+        try limit.check()
         guard !follow || until == nil else {
             throw ValidationError("What is followed has no end: leave out --until.")
         }
@@ -83,12 +83,12 @@ struct Events: AdminCommand {
     ) async throws {
         var events: [EventRecord] = []
         var rest: EventScan? = scan
-        while let scan = rest, events.count < limit {
+        while let scan = rest, events.count < limit.value {
             let page = try await store.events(scan)
             events += page.events
             rest = page.rest
         }
-        events = events.prefix(limit).reversed()
+        events = events.prefix(limit.value).reversed()
         let names = try await store.usernames(
             Array(Set(events.compactMap { $0.userID.map { User.ID($0) } })))
         var table = Table(

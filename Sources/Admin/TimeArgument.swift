@@ -28,7 +28,7 @@ extension TimeArgument: ExpressibleByArgument {
     init?(argument: String) {
         let units: [Character: Int64] = ["s": 1, "m": 60, "h": 3600, "d": 86_400]
         if let last = argument.last, let unit = units[last],
-            let count = Int64(argument.dropLast()), (0...1_000_000_000).contains(count)
+            let count = argument.dropLast().utf8.decimalNumber, (0...1_000_000_000).contains(count)
         {
             self = .secondsAgo(count * unit)
         } else if let moment = Self.moment(argument) {
@@ -41,7 +41,7 @@ extension TimeArgument: ExpressibleByArgument {
     private static func moment(_ text: String) -> Timestamp? {
         let pattern =
             #/(\d{4})-(\d{2})-(\d{2})(?:[Tt ](\d{2}):(\d{2})(?::(\d{2})(?:\.(\d{1,3})\d*)?)?[Zz]?)?/#
-        guard let match = text.wholeMatch(of: pattern)?.output,
+        guard let match = text.wholeMatch(of: pattern.asciiOnlyDigits())?.output,
             let year = Int64(match.1), let month = Int64(match.2), let day = Int64(match.3),
             (1...12).contains(month), day >= 1, day <= days(inMonth: month, of: year)
         else { return nil }
@@ -83,8 +83,8 @@ extension StatusArgument: ExpressibleByArgument {
         else { return nil }
         if argument.dropFirst().lowercased() == "xx" {
             range = first * 100...first * 100 + 99
-        } else if let status = Int(argument) {
-            range = status...status
+        } else if let status = argument.utf8.decimalNumber {
+            range = Int(status)...Int(status)
         } else {
             return nil
         }

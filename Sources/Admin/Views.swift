@@ -48,6 +48,7 @@ extension Message {
         let isShown = showsAll || !isOffRecord
         return [
             "id": .string(id.text), "seq": .integer(seq), "user_id": .string(userID.text),
+            "username": .text(username),
             "prompt": isShown ? .string(prompt) : .null, "reply": isShown ? .string(reply) : .null,
             "model": .string(model), "otr": .boolean(isOffRecord),
             "state": .string(state.rawValue), "error": .text(failure?.message),

@@ -76,10 +76,10 @@ struct AnswerHead {
             }
             headers.removeAll { equalIgnoringCase($0.name, "content-length") }
         } else if let first = lengths.first {
-            guard let length = Self.length(first) else {
+            guard let length = first.utf8.decimalNumber else {
                 return .broken("the answer's Content-Length is no number")
             }
-            guard lengths.allSatisfy({ Self.length($0) == length }) else {
+            guard lengths.allSatisfy({ $0.utf8.decimalNumber == length }) else {
                 return .broken("the answer has two Content-Lengths")
             }
             if lengths.count > 1 { removeRepeatedLengths() }
@@ -91,11 +91,6 @@ struct AnswerHead {
 
     private func values(of name: String) -> [String] {
         headers.lazy.filter { equalIgnoringCase($0.name, name) }.map(\.value)
-    }
-
-    /// A number of at most 63 bits in decimal digits, and nothing else.
-    private static func length(_ text: String) -> Int64? {
-        text.utf8.allSatisfy { (0x30...0x39).contains($0) } ? Int64(text) : nil
     }
 
     private mutating func removeRepeatedLengths() {

@@ -99,35 +99,17 @@ struct OutgoingRequest {
         guard !authority.contains(UInt8(ascii: "@")) else {
             throw .unreachable("the address holds a user name")
         }
-        let (host, port) = try split(authority)
+        let parts: HostAndPort
+        do throws(HostAndPort.Problem) {
+            parts = try HostAndPort(authority)
+        } catch {
+            throw .unreachable("the address \(error.rawValue)")
+        }
         return Target(
-            isSecure: isSecure, host: host, port: port ?? (isSecure ? 443 : 80),
+            isSecure: isSecure, host: parts.hostText,
+            port: Int(parts.port ?? (isSecure ? 443 : 80)),
             origin: text(url[..<authority.endIndex]),
             path: path.first == UInt8(ascii: "/") ? Array(path) : [UInt8(ascii: "/")] + path)
-    }
-
-    private static func split(
-        _ authority: ArraySlice<UInt8>
-    ) throws(UpstreamFailure) -> (host: String, port: Int?) {
-        var host = authority
-        var behind = authority[authority.endIndex...]
-        if authority.first == UInt8(ascii: "[") {
-            guard let end = authority.firstIndex(of: UInt8(ascii: "]")) else {
-                throw .unreachable("the address has no ] behind its IPv6 address")
-            }
-            host = authority[..<end].dropFirst()
-            behind = authority[(end + 1)...]
-        } else if let colon = authority.firstIndex(of: UInt8(ascii: ":")) {
-            host = authority[..<colon]
-            behind = authority[colon...]
-        }
-        guard !host.isEmpty else { throw .unreachable("the address names no host") }
-        guard let colon = behind.first else { return (text(host), nil) }
-        guard colon == UInt8(ascii: ":"), let port = UInt16(text(behind.dropFirst())), port > 0
-        else {
-            throw .unreachable("the address has a port that is no number from 1 to 65535")
-        }
-        return (text(host), Int(port))
     }
 
     private static func text(_ bytes: ArraySlice<UInt8>) -> String {

@@ -87,15 +87,14 @@ extension Parameters {
         return text
     }
 
-    /// A whole number: decimal text or a JSON number.
+    /// A whole number: decimal digits or a JSON number.
     func integer(_ name: String) throws(Failure) -> Int64? {
         guard let (name, value) = first(of: [name]) else { return nil }
         let number: Int64?
         switch value {
         case .texts(let texts):
             let text = try Self.single(texts, name)
-            // A sign and the digits of the greatest.
-            number = text.utf8.count <= 20 ? Int64(text) : nil
+            number = text.utf8.decimalNumber
         case .json(let json): number = json.integerValue
         }
         guard let number else { throw .invalid(name, "The parameter must be a whole number.") }

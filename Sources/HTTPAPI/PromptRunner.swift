@@ -95,11 +95,12 @@ final class PromptRunner: Sendable {
             publish(mask.finish())
             end.reply = keyMask.masked(end.reply)
         } catch let failure as Failure {
-            end = failed(ReplyFailure(failure.code, failure.message), &outcome)
+            end = failed(
+                ReplyFailure(failure.code, failure.message, mayBeRepeated: true), &outcome)
         } catch {
             logger.error("context not read", metadata: ["error": "\(String(describing: error))"])
             end = failed(
-                ReplyFailure(.internal, Failure.hidden.message), &outcome)
+                ReplyFailure(.internal, Failure.hidden.message, mayBeRepeated: true), &outcome)
         }
         if case .gone = replies.verdict(on: message.id) {
             outcome.eventEnd = .stopped
@@ -120,7 +121,8 @@ final class PromptRunner: Sendable {
     func storeUnwritten() async {
         for (id, end) in replies.takeUnwritten() { _ = await store(end, of: id) }
         for id in replies.takeDoubtful() {
-            let failure = ReplyFailure(.unavailable, "The database was lost at the last moment.")
+            let failure = ReplyFailure(
+                .unavailable, "The database was lost at the last moment.", mayBeRepeated: true)
             let end = await store(ReplyEnd(.failed, reply: "", failure: failure), of: id)
             if case .gone = end { continue }
             replies.settle(id)
@@ -338,7 +340,9 @@ final class PromptRunner: Sendable {
             return failed(ReplyFailure(.internal, Failure.hidden.message), &outcome)
         }
         return failed(
-            ReplyFailure(told.code, told.message), reply: reader.reply, &outcome,
+            ReplyFailure(
+                told.code, told.message, mayBeRepeated: failure.isBeforeRequest),
+            reply: reader.reply, &outcome,
             as: failure.eventEnd)
     }
 

@@ -7,13 +7,15 @@ extension ReplyFailure {
     /// The failure for an answer whose status is no success.
     /// - Parameter body: the beginning of the answer's body.
     init(_ head: UpstreamHead, body: [UInt8], _ words: UpstreamText, now: Timestamp) {
+        let mayBeRepeated = Self.statusesOfOthersFault.contains(head.status)
         let error = ReplyReader.error(in: body)
         if Self.isAuthenticationRefusal(head.status) {
             // With 401 the words are about the operator's key.
             let isOfModel = head.status != 401
             self.init(
                 .upstreamAuthentication, "The upstream did not accept this server's key.",
-                upstream: UpstreamRefusal(message: isOfModel ? words.shown(error?.message) : nil))
+                upstream: UpstreamRefusal(message: isOfModel ? words.shown(error?.message) : nil),
+                mayBeRepeated: mayBeRepeated)
             return
         }
         let status = UpstreamRefusal.Status(rawValue: head.status)
@@ -22,7 +24,8 @@ extension ReplyFailure {
             status?.sentence ?? "The upstream answered with status \(head.status).",
             upstream: UpstreamRefusal(
                 status: status, code: words.code(error?.code), message: words.shown(error?.message)),
-            retryAfter: status == nil ? nil : head.retryAfter(now: now))
+            retryAfter: status == nil ? nil : head.retryAfter(now: now),
+            mayBeRepeated: mayBeRepeated)
     }
 
     /// The failure for an answer that is no reply, or not the whole of one.
@@ -51,6 +54,10 @@ extension ReplyFailure {
                     message: words.shown(finishReason.map { "finish_reason: \($0)" })))
         }
     }
+
+    /// Statuses of an upstream that did not run the prompt for a reason that is not the prompt: the key, the
+    /// account, the load (529 is Anthropic's word for that). Others may come when it was run and paid for.
+    private static let statusesOfOthersFault: Set<Int> = [401, 402, 403, 408, 425, 429, 503, 529]
 
     private static func isAuthenticationRefusal(_ status: Int) -> Bool {
         status == 401 || status == 403
@@ -97,7 +104,7 @@ extension UpstreamHead {
             separator: UInt8(ascii: "."), maxSplits: 1, omittingEmptySubsequences: false)
         guard (1...9).contains(parts[0].count), parts.allSatisfy({ $0.count <= 20 }),
             parts.allSatisfy({ part in part.allSatisfy { (0x30...0x39).contains($0) } }),
-            let whole = Int(String(decoding: parts[0], as: UTF8.self))
+            let whole = parts[0].decimalNumber.map({ Int($0) })
         else { return nil }
         let hasFraction = parts.count == 2 && parts[1].contains { $0 != 0x30 }
         return (whole + (hasFraction ? 1 : 0) + unit - 1) / unit

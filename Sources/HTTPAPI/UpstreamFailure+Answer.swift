@@ -25,4 +25,12 @@ extension UpstreamFailure {
         case .cancelled: .stopped
         }
     }
+
+    /// Whether the upstream cannot have seen the request: there was no connection to it.
+    var isBeforeRequest: Bool {
+        switch self {
+        case .unreachable, .connectTimeout: true
+        case .firstByteTimeout, .idleTimeout, .callTimeout, .cut, .cancelled: false
+        }
+    }
 }

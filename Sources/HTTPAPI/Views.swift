@@ -74,7 +74,8 @@ extension Message {
     package var view: JSONValue {
         [
             "id": .id(id), "chat_id": .id(chatID), "user_id": .id(userID),
-            "group_id": .id(groupID), "prompt": .string(prompt), "reply": .string(reply),
+            "username": .text(username), "group_id": .id(groupID), "prompt": .string(prompt),
+            "reply": .string(reply),
             "model": .string(model), "otr": .boolean(isOffRecord),
             "state": .string(state.rawValue), "error": failure?.view ?? .null,
             "usage": usage?.view ?? .null, "created_at": .time(createdAt),

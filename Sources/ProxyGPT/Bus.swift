@@ -81,8 +81,7 @@ package struct FrameID: Sendable, Hashable, CustomStringConvertible {
         guard text.utf8.count <= 84 else { return nil }
         let parts = text.parts(separatedBy: "-")
         guard parts.count == 2, Self.isEpoch(parts[0]),
-            parts[1].utf8.allSatisfy({ (0x30...0x39).contains($0) }),
-            let sequence = Int64(parts[1]), sequence <= Self.largestSequence
+            let sequence = parts[1].utf8.decimalNumber, sequence <= Self.largestSequence
         else { return nil }
         self.init(epoch: String(parts[0]), sequence: sequence)
     }

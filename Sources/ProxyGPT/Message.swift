@@ -19,6 +19,8 @@ package struct Message: Sendable, Equatable {
     package let id: ID
     package let chatID: Chat.ID
     package let userID: User.ID
+    /// The author's present name, whether it is still in the chat or not; nil where the user is gone.
+    package let username: String?
     package let groupID: Group.ID?
     /// The place in the chat, by the order of insertion.
     package let seq: Int64
@@ -35,7 +37,8 @@ package struct Message: Sendable, Equatable {
     package var updatedAt: Timestamp
 
     package init(
-        id: ID, chatID: Chat.ID, userID: User.ID, groupID: Group.ID?, seq: Int64, prompt: String,
+        id: ID, chatID: Chat.ID, userID: User.ID, username: String? = nil, groupID: Group.ID?,
+        seq: Int64, prompt: String,
         reply: String = "", model: String, isOffRecord: Bool = false, state: State,
         failure: ReplyFailure? = nil, usage: Usage? = nil, createdAt: Timestamp,
         updatedAt: Timestamp
@@ -43,6 +46,7 @@ package struct Message: Sendable, Equatable {
         self.id = id
         self.chatID = chatID
         self.userID = userID
+        self.username = username
         self.groupID = groupID
         self.seq = seq
         self.prompt = prompt

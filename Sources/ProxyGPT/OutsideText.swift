@@ -104,6 +104,24 @@ extension String {
     }
 }
 
+extension Collection<UInt8> {
+    /// The number that decimal digits alone stand for, as far as 63 bits hold it; nil for anything else:
+    /// a sign, white space, digits of other scripts.
+    package var decimalNumber: Int64? {
+        // More than this are leading zeros at best.
+        guard (1...40).contains(prefix(41).count) else { return nil }
+        var number: Int64 = 0
+        for byte in self {
+            guard (0x30...0x39).contains(byte) else { return nil }
+            let (tens, isTooLarge) = number.multipliedReportingOverflow(by: 10)
+            let (sum, isTooLargeBy) = tens.addingReportingOverflow(Int64(byte - 0x30))
+            guard !isTooLarge, !isTooLargeBy else { return nil }
+            number = sum
+        }
+        return number
+    }
+}
+
 extension BidirectionalCollection<UInt8> where SubSequence == Self {
     /// The bytes without spaces and tabs on either side (RFC 9110, section 5.6.3). Inlinable, or a mebibyte
     /// of them would take a second in other modules.

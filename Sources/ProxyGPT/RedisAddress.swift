@@ -94,39 +94,21 @@ package struct RedisAddress: Sendable, Equatable {
     }
 
     private static func host(_ text: Substring) throws(Problem) -> Place {
-        var host = text
-        var port: Substring?
-        if text.hasPrefix("[") {
-            guard let end = text.firstIndex(of: "]") else {
-                throw Problem(text: "has no ] behind its IPv6 address")
-            }
-            host = text[..<end].dropFirst()
-            let behind = text[text.index(after: end)...]
-            guard behind.isEmpty || behind.hasPrefix(":") else {
-                throw Problem(text: "has something other than a port behind its host")
-            }
-            port = behind.isEmpty ? nil : behind.dropFirst()
-        } else if let colon = text.lastIndex(of: ":") {
-            host = text[..<colon]
-            port = text[text.index(after: colon)...]
-            guard !host.contains(":") else {
-                throw Problem(text: "has an IPv6 address without [ ] around it")
-            }
+        let parts: HostAndPort
+        do throws(HostAndPort.Problem) {
+            parts = try HostAndPort(Array(text.utf8)[...])
+        } catch {
+            throw Problem(text: error.rawValue)
         }
-        guard !host.isEmpty else { throw Problem(text: "names no host") }
-        let name = try decoded(host).lowercased()
-        guard let port else { return .host(name, port: 6379) }
-        guard let number = UInt16(port), number > 0, !port.hasPrefix("+") else {
-            throw Problem(text: "has a port that is no number from 1 to 65535")
-        }
-        return .host(name, port: number)
+        return .host(
+            try decoded(Substring(parts.hostText)).lowercased(), port: parts.port ?? 6379)
     }
 
     private static func database(_ text: Substring) throws(Problem) -> Int {
-        guard text.utf8.allSatisfy({ (0x30...0x39).contains($0) }), let number = Int(text),
-            number <= 1_000_000
-        else { throw Problem(text: "has a database that is no number") }
-        return number
+        guard let number = text.utf8.decimalNumber, number <= 1_000_000 else {
+            throw Problem(text: "has a database that is no number")
+        }
+        return Int(number)
     }
 
     /// Decodes percent-escapes; what comes out has no zero byte and is UTF-8.

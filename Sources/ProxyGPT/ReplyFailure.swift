@@ -6,11 +6,15 @@ package struct ReplyFailure: Error, Sendable, Equatable {
     package let upstream: UpstreamRefusal?
     /// Seconds after which another try makes sense, as the upstream said.
     package let retryAfter: Int?
+    /// Whether the upstream did not take the prompt, and might another time: then the same prompt may be
+    /// asked again without being paid twice.
+    package let mayBeRepeated: Bool
 
     package init(
         _ code: Failure.Code, _ message: String, upstream: UpstreamRefusal? = nil,
-        retryAfter: Int? = nil
+        retryAfter: Int? = nil, mayBeRepeated: Bool = false
     ) {
+        self.mayBeRepeated = mayBeRepeated
         self.code = code
         self.message = message
         self.upstream = upstream == UpstreamRefusal() ? nil : upstream
@@ -33,6 +37,7 @@ extension ReplyFailure {
         if let code = upstream?.code { details.append(("code", .string(code))) }
         if let message = upstream?.message { details.append(("message", .string(message))) }
         if let retryAfter { details.append(("retry_after", .integer(retryAfter))) }
+        if mayBeRepeated { details.append(("may_be_repeated", .boolean(true))) }
         guard !details.isEmpty else { return line }
         return line + "\n" + String(decoding: JSONValue.object(details).encoded, as: UTF8.self)
     }
@@ -58,8 +63,11 @@ extension ReplyFailure {
         let upstream = UpstreamRefusal(
             status: status, code: details["code"]?.stringValue,
             message: details["message"]?.stringValue)
+        let mayBeRepeated =
+            if case .boolean(true)? = details["may_be_repeated"] { true } else { false }
         self.init(
             code, sentence, upstream: upstream,
-            retryAfter: details["retry_after"]?.integerValue.flatMap { Int(exactly: $0) })
+            retryAfter: details["retry_after"]?.integerValue.flatMap { Int(exactly: $0) },
+            mayBeRepeated: mayBeRepeated)
     }
 }

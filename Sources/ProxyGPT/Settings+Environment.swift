@@ -115,15 +115,16 @@ extension Settings {
             journalStream = variable("JOURNAL_STREAM")
             notifySocket = variable("NOTIFY_SOCKET").flatMap { $0.isEmpty ? nil : $0 }
             let isWatched = variable("WATCHDOG_PID").map { $0 == String(getpid()) } ?? true
-            watchdogMilliseconds = variable("WATCHDOG_USEC").flatMap { Int64($0) }
+            watchdogMilliseconds = variable("WATCHDOG_USEC").flatMap(\.utf8.decimalNumber)
                 .flatMap { isWatched && $0 >= 1000 ? $0 / 1000 : nil }
             let addressed = variable("LISTEN_PID").map { $0 == String(getpid()) } ?? true
-            guard addressed, let count = variable("LISTEN_FDS").flatMap({ Int($0) }),
-                (1...16).contains(count)
+            guard addressed, let number = variable("LISTEN_FDS").flatMap(\.utf8.decimalNumber),
+                (1...16).contains(number)
             else {
                 descriptorNames = nil
                 return
             }
+            let count = Int(number)
             var names = (variable("LISTEN_FDNAMES") ?? "worker").split(separator: ":").map(
                 String.init)
             while names.count < count { names.append("unknown") }

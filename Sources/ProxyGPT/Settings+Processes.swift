@@ -26,7 +26,8 @@ package struct RunningProcess: Sendable {
             let name = withUnsafeBytes(of: entry.pointee.d_name) {
                 String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self)
             }
-            guard let id = Int32(name), let program = program("\(proc)/\(name)"),
+            guard let id = name.utf8.decimalNumber.flatMap({ Int32(exactly: $0) }),
+                let program = program("\(proc)/\(name)"),
                 let user = user("\(proc)/\(name)"), user == home.owner || user == 0
             else { continue }
             let environment = environment("\(proc)/\(name)")

@@ -41,11 +41,11 @@ struct SettingsReader {
     }
 
     mutating func integer(_ name: String, _ range: ClosedRange<Int>) -> Int {
-        if let value = Self.decimal(text(name).utf8), range.contains(Int(value)) {
+        if let value = text(name).utf8.decimalNumber, range.contains(Int(value)) {
             return Int(value)
         }
         refuse(name, "must be a whole number from \(range.lowerBound) to \(range.upperBound)")
-        return Int(fallback(name)) ?? range.lowerBound
+        return fallback(name).utf8.decimalNumber.map { Int($0) } ?? range.lowerBound
     }
 
     mutating func database() -> DatabaseAddress {
@@ -107,19 +107,11 @@ struct SettingsReader {
         let point = UInt8(ascii: ".")
         let whole = text.utf8.prefix { $0 != point }
         let fraction = text.utf8.dropFirst(whole.count)
-        guard let seconds = decimal(whole), seconds < 1_000_000_000 else { return nil }
+        guard let seconds = whole.decimalNumber, seconds < 1_000_000_000 else { return nil }
         if fraction.isEmpty { return seconds * 1000 }
         let places = fraction.dropFirst()
-        guard places.count <= 3, let parts = decimal(places) else { return nil }
+        guard places.count <= 3, let parts = places.decimalNumber else { return nil }
         return seconds * 1000 + parts * [100, 10, 1][places.count - 1]
-    }
-
-    /// A number of decimal digits alone.
-    static func decimal(_ digits: some Collection<UInt8>) -> Int64? {
-        guard (1...18).contains(digits.count),
-            digits.allSatisfy({ (0x30...0x39).contains($0) })
-        else { return nil }
-        return digits.reduce(0) { $0 * 10 + Int64($1 - 0x30) }
     }
 
     /// Bytes, or KiB, MiB or GiB with that suffix.
@@ -137,7 +129,7 @@ struct SettingsReader {
             digits = text.utf8.dropLast(suffix.utf8.count)
             unit = factor
         }
-        guard let count = decimal(digits) else { return nil }
+        guard let count = digits.decimalNumber else { return nil }
         let (product, overflow) = count.multipliedReportingOverflow(by: unit)
         return overflow ? nil : product
     }

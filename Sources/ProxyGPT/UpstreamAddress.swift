@@ -185,31 +185,10 @@ package struct UpstreamAddress: Sendable, Equatable {
     }
 
     private static func host(in authority: Substring) throws(Problem) -> String {
-        var host = authority
-        var port: Substring?
-        if authority.hasPrefix("[") {
-            guard let end = authority.firstIndex(of: "]") else {
-                throw Problem(text: "has no ] behind its IPv6 address")
-            }
-            host = authority[...end]
-            let behind = authority[authority.index(after: end)...]
-            guard behind.isEmpty || behind.hasPrefix(":") else {
-                throw Problem(text: "has something other than a port behind its host")
-            }
-            port = behind.isEmpty ? nil : behind.dropFirst()
-        } else if let colon = authority.lastIndex(of: ":") {
-            host = authority[..<colon]
-            port = authority[authority.index(after: colon)...]
+        do throws(HostAndPort.Problem) {
+            return try HostAndPort(Array(authority.utf8)[...]).hostText.lowercased()
+        } catch {
+            throw Problem(text: error.rawValue)
         }
-        guard !host.isEmpty else { throw Problem(text: "names no host") }
-        guard host.hasPrefix("[") || !host.contains(":") else {
-            throw Problem(text: "has an IPv6 address without [ ] around it")
-        }
-        if let port {
-            guard let number = UInt16(port), number > 0, !port.hasPrefix("+") else {
-                throw Problem(text: "has a port that is no number from 1 to 65535")
-            }
-        }
-        return host.lowercased()
     }
 }

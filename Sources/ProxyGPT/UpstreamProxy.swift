@@ -37,20 +37,13 @@ package struct UpstreamProxy: Sendable, Equatable {
         } else {
             credential = nil
         }
-        let (host, port) = HostAndPort.split(rest)
-        guard !host.isEmpty else { throw Problem(text: "names no host") }
-        guard rest.hasPrefix("[") || !host.contains(":") else {
-            throw Problem(text: "has an IPv6 address without [ ] around it")
+        do throws(HostAndPort.Problem) {
+            let parts = try HostAndPort(Array(rest.utf8)[...])
+            host = parts.hostText.lowercased()
+            port = Int(parts.port ?? 80)
+        } catch {
+            throw Problem(text: error.rawValue)
         }
-        self.host = host.lowercased()
-        guard let port else {
-            self.port = 80
-            return
-        }
-        guard let number = HostAndPort.number(port) else {
-            throw Problem(text: "has a port that is no number from 1 to 65535")
-        }
-        self.port = number
     }
 
     private static func credential(_ text: Substring) throws(Problem) -> Credential {
@@ -79,27 +72,5 @@ extension UpstreamProxy: CustomStringConvertible {
     /// The address without what lets one in.
     package var description: String {
         "http://\(host.contains(":") ? "[\(host)]" : host):\(port)"
-    }
-}
-
-/// Takes `host:port` apart, an IPv6 address in brackets.
-enum HostAndPort {
-    /// The host without brackets, and what stands behind its colon. A text with several colons and no
-    /// brackets is an IPv6 address.
-    static func split(_ text: Substring) -> (host: Substring, port: Substring?) {
-        if text.hasPrefix("["), let end = text.firstIndex(of: "]") {
-            let behind = text[text.index(after: end)...]
-            return (text[..<end].dropFirst(), behind.isEmpty ? nil : behind.dropFirst())
-        }
-        guard let colon = text.lastIndex(of: ":"), text.firstIndex(of: ":") == colon else {
-            return (text, nil)
-        }
-        return (text[..<colon], text[text.index(after: colon)...])
-    }
-
-    /// A port: decimal digits, 1 to 65535.
-    static func number(_ text: Substring) -> Int? {
-        guard text.utf8.allSatisfy({ (0x30...0x39).contains($0) }) else { return nil }
-        return UInt16(text).flatMap { $0 > 0 ? Int($0) : nil }
     }
 }

@@ -50,12 +50,22 @@ package struct UpstreamProxyRules: Sendable, Equatable {
         private let port: Int?
 
         init?(_ text: Substring) {
-            let (host, port) = HostAndPort.split(text)
-            self.port = port.flatMap(HostAndPort.number)
-            if port != nil && self.port == nil { return nil }
+            let host: Substring
+            do throws(HostAndPort.Problem) {
+                let parts = try HostAndPort(Array(text.utf8)[...])
+                host = Substring(parts.hostText)
+                port = parts.port.map { Int($0) }
+            } catch {
+                // An IPv6 address needs no brackets here.
+                guard error == .bareAddress else { return nil }
+                host = text
+                port = nil
+            }
             let parts = host.split(separator: "/", omittingEmptySubsequences: false)
             if let address = Self.address(String(parts[0])) {
-                let bits = parts.count == 1 ? address.count * 8 : Int(parts[1]) ?? -1
+                let bits =
+                    parts.count == 1
+                    ? address.count * 8 : parts[1].utf8.decimalNumber.map { Int($0) } ?? -1
                 guard parts.count <= 2, (0...(address.count * 8)).contains(bits) else { return nil }
                 hosts = .network(address, bits: bits)
             } else if host == "*" {

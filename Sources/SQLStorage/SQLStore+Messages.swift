@@ -11,7 +11,8 @@ extension SQLStore {
                 UPDATE chats SET last_message_seq = last_message_seq + 1,
                     updated_at = \(new.createdAt)
                 WHERE id = \(new.chatID) AND \(Chat.isOpen(to: new.userID))
-                RETURNING model, group_id, last_message_seq, context_version
+                RETURNING model, group_id, last_message_seq, context_version,
+                    (SELECT username FROM users WHERE users.id = \(new.userID)) AS username
                 """)
             guard let chat = chats.first else { throw Failure.notFound("chat") }
             if let key = new.idempotencyKey,
@@ -20,11 +21,17 @@ extension SQLStore {
                 guard known.chatID == new.chatID, known.prompt == new.prompt,
                     known.isOffRecord == new.isOffRecord
                 else { throw Failure.keyUsedOtherwise }
-                return .known(known)
+                guard known.state == .failed, known.failure?.mayBeRepeated == true else {
+                    return .known(known)
+                }
+                // A message of its own: subscribers know the other one's end already.
+                try await transaction.send(
+                    "UPDATE messages SET idempotency_key = NULL WHERE id = \(known.id)")
             }
             if new.state.isRunning { try await transaction.demandRoom(for: new, limit: limit) }
             let message = Message(
                 id: new.id, chatID: new.chatID, userID: new.userID,
+                username: try chat.optionalText("username"),
                 groupID: try chat.optionalID("group_id"),
                 seq: try chat.sequence("last_message_seq"), prompt: new.prompt,
                 model: model(try chat.text("model")), isOffRecord: new.isOffRecord,
@@ -145,7 +152,7 @@ extension SQLStore {
     package func requestStop(
         of id: Message.ID, in chat: Chat.ID, by user: User.ID
     ) async throws -> Message {
-        try await database.transaction { transaction in
+        try await transaction(inTurn: chat.text) { transaction in
             let access = try await transaction.query(Chat.accessQuery(chat, user))
             guard let access = try access.first.flatMap(ChatAccess.init(row:)) else {
                 throw Failure.notFound("chat")
@@ -190,7 +197,9 @@ extension Message {
         messages.id, messages.chat_id, messages.seq, messages.user_id, messages.group_id,
         messages.prompt, messages.reply, messages.model, messages.otr, messages.state,
         messages.error, messages.prompt_tokens, messages.completion_tokens,
-        messages.created_at, messages.updated_at
+        messages.created_at, messages.updated_at,
+        (SELECT users.username FROM users WHERE users.id = messages.user_id
+            AND users.id NOT IN (SELECT deletions.id FROM deletions)) AS username
         """
 
     init(row: Row) throws {
@@ -201,7 +210,8 @@ extension Message {
             ? nil : Usage(promptTokens: promptTokens, completionTokens: completionTokens)
         self.init(
             id: try row.id("id"), chatID: try row.id("chat_id"), userID: try row.id("user_id"),
-            groupID: try row.optionalID("group_id"), seq: try row.sequence("seq"),
+            username: try row.optionalText("username"), groupID: try row.optionalID("group_id"),
+            seq: try row.sequence("seq"),
             prompt: try row.text("prompt"), reply: try row.text("reply"),
             model: try row.text("model"), isOffRecord: try row.integer("otr") != 0,
             state: try row.word("state", or: .failed),

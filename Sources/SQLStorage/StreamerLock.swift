@@ -1,5 +1,6 @@
 internal import EventLoop
 internal import Glibc
+internal import ProxyGPT
 
 /// Shows that a state directory has its streamer. The lock (flock(2)) goes with the object, and with
 /// the process however that ends; the file says whose it is.
@@ -56,7 +57,7 @@ package final class StreamerLock: Sendable {
     private static func holder(_ descriptor: Int32) -> Int32? {
         var bytes = [UInt8](repeating: 0, count: 16)
         let count = pread(descriptor, &bytes, bytes.count, 0)
-        return Int32(
-            String(decoding: bytes.prefix(max(0, count)).prefix { $0 > 0x20 }, as: UTF8.self))
+        return bytes.prefix(max(0, count)).prefix { $0 > 0x20 }.decimalNumber
+            .flatMap { Int32(exactly: $0) }
     }
 }

@@ -11,7 +11,7 @@ internal import ProxyGPT
     init(_ fastCGI: FastCGIRequest) {
         self.fastCGI = fastCGI
         length = fastCGI.parameters.first { $0.name == "CONTENT_LENGTH" }.flatMap {
-            Int64($0.value)
+            $0.value.utf8.decimalNumber
         }
     }
 

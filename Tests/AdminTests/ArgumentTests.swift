@@ -26,7 +26,8 @@ internal import Testing
 
     @Test(arguments: [
         "", "yesterday", "2026-13-01", "2026-02-29", "2026-01-00", "-1d", "5w",
-        "2026-01-01T25:00", "99999999999d", "٣d",
+        "2026-01-01T25:00", "99999999999d", "٣d", "+1d", "1_0d", "0x1d",
+        "٢٠٢٦-01-01", "2026-01-01T٠٥:00",
     ])
     func `what is no time is refused`(text: String) {
         #expect(TimeArgument(argument: text) == nil)
@@ -54,7 +55,9 @@ internal import Testing
 
     @Test func `wrong usage is told from failure`() {
         for arguments in [
-            ["nonsense"], ["user"], ["chats", "--limit", "0"], ["sessions", "revoke"],
+            ["nonsense"], ["user"], ["chats", "--limit", "0"], ["chats", "--limit", "+5"],
+            ["events", "--limit", "0x10"],
+            ["messages", "a", "--limit", "٥"], ["sessions", "revoke"],
             ["events", "--since", "x"], ["events", "--follow", "--until", "1d"],
             ["create", "a", "--role", "king"], ["usage", "--by", "moon"],
         ] {

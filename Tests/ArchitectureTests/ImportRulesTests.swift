@@ -202,6 +202,18 @@ import Testing
         }
     }
 
+    @Test("ImportRules: a number out of a text has decimal digits alone")
+    func digits() {
+        #expect(Rules.signedNumbers(Self.files) == [])
+        for text in [
+            "Int64(String(decoding: a, as: UTF8.self))", "Int(text)", "UInt16(text(a))",
+            "Int32(argument)",
+        ] {
+            #expect(Rules.signedNumbers(file("Sources/Admin/A.swift", text)).count == 1, "\(text)")
+        }
+        #expect(Rules.signedNumbers(file("Sources/HTTPAPI/A.swift", "Int64(text.count)")) == [])
+    }
+
     @Test("ImportRules: no file is longer than four hundred lines")
     func lengths() {
         #expect(Rules.longFiles(Self.files) == [])

@@ -141,6 +141,23 @@ enum Rules {
             .map { "\($0.path) takes a number out of a value; Row does" }
     }
 
+    /// Where a number is read out of a text by Swift's own rules, which take a sign: `decimalNumber` takes
+    /// digits alone.
+    static func signedNumbers(_ files: [SourceFile]) -> [String] {
+        let reading =
+            #/\bU?Int(8|16|32|64)?\(\s*(String\(|Substring\(|text\(|\w*([tT]ext|[aA]rgument)\))/#
+        // A signed number may come there, or a grammar was checked before.
+        let exempt: Set<String> = [
+            "Sources/Admin/CSV.swift", "Sources/ProxyGPT/JSONValue.swift",
+            "Sources/ProxyGPT/ReplyEvent.swift", "Sources/SQLStorage/PostgresAnswer.swift",
+            "Sources/RedisStorage/ReplyGuard.swift", "Sources/Metrics/ProcessFigures.swift",
+            "Sources/SQLStorage/PostgresOrigin.swift",
+        ]
+        return product(files).filter { !exempt.contains($0.path) }.flatMap { file in
+            file.code.matches(of: reading).map { "\(file.path): \($0.output.0)" }
+        }
+    }
+
     static func longFiles(_ files: [SourceFile]) -> [String] {
         files.compactMap { file in
             let count = file.text.split(separator: "\n", omittingEmptySubsequences: false).count - 1

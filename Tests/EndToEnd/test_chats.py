@@ -250,6 +250,24 @@ def test_who_shares_a_chat_sees_the_others_name_and_no_more(stack, owner):
     check_error(guest.get(f"/user/read?id={owner.id}"), 404)
 
 
+def test_who_has_left_keeps_the_name_on_what_it_wrote(stack, owner, member):
+    group = owner.group(member)
+    chats = [owner.chat(), owner.chat(group_id=group)]
+    owner.do("/chat/user/add", id=chats[0], user_id=member.id)
+    for chat in chats:
+        member.prompt(chat, "written", otr=True)
+    owner.do("/chat/user/remove", id=chats[0], user_id=member.id)
+    owner.do("/group/members/remove", id=group, user_ids=member.id)
+    for chat in chats:
+        read = owner.get(f"/chat/read?id={chat}").json
+        assert [user["id"] for user in read["users"]] == [owner.id]
+        assert [message["username"] for message in read["messages"]] == [member.name]
+        code, out, err = stack.admin("messages", chat, "--json")
+        assert code == 0, err
+        assert [message["username"] for message in json.loads(out)["messages"]] == [member.name]
+    check_error(owner.get(f"/user/read?id={member.id}"), 404)
+
+
 # Deletion
 
 

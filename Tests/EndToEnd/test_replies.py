@@ -12,7 +12,7 @@ from stack import CANARY_KEY, Stack, wait_for
 from upstream import Upstream, hold
 
 MESSAGE = {
-    "id", "chat_id", "user_id", "group_id", "prompt", "reply", "model", "otr", "state", "error",
+    "id", "chat_id", "user_id", "username", "group_id", "prompt", "reply", "model", "otr", "state", "error",
     "usage", "created_at", "updated_at",
 }  # fmt: skip
 
@@ -366,9 +366,9 @@ def test_a_key_that_breaks_the_rules_is_refused(owner, chat, key):
     check_error(answer, 400, "invalid_request", "Idempotency-Key")
 
 
-@pytest.mark.parametrize("prompt, status", [("refuse", 502), ("busy", 429)])
-def test_a_failed_prompt_with_a_key_fails_again_without_a_call(
-    owner, chat, upstream, prompt, status
+@pytest.mark.parametrize("prompt, status, calls", [("refuse", 502, 1), ("busy", 429, 2)])
+def test_a_failed_prompt_with_a_key_runs_again_where_the_upstream_did_not_take_it(
+    owner, chat, upstream, prompt, status, calls
 ):
     key = {"Idempotency-Key": f"fails-{prompt}"}
     before = len(upstream.of(prompt))
@@ -376,7 +376,7 @@ def test_a_failed_prompt_with_a_key_fails_again_without_a_call(
     assert [answer.status for answer in answers] == [status, status]
     assert answers[0].error == answers[1].error
     assert answers[0].header("Retry-After") == answers[1].header("Retry-After")
-    assert len(upstream.of(prompt)) == before + 1 and len(owner.messages(chat)) == 1
+    assert len(upstream.of(prompt)) == before + calls and len(owner.messages(chat)) == calls
 
 
 def test_the_events_tell_of_every_reply_and_not_what_was_said(upstream):

@@ -26,6 +26,7 @@ import Testing
         await runner.storeUnwritten()
         let stored = try await stage.storage.store.message(id, in: Chat.ID(chat))
         #expect(stored?.state == .failed && stored?.failure?.code == .unavailable)
+        #expect(stored?.failure?.mayBeRepeated == true, "nobody has asked the upstream")
         #expect(stage.bus.frames.map(\.content) == [.ended])
         for _ in 0..<60 { await runner.storeUnwritten() }
         #expect(stage.bus.frames.count == 1, "it is told once")

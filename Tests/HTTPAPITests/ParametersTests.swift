@@ -140,14 +140,17 @@ import Testing
         #expect(try read("chat_id=2", #"{"id":null}"#).requiredText("id", "chat_id") == "2")
     }
 
-    @Test("A whole number is decimal text or a JSON number")
+    @Test("A whole number is decimal digits or a JSON number")
     func readsIntegers() throws {
         #expect(try read("a=12").integer("a") == 12)
-        #expect(try read("a=-12").integer("a") == -12)
         #expect(try read(nil, #"{"a":12}"#).integer("a") == 12)
+        #expect(try read(nil, #"{"a":-12}"#).integer("a") == -12)
         #expect(try read("a=9223372036854775807").integer("a") == .max)
         #expect(try read("b=1").integer("a") == nil)
-        for query in ["a=", "a=x", "a=1.0", "a=0x10", "a=9223372036854775808", "a=%201", "a=1e3"] {
+        for query in [
+            "a=", "a=x", "a=1.0", "a=0x10", "a=9223372036854775808", "a=%201", "a=1e3", "a=%2B1",
+            "a=-12", "a=1_0", "a=%D9%A5",
+        ] {
             expectFailure(.invalidRequest, naming: "a") { _ = try read(query).integer("a") }
         }
         for value in ["\"12\"", "1.0", "1e3", "true", "[1]", "9223372036854775808"] {

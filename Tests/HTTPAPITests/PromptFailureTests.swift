@@ -99,12 +99,34 @@ import Testing
         #expect(stored["code"]?.stringValue == code)
         #expect(stored["message"]?.stringValue == error["message"]?.stringValue)
         #expect(stored["upstream_message"]?.stringValue == error["upstream_message"]?.stringValue)
-        // Asked again, the same is told.
+        // Asked again, the same is told: by us, or by an upstream that did not take it the first time.
         let again = await prompt(headers: key)
         #expect(again.status == status && again.text == writer.text)
         #expect(again.value(of: "Retry-After") == writer.value(of: "Retry-After"))
-        #expect(stage.upstream.calls.count == 1)
+        let isTaken = ![401, 402, 403, 408, 429, 503].contains(theirs)
+        #expect(stage.upstream.calls.count == (isTaken ? 1 : 2))
         #expect(!stage.log.all.contains { $0.contains("no room") || $0.contains("0123456789") })
+    }
+
+    @Test(arguments: [
+        (UpstreamFailure.unreachable("x"), true), (.connectTimeout, true),
+        (.firstByteTimeout, false), (.callTimeout, false), (.idleTimeout, false),
+        (.cut("x"), false),
+    ])
+    func `a prompt that did not reach the upstream runs again under its key, and no other does`(
+        failure: UpstreamFailure, runsAgain: Bool
+    ) async throws {
+        let key = [Header("Idempotency-Key", "key-1")]
+        stage.upstream.play(.init(failure: failure))
+        let first = await prompt(headers: key)
+        #expect(first.status != 200)
+        stage.upstream.play(.init(steps: [.bytes(#"{"choices":[{"message":{"content":"Hi"}}]}"#)]))
+        let second = await prompt(headers: key)
+        #expect((second.status == 200) == runsAgain)
+        #expect(stage.upstream.calls.count == (runsAgain ? 2 : 1))
+        // What has run once does not run again.
+        #expect(await prompt(headers: key).text == second.text)
+        #expect(stage.upstream.calls.count == (runsAgain ? 2 : 1))
     }
 
     @Test func `a refusal without a code of its own has ours`() async {

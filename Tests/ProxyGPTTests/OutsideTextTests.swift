@@ -13,6 +13,22 @@ import Testing
         #expect("".parts(separatedBy: ",").count == 1)
     }
 
+    @Test("A number is decimal digits alone, as far as 63 bits hold it")
+    func readsNumbers() {
+        for (text, number) in [
+            ("0", 0), ("007", 7), ("9223372036854775807", Int64.max),
+            (String(repeating: "0", count: 39) + "1", 1),
+        ] {
+            #expect(text.utf8.decimalNumber == number)
+        }
+        for text in [
+            "", "+5", "-5", " 5", "5 ", "0x10", "5_000", "1e3", "٥", "５", "5\u{301}", "1.0",
+            "9223372036854775808", "99999999999999999999", String(repeating: "0", count: 41),
+        ] {
+            #expect(text.utf8.decimalNumber == nil, "\(text)")
+        }
+    }
+
     @Test("Texts are the same when their bytes are")
     func compares() {
         #expect(!"\u{E9}".hasSameBytes(as: "e\u{301}"))

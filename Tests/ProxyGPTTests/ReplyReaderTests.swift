@@ -175,6 +175,7 @@ import Testing
         let failures = [
             ReplyFailure(.upstreamTimeout, "It did not answer."),
             ReplyFailure(.upstreamError, "No.", retryAfter: 3),
+            ReplyFailure(.upstreamError, "No.", mayBeRepeated: true),
             ReplyFailure(
                 .upstreamError, "No.",
                 upstream: UpstreamRefusal(

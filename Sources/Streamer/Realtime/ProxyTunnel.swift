@@ -92,7 +92,7 @@ final class ProxyTunnel: ChannelInboundHandler, RemovableChannelHandler {
         guard line.starts(with: "HTTP/1.".utf8), line.count >= 12, line[8] == 0x20 else {
             return nil
         }
-        return Int(String(decoding: line[9..<12], as: UTF8.self))
+        return line[9..<12].decimalNumber.map { Int($0) }
     }
 
     func channelInactive(context: ChannelHandlerContext) {

@@ -1,3 +1,5 @@
+internal import ProxyGPT
+
 /// Where a WebSocket of the upstream is, in the pieces that a connection wants.
 struct UpstreamLocation: Equatable {
     let isSecure: Bool
@@ -18,27 +20,9 @@ struct UpstreamLocation: Equatable {
         let rest = url.dropFirst(isSecure ? 8 : 7)
         let authority = rest.prefix { $0 != UInt8(ascii: "/") && $0 != UInt8(ascii: "?") }
         let target = rest[authority.endIndex...]
-        var host = authority
-        var port: ArraySlice<UInt8>?
-        if authority.first == UInt8(ascii: "["),
-            let end = authority.firstIndex(of: UInt8(ascii: "]"))
-        {
-            host = authority[..<end].dropFirst()
-            port = authority[(end + 1)...]
-        } else if let colon = authority.firstIndex(of: UInt8(ascii: ":")) {
-            host = authority[..<colon]
-            port = authority[colon...]
-        }
-        var number = UInt16(isSecure ? 443 : 80)
-        if let port, let first = port.first {
-            guard first == UInt8(ascii: ":"),
-                let given = UInt16(Self.text(port.dropFirst())), given > 0
-            else { return nil }
-            number = given
-        }
-        guard !host.isEmpty else { return nil }
-        self.host = Self.text(host)
-        self.port = Int(number)
+        guard let parts = try? HostAndPort(authority) else { return nil }
+        host = parts.hostText
+        port = Int(parts.port ?? (isSecure ? 443 : 80))
         self.authority = Self.text(authority)
         self.target =
             target.first == UInt8(ascii: "/") ? Array(target) : [UInt8(ascii: "/")] + target
