@@ -5,7 +5,17 @@ internal import ProxyGPT
 /// What a row of `deletions` stands for, in the order in which it goes.
 enum Deletion: String {
     case group
+    /// Sessions that have ended, of a user that stays.
+    case sessions
     case user
+
+    /// The id of the mark of a user's sessions. No user has it.
+    static func sessionsMark(of user: String) -> String { ":" + user }
+
+    /// The user whose sessions a mark stands for.
+    static func user(ofSessionsMark id: String) -> String {
+        String(decoding: id.utf8.dropFirst(), as: UTF8.self)
+    }
 }
 
 extension Chat {

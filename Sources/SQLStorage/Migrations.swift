@@ -41,6 +41,7 @@ enum Migrations {
         Migration(version: 7, name: "installation", statements: installation),
         Migration(version: 8, name: "places in chats", statements: places),
         Migration(version: 9, name: "deletions", statements: deletions),
+        Migration(version: 10, name: "generations of sessions", statements: generations),
     ]
 
     /// Where the steps that were done are recorded.

@@ -36,6 +36,7 @@ extension SQLStore: AdminStore {
         of id: User.ID, to hash: String, _ event: Event
     ) async throws -> Int {
         let process = process
+        let sessions = try await countSessions(of: id)
         return try await database.transaction { transaction in
             let count = try await transaction.execute(
                 """
@@ -43,7 +44,7 @@ extension SQLStore: AdminStore {
                 WHERE id = \(id)
                 """)
             guard count > 0 else { throw Failure.notFound("user") }
-            let sessions = try await transaction.endSessions(of: id, now: event.timestamp)
+            try await transaction.endSessions(of: id, now: event.timestamp)
             try await transaction.record(event, process: process)
             return sessions
         }
@@ -65,7 +66,7 @@ extension SQLStore: AdminStore {
                 let rows = try await transaction.query("SELECT id FROM users WHERE id = \(id)")
                 guard !rows.isEmpty else { throw Failure.notFound("user") }
             } else if isDisabled {
-                _ = try await transaction.endSessions(of: id, now: now)
+                try await transaction.endSessions(of: id, now: now)
                 try await transaction.stopReplies(to: id)
             }
             try await transaction.record(event, process: process)
@@ -121,7 +122,8 @@ extension SQLStore: AdminStore {
             SELECT sessions.id, sessions.user_id, sessions.created_at, sessions.last_used_at,
                 sessions.expires_at, users.username
             FROM sessions JOIN users ON users.id = sessions.user_id
-            WHERE sessions.id > \(session?.text ?? "") AND sessions.expires_at > \(moment) \(ofUser)
+            WHERE sessions.id > \(session?.text ?? "") AND sessions.expires_at > \(moment)
+                AND \(Session.isKept) \(ofUser)
             ORDER BY sessions.id LIMIT \(limit)
             """)
         return try rows.map { row in
@@ -151,11 +153,22 @@ extension SQLStore: AdminStore {
 
     package func endSessions(of user: User.ID, _ event: Event) async throws -> Int {
         let process = process
-        return try await database.transaction { transaction in
-            let count = try await transaction.endSessions(of: user, now: event.timestamp)
+        let count = try await countSessions(of: user)
+        try await database.transaction { transaction in
+            try await transaction.endSessions(of: user, now: event.timestamp)
             try await transaction.record(event, process: process)
-            return count
         }
+        return count
+    }
+
+    /// How many sessions of a user there are. Asked before they end: while they are counted nobody waits.
+    private func countSessions(of user: User.ID) async throws -> Int {
+        let rows = try await database.query(
+            """
+            SELECT COUNT(*) AS count FROM users JOIN sessions ON sessions.user_id = users.id
+            WHERE users.id = \(user) AND \(Session.isKept)
+            """)
+        return Int(try rows.first?.integer("count") ?? 0)
     }
 
     package func record(_ event: Event) async throws {
@@ -170,9 +183,11 @@ extension Account {
         """
         \(unsafe: User.columns), users.disabled_at,
         (SELECT COUNT(*) FROM sessions
-            WHERE sessions.user_id = users.id AND expires_at > \(now)) AS open_sessions,
+            WHERE sessions.user_id = users.id AND expires_at > \(now) AND \(Session.isKept))
+            AS open_sessions,
         (SELECT MAX(last_used_at) FROM sessions
-            WHERE sessions.user_id = users.id AND expires_at > \(now)) AS last_used_at
+            WHERE sessions.user_id = users.id AND expires_at > \(now) AND \(Session.isKept))
+            AS last_used_at
         """
     }
 
@@ -210,13 +225,6 @@ extension Belongings {
 }
 
 extension Transaction {
-    /// Ends all sessions of a user, with their open streams, and returns how many.
-    fileprivate func endSessions(of id: User.ID, now: Timestamp) async throws -> Int {
-        let count = try await execute("DELETE FROM sessions WHERE user_id = \(id)")
-        try await revoke(Revocation(user: id), now: now)
-        return count
-    }
-
     /// Asks whoever runs them to stop the replies to a user.
     fileprivate func stopReplies(to id: User.ID) async throws {
         try await execute(

@@ -4,7 +4,8 @@ package import ProxyGPT
 
 extension SQLStore {
     package func create(_ chat: Chat) async throws {
-        try await database.transaction { transaction in
+        let keys = (chat.groupID.map { [$0.text] } ?? []) + [CounterName.chats.turn]
+        try await transaction(inTurn: keys) { transaction in
             if let group = chat.groupID {
                 try await transaction.lock(group)
                 let rows = try await transaction.query(
@@ -15,7 +16,7 @@ extension SQLStore {
                     """)
                 guard !rows.isEmpty else { throw Failure.notFound("group") }
             }
-            let seq = try await transaction.next("chats")
+            let seq = try await transaction.next(.chats)
             try await transaction.send(
                 """
                 INSERT INTO chats (id, seq, name, model, user_id, group_id, created_at, updated_at)
@@ -98,7 +99,7 @@ extension SQLStore {
     }
 
     package func deleteChat(_ id: Chat.ID, by user: User.ID, now: Timestamp) async throws {
-        try await transaction(inTurn: id.text) { transaction in
+        try await transaction(inTurn: id.text, CounterName.revocations.turn) { transaction in
             let count = try await transaction.execute(
                 "DELETE FROM chats WHERE id = \(id) AND \(Chat.isOwned(by: user))")
             guard count > 0 else { throw try await transaction.refusal(of: id, to: user) }
@@ -155,7 +156,7 @@ extension SQLStore {
     package func removeUser(
         _ removed: UserReference, from id: Chat.ID, by user: User.ID, now: Timestamp
     ) async throws {
-        try await database.transaction { transaction in
+        try await transaction(inTurn: id.text, CounterName.revocations.turn) { transaction in
             let access = try await transaction.query(Chat.accessQuery(id, user))
             guard let access = try access.first.flatMap(ChatAccess.init(row:)) else {
                 throw Failure.notFound("chat")

@@ -2,8 +2,8 @@ package import ProxyGPT
 
 extension SQLStore {
     package func create(_ group: Group) async throws {
-        try await database.transaction { transaction in
-            let seq = try await transaction.next("groups")
+        try await transaction(inTurn: CounterName.groups.turn) { transaction in
+            let seq = try await transaction.next(.groups)
             try await transaction.send(
                 """
                 INSERT INTO groups (id, seq, name, description, owner_id, created_at, updated_at)
@@ -67,7 +67,7 @@ extension SQLStore {
     }
 
     package func deleteGroup(_ id: Group.ID, by user: User.ID, now: Timestamp) async throws {
-        try await transaction(inTurn: id.text) { transaction in
+        try await transaction(inTurn: id.text, CounterName.revocations.turn) { transaction in
             try await transaction.lock(id)
             try await transaction.demandOwner(user, of: id)
             try await transaction.deleteGroup(id, now: now)
@@ -108,7 +108,7 @@ extension SQLStore {
     package func removeMembers(
         _ removed: [UserReference], from id: Group.ID, by user: User.ID, now: Timestamp
     ) async throws {
-        try await transaction(inTurn: id.text) { transaction in
+        try await transaction(inTurn: id.text, CounterName.revocations.turn) { transaction in
             try await transaction.lock(id)
             guard let group = try await transaction.group(id, for: user) else {
                 throw Failure.notFound("group")

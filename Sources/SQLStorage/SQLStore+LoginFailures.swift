@@ -14,7 +14,7 @@ extension SQLStore {
         guard seen == .admitted else { return seen }
         let statement = countingTry(throttle.keys, now: now)
         do {
-            try await database.transaction { transaction in
+            try await transaction(inTurn: throttle.turn) { transaction in
                 let rows = try await transaction.query(statement)
                 let failures = try Self.failures(rows, own: 1)
                 let admission = throttle.admission(failures, now: try Self.moment(rows) ?? now)
@@ -66,7 +66,7 @@ extension SQLStore {
     package func failLogin(_ throttle: LoginThrottle, now: Timestamp) async throws {
         let present = database.dialect.moment(now)
         let oldest = moment(now, after: -LoginThrottle.forgetAfter)
-        try await database.transaction { transaction in
+        try await transaction(inTurn: throttle.turn) { transaction in
             for key in throttle.keys {
                 try await transaction.send(
                     """
@@ -87,7 +87,7 @@ extension SQLStore {
     }
 
     package func succeedLogin(_ throttle: LoginThrottle) async throws {
-        try await database.transaction { transaction in
+        try await transaction(inTurn: throttle.turn) { transaction in
             try await transaction.giveBack(throttle.keys)
             try await transaction.send(
                 "DELETE FROM login_failures WHERE key IN (\(list: throttle.keysOfSuccess))")
@@ -95,7 +95,7 @@ extension SQLStore {
     }
 
     package func abandonLogin(_ throttle: LoginThrottle) async throws {
-        try await database.transaction { try await $0.giveBack(throttle.keys) }
+        try await transaction(inTurn: throttle.turn) { try await $0.giveBack(throttle.keys) }
     }
 
     /// The counters of `keys`; a key that was never counted is absent.
@@ -153,4 +153,10 @@ extension Transaction {
             WHERE key IN (\(list: keys)) AND count = 0 AND pending = 0
             """)
     }
+}
+
+extension LoginThrottle {
+    /// The key of the turns of everybody at an address; those of one account take turns before that, as its
+    /// passwords are hashed one by one.
+    fileprivate var turn: String { "log-ins from " + block }
 }

@@ -35,7 +35,7 @@ extension SQLStore {
 extension Transaction {
     /// Leaves word that rights have shrunk.
     func revoke(_ revocation: Revocation, now: Timestamp) async throws {
-        let number = try await next("revocations")
+        let number = try await next(.revocations)
         try await send(
             """
             INSERT INTO revocations (seq, session_id, user_id, chat_id, group_id, created_at)
@@ -46,8 +46,9 @@ extension Transaction {
 
     /// Takes the next number of a counter, for the statement that follows. Whoever else wants one
     /// waits for this transaction, so numbers are committed in order.
-    func next(_ counter: String) async throws -> SQL {
-        try await send("UPDATE counters SET value = value + 1 WHERE name = \(counter)")
-        return "(SELECT value FROM counters WHERE name = \(counter))"
+    func next(_ counter: CounterName) async throws -> SQL {
+        let name = counter.rawValue
+        try await send("UPDATE counters SET value = value + 1 WHERE name = \(name)")
+        return "(SELECT value FROM counters WHERE name = \(name))"
     }
 }

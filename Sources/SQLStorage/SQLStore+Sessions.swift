@@ -1,6 +1,7 @@
 package import ProxyGPT
 
-// A session that has ended is a row that is gone.
+// A session that has ended is a row that is gone, or one of an older generation than its user's: all
+// sessions of a user end in one step, however many there are, and their rows go little by little.
 
 extension SQLStore {
     package func caller(tokenDigest: [UInt8], now: Timestamp) async throws -> Caller? {
@@ -10,7 +11,7 @@ extension SQLStore {
                 sessions.created_at AS session_created_at, last_used_at, expires_at
             FROM sessions JOIN users ON users.id = sessions.user_id
             WHERE sessions.token_digest = \(tokenDigest) AND sessions.expires_at > \(database.dialect.moment(now))
-                AND users.disabled_at IS NULL
+                AND users.disabled_at IS NULL AND \(Session.isKept)
             """)
         guard let row = rows.first else { return nil }
         let user = try User(row: row)
@@ -25,7 +26,7 @@ extension SQLStore {
     package func add(
         _ session: NewSession, ifPasswordHashIs hash: String
     ) async throws -> Bool {
-        try await database.transaction { transaction in
+        try await transaction(inTurn: session.session.userID.text) { transaction in
             // Whoever sets a new password waits, and then ends this session too.
             try await transaction.lock(
                 "SELECT id FROM users WHERE id = \(session.session.userID) FOR SHARE")
@@ -45,7 +46,7 @@ extension SQLStore {
         _ session: Session.ID, lastUsedAt: Timestamp, expiresAt: Timestamp
     ) async throws {
         let lifetime = expiresAt.milliseconds &- lastUsedAt.milliseconds
-        _ = try await database.transaction { transaction in
+        _ = try await transaction(inTurn: session.text) { transaction in
             try await transaction.execute(
                 """
                 UPDATE sessions SET last_used_at = present.moment,
@@ -57,7 +58,7 @@ extension SQLStore {
     }
 
     package func endSession(tokenDigest: [UInt8], now: Timestamp) async throws -> Bool {
-        try await database.transaction { transaction in
+        try await transaction(inTurn: CounterName.revocations.turn) { transaction in
             let rows = try await transaction.query(
                 """
                 DELETE FROM sessions WHERE token_digest = \(tokenDigest)
@@ -76,11 +77,45 @@ extension Transaction {
         let created = session.createdAt.milliseconds
         try await send(
             """
-            INSERT INTO sessions (id, user_id, token_digest, created_at, last_used_at, expires_at)
+            INSERT INTO sessions
+                (id, user_id, token_digest, created_at, last_used_at, expires_at, generation)
             SELECT \(session.id), \(session.userID), \(new.tokenDigest), present.moment,
                 present.moment + \(session.lastUsedAt.milliseconds &- created),
-                present.moment + \(session.expiresAt.milliseconds &- created)
+                present.moment + \(session.expiresAt.milliseconds &- created),
+                (SELECT session_generation FROM users WHERE id = \(session.userID))
             FROM (SELECT \(dialect.moment(session.createdAt)) AS moment) AS present
             """)
     }
+    /// Ends all sessions of a user but perhaps one, with their open streams. Some of their rows go at once.
+    func endSessions(
+        of user: User.ID, keeping kept: Session.ID? = nil, now: Timestamp
+    ) async throws {
+        try await send(
+            """
+            UPDATE users SET session_generation = session_generation + 1 WHERE id = \(user)
+            """)
+        if let kept {
+            try await send(
+                """
+                UPDATE sessions SET generation = (
+                    SELECT session_generation FROM users WHERE id = \(user))
+                WHERE id = \(kept) AND user_id = \(user)
+                """)
+        }
+        let mark = Deletion.sessionsMark(of: user.text)
+        try await send(
+            """
+            INSERT INTO deletions (id, kind) VALUES (\(mark), \(Deletion.sessions.rawValue))
+            ON CONFLICT (id) DO NOTHING
+            """)
+        var budget = SweepBudget()
+        _ = try await sweepSessions(markedBy: mark, &budget)
+        // Last: others who revoke something wait from here on.
+        try await revoke(Revocation(user: user), now: now)
+    }
+}
+
+extension Session {
+    /// Holds for sessions that have not ended together with all others of their user.
+    static let isKept: SQL = "sessions.generation = users.session_generation"
 }

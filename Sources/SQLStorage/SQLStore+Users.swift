@@ -35,7 +35,7 @@ extension SQLStore {
         _ id: User.ID, _ change: UserChange, now: Timestamp
     ) async throws -> User {
         do {
-            return try await database.transaction { transaction in
+            return try await transaction(inTurn: id.text) { transaction in
                 let rows = try await transaction.query(
                     """
                     UPDATE users SET
@@ -58,16 +58,14 @@ extension SQLStore {
     package func replacePassword(
         of id: User.ID, expected: String, with hash: String, keeping: Session.ID, now: Timestamp
     ) async throws -> Bool {
-        try await database.transaction { transaction in
+        try await transaction(inTurn: id.text, CounterName.revocations.turn) { transaction in
             let count = try await transaction.execute(
                 """
                 UPDATE users SET password_hash = \(hash), updated_at = \(now)
                 WHERE id = \(id) AND password_hash = \(expected)
                 """)
             guard count > 0 else { return false }
-            try await transaction.send(
-                "DELETE FROM sessions WHERE user_id = \(id) AND id <> \(keeping)")
-            try await transaction.revoke(Revocation(user: id), now: now)
+            try await transaction.endSessions(of: id, keeping: keeping, now: now)
             return true
         }
     }
@@ -75,7 +73,7 @@ extension SQLStore {
     package func strengthenPassword(
         of id: User.ID, expected: String, with hash: String
     ) async throws {
-        _ = try await database.transaction { transaction in
+        _ = try await transaction(inTurn: id.text) { transaction in
             try await transaction.execute(
                 """
                 UPDATE users SET password_hash = \(hash)

@@ -15,14 +15,36 @@ package struct SQLStore: Store {
         self.turns = turns
     }
 
-    /// Runs a transaction that begins with locking rows of such ids, in this order.
+    /// Runs a transaction that locks rows which others lock as well. Whoever will lock one of them waits for
+    /// its turn before it takes a connection.
+    ///
+    /// - Parameter keys: names of these rows, ASCII and short, in the order that all keep to: chats and
+    ///   groups first, then users, then sessions, counters last.
     func transaction<T: Sendable>(
-        inTurn ids: String...,
+        inTurn keys: String...,
+        body: @Sendable @escaping (any Transaction) async throws -> T
+    ) async throws -> T {
+        try await transaction(inTurn: keys, body: body)
+    }
+
+    func transaction<T: Sendable>(
+        inTurn keys: [String],
         body: @Sendable @escaping (any Transaction) async throws -> T
     ) async throws -> T {
         guard let turns else { return try await database.transaction(body) }
-        return try await turns.run(ids) { [database] in try await database.transaction(body) }
+        return try await turns.run(keys) { [database] in try await database.transaction(body) }
     }
+}
+
+/// A row of `counters`, which gives out numbers in the order of commits: whoever takes one holds up all
+/// others until it commits.
+enum CounterName: String {
+    case chats
+    case groups
+    case revocations
+
+    /// The key of its turns.
+    var turn: String { "counter " + rawValue }
 }
 
 extension User {

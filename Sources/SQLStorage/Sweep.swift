@@ -120,9 +120,13 @@ extension Transaction {
             """)
         for row in holders where !budget.isSpent {
             let id = try row.text("id")
-            count +=
-                try row.text("kind") == Deletion.group.rawValue
-                ? await sweepGroup(id, &budget) : await sweepUser(id, &budget)
+            switch Deletion(rawValue: try row.text("kind")) {
+            case .group: count += try await sweepGroup(id, &budget)
+            case .sessions: count += try await sweepSessions(markedBy: id, &budget)
+            case .user: count += try await sweepUser(id, &budget)
+            // A newer release's, which its processes sweep.
+            case nil: break
+            }
         }
         return count
     }
@@ -205,6 +209,27 @@ extension Transaction {
                 """)
     }
 
+    /// Removes sessions of a user that are of an older generation, and their mark once none are left.
+    func sweepSessions(
+        markedBy id: String, _ budget: inout SweepBudget
+    ) async throws -> Int {
+        let user = Deletion.user(ofSessionsMark: id)
+        let areEnded: SQL = """
+            user_id = \(user) AND generation <> (
+                SELECT session_generation FROM users WHERE users.id = \(user))
+            """
+        // In the order of the index of a user's sessions: they need not be sorted for it.
+        let count = try await sweep(
+            "sessions", key: "id", by: "user_id", where: areEnded, &budget)
+        guard !budget.isSpent else { return count }
+        return try await count
+            + execute(
+                """
+                DELETE FROM deletions WHERE id = \(id)
+                    AND NOT EXISTS (SELECT 1 FROM sessions WHERE \(areEnded))
+                """)
+    }
+
     private func sweepUser(_ id: String, _ budget: inout SweepBudget) async throws -> Int {
         var count = try await sweepChats(
             where: "user_id = \(id) AND group_id IS NULL", &budget)
@@ -233,7 +258,7 @@ extension Transaction {
             budget.spend(rows: ids.count)
         }
         let ofUser: SQL = "user_id = \(id)"
-        count += try await sweep("sessions", key: "id", by: "id", where: ofUser, &budget)
+        count += try await sweep("sessions", key: "id", by: "user_id", where: ofUser, &budget)
         count += try await sweep(
             "group_members", key: "group_id", by: "group_id", where: ofUser,
             scope: "\(ofUser) AND", &budget)

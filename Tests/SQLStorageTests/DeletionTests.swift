@@ -139,13 +139,13 @@ private func holding(
             let old = UUIDText.version7(milliseconds: 1, counter: 0, random: 0).dropLast(4)
             let write = storages[0].write
             for number in 1000..<1200 {
-                let digest = Array("\(number)".utf8)
+                let (id, digest) = ("\(number)", Array("\(number)".utf8))
                 try await write(
                     "INSERT INTO event_bodies (id) VALUES (\(String(old) + "\(number)"))")
                 try await write(
                     "INSERT INTO revocations (seq, created_at) VALUES (\(number), 0)")
                 try await write(
-                    "INSERT INTO sessions VALUES (\("\(number)"), \(user.id), \(digest), 0, 0, 0)")
+                    "INSERT INTO sessions VALUES (\(id), \(user.id), \(digest), 0, 0, 0, 0)")
                 try await write(
                     """
                     INSERT INTO login_failures (key, count, last_at) VALUES (\("\(number)"), 1, 0)

@@ -78,6 +78,82 @@ internal import Testing
         }
     }
 
+    @Test(arguments: ["chats", "groups", "revocations"])
+    func `who waits for a locked counter holds one connection`(counter: String) async throws {
+        let place = try await Place(.postgreSQL)
+        try await place.with(try place.configuration(size: 3)) { storage in
+            let user = try await storage.addUser("asim").user
+            let other = try await storage.addUser("other").user
+            let free = makeChat(of: other.id)
+            try await storage.store.create(free)
+            let chats = (0..<6).map { _ in makeChat(of: user.id) }
+            for chat in chats { try await storage.store.create(chat) }
+            let gate = Gate()
+            defer { gate.open() }
+            let stranger = try await stranger(
+                in: place, until: gate,
+                "SELECT value FROM counters WHERE name = \(counter) FOR UPDATE")
+            let turns = try #require(storage.store.turns)
+            let waiting = Task {
+                await concurrently(6) { index in
+                    switch counter {
+                    case "chats": try await storage.store.create(makeChat(of: user.id))
+                    case "groups": try await storage.store.create(makeGroup(of: user.id))
+                    default:
+                        try await storage.store.deleteChat(chats[index].id, by: user.id, now: now)
+                    }
+                }
+            }
+            try await eventually { await turns.counts.waiting == 5 }
+            try await eventually { await storage.connections()?.busy == 1 }
+            #expect(try await prompt(storage, free.id, other.id) != nil)
+            gate.open()
+            for result in await waiting.value { try result.get() }
+            _ = await stranger.result
+            #expect(await turns.counts == (0, 0))
+        }
+    }
+
+    @Test func `who waits for a locked user, session or address holds one connection`()
+        async throws
+    {
+        let place = try await Place(.postgreSQL)
+        try await place.with(try place.configuration(size: 3)) { storage in
+            let (user, session) = try await storage.addUser("asim")
+            let throttle = LoginThrottle(foldedName: "asim", clientAddress: "192.0.2.1")
+            try await storage.store.failLogin(throttle, now: now)
+            let turns = try #require(storage.store.turns)
+            let cases: [(SQL, @Sendable () async throws -> Void)] = [
+                (
+                    "SELECT id FROM users WHERE id = \(user.id) FOR UPDATE",
+                    { _ = try await storage.store.update(user.id, UserChange(), now: now) }
+                ),
+                (
+                    "SELECT id FROM sessions WHERE id = \(session.session.id) FOR UPDATE",
+                    {
+                        try await storage.store.touch(
+                            session.session.id, lastUsedAt: now, expiresAt: now)
+                    }
+                ),
+                (
+                    "SELECT key FROM login_failures FOR UPDATE",
+                    { _ = try await storage.store.beginLogin(throttle, now: now) }
+                ),
+            ]
+            for (lock, work) in cases {
+                let gate = Gate()
+                defer { gate.open() }
+                let stranger = try await stranger(in: place, until: gate, lock)
+                let waiting = Task { await concurrently(4) { _ in try await work() } }
+                try await eventually { await turns.counts.waiting == 3 }
+                try await eventually { await storage.connections()?.busy == 1 }
+                gate.open()
+                for result in await waiting.value { try result.get() }
+                _ = await stranger.result
+            }
+        }
+    }
+
     @Test func `a lock that does not end is told as one, and in time`() async throws {
         let place = try await Place(.postgreSQL)
         var configuration = try place.configuration()
