@@ -3,7 +3,7 @@
 #   make run       serve on http://localhost:8080 in the foreground
 #   make test      every test there is
 #   make soak      a thousand faults under running replies, some twenty minutes (SEED=, FAULTS=, DATABASE=)
-#   make faults    what clients see when PostgreSQL or Redis fails, as a table
+#   make faults    what clients see when PostgreSQL, Redis or a clock fails, as a table (ONLY=word)
 #   make fuzz      every parser of bytes from outside under sanitizers (SECONDS=60, ONLY=, MINIMIZE=1)
 #   make lint      formatting and the rules of who imports whom
 #   make bench     measurements, beside nginx's own
@@ -76,7 +76,7 @@ soak: build test-packages $(VENV)/installed
 	@$(VENV)/bin/python Tests/EndToEnd/soak.py
 
 faults: build test-packages $(VENV)/installed
-	@$(VENV)/bin/python Tests/EndToEnd/faults.py
+	@$(VENV)/bin/python Tests/EndToEnd/faults.py $(if $(ONLY),"$(ONLY)")
 
 fuzz: packages
 	@python3 Tests/Fuzz/fuzz.py $(or $(SECONDS),60) --only "$(ONLY)" $(if $(MINIMIZE),--minimize)
@@ -172,7 +172,7 @@ install:
 		nginx/proxy-gpt-streamer.conf nginx/proxy-gpt-operators.conf \
 		$(DESTDIR)$(SYSCONFDIR)/nginx/snippets
 	install -d $(DESTDIR)$(PREFIX)/share/doc/proxy-gpt
-	install -m 0644 docs/grafana.json docs/prometheus-rules.yml $(DESTDIR)$(PREFIX)/share/doc/proxy-gpt
+	install -m 0644 docs/*.md docs/*.json docs/*.yml $(DESTDIR)$(PREFIX)/share/doc/proxy-gpt
 	install -d $(DESTDIR)$(PREFIX)/share/proxy-gpt/web
 	install -m 0644 web/* $(DESTDIR)$(PREFIX)/share/proxy-gpt/web
 	install -m 0644 nginx/proxy-gpt-page.conf $(DESTDIR)$(SYSCONFDIR)/nginx/snippets

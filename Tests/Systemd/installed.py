@@ -50,7 +50,9 @@ def the_package_is_installed_in_an_empty_debian():
         "[Service]\nExecStart=/checkout/.build/release/mock-upstream --port 9090 --key " + KEY + "\n")  # fmt: skip
     run("systemctl", "daemon-reload")
     run("systemctl", "start", "mock", "nginx")
-    for name in ("grafana.json", "prometheus-rules.yml", "copyright"):
+    documents = [path.name for path in pathlib.Path("/checkout/docs").iterdir() if path.is_file()]
+    assert {"redis.md", "figures.md", "grafana.json", "prometheus-rules.yml"} <= set(documents)
+    for name in (*documents, "copyright"):
         assert pathlib.Path("/usr/share/doc/proxy-gpt", name).stat().st_size > 100
     json.loads(pathlib.Path("/usr/share/doc/proxy-gpt/grafana.json").read_text())
 
