@@ -1,6 +1,7 @@
 """Chats: their form, their lists, who is in them, and what becomes of deleted ones."""
 
 import datetime
+import json
 import uuid
 
 import database

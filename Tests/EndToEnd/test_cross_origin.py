@@ -123,7 +123,9 @@ def test_a_name_that_means_this_address_is_not_ours(stack, token):
         answer = asked(stack, "/user/session", page, "POST")
         assert answer.status == status, (host, answer)
         if status == 403:
-            assert "PUBLIC_ORIGINS=http://evil.example" in answer.error["message"]
+            assert "http://evil.example is our own, PUBLIC_ORIGINS" in answer.error["message"]
+            logs = "".join(stack.worker_log(worker) for worker in stack.workers)
+            assert 'settings.remedy="PUBLIC_ORIGINS=http://evil.example"' in logs
 
 
 def test_with_a_name_of_our_own_other_names_are_misdirected(named):
