@@ -7,17 +7,18 @@
 #   make fuzz      every parser of bytes from outside under sanitizers (SECONDS=60, ONLY=, MINIMIZE=1)
 #   make lint      formatting and the rules of who imports whom
 #   make bench     measurements, beside nginx's own
+#   make growth    a large installation beside one of its thousandth part, hours and 12 GB (SCALE=, DATABASE=)
 #   make install   to DESTDIR, PREFIX is /usr; after `make build`, which needs no root
 #   make deb       a Debian package in .build, for what runs here; after `make build`
 #   make test-systemd   installs that package in a Debian of its own and boots it; with WHOLE=1 all that
 #                  is shown there, some ten minutes, with ONLY=words the checks with a word in the name
 #
-# run, test, soak, faults and bench install the Debian packages that are missing, which needs root.
+# run, test, soak, faults, bench and growth install the Debian packages that are missing, which needs root.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := build
-.PHONY: run test soak faults fuzz lint bench install deb test-systemd build clean packages \
+.PHONY: run test soak faults fuzz lint bench growth install deb test-systemd build clean packages \
 	test-packages bench-packages systemd-packages
 
 # The same flags wherever the release is built, or SwiftPM would build it twice. Swift's own
@@ -89,6 +90,9 @@ lint: packages
 
 bench: build bench-packages test-packages
 	PYTHONPATH=Tests/EndToEnd python3 Benchmarks/bench.py
+
+growth: build test-packages
+	PYTHONPATH=Tests/EndToEnd python3 Benchmarks/bench.py growth
 
 clean:
 	rm -rf .build .build-fuzz

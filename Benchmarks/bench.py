@@ -23,9 +23,11 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "Tests" / "
 
 import chats  # noqa: E402
 import databases  # noqa: E402
+import growth  # noqa: E402
 import hosts  # noqa: E402
 import logins  # noqa: E402
 import retention  # noqa: E402
+import rows  # noqa: E402
 import strangers  # noqa: E402
 import streams  # noqa: E402
 import turns  # noqa: E402
@@ -325,14 +327,17 @@ def restarts(count=30, least=300_000):
 PARTS = (
     "unary", "stream", "held", "cancellation", "restarts", "chats", "history",
     "delivery", "bus", "idle", "fanout", "stalled", "databases", "hosts",
-    "disk", "logins", "retention", "turns",
+    "disk", "logins", "retention", "turns", "rows",
 )
+# Of hours and gigabytes: only where it is named.
+LARGE_PARTS = ("growth",)
 
 
 def main(names):
-    unknown = set(names) - set(PARTS)
+    all_parts = PARTS + LARGE_PARTS
+    unknown = set(names) - set(all_parts)
     if unknown:
-        raise SystemExit(f"no such part: {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
+        raise SystemExit(f"no such part: {', '.join(sorted(unknown))}; there are {', '.join(all_parts)}")
     names = names or PARTS
     if {"unary", "stream"} & set(names):
         # Without a key the upstream serves both sides alike.
@@ -360,7 +365,8 @@ def main(names):
         databases.beside(load, heading)
     if "hosts" in names:
         hosts.beside(load, heading)
-    for name, part in (("disk", strangers), ("logins", logins), ("retention", retention)):
+    parts = {"disk": strangers, "logins": logins, "retention": retention, "rows": rows, "growth": growth}
+    for name, part in parts.items():
         if name in names:
             getattr(part, name)(heading)
     if "turns" in names:
