@@ -84,9 +84,14 @@ extension ProcessLease {
     ) async throws -> Bool {
         let end = monotonicMilliseconds() &+ Self.time
         while !Task.isCancelled, monotonicMilliseconds() < end {
-            // A look first, and last: what others are at is not gone yet.
+            // A look first, and last: what others are at is not gone yet. At the oldest row alone, or it
+            // would read all rows to find none.
             let isClean = try await database.query(
-                "SELECT \(unsafe: key) FROM \(unsafe: table) WHERE \(condition) LIMIT 1"
+                """
+                SELECT \(unsafe: key)
+                FROM (SELECT * FROM \(unsafe: table) ORDER BY \(unsafe: order) LIMIT 1) AS oldest
+                WHERE \(condition)
+                """
             ).isEmpty
             if isClean { return true }
             let startedAt = monotonicMilliseconds()

@@ -58,24 +58,28 @@ extension SQLStore {
         let own: SQL =
             group == nil
             ? """
-            UNION SELECT id FROM (
+            UNION ALL SELECT id, seq FROM (
                 SELECT id, seq FROM chats
                 WHERE user_id = \(user) AND group_id IS NULL AND \(range)
                 ORDER BY seq \(order) LIMIT \(count)) AS own
             """ : ""
+        // The page is found before its chats are read: PostgreSQL would otherwise walk all chats in their
+        // order until the page is full.
         let rows = try await database.query(
             """
-            SELECT \(unsafe: Chat.columns) FROM chats WHERE id IN (
-            SELECT id FROM (
-                SELECT chat_id AS id, seq FROM chat_users
-                WHERE user_id = \(user) AND \(Chat.isKeptPlace) AND \(range) \(ofGroup)
-                ORDER BY seq \(order) LIMIT \(count)) AS joined
-            UNION SELECT id FROM (
-                \(ofGroups) WHERE group_members.user_id = \(user)
-                    AND \(Group.isKeptMembership) \(ofMember)
-                ORDER BY seq \(order) LIMIT \(count)) AS of_groups
-            \(own))
-            ORDER BY seq \(order) LIMIT \(count)
+            SELECT \(unsafe: Chat.columns) FROM (
+                SELECT id, MAX(seq) AS place FROM (
+                    SELECT id, seq FROM (
+                        SELECT chat_id AS id, seq FROM chat_users
+                        WHERE user_id = \(user) AND \(Chat.isKeptPlace) AND \(range) \(ofGroup)
+                        ORDER BY seq \(order) LIMIT \(count)) AS joined
+                    UNION ALL SELECT id, seq FROM (
+                        \(ofGroups) WHERE group_members.user_id = \(user)
+                            AND \(Group.isKeptMembership) \(ofMember)
+                        ORDER BY seq \(order) LIMIT \(count)) AS of_groups
+                    \(own)) AS found
+                GROUP BY id ORDER BY place \(order) LIMIT \(count)) AS page
+            JOIN chats ON chats.id = page.id ORDER BY page.place \(order)
             """)
         return Listing(read: try rows.map(Chat.init(row:)), for: page)
     }

@@ -1,3 +1,4 @@
+internal import EventLoop
 package import ProxyGPT
 
 extension SQLStore {
@@ -84,10 +85,11 @@ extension SQLStore {
         let order: SQL = page.isForward ? "ASC" : "DESC"
         let rows = try await database.query(
             """
-            SELECT \(unsafe: User.columns) FROM group_members
-            JOIN users ON users.id = group_members.user_id
-            WHERE group_members.group_id = \(id) AND \(anchor)
-            ORDER BY group_members.user_id \(order) LIMIT \(page.limit + 1)
+            SELECT \(unsafe: User.columns) FROM (
+                SELECT user_id FROM group_members
+                WHERE group_members.group_id = \(id) AND \(anchor)
+                ORDER BY group_members.user_id \(order) LIMIT \(page.limit + 1)) AS page
+            JOIN users ON users.id = page.user_id ORDER BY page.user_id \(order)
             """)
         return Listing(read: try rows.map(User.init(row:)), for: page)
     }
@@ -108,23 +110,25 @@ extension SQLStore {
     package func removeMembers(
         _ removed: [UserReference], from id: Group.ID, by user: User.ID, now: Timestamp
     ) async throws {
-        try await transaction(inTurn: id.text, CounterName.revocations.turn) { transaction in
-            try await transaction.lock(id)
-            guard let group = try await transaction.group(id, for: user) else {
-                throw Failure.notFound("group")
-            }
-            for reference in removed {
-                let found = try await transaction.user(reference)
-                guard group.ownerID == user || found == user else {
-                    throw Failure.notOwner("group")
+        while true {
+            let startedAt = monotonicMilliseconds()
+            let isDone = try await transaction(inTurn: id.text, CounterName.revocations.turn) {
+                transaction in
+                try await transaction.lock(id)
+                let members = try await transaction.removable(removed, from: id, by: user)
+                // Places first, in short transactions: whoever is a member still needs none.
+                for member in members
+                where try await transaction.removeSomePlaces(of: member, in: id) {
+                    try await transaction.revoke(Revocation(user: member, group: id), now: now)
+                    return false
                 }
-                let member = try await transaction.existingUser(reference)
-                guard member != group.ownerID else {
-                    throw Failure.invalid(
-                        "user_ids", "The owner stays in the group. Hand it on first.")
+                for member in members {
+                    try await transaction.removeMember(member, from: id, now: now)
                 }
-                try await transaction.removeMember(member, from: id, now: now)
+                return true
             }
+            if isDone { return }
+            await database.giveWay(since: startedAt)
         }
     }
 }
@@ -193,6 +197,36 @@ extension Transaction {
             parameter: "user_ids")
     }
 
+    /// The users that `removed` names, where `user` may take all of them out of the group.
+    fileprivate func removable(
+        _ removed: [UserReference], from id: Group.ID, by user: User.ID
+    ) async throws -> [User.ID] {
+        guard let group = try await group(id, for: user) else { throw Failure.notFound("group") }
+        var members: [User.ID] = []
+        for reference in removed {
+            let found = try await self.user(reference)
+            guard group.ownerID == user || found == user else { throw Failure.notOwner("group") }
+            let member = try await existingUser(reference)
+            guard member != group.ownerID else {
+                throw Failure.invalid(
+                    "user_ids", "The owner stays in the group. Hand it on first.")
+            }
+            members.append(member)
+        }
+        return members
+    }
+
+    /// Takes a user out of as many chats of a group as one transaction may; says whether some may be
+    /// left.
+    fileprivate func removeSomePlaces(of user: User.ID, in id: Group.ID) async throws -> Bool {
+        var budget = SweepBudget()
+        let count = try await sweep(
+            "chat_users", key: "chat_id", by: "seq",
+            where: "user_id = \(user) AND group_id = \(id)", scope: "user_id = \(user) AND",
+            &budget)
+        return count > 0 && budget.isSpent
+    }
+
     /// Lets nobody else change the group, its members or which chats it has before the end.
     func lock(_ id: Group.ID) async throws {
         try await lock("SELECT id FROM groups WHERE id = \(id) FOR UPDATE")
@@ -213,11 +247,13 @@ extension Transaction {
         let memberships = try await execute(
             "DELETE FROM group_members WHERE group_id = \(id) AND user_id = \(user)")
         let places = try await execute(
+            "DELETE FROM chat_users WHERE user_id = \(user) AND group_id = \(id)")
+        let incompletePlaces = try await execute(
             """
-            DELETE FROM chat_users WHERE user_id = \(user) AND (group_id = \(id)
-                OR (seq = 0 AND chat_id IN (SELECT id FROM chats WHERE group_id = \(id))))
+            DELETE FROM chat_users WHERE user_id = \(user) AND seq = 0
+                AND chat_id IN (SELECT id FROM chats WHERE group_id = \(id))
             """)
-        guard memberships + places > 0 else { return }
+        guard memberships + places + incompletePlaces > 0 else { return }
         try await revoke(Revocation(user: user, group: id), now: now)
     }
 }

@@ -1,3 +1,4 @@
+internal import EventLoop
 package import ProxyGPT
 
 extension SQLStore {
@@ -90,11 +91,50 @@ extension SQLStore {
             ? "users.id = \(reference.text)" : "users.folded_name = \(reference.foldedName)"
         let rows = try await database.query(
             """
-            SELECT \(unsafe: User.columns) FROM users
-            WHERE \(wanted) AND \(User.isKept) AND (users.id = \(viewer) OR \(User.sharesSomething(with: "\(viewer)")))
+            SELECT \(unsafe: User.columns), \(User.visibility(to: "\(viewer)")) AS visibility
+            FROM users WHERE \(wanted) AND \(User.isKept)
             """)
-        return try rows.first.map(User.init(row:))
+        guard let row = rows.first else { return nil }
+        let user = try User(row: row)
+        let isVisible =
+            switch try row.optionalInteger("visibility").map(User.Visibility.init) {
+            case .visible: true
+            case .undecided: try await haveCommonChat(viewer, user.id)
+            case .hidden, .none: false
+            }
+        return isVisible ? user : nil
     }
+
+    /// Whether there is a chat to which both users were added. Leaps from one user's places to the other's
+    /// in the order of their chats, so that places between two of the other's cost nothing, and a few
+    /// at a time: strangers may have added both to any number of chats.
+    private func haveCommonChat(_ one: User.ID, _ other: User.ID) async throws -> Bool {
+        var start = ""
+        while true {
+            let rows = try await database.query(
+                """
+                WITH RECURSIVE leaps (chat_id, previous, step) AS (
+                    SELECT MIN(chat_id), SUBSTR(MIN(chat_id), 1, 0), 0 FROM chat_users
+                    WHERE user_id = \(one) AND chat_id > \(start)
+                    UNION ALL
+                    SELECT CASE WHEN step % 2 = 0 THEN \(User.nextPlace(of: other))
+                        ELSE \(User.nextPlace(of: one)) END, chat_id, step + 1
+                    FROM leaps WHERE chat_id <> previous AND step < \(Self.leaps))
+                SELECT previous, chat_id <> previous AS goes_on, EXISTS (
+                    SELECT 1 FROM chat_users WHERE chat_users.user_id = \(one)
+                        AND chat_users.chat_id = leaps.chat_id AND \(Chat.isKeptPlace)) AS is_kept
+                FROM leaps WHERE chat_id IS NOT NULL AND step > 0
+                    AND (chat_id = previous OR step = \(Self.leaps))
+                """)
+            guard let row = rows.first else { return false }
+            if try row.integer("goes_on") == 0, try row.integer("is_kept") != 0 { return true }
+            start = try row.text("previous")
+            await EventLoop.sleep(milliseconds: 0)
+        }
+    }
+
+    /// How many places one statement looks at: less than a millisecond.
+    private static let leaps = 500
 
     package func groups(of id: User.ID) async throws -> [String] {
         let rows = try await database.query(
@@ -108,18 +148,30 @@ extension SQLStore {
 }
 
 extension User {
-    /// Holds for users that share a group or a chat with `viewer`, an expression.
+    /// What one statement finds out of whether a user may be seen.
+    fileprivate enum Visibility {
+        case hidden, visible
+        /// Both were added to many chats, which `haveCommonChat` compares.
+        case undecided
+
+        init(_ number: Int64) {
+            self = number == 1 ? .visible : number == 2 ? .undecided : .hidden
+        }
+    }
+
+    /// The `Visibility` of users to `viewer`, an expression, as a number or NULL.
     ///
     /// Two users share a group when each is a member or its owner. They share a chat when each is one of
     /// its users, the owner of a chat without a group, or in the group of a chat with one: who has left a
     /// group has no part in its chats, even in those of its own making.
     ///
-    /// Walked are the groups of both, and the chats to which one of the two was added, of whom was added
-    /// to fewer. Selects of one value, since PostgreSQL may answer EXISTS by reading all rows first, and in
+    /// Walked are the groups of both, and the chats to which one of the two was added, where those are few.
+    /// Selects of one value, since PostgreSQL may answer EXISTS by reading all rows first, and in
     /// order, since it may otherwise read a whole table for want of statistics.
-    fileprivate static func sharesSomething(with viewer: SQL) -> SQL {
+    fileprivate static func visibility(to viewer: SQL) -> SQL {
         """
-        (SELECT 1 FROM (\(Group.ids(of: viewer))) AS mine
+        CASE WHEN users.id = \(viewer)
+        OR (SELECT 1 FROM (\(Group.ids(of: viewer))) AS mine
             WHERE (SELECT 1 FROM group_members AS theirs
                     WHERE theirs.group_id = mine.group_id AND theirs.user_id = users.id) = 1
                 OR (SELECT 1 FROM groups
@@ -130,9 +182,18 @@ extension User {
             WHERE \(hasPlace(viewer, "chat_users.group_id = theirs.group_id")) LIMIT 1) = 1
         OR \(hasPlace(viewer, "chat_users.owner_id = users.id AND chat_users.group_id IS NULL"))
         OR \(hasPlace("users.id", "chat_users.owner_id = \(viewer) AND chat_users.group_id IS NULL"))
-        OR CASE WHEN \(countOfPlaces(viewer)) < \(countOfPlaces("users.id"))
-            THEN \(haveCommonPlace(viewer, "users.id"))
-            ELSE \(haveCommonPlace("users.id", viewer)) END = 1
+        THEN 1
+        WHEN \(hasFewPlaces(viewer)) THEN \(haveCommonPlace(viewer, "users.id"))
+        WHEN \(hasFewPlaces("users.id")) THEN \(haveCommonPlace("users.id", viewer))
+        ELSE 2 END
+        """
+    }
+
+    /// The first place of a user in the chat at which `leaps` stands or behind it.
+    fileprivate static func nextPlace(of user: User.ID) -> SQL {
+        """
+        (SELECT MIN(chat_users.chat_id) FROM chat_users
+            WHERE chat_users.user_id = \(user) AND chat_users.chat_id >= leaps.chat_id)
         """
     }
 
@@ -143,11 +204,14 @@ extension User {
         """
     }
 
-    private static func countOfPlaces(_ user: SQL) -> SQL {
+    /// How many places are few: walking them costs about what a statement does.
+    private static let fewPlaces = 100
+
+    private static func hasFewPlaces(_ user: SQL) -> SQL {
         """
         (SELECT COUNT(*) FROM
             (SELECT 1 AS one FROM chat_users WHERE chat_users.user_id = \(user)
-            ORDER BY chat_users.seq LIMIT 1000) AS places)
+            ORDER BY chat_users.seq LIMIT \(fewPlaces)) AS places) < \(fewPlaces)
         """
     }
 

@@ -4,6 +4,10 @@
 // all it holds, one of `deleted_chats` for the messages of a chat that is gone. A sweep locks what it
 // removes and passes over what another one has locked. A mark goes by a statement that sees whether
 // anything is left of what it stands for. So what a process leaves when it dies is found by the next.
+//
+// What belongs to one group or user is asked for as BETWEEN its id and its id, in the order of an index that
+// begins with that. With an equality PostgreSQL takes the order to be that of the rest alone, and may read a
+// whole table by another index, batch after batch.
 
 internal import EventLoop
 internal import ProxyGPT
@@ -161,14 +165,14 @@ extension Transaction {
 
     /// Removes chats and marks their messages.
     private func sweepChats(
-        where condition: SQL, _ budget: inout SweepBudget
+        where condition: SQL, by order: String, _ budget: inout SweepBudget
     ) async throws -> Int {
         var total = 0
         while !budget.isSpent {
             let ids = try await query(
                 """
-                SELECT id FROM chats WHERE \(condition)
-                ORDER BY seq LIMIT \(dialect.batch) \(unsafe: dialect.skipLocked)
+                SELECT id FROM chats WHERE \(condition) ORDER BY \(unsafe: order)
+                LIMIT \(dialect.batch) \(unsafe: dialect.skipLocked)
                 """
             ).map { try $0.text("id") }
             if ids.isEmpty { break }
@@ -190,9 +194,10 @@ extension Transaction {
     private func sweepGroup(_ id: String, _ budget: inout SweepBudget) async throws -> Int {
         // Whoever makes a chat in the group has locked it, or comes too late.
         try await lock("SELECT id FROM groups WHERE id = \(id) FOR UPDATE")
-        var count = try await sweepChats(where: "group_id = \(id)", &budget)
+        let ofGroup: SQL = "group_id BETWEEN \(id) AND \(id)"
+        var count = try await sweepChats(where: ofGroup, by: "group_id, seq", &budget)
         count += try await sweep(
-            "group_members", key: "user_id", by: "user_id", where: "group_id = \(id)",
+            "group_members", key: "user_id", by: "group_id, user_id", where: ofGroup,
             scope: "group_id = \(id) AND", &budget)
         guard !budget.isSpent else { return count }
         count += try await execute(
@@ -215,10 +220,9 @@ extension Transaction {
     ) async throws -> Int {
         let user = Deletion.user(ofSessionsMark: id)
         let areEnded: SQL = """
-            user_id = \(user) AND generation <> (
+            user_id BETWEEN \(user) AND \(user) AND generation <> (
                 SELECT session_generation FROM users WHERE users.id = \(user))
             """
-        // In the order of the index of a user's sessions: they need not be sorted for it.
         let count = try await sweep(
             "sessions", key: "id", by: "user_id", where: areEnded, &budget)
         guard !budget.isSpent else { return count }
@@ -231,8 +235,9 @@ extension Transaction {
     }
 
     private func sweepUser(_ id: String, _ budget: inout SweepBudget) async throws -> Int {
+        let ofUser: SQL = "user_id BETWEEN \(id) AND \(id)"
         var count = try await sweepChats(
-            where: "user_id = \(id) AND group_id IS NULL", &budget)
+            where: "\(ofUser) AND group_id IS NULL", by: "user_id, seq", &budget)
         // Handed to the user in the moment of its deletion.
         count += try await execute(
             """
@@ -243,9 +248,9 @@ extension Transaction {
         while !budget.isSpent {
             let ids = try await query(
                 """
-                SELECT id FROM chats WHERE user_id = \(id) AND group_id IS NOT NULL
+                SELECT id FROM chats WHERE \(ofUser) AND group_id IS NOT NULL
                     AND group_id NOT IN (SELECT id FROM deletions)
-                ORDER BY seq LIMIT \(dialect.batch) \(unsafe: dialect.skipLocked)
+                ORDER BY user_id, seq LIMIT \(dialect.batch) \(unsafe: dialect.skipLocked)
                 """
             ).map { try $0.text("id") }
             if ids.isEmpty { break }
@@ -257,14 +262,13 @@ extension Transaction {
                 """)
             budget.spend(rows: ids.count)
         }
-        let ofUser: SQL = "user_id = \(id)"
         count += try await sweep("sessions", key: "id", by: "user_id", where: ofUser, &budget)
         count += try await sweep(
-            "group_members", key: "group_id", by: "group_id", where: ofUser,
-            scope: "\(ofUser) AND", &budget)
+            "group_members", key: "group_id", by: "user_id, group_id", where: ofUser,
+            scope: "user_id = \(id) AND", &budget)
         count += try await sweep(
-            "chat_users", key: "chat_id", by: "chat_id", where: ofUser, scope: "\(ofUser) AND",
-            &budget)
+            "chat_users", key: "chat_id", by: "user_id, chat_id", where: ofUser,
+            scope: "user_id = \(id) AND", &budget)
         guard !budget.isSpent else { return count }
         count += try await execute(
             """

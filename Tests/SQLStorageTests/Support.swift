@@ -292,6 +292,34 @@ extension SQLStorage {
         }
     }
 
+    /// Adds chats of a user, each with a place for another one, by its number from 1 on.
+    func addChats(
+        _ count: Int, of owner: User.ID, in group: Group.ID? = nil,
+        with added: @escaping @Sendable (Int) -> User.ID? = { _ in nil }
+    ) async throws {
+        let first = try await number("SELECT COALESCE(MAX(seq), 0) AS number FROM chats")
+        _ = try await database.transaction { transaction in
+            for number in 1...count {
+                let chat = makeChat(of: owner, in: group)
+                let seq = first + Int64(number)
+                try await transaction.send(
+                    """
+                    INSERT INTO chats (id, seq, name, model, user_id, group_id, created_at,
+                        updated_at)
+                    VALUES (\(chat.id), \(seq), 'c', 'm', \(owner), \(group), \(now), \(now))
+                    """)
+                guard let user = added(number) else { continue }
+                try await transaction.send(
+                    """
+                    INSERT INTO chat_users (chat_id, user_id, created_at, seq, owner_id, group_id)
+                    VALUES (\(chat.id), \(user), \(now), \(seq), \(owner), \(group))
+                    """)
+            }
+            try await transaction.execute(
+                "UPDATE counters SET value = \(first + Int64(count)) WHERE name = 'chats'")
+        }
+    }
+
     /// Signs somebody up.
     func addUser(_ name: String) async throws -> (user: User, session: NewSession) {
         let new = try makeUser(name)

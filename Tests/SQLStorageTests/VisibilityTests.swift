@@ -140,6 +140,31 @@ internal import Testing
     }
 
     @Test(arguments: Engine.allCases)
+    func `users with places in many chats see each other where one chat has both`(
+        on engine: Engine
+    ) async throws {
+        try await withPeople(on: engine) { (people) async throws in
+            // More than one statement compares.
+            try await people.storage.addChats(800, of: people.carl.id) { number in
+                number % 2 == 0 ? people.anna.id : people.ben.id
+            }
+            #expect(try await !people.see(people.anna, people.ben))
+            try await people.storage.write(
+                """
+                INSERT INTO chat_users (chat_id, user_id, created_at, seq, owner_id, group_id)
+                SELECT id, \(people.ben.id), \(now), seq, user_id, group_id FROM chats
+                WHERE seq IN (SELECT MIN(seq) FROM chat_users WHERE seq > 700
+                    AND user_id = \(people.anna.id))
+                """)
+            #expect(try await people.see(people.anna, people.ben))
+            // A chat that is deleted with its owner is no common one.
+            try await people.storage.write(
+                "INSERT INTO deletions (id, kind) VALUES (\(people.carl.id), 'user')")
+            #expect(try await !people.see(people.anna, people.ben))
+        }
+    }
+
+    @Test(arguments: Engine.allCases)
     func `a user's groups come oldest first`(
         on engine: Engine
     ) async throws {
