@@ -177,6 +177,7 @@ internal import SQLStorage
                 let health = try await desk.openStorage().examineServer(
                     connections: settings?.databaseConnections ?? 0)
                 findings += Self.server(health)
+                findings += health.locks.map { Finding("locks", .warning, $0) }
                 if settings != nil { findings.append(Self.room(health.room)) }
             }
             let processes = try await desk.open().livingProcesses(now: desk.now)

@@ -59,6 +59,9 @@ final class LoopBell: Bell {
     /// How much one group takes.
     private nonisolated static let groupRows = 1000
     private nonisolated static let groupBytes = 4 * 1024 * 1024
+    /// Milliseconds that a group waits for locks of others. A row that is lost for a lock of a second would be
+    /// worse than one that is late; calls wait for it, however, and those behind a lock that lasts do not.
+    private nonisolated static let lockLimit: Int64 = 3000
 
     private nonisolated let pool: PostgresPool
     private nonisolated let queue: WriteQueue
@@ -138,8 +141,8 @@ final class LoopBell: Bell {
         let statement = group.statement
         var retries = PostgresRetries(within: pool.grace)
         var isRepeated = false
-        // A row that is lost for a lock of a second would be worse than one that is late.
-        let end = monotonicMilliseconds() &+ pool.statementLimit
+        let limit = failedGroups == 0 ? min(Self.lockLimit, pool.statementLimit) : 0
+        let end = monotonicMilliseconds() &+ limit
         while true {
             do {
                 var written = try await ids(statement)

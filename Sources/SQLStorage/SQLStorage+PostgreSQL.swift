@@ -117,6 +117,8 @@ package struct ServerHealth: Sendable {
     package let allowed: Int64
     /// What the processes that are alive need of it.
     package let room: PostgresRoom
+    /// Locks of others that writes may have to wait for, a sentence each.
+    package let locks: [String]
 }
 
 extension SQLStorage {
@@ -143,6 +145,7 @@ extension SQLStorage {
             allowed: try row.integer("allowed"),
             room: try PostgresRoom.read(
                 try await database.query(PostgresRoom.question), connections: connections,
-                newcomers: 0))
+                newcomers: 0),
+            locks: try await foreignLocks())
     }
 }

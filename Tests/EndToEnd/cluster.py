@@ -12,6 +12,8 @@ import shutil
 import subprocess
 import threading
 
+from processes import wait_for
+
 SCRIPT = pathlib.Path(__file__).resolve().parents[1] / "postgres-cluster"
 
 
@@ -31,7 +33,8 @@ class Cluster:
         self.directory = self._keeper.stdout.readline().strip()
         if not self.directory:
             raise AssertionError("PostgreSQL did not start, see above")
-        self.run("CREATE USER gptio WITH ENCRYPTED PASSWORD 'foobar'")
+        if not any(setting.startswith("standby-of=") for setting in settings):
+            self.run("CREATE USER gptio WITH ENCRYPTED PASSWORD 'foobar'")
 
     def close(self):
         """Stops the server and removes its directory."""
@@ -86,6 +89,29 @@ class Cluster:
             self.run(
                 f"WITH changed AS ({statement} RETURNING 1) SELECT COUNT(*) FROM changed", name
             )
+        )
+
+
+class Pair:
+    """A primary and its standby, which an address names first: whoever reconnects finds it promoted."""
+
+    def __init__(self, primary, is_synchronous=False):
+        self._primary = primary
+        self.standby = Cluster(f"standby-of={primary.directory}", "fsync=on")
+        if is_synchronous:
+            primary.run("ALTER SYSTEM SET synchronous_standby_names = '*'")
+            primary.run("SELECT pg_reload_conf()")
+        state = "sync" if is_synchronous else "async"
+        follows = "SELECT sync_state FROM pg_stat_replication"
+        wait_for(lambda: primary.run(follows) == state, "the standby to follow")
+
+    def __getattr__(self, name):
+        return getattr(self._primary, name)
+
+    def address(self, name):
+        return (
+            f"postgresql://gptio:foobar@/{name}"
+            f"?host={self.standby.directory},{self._primary.directory}"
         )
 
 

@@ -215,6 +215,51 @@ internal import Testing
         }
     }
 
+    // It would take four minutes if each waited as long as a statement may take.
+    @Test(.timeLimit(.minutes(2)))
+    func `events behind a lock that lasts are refused, and written when it has gone`()
+        async throws
+    {
+        let place = try await Place(.postgreSQL)
+        var configuration = try place.configuration()
+        configuration.lockTimeout = "20ms"
+        try await place.with(configuration) { storage in
+            let gate = Gate()
+            defer { gate.open() }
+            let stranger = try await stranger(
+                in: place, until: gate, "LOCK TABLE events IN ACCESS EXCLUSIVE MODE")
+            let event = closed(makeEvent())
+            for _ in 0..<2 {
+                await #expect(throws: DatabaseError.self) { try await storage.events.close(event) }
+            }
+            gate.open()
+            _ = await stranger.result
+            try await storage.events.close(event)
+            #expect(try await storage.event(event.id) != nil)
+        }
+    }
+
+    @Test func `doctor is told of locks that others hold`() async throws {
+        let place = try await Place(.postgreSQL)
+        try await place.with { storage in
+            let user = try await storage.addUser("asim").user
+            #expect(try await storage.foreignLocks().isEmpty)
+            let gate = Gate()
+            defer { gate.open() }
+            let stranger = try await stranger(
+                in: place, until: gate,
+                """
+                SELECT set_config('application_name', 'stranger', false) FROM users
+                WHERE id = \(user.id) FOR UPDATE
+                """)
+            let locks = try await storage.foreignLocks()
+            #expect(locks.count == 1)
+            #expect(locks[0].contains("(stranger, local) holds RowShareLock on users"))
+            gate.open()
+            _ = await stranger.result
+        }
+    }
+
     @Test func `nobody gets a turn after the limit, and those behind are refused with it`()
         async throws
     {
@@ -243,43 +288,6 @@ internal import Testing
         }
         #expect(await turns.counts == (0, 0))
         try await turns.run(["user", "chat"]) {}
-    }
-
-    // MARK: - Settings
-
-    @Test(arguments: [
-        ("?options=-c%20lock_timeout%3D2s", "2s"), ("?options=-clock_timeout%3D0", "0"),
-        ("?options=--lock-timeout%3D7000%20-c%20jit%3Don", "7000"),
-        ("?options=-c%20lock_timeout%3D1s%20-c%20lock_timeout%3D3s", "3s"), ("", nil),
-        ("?options=-c%20deadlock_timeout%3D2s", nil),
-        ("?options=-c%20lock_timeout%3D'1%3B2'", nil),
-    ])
-    func `an address may say how long a lock is waited for`(
-        query: String, expected: String?
-    ) {
-        let address = Secret("postgresql://u@/d\(query)")
-        #expect(PostgresHandle.lockTimeout(in: address) == expected)
-    }
-
-    @Test(arguments: [true, false])
-    func `sessions wait half a second for a lock, or as long as the address says`(
-        prepares: Bool
-    ) async throws {
-        let place = try await Place(.postgreSQL)
-        let (cluster, name) = try #require(place.database)
-        for (options, expected) in [("", "500ms"), ("&options=-c%20lock_timeout%3D2s", "2s")] {
-            var configuration = PostgresPool.Configuration(
-                address: Secret(cluster.address(of: name).revealed + options), size: 1)
-            configuration.prepares = prepares
-            configuration.grace = 15_000
-            try await place.with(configuration) { storage in
-                let rows = try await storage.database.transaction { transaction in
-                    try await transaction.query(
-                        "SELECT current_setting('lock_timeout') AS timeout")
-                }
-                #expect(try rows.first?.text("timeout") == expected)
-            }
-        }
     }
 
     // MARK: - Migrations and readiness
