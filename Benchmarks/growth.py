@@ -27,7 +27,7 @@ import database
 import growth_data
 from client import connect, send
 from cluster import Cluster
-from growth_calls import COMMANDS, DELETIONS, PEOPLE, calls
+from growth_calls import COMMANDS, DELETIONS, PEOPLE, backup_of, calls
 from stack import Stack
 
 SCALE = float(os.environ.get("SCALE", "1"))
@@ -197,10 +197,10 @@ def compare_calls(name, sides, heading):
         used = [max(0.01, share(one, QUANTILE)) for one in spent]
         print(
             f"{call.name:62} {' '.join(texts)}  {ratio:5.2f}   {used[0]:6.2f} {used[1]:6.2f} {used[1] / used[0]:5.2f}"
-            + ("  over" if ratio > LIMIT else ""),
+            + ("  walks" if call.walks else "  over" if ratio > LIMIT else ""),
             flush=True,
         )
-        over += [f"{call.name}: {ratio:.2f}"] if ratio > LIMIT else []
+        over += [f"{call.name}: {ratio:.2f}"] if ratio > LIMIT and not call.walks else []
     return over
 
 
@@ -258,6 +258,9 @@ def compare_commands(name, sides, heading):
         small, large = (statistics.median(one) for one in times)
         ratio = "walks all" if walks else f"{large / small:9.2f}"
         print(f"{label:52} {small:8.0f} {large:9.0f}  {ratio}   {memory[0]:.0f} and {memory[1]:.0f} MiB", flush=True)
+    for side in sides:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(backup_of(side))
 
 
 def run_command(stack, arguments):

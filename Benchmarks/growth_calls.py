@@ -27,6 +27,8 @@ class Call:
     finish: Callable = None
     # In each round, on each side.
     count: int = 20
+    # Reads by its nature what grows; it must not hold up anybody else, and has no ratio to keep.
+    walks: bool = False
 
 
 def post(label, person, path, expected=200, **form):
@@ -86,9 +88,14 @@ def sights():
     many = ("owner", "joined", "joined20", "placed", "member", "lead")
     strangers = [("stranger", other) for other in many] + [(reader, "stranger") for reader in many]
     strangers += [("joined", "joined20"), ("joined20", "joined"), ("joined", "placed"), ("owner", "owner20")]
-    strangers += [("joined", "even"), ("even", "odd")]
+    strangers += [("joined", "even")]
     for reader, other in strangers:
         yield post(f"/user/read, stranger: {other} by {reader}", reader, "/user/read", 404, username=other)
+    # They take turns in chats of one owner: nothing but a look at the places of one of them tells.
+    for reader, other in (("even", "odd"), ("odd", "even")):
+        label = f"/user/read, stranger in chats beside one's own: {other} by {reader}"
+        act = post(label, reader, "/user/read", 404, username=other).act
+        yield Call(label, act, count=10, walks=True)
     yield post("/user/read, nobody of this name", "owner", "/user/read", 404, username="nobody")
 
 
@@ -293,8 +300,12 @@ def others():
         yield get(path, path)
 
 
+def backup_of(side):
+    return side.stack.state_directory + "/backup"
+
+
 def backup(side):
-    return None if side.stack.server else ("backup", "--force", side.stack.state_directory + "/backup")
+    return None if side.stack.server else ("backup", "--force", backup_of(side))
 
 
 # Names with arguments; the last says that all rows of a kind are read by the command's nature.
