@@ -212,12 +212,15 @@ extension Transaction {
 }
 
 extension ChatSummary {
-    /// The newest chats, of all users or of one, in all groups or in one.
+    /// The newest chats, of all users or of one, in all groups or in one; with BETWEEN for the reason that
+    /// `Sweep` gives.
     fileprivate static func query(
         of user: User.ID?, in group: Group.ID?, before chat: Chat.ID?, limit: Int
     ) -> SQL {
-        let ofUser: SQL = user.map { "AND chats.user_id = \($0)" } ?? ""
-        let inGroup: SQL = group.map { "AND chats.group_id = \($0)" } ?? ""
+        let ofUser: SQL = user.map { "AND chats.user_id BETWEEN \($0) AND \($0)" } ?? ""
+        let inGroup: SQL = group.map { "AND chats.group_id BETWEEN \($0) AND \($0)" } ?? ""
+        let order: SQL =
+            user != nil ? "chats.user_id DESC," : group != nil ? "chats.group_id DESC," : ""
         let before: SQL =
             chat.map { "AND chats.seq < (SELECT seq FROM chats WHERE id = \($0))" } ?? ""
         return """
@@ -226,7 +229,7 @@ extension ChatSummary {
             FROM chats JOIN users ON users.id = chats.user_id
             LEFT JOIN groups ON groups.id = chats.group_id
             WHERE \(Chat.isKept) \(ofUser) \(inGroup) \(before)
-            ORDER BY chats.seq DESC LIMIT \(limit)
+            ORDER BY \(order) chats.seq DESC LIMIT \(limit)
             """
     }
 

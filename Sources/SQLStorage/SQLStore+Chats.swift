@@ -221,26 +221,26 @@ extension Chat {
     static func isOwned(by user: User.ID) -> SQL {
         """
         (\(isKept) AND CASE WHEN chats.group_id IS NULL THEN chats.user_id = \(user)
-        ELSE EXISTS (SELECT 1 FROM groups
-            WHERE groups.id = chats.group_id AND groups.owner_id = \(user))
+        ELSE (SELECT groups.owner_id FROM groups WHERE groups.id = chats.group_id) = \(user)
             OR (chats.user_id = \(user) AND \(isOpenToMember(user))) END)
         """
     }
 
-    /// Holds for chats that `user` has a part in.
+    /// Holds for chats that `user` has a part in. With EXISTS in the place of selects of one value
+    /// PostgreSQL may read all places and memberships of the user to look at one chat.
     static func isOpen(to user: User.ID) -> SQL {
         """
         (\(isKept) AND ((chats.group_id IS NULL AND chats.user_id = \(user))
-        OR EXISTS (SELECT 1 FROM chat_users
-            WHERE chat_users.chat_id = chats.id AND chat_users.user_id = \(user))
+        OR (SELECT 1 FROM chat_users
+            WHERE chat_users.chat_id = chats.id AND chat_users.user_id = \(user)) = 1
         OR \(isOpenToMember(user))))
         """
     }
 
     private static func isOpenToMember(_ user: User.ID) -> SQL {
         """
-        EXISTS (SELECT 1 FROM group_members
-            WHERE group_members.group_id = chats.group_id AND group_members.user_id = \(user))
+        (SELECT 1 FROM group_members
+            WHERE group_members.group_id = chats.group_id AND group_members.user_id = \(user)) = 1
         """
     }
 

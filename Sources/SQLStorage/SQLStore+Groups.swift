@@ -159,8 +159,8 @@ extension Group {
     /// Holds for groups that `user` is a member of.
     static func isOpen(to user: User.ID) -> SQL {
         """
-        (\(isKept) AND EXISTS (SELECT 1 FROM group_members
-            WHERE group_members.group_id = groups.id AND group_members.user_id = \(user)))
+        (\(isKept) AND (SELECT 1 FROM group_members
+            WHERE group_members.group_id = groups.id AND group_members.user_id = \(user)) = 1)
         """
     }
 }
@@ -251,7 +251,7 @@ extension Transaction {
         let incompletePlaces = try await execute(
             """
             DELETE FROM chat_users WHERE user_id = \(user) AND seq = 0
-                AND chat_id IN (SELECT id FROM chats WHERE group_id = \(id))
+                AND (SELECT group_id FROM chats WHERE chats.id = chat_users.chat_id) = \(id)
             """)
         guard memberships + places + incompletePlaces > 0 else { return }
         try await revoke(Revocation(user: user, group: id), now: now)

@@ -106,10 +106,13 @@ extension SQLStore {
     }
 
     /// Whether there is a chat to which both users were added. Leaps from one user's places to the other's
-    /// in the order of their chats, so that places between two of the other's cost nothing, and a few
-    /// at a time: strangers may have added both to any number of chats.
+    /// in the order of their chats, so that places between two of the other's cost nothing. SQLite, which
+    /// works on the loop, leaps a few times in each turn: strangers may have added both to any number of
+    /// chats. PostgreSQL joins what some leaps leave undecided.
     private func haveCommonChat(_ one: User.ID, _ other: User.ID) async throws -> Bool {
         var start = ""
+        // In less than a millisecond.
+        let leaps = database.dialect.hasServer ? 50 : 500
         while true {
             let rows = try await database.query(
                 """
@@ -119,22 +122,37 @@ extension SQLStore {
                     UNION ALL
                     SELECT CASE WHEN step % 2 = 0 THEN \(User.nextPlace(of: other))
                         ELSE \(User.nextPlace(of: one)) END, chat_id, step + 1
-                    FROM leaps WHERE chat_id <> previous AND step < \(Self.leaps))
+                    FROM leaps WHERE chat_id <> previous AND step < \(leaps))
                 SELECT previous, chat_id <> previous AS goes_on, EXISTS (
                     SELECT 1 FROM chat_users WHERE chat_users.user_id = \(one)
                         AND chat_users.chat_id = leaps.chat_id AND \(Chat.isKeptPlace)) AS is_kept
                 FROM leaps WHERE chat_id IS NOT NULL AND step > 0
-                    AND (chat_id = previous OR step = \(Self.leaps))
+                    AND (chat_id = previous OR step = \(leaps))
                 """)
             guard let row = rows.first else { return false }
             if try row.integer("goes_on") == 0, try row.integer("is_kept") != 0 { return true }
             start = try row.text("previous")
+            guard !database.dialect.hasServer else {
+                return try await haveCommonChat(one, other, behind: start)
+            }
             await EventLoop.sleep(milliseconds: 0)
         }
     }
 
-    /// How many places one statement looks at: less than a millisecond.
-    private static let leaps = 500
+    private func haveCommonChat(
+        _ one: User.ID, _ other: User.ID, behind start: String
+    ) async throws -> Bool {
+        try await !database.query(
+            """
+            SELECT 1 AS found FROM chat_users
+            JOIN chat_users AS others ON others.chat_id = chat_users.chat_id
+            WHERE chat_users.user_id = \(one) AND others.user_id = \(other)
+                AND chat_users.chat_id > \(start) AND others.chat_id > \(start)
+                AND \(Chat.isKeptPlace)
+            LIMIT 1
+            """
+        ).isEmpty
+    }
 
     package func groups(of id: User.ID) async throws -> [String] {
         let rows = try await database.query(

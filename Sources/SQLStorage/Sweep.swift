@@ -83,13 +83,18 @@ extension Transaction {
         _ budget: inout SweepBudget
     ) async throws -> Int {
         yieldsToOthers()
+        // PostgreSQL may otherwise read the whole scope to find these few.
+        let areDoomed: SQL =
+            dialect.hasServer
+            ? "= ANY (ARRAY(SELECT \(unsafe: key) FROM doomed))"
+            : "IN (SELECT \(unsafe: key) FROM doomed)"
         // Without MATERIALIZED a second look at the rows might lock others than the first.
         let sql: SQL = """
             WITH doomed AS MATERIALIZED (
                 SELECT \(unsafe: key) FROM \(unsafe: table) WHERE \(condition)
                 ORDER BY \(unsafe: order) LIMIT \(dialect.batch) \(unsafe: dialect.skipLocked))
             DELETE FROM \(unsafe: table)
-            WHERE \(scope) \(unsafe: key) IN (SELECT \(unsafe: key) FROM doomed)
+            WHERE \(scope) \(unsafe: key) \(areDoomed)
             """
         var total = 0
         while !budget.isSpent {

@@ -157,26 +157,31 @@ internal import Testing
                 }
             }
         }
-        try await place.with(tuning: tuning) { storage in
-            let owner = try await storage.addUser("owner")
+        let owner = try makeUser("owner").user
+        let session = makeSession(of: owner.id)
+        let group = makeGroup(of: owner.id)
+        let new = NewUser(user: owner, foldedName: "owner", passwordHash: "hash")
+        // What is written here is checkpointed with the end.
+        try await place.with { storage in
+            try await storage.store.create(new, session: session)
             let member = try await storage.addUser("member").user
-            let group = makeGroup(of: owner.user.id)
             try await storage.store.create(group)
             try await storage.store.addMembers(
-                [UserReference("member")], to: group.id, by: owner.user.id, now: now)
-            try await storage.addSessions(10_000, of: owner.user.id)
-            try await storage.addChats(10_000, of: owner.user.id, in: group.id) { _ in member.id }
-            // What was written here is checkpointed first, and has left the gate.
-            try await eventually { place.size(of: "-wal") == 0 }
+                [UserReference("member")], to: group.id, by: owner.id, now: now)
+            try await storage.addSessions(10_000, of: owner.id)
+            try await storage.addChats(10_000, of: owner.id, in: group.id) { _ in member.id }
+        }
+        try await place.with(tuning: tuning) { storage in
             try await storage.write("DELETE FROM revocations")
             holds.withLock { $0.longest = 0 }
             _ = try await storage.store.replacePassword(
-                of: owner.user.id, expected: "hash of owner", with: "new",
-                keeping: owner.session.session.id, now: now)
+                of: owner.id, expected: "hash", with: "new", keeping: session.session.id, now: now)
             try await storage.store.removeMembers(
-                [UserReference("member")], from: group.id, by: owner.user.id, now: now)
+                [UserReference("member")], from: group.id, by: owner.id, now: now)
             let longest = holds.withLock { $0.longest } / 1_000_000
             #expect(longest <= 50, "\(longest) ms")
+            #expect(try await storage.number("SELECT COUNT(*) AS number FROM sessions") == 2)
+            #expect(try await storage.number("SELECT COUNT(*) AS number FROM chat_users") == 0)
         }
     }
 }
