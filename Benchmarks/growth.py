@@ -17,8 +17,9 @@ import http.client
 import json
 import os
 import shutil
+import signal
 import statistics
-import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -44,6 +45,8 @@ FORM = "application/x-www-form-urlencoded"
 
 
 def growth(heading):
+    # What was made is removed when somebody ends this, too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     heading(f"an installation of {describe(SCALE)} beside one of {describe(SMALL)}")
     # Where state directories are, and the servers of Tests/postgres-cluster.
     for directory in {tempfile.gettempdir()} | ({"/tmp"} if "postgresql" in DATABASES else set()):
