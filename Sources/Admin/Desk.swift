@@ -75,7 +75,7 @@ typealias OperatorStore = AdminStore & GroupStore & MessageStore
             database, mayCreate: false, connections: 2, prepares: try settings.preparesStatements(),
             isPassing: true, mayBeIncomplete: mayBeIncomplete, isBackground: isBackground,
             process: ProcessIdentity.current(
-                id: identifiers.next(), stateDirectory: settings.stateDirectory),
+                id: identifiers.next(), stateDirectory: settings.stateDirectory, digest: sha256),
             clock: clock, identifiers: identifiers, eventDays: eventDays, logger: logger)
         self.storage = storage
         return storage

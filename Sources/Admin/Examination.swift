@@ -180,9 +180,12 @@ internal import SQLStorage
                 findings += health.locks.map { Finding("locks", .warning, $0) }
                 if settings != nil { findings.append(Self.room(health.room)) }
             }
-            let processes = try await desk.open().livingProcesses(now: desk.now)
+            let processes = try await desk.openStorage().livingProcesses()
             let hasRedis = (try? desk.settings.whole())?.redisAddress != nil
             findings.append(Self.finding(of: processes, meetInRedis: hasRedis))
+            findings += Self.finding(ofClonesAmong: processes)
+            findings.append(
+                Self.finding(ofClockLead: try await desk.openStorage().measureClockLead()))
             await desk.note("doctor")
         } catch {
             let text = (error as? Failure)?.message ?? "\(error)"
@@ -252,17 +255,6 @@ internal import SQLStorage
             Finding("integrity", .ok, "sound as far as was looked; a backup looks at every page")
         case .damaged(let how): Finding("integrity", .broken, how)
         }
-    }
-
-    static nonisolated func finding(
-        of processes: [ProcessRecord], meetInRedis: Bool
-    ) -> Finding {
-        if !meetInRedis, let problem = processes.problemWithoutRedis {
-            return Finding("processes", .broken, problem)
-        }
-        return processes.isEmpty
-            ? Finding("processes", .warning, "none is alive: the service does not run")
-            : Finding("processes", .ok, "\(processes.count) alive")
     }
 
     // MARK: - Upstream

@@ -2,7 +2,7 @@
 /// database may do everything.
 ///
 /// Methods that change something take the event that tells of it and commit it with the change.
-package protocol AdminStore: ProcessStore {
+package protocol AdminStore: Sendable {
     /// Users in the order of their ids, after `user`.
     func accounts(after user: User.ID?, limit: Int, now: Timestamp) async throws -> [Account]
 

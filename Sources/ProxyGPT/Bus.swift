@@ -46,10 +46,52 @@ package protocol Bus: Sendable {
 
     /// Carries what was published, as far as that is possible; what is published later is dropped.
     func close() async
+
+    /// Returns once everything published before was carried, or given up after one attempt.
+    func flush() async
+
+    /// The messages whose ends were published so many milliseconds ago and have not been carried, each
+    /// once: their store knows of them then.
+    func takeOverdueEnds(after milliseconds: Int64) -> [Message.ID]
+
+    /// Gives back ends that the store did not take.
+    func putBack(overdue ids: [Message.ID])
+
+    /// Whether the end of a message was published here and has not been carried.
+    func isPending(_ id: Message.ID) -> Bool
+
+    /// Where the log stands; nil while nobody can tell.
+    func mark() async -> LogMark?
+
+    /// Notes in the log how far the store has come, if the log still has this epoch.
+    func keep(storeCount: Int64, in epoch: String) async
+
+    /// Has the log begin a new epoch, if it still has this one: ids of before then lead to a reset. False
+    /// where that could not be done.
+    func beginAnew(after epoch: String) async -> Bool
+}
+
+/// Where a log stands, for whoever finds out whether store and log are of one age.
+package struct LogMark: Sendable, Equatable {
+    package let epoch: String
+    /// The largest count of the store that the log has heard of, 0 before the first; nil where it keeps none.
+    package let storeCount: Int64?
+
+    package init(epoch: String, storeCount: Int64?) {
+        self.epoch = epoch
+        self.storeCount = storeCount
+    }
 }
 
 extension Bus {
     package func isReachable() async -> Bool { true }
+    package func flush() async {}
+    package func takeOverdueEnds(after milliseconds: Int64) -> [Message.ID] { [] }
+    package func putBack(overdue ids: [Message.ID]) {}
+    package func isPending(_ id: Message.ID) -> Bool { false }
+    package func mark() async -> LogMark? { nil }
+    package func keep(storeCount: Int64, in epoch: String) async {}
+    package func beginAnew(after epoch: String) async -> Bool { false }
 }
 
 /// The bus of a process whose frames nobody waits for.

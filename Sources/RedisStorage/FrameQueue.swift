@@ -55,6 +55,7 @@ final class FrameQueue: Sendable {
         /// Dropped frames that no log line has told of, and since when.
         var dropped = 0
         var lastReport: Int64?
+        var ends = PendingEnds()
 
         var count: Int { frames.count - start }
         var isGroup: Bool {
@@ -77,7 +78,9 @@ final class FrameQueue: Sendable {
     func add(_ frame: StreamFrame) -> (wakes: Bool, dropped: Int?) {
         let size = frame.size
         return state.withLock { state in
-            guard state.admits(frame, size, bounds) else { return (false, state.countDropped(1)) }
+            let isAdmitted = state.admits(frame, size, bounds)
+            state.ends.add(frame, isTaken: isAdmitted, now: monotonicMilliseconds())
+            guard isAdmitted else { return (false, state.countDropped(1)) }
             let wasGroup = state.isGroup
             state.frames.append(frame)
             state.bytes += size
@@ -120,9 +123,10 @@ final class FrameQueue: Sendable {
     }
 
     /// Says that a group arrived.
-    func settle(_ count: Int) {
+    func settle(_ group: [StreamFrame]) {
         let flushers = state.withLock { state in
-            state.settle(count)
+            state.settle(group.count)
+            state.ends.carried(group)
             return state.takeDone()
         }
         resume(flushers)
@@ -141,6 +145,7 @@ final class FrameQueue: Sendable {
             let flushers = state.takeDone()
             let ends = group.filter(\.isEnd)
             let isRoom = state.putBack(ends, bounds)
+            if !isRoom { state.ends.dropped(ends) }
             let lost = group.count - (isRoom ? ends.count : 0)
             return (flushers, state.countDropped(lost + dropped))
         }
@@ -167,6 +172,11 @@ final class FrameQueue: Sendable {
     /// Says that Redis is there.
     func recover() {
         state.withLock { $0.isAway = false }
+    }
+
+    /// What is known of ends that have not arrived.
+    func withEnds<T: Sendable>(_ body: (inout PendingEnds) -> T) -> T {
+        state.withLock { body(&$0.ends) }
     }
 
     private func resume(_ flushers: [Flusher]) {

@@ -37,6 +37,26 @@ package final class RedisBus: Bus {
 
     package func isReachable() async -> Bool { await sender.look() }
 
+    package func takeOverdueEnds(after milliseconds: Int64) -> [Message.ID] {
+        queue.withEnds { $0.takeOverdue(after: milliseconds, now: monotonicMilliseconds()) }
+    }
+
+    package func putBack(overdue ids: [Message.ID]) {
+        queue.withEnds { $0.putBack(ids, now: monotonicMilliseconds()) }
+    }
+
+    package func isPending(_ id: Message.ID) -> Bool { queue.withEnds { $0.contains(id) } }
+
+    package func mark() async -> LogMark? { await sender.mark(keeping: nil) }
+
+    package func keep(storeCount: Int64, in epoch: String) async {
+        _ = await sender.mark(keeping: (storeCount, epoch))
+    }
+
+    package func beginAnew(after epoch: String) async -> Bool {
+        await sender.renew(epoch)
+    }
+
     /// Carries what was published, as far as Redis is there. What comes later is dropped.
     package func close() async {
         queue.close()
@@ -115,6 +135,28 @@ struct BusPlace: Sendable {
         return client.isReady
     }
 
+    /// Reads how far the store had come when the log last heard of it, and notes how far it has.
+    func mark(keeping count: (Int64, epoch: String)?) async -> LogMark? {
+        // A process that starts must know it before anybody asks for the past.
+        await client.firstTry()
+        guard let run = client.runID else { return nil }
+        let arguments = [count.map { "\($0.0)" } ?? "", count?.epoch ?? ""]
+        let reply = try? await client.run(
+            .mark, keys: place.keys,
+            place.opening(run: run, known: known, identifiers)
+                + arguments.map { Array($0.utf8) })
+        guard let reply, let state = LogState(reply) else { return nil }
+        return LogMark(epoch: state.head.epoch, storeCount: state.rest.first?.sequence ?? 0)
+    }
+
+    /// Has the log begin anew, if it still has this epoch; false where Redis did not do it.
+    func renew(_ epoch: String) async -> Bool {
+        guard let run = client.runID else { return false }
+        let opening = place.opening(run: run, known: nil, identifiers, renewing: epoch)
+        let reply = try? await client.run(.state, keys: place.keys, opening)
+        return reply.flatMap { LogState($0) } != nil
+    }
+
     func start() {
         client.addTrial { [weak self] in self?.trial(run: $0) ?? [] }
         client.listen { [weak self] change in
@@ -158,7 +200,7 @@ struct BusPlace: Sendable {
             if case .success(let reply) = result, let id = LogState(reply)?.head {
                 known = id
                 refused = 0
-                queue.settle(group.count)
+                queue.settle(group)
                 goOn()
             } else {
                 if case .failure(let error) = result, error.isAboutContent { refused += 1 }

@@ -3,7 +3,8 @@
 // The bus has these keys; EPOCH and the ids behind it make the names of most:
 //   bus                     hash: epoch, seq (the newest frame's number), run (the start of Redis that
 //                           the epoch belongs to), at0 seq0 at1 seq1 (numbers of some time ago),
-//                           looked, looks (when somebody looked last, and how often)
+//                           looked, looks (when somebody looked last, and how often),
+//                           store (how far the database had come, see ProcessLease+Age)
 //   bus:recent              stream of the groups that were published last, to fill gaps from
 //   bus:EPOCH:trial         stream that those who look write to
 //   bus:EPOCH:frames:CHAT   stream of the chat's frames, entry SEQ-0, field f
@@ -20,7 +21,7 @@ struct RedisScript: Sendable {
     let name: String
     let text: String
 
-    static let all = [append, state, history, running, recent, keep]
+    static let all = [append, state, mark, history, running, recent, keep]
 
     /// Seconds that a chat's frames stay when no message of it runs, and when one does.
     static let lifetime = 600
@@ -180,6 +181,18 @@ struct RedisScript: Sendable {
                     'at1', now, 'seq1', whole(seq))
             end
             return {epoch, whole(seq)}
+            """)
+
+    /// Tells how far the store had come when the log last heard of it. ARGV: 7 how far it has come now, 8 the
+    /// epoch in which that is noted; empty where nothing is. Returns epoch, newest number and what was known.
+    static let mark = RedisScript(
+        name: "mark",
+        text: opening + """
+            local known, given = number(redis.call('HGET', KEYS[1], 'store')), number(ARGV[7])
+            if given and ARGV[8] == epoch and given > (known or -1) then
+                redis.call('HSET', KEYS[1], 'store', ARGV[7])
+            end
+            return {epoch, whole(seq), known and whole(known) or ''}
             """)
 
     /// Reads a chat's frames. ARGV: 7 the chat, 8 and 9 the id after which, 10 how many. Returns epoch,

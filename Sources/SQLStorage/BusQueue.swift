@@ -45,6 +45,9 @@ final class BusQueue: Sendable {
         /// When something was committed last, and whether something else failed since.
         var writtenAt = monotonicMilliseconds()
         var hasFailed = false
+        var ends = PendingEnds()
+        /// The log's, as the last transaction has found it.
+        var epoch: String?
         var isClosed = false
         var hasEnded = false
         var closers: [UnsafeContinuation<Void, Never>] = []
@@ -72,7 +75,9 @@ final class BusQueue: Sendable {
     func add(_ frame: StreamFrame) -> Int? {
         let size = frame.size
         let (wakes, report) = state.withLock { state -> (Bool, Int?) in
-            guard state.admits(frame, size, bounds) else { return (false, state.countDropped(1)) }
+            let isAdmitted = state.admits(frame, size, bounds)
+            state.ends.add(frame, isTaken: isAdmitted, now: monotonicMilliseconds())
+            guard isAdmitted else { return (false, state.countDropped(1)) }
             state.frames.append(frame)
             state.bytes += size
             state.added += 1
@@ -117,6 +122,18 @@ final class BusQueue: Sendable {
     }
 
     // MARK: - Emptying
+
+    /// What is known of ends that are not committed.
+    func withEnds<T: Sendable>(_ body: (inout PendingEnds) -> T) -> T {
+        state.withLock { body(&$0.ends) }
+    }
+
+    /// The log's epoch; nil while the file cannot be written.
+    var epoch: String? { state.withLock { $0.hasFailed ? nil : $0.epoch } }
+
+    func note(epoch: String) {
+        state.withLock { $0.epoch = epoch }
+    }
 
     /// Takes note of whether the file could be written just now.
     func note(isWritten: Bool) {
@@ -174,8 +191,11 @@ final class BusQueue: Sendable {
     }
 
     /// Says that a group is committed.
-    func settle(_ count: Int) {
-        let flushers = state.withLock { $0.settle(count) }
+    func settle(_ group: [StreamFrame]) {
+        let flushers = state.withLock { state in
+            state.ends.carried(group)
+            return state.settle(group.count)
+        }
         for flusher in flushers { flusher.resume() }
     }
 
@@ -191,6 +211,7 @@ final class BusQueue: Sendable {
             var ends = group.filter(\.isEnd)
             if state.isClosed || ends.count + rest.count > 2 * bounds.frames {
                 for end in ends { state.silenced.remove(end.messageID) }
+                state.ends.dropped(ends)
                 ends = []
             }
             state.frames = ends + rest

@@ -49,6 +49,7 @@ final class BusStatements {
     static let memory: Int64 = 86_400_000
 
     private let connection: SQLiteConnection
+    private let state: SQLiteStatement
     private let lookUp: SQLiteStatement
     private let beginning: SQLiteStatement
     private let ending: SQLiteStatement
@@ -56,6 +57,11 @@ final class BusStatements {
 
     init(_ connection: SQLiteConnection) throws(DatabaseError) {
         self.connection = connection
+        state = try connection.prepare(
+            """
+            SELECT epoch, COALESCE((SELECT seq FROM sqlite_sequence WHERE name = 'frames'), 0)
+            FROM log
+            """)
         lookUp = try connection.prepare("SELECT ended_at FROM messages WHERE id = ?1")
         beginning = try connection.prepare(
             """
@@ -69,6 +75,15 @@ final class BusStatements {
             INSERT INTO frames (chat_id, message_id, user_id, kind, text, prompt, created_at)
             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
             """)
+    }
+
+    /// Where the log stands, inside a transaction.
+    func head() throws(DatabaseError) -> FrameID {
+        defer { state.reset() }
+        guard try state.step() else {
+            throw DatabaseError(.damaged, "the log has no epoch", during: "read state")
+        }
+        return FrameID(epoch: state.text(at: 0), sequence: state.integer(at: 1))
     }
 
     private enum Stage {

@@ -44,6 +44,8 @@ final class BusWriter {
     private let logger: Logger
     private var session: Session?
     private var damaged: BusFile.Identity?
+    /// Where the log stood after the last transaction of this process.
+    private var known: FrameID?
     private var failures = RareReport()
     /// Frames that were lost since the last report.
     private var lost = 0
@@ -89,7 +91,7 @@ final class BusWriter {
                     try write(group)
                     trial = monotonicMilliseconds() &+ Self.trying
                     queue.note(isWritten: true)
-                    queue.settle(group.count)
+                    queue.settle(group)
                 } catch {
                     queue.note(isWritten: false)
                     report(error, dropped: queue.giveUp(group))
@@ -153,10 +155,24 @@ final class BusWriter {
         guard file.identity == session.file.identity else { return false }
         try tuning.observe?(connection)
         try connection.run("BEGIN IMMEDIATE")
+        try renewIfRolledBack(session)
         try body(session)
+        let head = try session.statements.head()
         try connection.run("COMMIT")
+        known = head
+        queue.note(epoch: head.epoch)
         if connection.walPages >= tuning.checkpointPages { checkpoint(connection) }
         return true
+    }
+
+    /// A log that has not come as far as it had was put back to what it was: its numbers would be given twice.
+    private func renewIfRolledBack(_ session: Session) throws {
+        let head = try session.statements.head()
+        guard let known, head.epoch == known.epoch, head.sequence < known.sequence else { return }
+        try file.beginEpoch(session.file.connection)
+        logger.warning(
+            "bus log was put back to an earlier state: it begins anew",
+            metadata: ["bus.epoch": "\(head.epoch)"])
     }
 
     /// Lets go of a file that is not to be trusted after this error.

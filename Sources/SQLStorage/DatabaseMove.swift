@@ -43,7 +43,9 @@ package struct DatabaseMove {
             Table(name: "events", key: ["id"]), Table(name: "event_bodies", key: ["id"]),
         ]
         /// Tables that tell of a database itself.
-        static let others = ["schema_migrations", "processes", "moves", "installation"]
+        static let others = [
+            "schema_migrations", "processes", "moves", "installation", "missed_ends",
+        ]
     }
 
     private let source: SQLStorage
@@ -124,8 +126,8 @@ package struct DatabaseMove {
     private func closeWhatIsOpen() async throws {
         let now = clock.now()
         _ = try await source.database.transaction { transaction in
-            try await transaction.buryDeadProcesses(
-                oldest: Timestamp(milliseconds: .max), now: now, if: "1 = 1")
+            try await transaction.execute("DELETE FROM processes")
+            return try await transaction.buryDeadProcesses([], now: now, if: "1 = 1")
         }
     }
 

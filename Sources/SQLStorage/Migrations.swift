@@ -42,6 +42,7 @@ enum Migrations {
         Migration(version: 8, name: "places in chats", statements: places),
         Migration(version: 9, name: "deletions", statements: deletions),
         Migration(version: 10, name: "generations of sessions", statements: generations),
+        Migration(version: 11, name: "processes and missed ends", statements: processes),
     ]
 
     /// Where the steps that were done are recorded.

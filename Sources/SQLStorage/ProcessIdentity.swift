@@ -4,15 +4,22 @@ internal import Glibc
 /// Names this process among all that share the database.
 package struct ProcessIdentity: Sendable, Equatable {
     package let id: String
+    /// The host's name, for people alone: whoever renames a host does not make another one of it.
     package let host: String
+    /// Tells one installation of an operating system from another, also where both started with one boot id;
+    /// nil in a container without.
+    package let machine: String?
     /// New for every start of the host's kernel.
     package let bootID: String
     /// Tells one state directory of a host from another, whatever path leads to it.
     package let directory: String
 
-    package init(id: String, host: String, bootID: String, directory: String = "") {
+    package init(
+        id: String, host: String, machine: String? = nil, bootID: String, directory: String = ""
+    ) {
         self.id = id
         self.host = host
+        self.machine = machine
         self.bootID = bootID
         self.directory = directory
     }
@@ -23,8 +30,10 @@ package struct ProcessIdentity: Sendable, Equatable {
 
     /// The calling process under a new `id`, with its state directory. Throws when the kernel does not
     /// tell.
+    /// - Parameter digest: a one-way function. The machine's id itself must be shown to nobody, see
+    ///   machine-id(5).
     package static func current(
-        id: String, stateDirectory: String
+        id: String, stateDirectory: String, digest: ([UInt8]) -> [UInt8]
     ) throws(SystemError) -> ProcessIdentity {
         var name = [UInt8](repeating: 0, count: 256)
         let isKnown = name.withUnsafeMutableBytes { bytes in
@@ -33,8 +42,22 @@ package struct ProcessIdentity: Sendable, Equatable {
         }
         guard isKnown else { throw SystemError("gethostname") }
         let host = String(decoding: name.prefix { $0 != 0 }, as: UTF8.self)
+        let machine = (try? firstLine(of: "/etc/machine-id")).flatMap { Self.machine($0, digest) }
         return ProcessIdentity(
-            id: id, host: host, bootID: try bootID(), directory: try number(of: stateDirectory))
+            id: id, host: host, machine: machine,
+            bootID: String(
+                decoding: try firstLine(of: "/proc/sys/kernel/random/boot_id"), as: UTF8.self),
+            directory: try number(of: stateDirectory))
+    }
+
+    /// What stands for a machine's id; nil for a text that is none, as in an image of a system that has not
+    /// started yet.
+    static func machine(_ id: [UInt8], _ digest: ([UInt8]) -> [UInt8]) -> String? {
+        let isID = id.allSatisfy { (0x30...0x39).contains($0) || (0x61...0x66).contains($0) }
+        guard id.count == 32, isID else { return nil }
+        return digest(Array("proxy-gpt machine ".utf8) + id).prefix(16).reduce(into: "") {
+            $0 += ($1 < 16 ? "0" : "") + String($1, radix: 16)
+        }
     }
 
     private static func number(of directory: String) throws(SystemError) -> String {
@@ -43,15 +66,13 @@ package struct ProcessIdentity: Sendable, Equatable {
         return "\(status.st_dev):\(status.st_ino)"
     }
 
-    private static func bootID() throws(SystemError) -> String {
-        let path = "/proc/sys/kernel/random/boot_id"
+    private static func firstLine(of path: String) throws(SystemError) -> [UInt8] {
         let descriptor = open(path, O_RDONLY | O_CLOEXEC)
         guard descriptor >= 0 else { throw SystemError("open \(path)") }
         defer { close(descriptor) }
         var text = [UInt8](repeating: 0, count: 64)
         let count = text.withUnsafeMutableBytes { read(descriptor, $0.baseAddress, $0.count) }
         guard count > 0 else { throw SystemError("read \(path)") }
-        let line = text.prefix(count).prefix { $0 != UInt8(ascii: "\n") }
-        return String(decoding: line, as: UTF8.self)
+        return Array(text.prefix(count).prefix { $0 != UInt8(ascii: "\n") })
     }
 }

@@ -5,7 +5,7 @@ package import ProxyGPT
 /// Shows that this process lives, and clears up after those that do not.
 ///
 /// A process beats every 5 s and counts as dead after 15 s without, which others see within a
-/// second. Started before the first event is written: open rows of a process without a row of its
+/// second; `ProcessWatch` says by which clock. Started before the first event is written: open rows of a process without a row of its
 /// own are closed by others.
 @EventLoop package final class ProcessLease {
     /// From one beat to the next.
@@ -24,7 +24,7 @@ package import ProxyGPT
 
     package nonisolated let process: ProcessIdentity
     let database: any Database
-    let clock: any Clock
+    nonisolated let clock: any Clock
     let eventDays: Int64
     let logger: Logger
     /// False in tests, whose clocks stand and are moved by hand.
@@ -32,7 +32,13 @@ package import ProxyGPT
     /// Told of replies that were closed in the place of a dead process, and of those that it had
     /// ended so shortly before that nobody may have heard of it; set before `start`.
     package var replyWasClosed: (@EventLoop (Message) -> Void)?
-    private var lastBeat: Timestamp?
+    /// Whose log is to be as old as the database; set before `start`.
+    package var bus: (any Bus)?
+    /// What `compareAges` has counted last, and the log's epoch then.
+    var lastAge: (count: Int64, epoch: String)?
+    private var comparing: Task<Void, Never>?
+    private var lastBeat: (moment: Timestamp, uptime: Int64)?
+    private var watch: ProcessWatch
     /// Milliseconds that this host's clock is ahead of the database's, as the last beat has found.
     package private(set) var clockLead: Int64 = 0
     /// Until when nothing is deleted, by `monotonicMicroseconds`; nil before anybody looked.
@@ -53,6 +59,7 @@ package import ProxyGPT
     ) {
         self.beatsByItself = beatsByItself
         self.process = process
+        watch = ProcessWatch(process)
         self.database = database
         self.clock = clock
         self.eventDays = eventDays
@@ -70,6 +77,7 @@ package import ProxyGPT
             throw error
         }
         isBeating = true
+        await compareAges()
         guard isStarted, beatsByItself else { return }
         beats = EventLoop.spawn { await self.goOnBeating() }
     }
@@ -105,6 +113,7 @@ package import ProxyGPT
             do {
                 if looks % (Self.interval / Self.lookInterval) == 0 {
                     try await beat()
+                    compareAgesBesides()
                     await cleanUp()
                 } else {
                     // A beat that was missed is made up for at the next look: others wait 15 s.
@@ -118,6 +127,15 @@ package import ProxyGPT
         }
     }
 
+    /// The next beat must not wait for the bus.
+    private func compareAgesBesides() {
+        guard bus != nil, comparing == nil else { return }
+        comparing = EventLoop.spawn {
+            await self.compareAges()
+            self.comparing = nil
+        }
+    }
+
     private func fail(_ error: any Error) {
         if isBeating {
             logger.error("heartbeat failed", metadata: ["storage.error": "\(error)"])
@@ -126,6 +144,9 @@ package import ProxyGPT
     }
 
     private var moment: SQL { database.dialect.moment(clock.now()) }
+
+    /// Milliseconds of the host's monotonic clock.
+    private nonisolated var uptime: Int64 { clock.monotonicMicroseconds() / 1000 }
 
     /// Whether this process can write just now: by its last sign of life, or by another where that is
     /// not of this second. Whoever asks meanwhile shares the answer.
@@ -144,7 +165,10 @@ package import ProxyGPT
         do {
             _ = try await database.transaction { transaction in
                 try await transaction.execute(
-                    "UPDATE processes SET heartbeat = \(moment) WHERE id = \(id)")
+                    """
+                    UPDATE processes SET heartbeat = \(moment), uptime = \(self.uptime)
+                    WHERE id = \(id)
+                    """)
             }
             lastWrite = monotonicMilliseconds()
         } catch {
@@ -152,58 +176,74 @@ package import ProxyGPT
         }
     }
 
-    /// How many homes have processes that beat: hosts, and containers of one.
-    func hostCount() async throws -> Int {
-        try await database.query(
-            """
-            SELECT DISTINCT host, boot_id FROM processes
-            WHERE heartbeat >= \(moment) - \(Self.lifetime)
-            """
-        ).count
+    /// The processes that are alive.
+    func livingProcesses() async throws -> [ProcessRecord] {
+        let (records, now) = try await registeredProcesses()
+        let uptime = uptime
+        return records.filter { watch.isAlive($0, now: now, uptime: uptime) }
+    }
+
+    private func registeredProcesses() async throws -> ([ProcessRecord], Timestamp) {
+        let rows = try await database.query(
+            "SELECT \(unsafe: ProcessRecord.columns), \(moment) AS moment FROM processes ORDER BY id"
+        )
+        let now = try rows.first?.timestamp("moment") ?? clock.now()
+        return (try rows.map(ProcessRecord.init(row:)), now)
     }
 
     /// Whether a process has not beaten for so long that what it left is to be closed.
     private func somebodyIsDead() async throws -> Bool {
-        try await !database.query(
-            "SELECT id FROM processes WHERE heartbeat < \(moment) - \(Self.lifetime) LIMIT 1"
-        ).isEmpty
+        let (records, now) = try await registeredProcesses()
+        let uptime = uptime
+        watch.observe(records, now: now, uptime: uptime)
+        return records.contains { !watch.isAlive($0, now: now, uptime: uptime) }
     }
 
     /// Writes one heartbeat and, unless this process itself was late, buries the dead.
     func beat() async throws {
         let moment = moment
         let process = process
-        let lastBeat = lastBeat
+        let (lastBeat, watch) = (lastBeat, watch)
         let times = (now: clock.now(), monotonic: clock.monotonicMicroseconds())
         noteJump(times)
         let hasSettled = database.dialect.hasSettled
-        let (now, closed) = try await database.transaction { transaction in
+        let (now, uptime, records, closed) = try await database.transaction { transaction in
+            // Read when its turn has come: it may have waited for long.
+            let uptime = self.uptime
             let rows = try await transaction.query(
                 """
-                INSERT INTO processes (id, host, boot_id, heartbeat)
-                VALUES (\(process.id), \(process.host), \(process.home), \(moment))
-                ON CONFLICT (id) DO UPDATE SET heartbeat = excluded.heartbeat
+                INSERT INTO processes (id, host, machine_id, boot_id, heartbeat, uptime)
+                VALUES (\(process.id), \(process.host), \(process.machine), \(process.home),
+                    \(moment), \(uptime))
+                ON CONFLICT (id) DO UPDATE SET
+                    heartbeat = excluded.heartbeat, uptime = excluded.uptime
                 RETURNING heartbeat
                 """)
             guard let now = try rows.first?.timestamp("heartbeat") else {
                 throw DatabaseError(.other, "there is no heartbeat", during: "beat")
             }
+            let records = try await transaction.query(
+                "SELECT \(unsafe: ProcessRecord.columns) FROM processes"
+            ).map(ProcessRecord.init(row:))
             // After a suspended host or a jump of the clock all look dead, until they have beaten too.
-            if let lastBeat, now.milliseconds - lastBeat.milliseconds > Self.lifetime {
-                return (now, Closed())
+            if let lastBeat,
+                now.milliseconds &- lastBeat.moment.milliseconds > Self.lifetime
+                    || uptime &- lastBeat.uptime > Self.lifetime
+            {
+                return (now, uptime, records, Closed())
             }
-            let closed = try await transaction.buryDeadProcesses(
-                oldest: Timestamp(milliseconds: now.milliseconds &- Self.lifetime), now: now,
-                if: hasSettled)
-            return (now, closed)
+            let dead = records.filter { !watch.isAlive($0, now: now, uptime: uptime) }
+            let closed = try await transaction.buryDeadProcesses(dead, now: now, if: hasSettled)
+            return (now, uptime, records, closed)
         }
-        self.lastBeat = now
+        self.lastBeat = (now, uptime)
+        self.watch.observe(records, now: now, uptime: uptime)
         isBeating = true
-        compareClocks(times.now, now, spent: clock.monotonicMicroseconds() - times.monotonic)
+        compareClocks(times.now, now, spent: clock.monotonicMicroseconds() &- times.monotonic)
         lastWrite = monotonicMilliseconds()
         for message in closed.messages { replyWasClosed?(message) }
         let told = Set(closed.messages.map(\.id))
-        for dead in closed.processes { await tellLastEnds(of: dead, but: told, now: now) }
+        for dead in closed.processes { await tellLastEnds(of: dead, but: told) }
         if closed.events > 0 || !closed.messages.isEmpty {
             logger.notice(
                 "rows of dead processes closed",
@@ -234,11 +274,9 @@ package import ProxyGPT
 
     /// Keeps how far this host's clock is from the database's, which was read at some moment between
     /// `before` and `spent` microseconds later.
-    private func compareClocks(_ before: Timestamp, _ database: Timestamp, spent: Int64) {
-        guard self.database.dialect.clock != nil else { return }
-        let early = before.milliseconds &- database.milliseconds
-        let late = early &+ spent / 1000
-        let lead = early > 0 ? early : min(late, 0)
+    private func compareClocks(_ before: Timestamp, _ moment: Timestamp, spent: Int64) {
+        guard database.dialect.clock != nil else { return }
+        let lead = Self.lead(before, moment, spent: spent)
         let wasFar = abs(clockLead) > Self.clockTolerance
         clockLead = lead
         if abs(lead) > Self.clockTolerance, !wasFar {
@@ -248,25 +286,46 @@ package import ProxyGPT
         }
     }
 
+    /// How far the host's clock is ahead at least, in milliseconds.
+    private nonisolated static func lead(
+        _ before: Timestamp, _ moment: Timestamp, spent: Int64
+    ) -> Int64 {
+        let early = before.milliseconds &- moment.milliseconds
+        return early > 0 ? early : min(early &+ spent / 1000, 0)
+    }
+
+    /// Milliseconds that this host's clock is ahead of the database's, measured now; nil where that is its
+    /// own.
+    func measureClockLead() async throws -> Int64? {
+        guard database.dialect.clock != nil else { return nil }
+        let times = (now: clock.now(), monotonic: clock.monotonicMicroseconds())
+        let moment = try await database.currentTime(times.now)
+        return Self.lead(
+            times.now, moment, spent: clock.monotonicMicroseconds() &- times.monotonic)
+    }
+
     /// A process ends a message in the store first and on the bus after that: one that was killed in
     /// between has told nobody. The bus passes over what it has already.
-    private func tellLastEnds(of dead: DeadProcess, but told: Set<Message.ID>, now: Timestamp) async
-    {
-        func id(_ ago: Int64) -> String {
+    private func tellLastEnds(of dead: ProcessRecord, but told: Set<Message.ID>) async {
+        let heartbeat = dead.heartbeat.milliseconds
+        func id(_ offset: Int64) -> String {
             UUIDText.version7(
-                milliseconds: now.milliseconds - ago, counter: 0, random: 0)
+                milliseconds: max(0, heartbeat &+ offset), counter: 0, random: 0)
         }
-        // Ids say when a message began; in steps, so that no reading takes long.
+        // Ids say when a message began, by a clock that may have been set meanwhile; in steps, so that no
+        // reading takes long.
         let step: Int64 = 300_000
         // Where the heartbeat is by the database's clock, that of the dead may have been another.
         let margin: Int64 = database.dialect.clock == nil ? 1000 : 60_000
-        let since = Timestamp(milliseconds: dead.heartbeat - margin)
+        let since = Timestamp(milliseconds: heartbeat &- margin)
         do {
-            for ago in stride(from: BusStatements.patience, through: 0, by: -Int(step)) {
+            for offset in stride(
+                from: -BusStatements.patience, to: BusStatements.patience, by: Int(step))
+            {
                 let rows = try await database.query(
                     """
                     SELECT \(unsafe: Message.columns) FROM messages
-                    WHERE id >= \(id(ago)) AND id < \(id(ago - step)) AND process = \(dead.id)
+                    WHERE id >= \(id(offset)) AND id < \(id(offset + step)) AND process = \(dead.id)
                         AND state NOT IN ('pending', 'streaming') AND updated_at >= \(since)
                     """)
                 for message in try rows.map(Message.init(row:)) where !told.contains(message.id) {
@@ -279,30 +338,30 @@ package import ProxyGPT
     }
 }
 
-/// A process that was taken off the table, and when it showed last that it lived.
-struct DeadProcess: Sendable {
-    let id: String
-    let heartbeat: Int64
-}
-
 /// What was closed in the place of the dead.
 struct Closed: Sendable {
-    var processes: [DeadProcess] = []
+    var processes: [ProcessRecord] = []
     var events = 0
     var messages: [Message] = []
 }
 
 extension Transaction {
-    /// Takes processes without a beat since `oldest` off the table, and closes what they left open.
+    /// Takes dead processes off the table, unless they have beaten meanwhile, and closes what is nobody's.
     func buryDeadProcesses(
-        oldest: Timestamp, now: Timestamp, if hasSettled: String
+        _ dead: [ProcessRecord], now: Timestamp, if hasSettled: String
     ) async throws -> Closed {
-        let dead = try await query(
-            """
-            DELETE FROM processes WHERE heartbeat < \(oldest) AND \(unsafe: hasSettled)
-            RETURNING id, heartbeat
-            """
-        ).map { DeadProcess(id: try $0.text("id"), heartbeat: try $0.integer("heartbeat")) }
+        var buried: [ProcessRecord] = []
+        // What lies beyond was cut down when it was read, and is no clock's.
+        let limit = Row.integerLimit - 1
+        for process in dead {
+            let count = try await execute(
+                """
+                DELETE FROM processes WHERE id = \(process.id) AND \(unsafe: hasSettled)
+                    AND (heartbeat = \(process.heartbeat)
+                        OR heartbeat NOT BETWEEN \(-limit) AND \(limit))
+                """)
+            if count > 0 { buried.append(process) }
+        }
         let events = try await execute(
             """
             UPDATE events SET "end" = \(Event.End.error.rawValue)
@@ -319,6 +378,6 @@ extension Transaction {
             """
         ).map(Message.init(row:))
         for chat in Set(messages.map(\.chatID)) { _ = try await countContextVersion(of: chat) }
-        return Closed(processes: dead, events: events, messages: messages)
+        return Closed(processes: buried, events: events, messages: messages)
     }
 }

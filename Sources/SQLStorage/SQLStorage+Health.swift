@@ -1,5 +1,5 @@
 package import Metrics
-internal import ProxyGPT
+package import ProxyGPT
 
 extension SQLStorage: StorageHealth {
     package func isWell() async -> Bool {
@@ -13,7 +13,20 @@ extension SQLStorage: StorageHealth {
 
     package func clockLead() async -> Int64 { await lease.clockLead / 1000 }
 
-    package func hostCount() async throws -> Int { try await lease.hostCount() }
+    package func hostCount() async throws -> Int {
+        try await lease.livingProcesses().homeCount
+    }
+
+    /// The processes that are alive.
+    package func livingProcesses() async throws -> [ProcessRecord] {
+        try await lease.livingProcesses()
+    }
+
+    /// Milliseconds that this host's clock is ahead of the database's, measured now; nil where that is its
+    /// own.
+    package func measureClockLead() async throws -> Int64? {
+        try await lease.measureClockLead()
+    }
 
     /// Writes down how the database is. Called once a second.
     package func note(in scoreboard: Scoreboard) async {

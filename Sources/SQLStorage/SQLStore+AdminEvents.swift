@@ -129,20 +129,6 @@ extension SQLStore {
             "SELECT \(unsafe: Chat.columns) FROM chats WHERE id = \(id) AND \(Chat.isKept)")
         return try rows.first.map(Chat.init(row:))
     }
-
-    package func livingProcesses(now: Timestamp) async throws -> [ProcessRecord] {
-        let rows = try await database.query(
-            """
-            SELECT id, host, boot_id, heartbeat FROM processes
-            WHERE heartbeat >= \(database.dialect.moment(now)) - \(ProcessLease.lifetime)
-            ORDER BY id
-            """)
-        return try rows.map { row in
-            ProcessRecord(
-                id: try row.text("id"), host: try row.text("host"), home: try row.text("boot_id"),
-                heartbeat: try row.timestamp("heartbeat"))
-        }
-    }
 }
 
 extension EventScan.Filter {

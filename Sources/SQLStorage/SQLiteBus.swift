@@ -1,3 +1,4 @@
+internal import EventLoop
 internal import Glibc
 package import Logging
 package import ProxyGPT
@@ -8,10 +9,10 @@ package import ProxyGPT
 /// they were published, and durable as far as a crash of the process goes.
 package final class SQLiteBus: Bus {
     private let queue: BusQueue
-    private let file: String
+    private let file: BusFile
     private let logger: Logger
 
-    private init(_ queue: BusQueue, file: String, logger: Logger) {
+    private init(_ queue: BusQueue, file: BusFile, logger: Logger) {
         self.queue = queue
         self.file = file
         self.logger = logger
@@ -42,7 +43,7 @@ package final class SQLiteBus: Bus {
             file, file.open(), queue: queue, bell: bell, clock: clock, tuning: tuning,
             logger: logger)
         BusWriter.start(writer)
-        return SQLiteBus(queue, file: file.path, logger: logger)
+        return SQLiteBus(queue, file: file, logger: logger)
     }
 
     package func publish(_ frame: StreamFrame) {
@@ -59,7 +60,37 @@ package final class SQLiteBus: Bus {
     package func isReachable() async -> Bool { isWritten }
 
     /// Whether the file takes frames, as far as is known.
-    package var isWritten: Bool { queue.isWritten && access(file, R_OK | W_OK) == 0 }
+    package var isWritten: Bool { queue.isWritten && access(file.path, R_OK | W_OK) == 0 }
+
+    package func takeOverdueEnds(after milliseconds: Int64) -> [Message.ID] {
+        queue.withEnds { $0.takeOverdue(after: milliseconds, now: monotonicMilliseconds()) }
+    }
+
+    package func putBack(overdue ids: [Message.ID]) {
+        queue.withEnds { $0.putBack(ids, now: monotonicMilliseconds()) }
+    }
+
+    package func isPending(_ id: Message.ID) -> Bool { queue.withEnds { $0.contains(id) } }
+
+    /// The file is as old as this start of the host at most, and begins anew where nobody has it open: whoever
+    /// has remembers by himself how far the store had come.
+    package func mark() async -> LogMark? {
+        queue.epoch.map { LogMark(epoch: $0, storeCount: nil) }
+    }
+
+    package func beginAnew(after epoch: String) async -> Bool {
+        let result = await onThread { [file] in Result { _ = try file.open(renewing: epoch) } }
+        guard case .failure(let error) = result else { return true }
+        logger.error("bus log not begun anew", metadata: ["storage.error": "\(error)"])
+        return false
+    }
+
+    /// Runs what may wait for the gate.
+    private func onThread<T: Sendable>(_ body: @escaping @Sendable () -> T) async -> T {
+        await withUnsafeContinuation { continuation in
+            startThread(name: "bus-renewal") { continuation.resume(returning: body()) }
+        }
+    }
 
     /// Commits what was published and ends the thread. What is published afterwards is dropped.
     package func close() async {

@@ -162,6 +162,10 @@ package import ProxyGPT
             last = 0
             deliver([])
             news = try reader.frames(after: 0, limit: Self.batch)
+        } else if news.state.head < last {
+            // Put back to an earlier state: what has been delivered is not in it.
+            repair(nil, renewing: epoch)
+            return true
         } else if news.state.trimmed > last {
             // This process stood still for so long that frames are gone that it never saw. Everybody
             // starts over now, and reads the rest as history.
@@ -301,13 +305,13 @@ package import ProxyGPT
         }
     }
 
-    /// Has a damaged file replaced, on a thread that may wait for the gate.
-    private func repair(_ identity: BusFile.Identity) {
+    /// Has a damaged file replaced, or an epoch ended, on a thread that may wait for the gate.
+    private func repair(_ identity: BusFile.Identity?, renewing epoch: String? = nil) {
         if isRepairing { return }
         isRepairing = true
         let file = file
         startThread(name: "bus-repair") {
-            let result = Result { _ = try file.open(insteadOf: identity) }
+            let result = Result { _ = try file.open(insteadOf: identity, renewing: epoch) }
             EventLoop.spawn {
                 self.isRepairing = false
                 if case .failure(let error) = result { self.report(error) }

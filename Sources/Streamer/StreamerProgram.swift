@@ -42,7 +42,7 @@ struct StreamerProgram {
         let clock = SystemClock()
         let identifiers = RandomIdentifiers(clock: clock)
         let process = try ProcessIdentity.current(
-            id: identifiers.next(), stateDirectory: settings.stateDirectory)
+            id: identifiers.next(), stateDirectory: settings.stateDirectory, digest: sha256)
         let boards = ScoreboardDirectory(
             settings.scoreboards, Catalog(routes: Router.countedRoutes))
         let (board, problem) = boards.makeBoard(
@@ -72,6 +72,7 @@ struct StreamerProgram {
         storage.lease.replyWasClosed = { message in
             bus.publish(StreamFrame(endOf: message))
         }
+        storage.lease.bus = bus
         try await storage.lease.start()
 
         let recorder = StreamRecorder(
@@ -118,15 +119,25 @@ struct StreamerProgram {
         try await revocations.start()
         try await live.start()
         storeWatch.start()
+        let missedEnds = MissedEndReader(
+            bus: bus, store: storage.store, clock: clock, logger: logger)
+        missedEnds.start()
+        let missedEndRecorder = MissedEndRecorder(
+            bus: bus, store: storage.store, clock: clock, logger: logger)
         try service.awaitSignals()
-        let ticker = ServiceProcess.tick(every: 1000) {
-            recorder.tick()
-            board.noteProcess()
-            await storage.note(in: board)
-            if redis != nil {
-                board.set(board.catalog.redisUp, isUp: await bus.isReachable())
-            }
-        }
+        let tickers = [
+            ServiceProcess.tick(every: MissedEndRecorder.interval) {
+                await missedEndRecorder.tick()
+            },
+            ServiceProcess.tick(every: 1000) {
+                recorder.tick()
+                board.noteProcess()
+                await storage.note(in: board)
+                if redis != nil {
+                    board.set(board.catalog.redisUp, isUp: await bus.isReachable())
+                }
+            },
+        ]
         let channel = try await server.listen(on: try listener()) { request, reply in
             if OperatorEndpoint.serves(request) {
                 EventLoop.spawn { reply(.response(await operators.answerWhole(request))) }
@@ -141,14 +152,17 @@ struct StreamerProgram {
         board.set(.draining)
         logger.info("streamer draining")
         try await server.drain(closing: channel)
-        ticker.cancel()
+        for ticker in tickers { ticker.cancel() }
         revocations.stop()
         storeWatch.stop()
+        missedEnds.stop()
         await live.stop()
         recorder.tick(isLast: true)
         await side.finishRecording()
         await calls.finishRecording()
+        await storage.lease.compareAges()
         await bus.close()
+        await missedEndRecorder.finish()
         await redis?.close()
         await storage.close()
     }

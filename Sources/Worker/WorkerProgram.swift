@@ -40,7 +40,7 @@ struct WorkerProgram {
         let clock = SystemClock()
         let identifiers = RandomIdentifiers(clock: clock)
         let process = try ProcessIdentity.current(
-            id: identifiers.next(), stateDirectory: settings.stateDirectory)
+            id: identifiers.next(), stateDirectory: settings.stateDirectory, digest: sha256)
         let boards = ScoreboardDirectory(
             settings.scoreboards, Catalog(routes: Router.countedRoutes))
         let (board, problem) = boards.makeBoard(
@@ -78,6 +78,7 @@ struct WorkerProgram {
                 pause: { await EventLoop.sleep(milliseconds: 5) }),
             scoreboard: board, logger: logger)
         storage.lease.replyWasClosed = { api.replyWasClosed($0) }
+        storage.lease.bus = bus
         try await storage.lease.start()
         let server = try FastCGIServer(sockets()) { request in
             let exchange = FastCGIExchange(request)
@@ -85,8 +86,11 @@ struct WorkerProgram {
         }
         background.server = server
         try service.awaitSignals()
+        let missedEnds = MissedEndRecorder(
+            bus: bus, store: storage.store, clock: clock, logger: logger)
         let tickers = [
             ServiceProcess.tick(every: 1000) { await api.tick() },
+            ServiceProcess.tick(every: MissedEndRecorder.interval) { await missedEnds.tick() },
             ServiceProcess.tick(every: 250) { await api.lookAtReplies() },
             ServiceProcess.tick(every: 1000) {
                 board.noteProcess()
@@ -108,7 +112,9 @@ struct WorkerProgram {
         await server.drain(milliseconds: settings.drainTimeout)
         for ticker in tickers { ticker.cancel() }
         await api.finish()
+        await storage.lease.compareAges()
         await bus.close()
+        await missedEnds.finish()
         await redis?.close()
         await storage.close()
     }

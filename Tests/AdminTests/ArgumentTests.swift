@@ -124,19 +124,4 @@ internal import Testing
         #expect(message.json(showsAll: false)["prompt"]?.stringValue == nil)
         #expect(message.json(showsAll: true)["prompt"]?.stringValue == "secret")
     }
-
-    @Test func `processes of two hosts on one database are a fault, unless they meet in Redis`() {
-        func process(_ host: String, home: String = "boot") -> ProcessRecord {
-            ProcessRecord(id: host, host: host, home: home, heartbeat: Timestamp(milliseconds: 0))
-        }
-        func result(_ hosts: String..., meetInRedis: Bool = false) -> Finding.Result {
-            Examination.finding(of: hosts.map { process($0) }, meetInRedis: meetInRedis).result
-        }
-        let containers = [process("a", home: "boot 1:2"), process("a", home: "boot 1:3")]
-        #expect(Examination.finding(of: containers, meetInRedis: false).result == .broken)
-        #expect(result() == .warning)
-        #expect(result("a", "a") == .ok)
-        #expect(result("a", "b") == .broken)
-        #expect(result("a", "b", meetInRedis: true) == .ok)
-    }
 }

@@ -9,6 +9,7 @@ import pytest
 from client import call, check_error, rate_limited
 from person import Person
 from redis_server import Redis
+from relay import Relay
 from sockets import receive, revoked_within_a_second, websocket
 from sse import Stream
 from stack import Stack, wait_for
@@ -284,6 +285,36 @@ def test_a_host_that_dies_loses_its_clients_nothing(host, one, other, here, ther
 
         # Each of its processes beat last at a moment of its own.
         wait_for(lambda: processes() == 6, "all of the dead to be taken off", 25)
+
+
+def test_an_end_on_a_host_that_lost_redis_alone_is_told_on_the_others(host, one, redis, here):
+    chat = here.chat()
+    with Relay(redis.socket) as relay:
+        with host(REDIS_ADDRESS=f"redis://127.0.0.1:{relay.port}") as cut_off:
+            there = here.at(cut_off)
+            there.prompt(chat, "before")
+            with (
+                Stream(one.url, chat, here.token).begin() as stream,
+                websocket(one, chat, here.token) as socket,
+            ):
+                old = stream.last_id
+                relay.__exit__()
+                # At once: the host does not know yet that its Redis is gone. And once more when it does.
+                for prompt in ("first", "second"):
+                    sent = there.prompt(chat, prompt)
+                    answered = time.monotonic()
+                    stream.read(lambda stream, sent=sent: sent in stream.ends, cap=15)
+                    print(f"{prompt}: told after {time.monotonic() - answered:.2f} s")
+                    receive(socket, lambda frame, sent=sent: frame.get("message") == sent)
+                    assert call(one.url, "GET", "/ready").status == 200
+                check_error(call(cut_off.url, "GET", "/ready"), 503, "unavailable")
+                assert [message["prompt"] for message in stream.ends] == ["first", "second"]
+            # Who was away meanwhile finds them in their places, and nothing starts over.
+            back = [("Last-Event-ID", old)]
+            with Stream(one.url, chat, here.token, headers=back) as stream:
+                prompts = [message["prompt"] for message in stream.finished(2)]
+                assert prompts == ["first", "second"]
+                assert "reset" not in [event for event, _, _ in stream.events]
 
 
 # Hosts that cannot meet

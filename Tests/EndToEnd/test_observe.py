@@ -84,6 +84,15 @@ def test_health_needs_no_credential_and_leaves_no_trace(stack, token, path):
 def test_a_second_host_without_redis_is_not_ready():
     with Stack(workers=1) as stack:
         assert get(stack, "/ready").status == 200
+        # The same host under another name is no other one.
+        write(
+            stack,
+            "INSERT INTO processes (id, host, machine_id, boot_id, heartbeat, uptime) "
+            "SELECT 'renamed', 'renamed', machine_id, boot_id, heartbeat, uptime + 60000 "
+            "FROM processes LIMIT 1",
+        )
+        assert get(stack, "/ready").status == 200
+        assert get(stack, "/ready/streamer").status == 200
         write(
             stack,
             "INSERT INTO processes (id, host, boot_id, heartbeat) "

@@ -33,8 +33,9 @@ final class Stage: Sendable {
         let identifiers = RandomIdentifiers(clock: clock)
         storage = try SQLStorage.open(
             file: directory + "/proxy.db",
-            process: .current(id: identifiers.next(), stateDirectory: directory), clock: clock,
-            logger: logger)
+            process: .current(
+                id: identifiers.next(), stateDirectory: directory, digest: sha256),
+            clock: clock, logger: logger)
         events = ControlledEvents(journal)
         upstream = ScriptedUpstream(journal)
         api = API(

@@ -38,11 +38,11 @@ internal import Testing
         let flush = try await flush(queue)
         _ = queue.giveUp(ends)
         #expect(take(queue) == ends)
-        queue.settle(ends.count)
+        queue.settle(ends)
         // Less than a group is one while somebody flushes.
         let last = take(queue, mayGather: true)
         #expect(last == [beginning(of: "last")])
-        queue.settle(last.count)
+        queue.settle(last)
         await flush.value
     }
 
@@ -56,7 +56,7 @@ internal import Testing
         #expect(queue.giveUp(group) == 3)
         let rest = take(queue, mayGather: true)
         #expect(rest == Array(ends[3...]))
-        queue.settle(rest.count)
+        queue.settle(rest)
         await flush.value
     }
 
@@ -72,7 +72,7 @@ internal import Testing
         _ = queue.giveUp(group)
         let rest = take(queue, mayGather: true)
         #expect(rest == [end(of: "b")])
-        queue.settle(rest.count)
+        queue.settle(rest)
         await flush.value
     }
 

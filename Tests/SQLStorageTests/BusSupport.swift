@@ -19,7 +19,7 @@ final class BusPlace: Sendable {
     }
 
     deinit {
-        for name in ["", "-wal", "-shm", ".gate.lock", ".wal.lock"] { unlink(file + name) }
+        for name in ["", "-wal", "-shm", ".gate.lock", ".wal.lock", ".lock"] { unlink(file + name) }
         unlink(bell)
     }
 

@@ -8,7 +8,7 @@ internal import Testing
 @testable internal import SQLStorage
 
 /// A host's clock, which may be set while time passes as always.
-private final class SetClock: Clock {
+final class SetClock: Clock {
     private let offset: Mutex<Int64>
     private let passed = Mutex<Int64>(0)
 

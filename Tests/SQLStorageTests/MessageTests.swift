@@ -344,7 +344,7 @@ internal import Testing
 }
 
 /// Hears of replies that were closed.
-private final class Told: Sendable {
+final class Told: Sendable {
     private let all = Mutex<[Message]>([])
 
     var messages: [Message] { all.withLock { $0 } }

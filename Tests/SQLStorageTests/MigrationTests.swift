@@ -42,7 +42,8 @@ internal import Testing
                 names == [
                     "chat_users", "chats", "counters", "deleted_chats", "deletions", "event_bodies",
                     "events", "group_members", "groups", "installation", "login_failures",
-                    "messages", "moves", "processes", "revocations", "schema_migrations",
+                    "messages", "missed_ends", "moves", "processes", "revocations",
+                    "schema_migrations",
                     "sessions", "users",
                 ])
             let versions = try await storage.database.query(

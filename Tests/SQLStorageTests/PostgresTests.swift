@@ -325,9 +325,9 @@ internal import Testing
     @Test func `a heartbeat is by the server's clock, not by the host's`() async throws {
         let place = try await Place(.postgreSQL)
         let behind = try await place.open(
-            place.configuration(), clock: TestClock(1_000_000_000_000), process: "behind")
+            place.configuration(), clock: SetClock(1_000_000_000_000), process: "behind")
         let ahead = try await place.open(
-            place.configuration(), clock: TestClock(4_000_000_000_000), process: "ahead")
+            place.configuration(), clock: SetClock(4_000_000_000_000), process: "ahead")
         for storage in [behind, ahead] { try await storage.lease.start() }
         for storage in [behind, ahead, behind] { try await storage.lease.beat() }
         #expect(try await ahead.number("SELECT COUNT(*) AS number FROM processes") == 2)

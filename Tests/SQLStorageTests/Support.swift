@@ -64,10 +64,10 @@ final class Place: Sendable {
     }
 
     func open(
-        clock: any Clock = TestClock(), process: String? = nil, mayCreate: Bool = true,
-        tuning: SQLStorage.Tuning = .still, logger: Logger = silent
+        clock: any Clock = TestClock(), process: String? = nil, boot: String = "boot",
+        mayCreate: Bool = true, tuning: SQLStorage.Tuning = .still, logger: Logger = silent
     ) async throws -> SQLStorage {
-        let process = ProcessIdentity(id: process ?? ids.next(), host: "host", bootID: "boot")
+        let process = ProcessIdentity(id: process ?? ids.next(), host: "host", bootID: boot)
         guard database == nil else {
             return try await SQLStorage.open(
                 configuration(), process: process, clock: clock, identifiers: ids, logger: logger,

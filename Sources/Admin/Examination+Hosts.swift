@@ -1,0 +1,50 @@
+internal import ProxyGPT
+
+// What is found of the hosts that share a database.
+
+extension Examination {
+    /// Milliseconds between a host's clock and the database's, from which on there is a warning, and from
+    /// which on the host serves nobody.
+    private nonisolated static let clockWarning: Int64 = 5000
+    private nonisolated static let clockLimit: Int64 = 60_000
+
+    static nonisolated func finding(
+        of processes: [ProcessRecord], meetInRedis: Bool
+    ) -> Finding {
+        if !meetInRedis, let problem = processes.problemWithoutRedis {
+            return Finding("processes", .broken, problem)
+        }
+        return processes.isEmpty
+            ? Finding("processes", .warning, "none is alive: the service does not run")
+            : Finding("processes", .ok, "\(processes.count) alive")
+    }
+
+    /// Nothing where each machine id is one host's.
+    static nonisolated func finding(ofClonesAmong processes: [ProcessRecord]) -> [Finding] {
+        let clones = processes.clones
+        guard !clones.isEmpty else { return [] }
+        return [
+            Finding(
+                "machine id", .warning,
+                "two hosts have one machine id, as a copy of a machine has it: "
+                    + clones.joined(separator: ", ") + "; give the copy its own (`rm "
+                    + "/etc/machine-id && systemd-machine-id-setup`), unless a host was restarted "
+                    + "just now")
+        ]
+    }
+
+    /// - Parameter lead: milliseconds that this host's clock is ahead; nil where the database has no other.
+    static nonisolated func finding(ofClockLead lead: Int64?) -> Finding {
+        guard let lead else {
+            return Finding("clock", .ok, "the database goes by this host's")
+        }
+        let distance = lead == .min ? .max : abs(lead)
+        let seconds = "\(distance / 1000).\(distance % 1000 / 100) s"
+        let text =
+            "this host's is \(seconds) \(lead < 0 ? "behind" : "ahead of") the database's"
+        if distance > clockLimit {
+            return Finding("clock", .broken, text + ": it serves nobody until that is mended")
+        }
+        return Finding("clock", distance > clockWarning ? .warning : .ok, text)
+    }
+}
