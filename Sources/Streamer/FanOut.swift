@@ -249,8 +249,8 @@ final class FanOut {
         if subscriber.untold.isEmpty { return }
         let (door, number, chat) = (door, subscriber.number, subscriber.subscription.chatID)
         surroundings.storage.findEnded(subscriber.untold.map { (chat: chat, message: $0) }) {
-            ended in
-            door.enter { $0.tell(ended, toNumber: number, attempts) }
+            found in
+            door.enter { $0.tell(found.ended, toNumber: number, attempts) }
         }
     }
 
@@ -341,25 +341,31 @@ final class FanOut {
         if silent.isEmpty { return }
         isLooking = true
         let door = door
-        surroundings.storage.findEnded(silent) { ended in
-            door.enter { $0.settle(ended) }
+        surroundings.storage.findEnded(silent) { found in
+            door.enter { $0.settle(found) }
         }
     }
 
     /// Sees to the ends of messages whose last frame did not come: their process was killed between
     /// store and log, or the log cannot be written.
-    private func settle(_ ended: [Message]) {
+    private func settle(_ found: FoundEnds) {
         isLooking = false
         let now = now
-        for message in ended {
+        for message in found.ended {
             guard let audience = audiences[message.chatID] else { continue }
             switch audience.settle(message.id, now: now, youngest: nextNumber) {
             case .waits: break
-            case .isPublished: surroundings.storage.publishEnd(of: message)
+            case .isPublished: surroundings.storage.publish(end: StreamFrame(endOf: message))
             case .isDelivered:
                 pass(storeEnd(of: message), to: audience, isFromStore: true, now)
             }
         }
+        // No end can be told of these: the log is to forget them, and what is there is told anew.
+        for (chat, id) in found.gone {
+            surroundings.storage.publish(
+                end: StreamFrame(chatID: chat, messageID: id, userID: User.ID(""), .ended))
+        }
+        for chat in Set(found.gone.map { $0.chat }) { startOver(chat) }
         pumpTouched()
     }
 

@@ -20,16 +20,24 @@ protocol StorageRequests: Sendable {
         _ subscriptions: [(number: Int, subscription: Subscription)],
         reply: @escaping @Sendable ([(number: Int, isAllowed: Bool?)]) -> Void)
 
-    /// Reads those of the messages that have ended.
+    /// Finds out what has become of the messages.
     func findEnded(
         _ messages: [(chat: Chat.ID, message: Message.ID)],
-        reply: @escaping @Sendable (_ ended: [Message]) -> Void)
+        reply: @escaping @Sendable (FoundEnds) -> Void)
 
     /// Puts the end of a message into the log, unless it is there already.
-    func publishEnd(of message: Message)
+    func publish(end: StreamFrame)
 
     /// Records the end of a stream.
     func record(_ subscription: Subscription, _ ending: Ending, bytesOut: Int64)
+}
+
+/// What has become of messages that somebody saw running; those that run on are left out.
+struct FoundEnds: Sendable {
+    var ended: [Message] = []
+    /// Those that the store does not have: they went with their chat, or with a database that another one
+    /// has replaced.
+    var gone: [(chat: Chat.ID, message: Message.ID)] = []
 }
 
 /// Answers the fan-out out of store and bus.
@@ -140,27 +148,27 @@ protocol StorageRequests: Sendable {
 
     nonisolated func findEnded(
         _ messages: [(chat: Chat.ID, message: Message.ID)],
-        reply: @escaping @Sendable (_ ended: [Message]) -> Void
+        reply: @escaping @Sendable (FoundEnds) -> Void
     ) {
         EventLoop.spawn {
-            var ended: [Message] = []
+            var found = FoundEnds()
             for (chat, id) in messages {
                 do {
-                    if let message = try await self.store.message(id, in: chat),
-                        !message.state.isRunning
-                    {
-                        ended.append(message)
+                    guard let message = try await self.store.message(id, in: chat) else {
+                        found.gone.append((chat: chat, message: id))
+                        continue
                     }
+                    if !message.state.isRunning { found.ended.append(message) }
                 } catch {
                     self.report("message not read", error, ["message.id": "\(id)"])
                 }
             }
-            reply(ended)
+            reply(found)
         }
     }
 
-    nonisolated func publishEnd(of message: Message) {
-        bus.publish(StreamFrame(endOf: message))
+    nonisolated func publish(end: StreamFrame) {
+        bus.publish(end)
     }
 
     nonisolated func record(_ subscription: Subscription, _ ending: Ending, bytesOut: Int64) {

@@ -45,6 +45,28 @@ import Testing
         #expect(hall.storage.endings == [])
     }
 
+    @Test("A chat begins anew where a message is in no database any more, and the log forgets it")
+    func startsOverWithoutTheLost() throws {
+        let (hall, seat) = try Self.withRunningMessage()
+        _ = try seat.text()
+        hall.advance(seconds: 60)
+        hall.fanOut.tick()
+        for (ids, reply) in hall.storage.takeLooks() {
+            reply(FoundEnds(gone: ids.map { (chat: chat, message: $0) }))
+        }
+        hall.loop.run()
+        #expect(hall.storage.published == [Message.ID("m1")])
+        let requests = hall.storage.takeHistories()
+        #expect(requests.map(\.resumption) == [.impossible])
+        let history = History(frames: [.reset(chat, id: .nowhere)], position: id(2))
+        for request in requests { request.reply(.history(history)) }
+        hall.loop.run()
+        #expect(try seat.text().contains("event: reset"))
+        hall.advance(seconds: 60)
+        hall.fanOut.tick()
+        #expect(hall.storage.takeLooks().isEmpty, "nobody waits for it any more")
+    }
+
     @Test("Who comes after an end was told out of the store is told of it too")
     func untakenEndForLatecomers() throws {
         let hall = Hall()
@@ -64,7 +86,7 @@ import Testing
             #expect(try late.ids() == [])
             let looks = hall.storage.takeLooks()
             #expect(looks.map(\.0) == [[ended.id]])
-            for (_, reply) in looks { reply(answer) }
+            for (_, reply) in looks { reply(FoundEnds(ended: answer)) }
             hall.loop.run()
             hall.loop.advanceTime(by: .seconds(1))
         }
@@ -107,7 +129,7 @@ import Testing
             if startsOver { hall.fanOut.receive(LiveBatch(last: id(1), broken: [chat])) }
             hall.send(.last(ended, id: id(2)))
             #expect(try late.ids() == (startsOver ? [] : ["e1-2"]))
-            for (_, reply) in looks { reply([ended]) }
+            for (_, reply) in looks { reply(FoundEnds(ended: [ended])) }
             hall.loop.run()
             let end = Frame.last(ended, id: id(2))
             hall.tell(History(frames: [.reset(chat, id: .nowhere), end], position: id(2)))

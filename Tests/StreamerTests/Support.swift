@@ -198,7 +198,7 @@ final class AskedStorage: StorageRequests {
     struct State {
         var histories: [HistoryRequest] = []
         var checks: [([Int], @Sendable ([(number: Int, isAllowed: Bool?)]) -> Void)] = []
-        var looks: [([Message.ID], @Sendable ([Message]) -> Void)] = []
+        var looks: [([Message.ID], @Sendable (FoundEnds) -> Void)] = []
         var endings: [Ending] = []
         var published: [Message.ID] = []
     }
@@ -226,14 +226,14 @@ final class AskedStorage: StorageRequests {
 
     func findEnded(
         _ messages: [(chat: Chat.ID, message: Message.ID)],
-        reply: @escaping @Sendable (_ ended: [Message]) -> Void
+        reply: @escaping @Sendable (FoundEnds) -> Void
     ) {
         let ids = messages.map(\.message)
         state.withLock { $0.looks.append((ids, reply)) }
     }
 
-    func publishEnd(of message: Message) {
-        state.withLock { $0.published.append(message.id) }
+    func publish(end: StreamFrame) {
+        state.withLock { $0.published.append(end.messageID) }
     }
 
     func record(_ subscription: Subscription, _ ending: Ending, bytesOut: Int64) {
@@ -254,7 +254,7 @@ final class AskedStorage: StorageRequests {
         }
     }
 
-    func takeLooks() -> [([Message.ID], @Sendable ([Message]) -> Void)] {
+    func takeLooks() -> [([Message.ID], @Sendable (FoundEnds) -> Void)] {
         state.withLock { state in
             defer { state.looks = [] }
             return state.looks
@@ -292,7 +292,7 @@ final class Hall {
     func lookForEnds(_ ended: [Message]) {
         advance(seconds: 1)
         fanOut.tick()
-        for (_, reply) in storage.takeLooks() { reply(ended) }
+        for (_, reply) in storage.takeLooks() { reply(FoundEnds(ended: ended)) }
         loop.run()
     }
 
