@@ -194,12 +194,12 @@ extension User {
                     WHERE theirs.group_id = mine.group_id AND theirs.user_id = users.id) = 1
                 OR (SELECT 1 FROM groups
                     WHERE groups.id = mine.group_id AND groups.owner_id = users.id) = 1
-                OR \(hasPlace("users.id", "chat_users.group_id = mine.group_id"))
+                OR \(hasPlace("users.id", inGroup: "mine.group_id"))
             LIMIT 1) = 1
         OR (SELECT 1 FROM (\(Group.ids(of: "users.id"))) AS theirs
-            WHERE \(hasPlace(viewer, "chat_users.group_id = theirs.group_id")) LIMIT 1) = 1
-        OR \(hasPlace(viewer, "chat_users.owner_id = users.id AND chat_users.group_id IS NULL"))
-        OR \(hasPlace("users.id", "chat_users.owner_id = \(viewer) AND chat_users.group_id IS NULL"))
+            WHERE \(hasPlace(viewer, inGroup: "theirs.group_id")) LIMIT 1) = 1
+        OR \(hasPlace(viewer, inChatsOf: "users.id"))
+        OR \(hasPlace("users.id", inChatsOf: viewer))
         THEN 1
         WHEN \(hasFewPlaces(viewer)) THEN \(haveCommonPlace(viewer, "users.id"))
         WHEN \(hasFewPlaces("users.id")) THEN \(haveCommonPlace("users.id", viewer))
@@ -215,11 +215,27 @@ extension User {
         """
     }
 
-    private static func hasPlace(_ user: SQL, _ condition: SQL) -> SQL {
+    private static func hasPlace(_ user: SQL, _ condition: SQL, _ order: SQL = "") -> SQL {
         """
         (SELECT 1 FROM chat_users WHERE chat_users.user_id = \(user) AND \(condition)
-            AND \(Chat.isKeptPlace) LIMIT 1) = 1
+            AND \(Chat.isKeptPlace) \(order) LIMIT 1) = 1
         """
+    }
+
+    private static func hasPlace(_ user: SQL, inGroup group: SQL) -> SQL {
+        hasPlace(user, "\(isOnly("chat_users.group_id", group))", "ORDER BY chat_users.group_id")
+    }
+
+    private static func hasPlace(_ user: SQL, inChatsOf owner: SQL) -> SQL {
+        hasPlace(
+            user, "\(isOnly("chat_users.owner_id", owner)) AND chat_users.group_id IS NULL",
+            "ORDER BY chat_users.owner_id")
+    }
+
+    /// A column has this value, as a range in the order of an index: a value that PostgreSQL believes to
+    /// be in most rows it would look for in all of them, one after the other.
+    private static func isOnly(_ column: String, _ value: SQL) -> SQL {
+        "\(unsafe: column) >= \(value) AND \(unsafe: column) <= \(value)"
     }
 
     /// How many places are few: walking them costs about what a statement does.

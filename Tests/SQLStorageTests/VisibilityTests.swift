@@ -1,4 +1,5 @@
 internal import ProxyGPT
+internal import Synchronization
 internal import TestSupport
 internal import Testing
 
@@ -175,5 +176,63 @@ internal import Testing
             #expect(try await people.storage.store.groups(of: people.anna.id) == ["z", "a"])
             #expect(try await people.storage.store.groups(of: people.carl.id).isEmpty)
         }
+    }
+
+    @Test(arguments: [nil, "g"])
+    func `PostgreSQL reads no table through where all places are of one kind`(
+        group: String?
+    ) async throws {
+        try await withPeople(on: .postgreSQL) { (people) async throws in
+            let (anna, ben, carl) = (people.anna, people.ben, people.carl)
+            try await people.group("g", owner: carl, members: [carl])
+            try await people.group("h", owner: ben, members: [ben])
+            let numbers: SQL = "FROM generate_series(1, 20000) AS number"
+            try await people.storage.write(
+                """
+                INSERT INTO chats (id, seq, name, model, user_id, group_id, created_at, updated_at)
+                SELECT 'c' || number, number, 'c', 'm', \(carl.id), \(group), \(now), \(now) \(numbers)
+                """)
+            try await people.storage.write(
+                """
+                INSERT INTO chat_users (chat_id, user_id, created_at, seq, owner_id, group_id)
+                SELECT 'c' || number, \(anna.id), \(now), number, \(carl.id), \(group) \(numbers)
+                """)
+            try await people.storage.write("ANALYZE chat_users")
+            #expect(try await people.see(anna, carl))
+            #expect(try await !people.see(anna, ben))
+            let explaining = Explaining(people.storage.database)
+            let store = SQLStore(explaining, process: "p")
+            for (one, other) in [(anna, ben), (ben, anna), (anna, carl), (carl, anna)] {
+                _ = try await store.user(other.id, visibleTo: one.id)
+            }
+            let plans = explaining.lines.withLock { $0 }
+            #expect(plans.contains { $0.contains("chat_users_of_owner") })
+            #expect(!plans.contains { $0.contains("Seq Scan on chat_users") })
+        }
+    }
+}
+
+/// A database that tells how it would answer, instead of doing so.
+private final class Explaining: Database {
+    private let database: any Database
+    let lines = Mutex<[String]>([])
+
+    init(_ database: any Database) {
+        self.database = database
+    }
+
+    var dialect: Dialect { database.dialect }
+
+    func query(_ sql: SQL) async throws -> [Row] {
+        let rows = try await database.query("EXPLAIN \(sql)")
+        let plan = try rows.map { try $0.text("QUERY PLAN") }
+        lines.withLock { $0 += plan }
+        return []
+    }
+
+    func transaction<T: Sendable>(
+        _ body: @Sendable @escaping (any Transaction) async throws -> T
+    ) async throws -> T {
+        try await database.transaction(body)
     }
 }
