@@ -127,7 +127,7 @@ let package = Package(
             ] + nio),
         tests(
             "AdminTests",
-            ["Admin", "ProxyGPT", parser]),
+            ["Admin", "ProxyGPT", "SQLStorage", parser]),
         tests("MockUpstreamTests", ["MockUpstream"]),
         tests("ArchitectureTests", ["TestSupport"]),
     ],

@@ -126,7 +126,10 @@ struct Sessions: AdminCommand {
 /// `sessions list`.
 struct ListSessions: AdminCommand {
     static let configuration = CommandConfiguration(
-        commandName: "list", abstract: "Lists the open sessions.")
+        commandName: "list", abstract: "Lists the open sessions.",
+        discussion: "Reads all of them, page by page, and shows each page as it comes.")
+
+    private static let pageSize = 500
 
     @Argument(help: "Whose; everybody's when absent.") var user: String?
     @OptionGroup var output: OutputOptions
@@ -135,29 +138,27 @@ struct ListSessions: AdminCommand {
         let store = try await desk.open()
         var owner: User.ID?
         if let user { owner = try await desk.account(user).user.id }
-        var table = Table("ID", "USERNAME", "CREATED", "LAST USED", "EXPIRES")
-        var json: [JSONValue] = []
+        await desk.note("sessions list", user: owner)
+        let list = ListPrinter(
+            desk, "sessions", Table("ID", "USERNAME", "CREATED", "LAST USED", "EXPIRES"),
+            none: "There are no sessions.")
         var last: Session.ID?
         repeat {
             let page = try await store.openSessions(
-                of: owner, after: last, limit: 500, now: desk.now)
+                of: owner, after: last, limit: Self.pageSize, now: desk.now)
             last = page.last?.session.id
             for open in page {
-                if desk.showsJSON {
-                    json.append(open.json)
-                    continue
-                }
                 let session = open.session
-                table.add([
-                    session.id.text, open.username, session.createdAt.short,
-                    session.lastUsedAt.short, session.expiresAt.short,
-                ])
+                list.add(
+                    open.json,
+                    [
+                        session.id.text, open.username, session.createdAt.short,
+                        session.lastUsedAt.short, session.expiresAt.short,
+                    ])
             }
-            await EventLoop.sleep(milliseconds: 0)
+            await list.endPage()
         } while last != nil
-        await desk.note("sessions list", user: owner)
-        desk.show(
-            ["sessions": .array(json)], table.isEmpty ? ["There are no sessions."] : table.lines)
+        list.end()
         return 0
     }
 }

@@ -7,7 +7,8 @@ internal import SQLStorage
 /// `backup`: a copy of the database while it is in use.
 struct Backup: AdminCommand {
     static let configuration = CommandConfiguration(
-        abstract: "Copies the database, in use or not, into one file, and checks the copy.")
+        abstract: "Copies the database, in use or not, into one file, and checks the copy.",
+        discussion: "Reads all of it, twice; nobody waits for that but the checkpoints of the WAL.")
 
     @Argument(help: "The file to be made.", completion: .file()) var file: String
     @Flag(help: "Replace the file if there is one.") var force = false
@@ -46,7 +47,7 @@ struct Backup: AdminCommand {
 struct Restore: AdminCommand {
     static let configuration = CommandConfiguration(
         abstract: "Puts a backup in the place of the database. The service must be stopped.",
-        discussion: "The database that was there before is kept beside it.")
+        discussion: "Reads all of it. The database that was there before is kept beside it.")
 
     @Argument(help: "A file that `backup` has made.", completion: .file()) var file: String
     @Flag(help: "Do not ask.") var yes = false

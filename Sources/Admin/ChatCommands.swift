@@ -20,30 +20,31 @@ struct Chats: AdminCommand {
         let store = try await desk.open()
         var owner: User.ID?
         if let user { owner = try await desk.account(user).user.id }
-        var chats: [ChatSummary] = []
         var last = before.map { Chat.ID($0) }
         if let last, try await store.chat(last) == nil { throw CommandError.noChat(last.text) }
-        while chats.count < limit.value {
-            let page = try await store.chats(
-                of: owner, in: group.map { Group.ID($0) }, before: last,
-                limit: min(500, limit.value - chats.count))
-            guard let end = page.last else { break }
-            chats += page
-            last = end.chat.id
-            await EventLoop.sleep(milliseconds: 0)
-        }
         await desk.note("chats", user: owner)
-        var table = Table("ID", "NAME", "OWNER", "GROUP", "MODEL", ">MESSAGES", "UPDATED")
-        for summary in chats {
-            table.add([
-                summary.chat.id.text, summary.chat.name, summary.username, summary.groupName ?? "",
-                summary.chat.model, String(summary.messages), summary.chat.updatedAt.short,
-            ])
+        let list = ListPrinter(
+            desk, "chats", Table("ID", "NAME", "OWNER", "GROUP", "MODEL", ">MESSAGES", "UPDATED"),
+            none: "There are no chats.")
+        var rest = limit
+        while rest > 0 {
+            let page = try await store.chats(
+                of: owner, in: group.map { Group.ID($0) }, before: last, limit: min(500, rest))
+            guard let end = page.last else { break }
+            for summary in page { list.add(summary.json, Self.row(summary)) }
+            rest -= page.count
+            last = end.chat.id
+            await list.endPage()
         }
-        desk.show(
-            ["chats": .list(chats.map(\.json))],
-            table.isEmpty ? ["There are no chats."] : table.lines)
+        list.end()
         return 0
+    }
+
+    private static func row(_ summary: ChatSummary) -> [String] {
+        [
+            summary.chat.id.text, summary.chat.name, summary.username, summary.groupName ?? "",
+            summary.chat.model, String(summary.messages), summary.chat.updatedAt.short,
+        ]
     }
 }
 
@@ -67,46 +68,41 @@ struct Messages: AdminCommand {
         guard let chat = try await store.chat(Chat.ID(chat)) else {
             throw CommandError.noChat(chat)
         }
-        var messages: [Message] = []
-        var place = before.map { Page.Place.before($0) } ?? .newest
-        while messages.count < limit.value {
-            let listing = try await store.messages(
-                of: chat.id, Page(limit: min(200, limit.value - messages.count), place: place))
-            messages = listing.elements + messages
-            guard listing.hasMore, let first = messages.first else { break }
-            place = .before(first.id.text)
-            await EventLoop.sleep(milliseconds: 0)
-        }
+        var range = try await store.newestMessages(
+            of: chat.id, before: before.map { Message.ID($0) }, count: limit)
         var event = desk.event(
             "messages", user: chat.userID, showOffRecord ? "off the record, too" : "")
         event.chatID = chat.id.text
         // Whoever reads what others wrote leaves a trace or does not read.
         try await store.record(event)
-        desk.show(
-            ["messages": .list(messages.map { $0.json(showsAll: showOffRecord) })],
-            lines(messages))
+        let list = ListPrinter(desk, "messages", none: "There are no messages.")
+        while !range.isEmpty {
+            let messages = try await store.messages(of: chat.id, in: range)
+            guard let last = messages.last else { break }
+            for message in messages {
+                list.add(message.json(showsAll: showOffRecord), lines: lines(message))
+            }
+            range = last.seq + 1..<max(last.seq + 1, range.upperBound)
+            await list.endPage()
+        }
+        list.end()
         return 0
     }
 
-    private func lines(_ messages: [Message]) -> [String] {
-        if messages.isEmpty { return ["There are no messages."] }
-        return messages.flatMap { message -> [String] in
-            let author = message.username ?? message.userID.text
-            let head = "\(message.seq)  \(message.createdAt.short)  \(message.id)  \(author)"
-            let state =
-                message.isOffRecord ? "off the record" : "\(message.model), \(message.state)"
-            var lines = [TerminalText.line("\(head)  (\(state))")]
-            guard showOffRecord || !message.isOffRecord else { return lines + [""] }
-            lines += indented(message.prompt, mark: "> ")
-            if !message.reply.isEmpty { lines += indented(message.reply, mark: "  ") }
-            if let failure = message.failure { lines += indented(failure.message, mark: "! ") }
-            return lines + [""]
-        }
+    private func lines(_ message: Message) -> [String] {
+        let author = message.username ?? message.userID.text
+        let head = "\(message.seq)  \(message.createdAt.short)  \(message.id)  \(author)"
+        let state = message.isOffRecord ? "off the record" : "\(message.model), \(message.state)"
+        var lines = [TerminalText.line("\(head)  (\(state))")]
+        guard showOffRecord || !message.isOffRecord else { return lines + [""] }
+        lines += indented(message.prompt, mark: "> ")
+        if !message.reply.isEmpty { lines += indented(message.reply, mark: "  ") }
+        if let failure = message.failure { lines += indented(failure.message, mark: "! ") }
+        return lines + [""]
     }
 
     private func indented(_ text: String, mark: String) -> [String] {
-        TerminalText.block(text).split(separator: "\n", omittingEmptySubsequences: false)
-            .map { mark + $0 }
+        TerminalText.block(text).parts(separatedBy: "\n").map { mark + $0 }
     }
 }
 

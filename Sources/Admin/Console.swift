@@ -16,8 +16,13 @@ internal import ProxyGPT
     }
 
     func print(_ line: String) {
-        buffer.append(contentsOf: line.utf8)
-        buffer.append(UInt8(ascii: "\n"))
+        write(line)
+        write("\n")
+    }
+
+    /// Writes a part of a line.
+    func write(_ text: String) {
+        buffer.append(contentsOf: text.utf8)
         if buffer.count >= Self.bufferSize { flush() }
     }
 

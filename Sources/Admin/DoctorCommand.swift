@@ -6,7 +6,10 @@ internal import ProxyGPT
 struct Doctor: AdminCommand {
     static let configuration = CommandConfiguration(
         abstract: "Looks for what is wrong: settings, database, permissions, room, processes.",
-        discussion: "The exit code is 1 where something is broken, 0 where there are but warnings.")
+        discussion: """
+            The exit code is 1 where something is broken, 0 where there are but warnings. However large \
+            the database is, it looks at part of it, and says at which.
+            """)
 
     @Flag(help: "Ask the upstream, too, which it sees as a call with the key.") var upstream = false
     @OptionGroup var output: OutputOptions

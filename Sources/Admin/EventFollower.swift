@@ -119,7 +119,7 @@ extension EventScan.Filter {
     func matches(_ event: EventRecord) -> Bool {
         if let user, event.userID != user.text { return false }
         if let kind, event.kind != kind { return false }
-        if let pathPrefix, !event.path.hasPrefix(pathPrefix) { return false }
+        if let pathPrefix, !event.path.beginsWithBytes(of: pathPrefix) { return false }
         guard let statuses else { return true }
         return event.status.map { statuses.contains(Int(clamping: $0)) } ?? false
     }

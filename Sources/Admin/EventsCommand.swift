@@ -8,7 +8,8 @@ struct Events: AdminCommand {
         abstract: "Shows what was recorded: the newest events, or with --format all of them.",
         discussion: """
             Times are 2026-01-31, 2026-01-31T23:59:59Z or how long ago: 90s, 30m, 2h, 7d. They are \
-            those at which the calls began.
+            those at which the calls began. With --format or a filter all events of that time are \
+            read, in small parts.
             """)
 
     /// How exported events are written.

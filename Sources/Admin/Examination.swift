@@ -146,18 +146,37 @@ internal import SQLStorage
     }
 
     private func room() -> [Finding] {
-        var system = statvfs()
-        let path = desk.settings.stateDirectory
-        guard statvfs(path, &system) == 0 else {
+        guard let free = freeBytes() else {
+            let path = desk.settings.stateDirectory
             return [Finding("disk", .broken, "\(SystemError("statvfs \(path)"))")]
         }
-        let free = Int64(clamping: system.f_bavail) &* Int64(clamping: system.f_frsize)
         let result: Finding.Result =
             free < Self.roomLimit ? .broken : free < Self.roomWarning ? .warning : .ok
         return [Finding("disk", result, "\(free >> 20) MiB free")]
     }
 
+    private func freeBytes() -> Int64? {
+        var system = statvfs()
+        guard statvfs(desk.settings.stateDirectory, &system) == 0 else { return nil }
+        return Int64(clamping: system.f_bavail) &* Int64(clamping: system.f_frsize)
+    }
+
     // MARK: - Database
+
+    private func growth(free: Int64?) async throws -> [Finding] {
+        // Where the settings are wrong there is a finding already.
+        guard let bodyDays = try? desk.settings.eventDays(),
+            let rowDays = try? desk.settings.eventRowDays()
+        else { return [] }
+        let days = (body: Int64(bodyDays), row: Int64(rowDays))
+        let growth = try await desk.openStorage().growth(
+            now: desk.now, bodyDays: days.body, rowDays: days.row)
+        guard let growth else { return [GrowthFinding.unknown] }
+        return [
+            GrowthFinding(growth: growth, bodyDays: days.body, rowDays: days.row).finding(
+                free: free)
+        ]
+    }
 
     private func database() async -> [Finding] {
         var findings: [Finding] = []
@@ -170,7 +189,10 @@ internal import SQLStorage
         }
         do {
             switch try desk.settings.database() {
-            case .sqlite(let path): findings += file(try DatabaseHealth.examine(path))
+            case .sqlite(let path):
+                let health = try DatabaseHealth.examine(path)
+                findings += file(health)
+                findings += try await growth(free: freeBytes().map { $0 &+ health.freeBytes })
             case .postgreSQL:
                 // Where the settings are wrong there is a finding already.
                 let settings = try? desk.settings.whole()
@@ -179,6 +201,7 @@ internal import SQLStorage
                 findings += Self.server(health)
                 findings += health.locks.map { Finding("locks", .warning, $0) }
                 if settings != nil { findings.append(Self.room(health.room)) }
+                findings += try await growth(free: nil)
             }
             let processes = try await desk.openStorage().livingProcesses()
             let hasRedis = (try? desk.settings.whole())?.redisAddress != nil
@@ -251,8 +274,12 @@ internal import SQLStorage
     private func pages(_ health: DatabaseHealth) -> Finding {
         switch health.pages {
         case .sound: Finding("integrity", .ok, "every page is sound")
-        case .soundSoFar:
-            Finding("integrity", .ok, "sound as far as was looked; a backup looks at every page")
+        case .soundSoFar(let whole, let others):
+            Finding(
+                "integrity", .ok,
+                "sound as far as was looked: all of \(counted(whole.count, "table")), the beginning of "
+                    + "\(others.joined(separator: ", ")); `proxy-gpt-admin backup` looks at every page"
+            )
         case .damaged(let how): Finding("integrity", .broken, how)
         }
     }

@@ -9,7 +9,7 @@ struct Migrate: AdminCommand {
     static let configuration = CommandConfiguration(
         abstract: "Moves everything from SQLite to the PostgreSQL database of DB_ADDRESS.",
         discussion: """
-            The service must be stopped. The SQLite file stays as it is. After an interruption the same command \
+            The service must be stopped. Everything is read, in small parts. The SQLite file stays as it is. After an interruption the same command \
             goes on where it was. When all is copied, both databases are compared row by row; until then no \
             worker starts on the new one.
             """)

@@ -12,7 +12,8 @@ struct Retention: AdminCommand {
             """,
         discussion: """
             In small transactions, beside the running service, which removes all but the events too, \
-            for a second at a time. SQLite uses the freed pages again; its file does not shrink.
+            for a second at a time. The usage of whole days is summed up before their events go. For \
+            messages of deleted chats all chats are walked. SQLite uses the freed pages again; its file does not shrink.
             """)
 
     /// Rows of one transaction: some milliseconds.

@@ -4,6 +4,8 @@ struct Table {
     /// Columns whose texts end at the same place: numbers.
     private let rightAligned: Set<Int>
     private var rows: [[String]] = []
+    /// What the columns took in the lines that were taken.
+    private var widths: [Int] = []
 
     /// - Parameter titles: those that begin with `>` are of columns of numbers.
     init(_ titles: String...) {
@@ -24,10 +26,20 @@ struct Table {
 
     /// The table's lines, the titles first.
     var lines: [String] {
-        let all = [titles] + rows
-        let widths = titles.indices.map { column in
-            all.reduce(0) { max($0, column < $1.count ? TerminalText.width($1[column]) : 0) }
+        var table = self
+        return table.takeLines()
+    }
+
+    /// The lines of the rows so far, which are forgotten; the titles come first, and once. Of a long table
+    /// that is taken piece by piece the columns get wider where they must.
+    mutating func takeLines() -> [String] {
+        let all = widths.isEmpty ? [titles] + rows : rows
+        widths = titles.indices.map { column in
+            all.reduce(column < widths.count ? widths[column] : 0) {
+                max($0, column < $1.count ? TerminalText.width($1[column]) : 0)
+            }
         }
+        rows = []
         return all.map { line($0, widths) }
     }
 

@@ -9,7 +9,10 @@ struct ShowUsage: AdminCommand {
         abstract: "Counts calls and tokens by user, model and day (UTC).",
         discussion: """
             Counts calls below /v1/ and replies to prompts, with the tokens that the upstream said \
-            they took. Times are 2026-01-31, 2026-01-31T23:59:59Z or how long ago: 2h, 7d.
+            they took. Times are 2026-01-31, 2026-01-31T23:59:59Z or how long ago: 2h, 7d. Whole \
+            days of the past are kept as sums, which outlive the events: all events are read of the \
+            last two days alone, and of a day that --since or --until divides; where its events are \
+            gone that day is counted whole.
             """)
 
     /// What counts are kept apart by.
@@ -30,20 +33,15 @@ struct ShowUsage: AdminCommand {
 
     @EventLoop func run(_ desk: Desk) async throws -> Int32 {
         let store = try await desk.open()
-        var filter = EventScan.Filter()
-        if let user { filter.user = try await desk.userID(user) }
-        var counts: [UsageKey: UsageCount] = [:]
-        var rest: EventScan? = EventScan(
-            filter, since: since.timestamp(now: desk.now), until: until?.timestamp(now: desk.now))
-        while let scan = rest {
-            let page = try await store.usage(scan)
-            for (key, count) in page.counts { counts[reduced(key), default: UsageCount()] += count }
-            guard counts.count <= Self.groupLimit else {
-                throw CommandError("there are too many lines: ask for less time, or --by less")
-            }
-            rest = page.rest
+        var owner: User.ID?
+        if let user { owner = try await desk.userID(user) }
+        let span = (since.timestamp(now: desk.now), until?.timestamp(now: desk.now))
+        let counts = try await store.usage(
+            of: owner, since: span.0, until: span.1, keys: Self.groupLimit, by: reduced)
+        guard let counts else {
+            throw CommandError("there are too many lines: ask for less time, or --by less")
         }
-        await desk.note("usage", user: filter.user)
+        await desk.note("usage", user: owner)
         let ids = Set(counts.keys.compactMap { $0.userID.map { User.ID($0) } })
         let names = try await store.usernames(Array(ids))
         let sorted = counts.sorted { left, right in
@@ -58,7 +56,7 @@ struct ShowUsage: AdminCommand {
     }
 
     /// The key without what is not counted apart.
-    func reduced(_ key: UsageKey) -> UsageKey {
+    @Sendable func reduced(_ key: UsageKey) -> UsageKey {
         UsageKey(
             userID: by.contains(.user) ? key.userID : nil,
             model: by.contains(.model) ? key.model : nil, day: by.contains(.day) ? key.day : nil)
@@ -102,6 +100,6 @@ struct ShowUsage: AdminCommand {
     }
 
     private static func date(_ day: Int64) -> String {
-        String(Timestamp(milliseconds: day &* 86_400_000).description.prefix(10))
+        String(Timestamp(milliseconds: day &* Timestamp.dayLength).description.prefix(10))
     }
 }

@@ -4,34 +4,41 @@ internal import ProxyGPT
 
 /// `list`: everybody there is.
 struct List: AdminCommand {
-    static let configuration = CommandConfiguration(abstract: "Lists the users.")
+    static let configuration = CommandConfiguration(
+        abstract: "Lists the users.",
+        discussion: """
+            Reads all of them, page by page, and shows each page as it comes. Of a user's sessions at \
+            most 1000 are counted.
+            """)
+
+    private static let pageSize = 500
 
     @OptionGroup var output: OutputOptions
 
     @EventLoop func run(_ desk: Desk) async throws -> Int32 {
         let store = try await desk.open()
-        var table = Table("ID", "USERNAME", "NAME", "ROLE", "STATE", ">SESSIONS", "LAST USED")
-        var json: [JSONValue] = []
+        await desk.note("list")
+        let list = ListPrinter(
+            desk, "users",
+            Table("ID", "USERNAME", "NAME", "ROLE", "STATE", ">SESSIONS", "LAST USED"),
+            none: "There are no users.")
         var last: User.ID?
         repeat {
-            let page = try await store.accounts(after: last, limit: 500, now: desk.now)
+            let page = try await store.accounts(after: last, limit: Self.pageSize, now: desk.now)
             last = page.last?.user.id
-            for account in page {
-                if desk.showsJSON {
-                    json.append(account.json)
-                    continue
-                }
-                table.add([
-                    account.user.id.text, account.user.username, account.personalName,
-                    account.user.role.rawValue, account.disabledAt == nil ? "" : "disabled",
-                    String(account.openSessions), account.lastUsedAt?.short ?? "",
-                ])
-            }
-            await EventLoop.sleep(milliseconds: 0)
+            for account in page { list.add(account.json, Self.row(account)) }
+            await list.endPage()
         } while last != nil
-        await desk.note("list")
-        desk.show(["users": .array(json)], table.isEmpty ? ["There are no users."] : table.lines)
+        list.end()
         return 0
+    }
+
+    private static func row(_ account: Account) -> [String] {
+        [
+            account.user.id.text, account.user.username, account.personalName,
+            account.user.role.rawValue, account.disabledAt == nil ? "" : "disabled",
+            String(account.openSessions), account.lastUsedAt?.short ?? "",
+        ]
     }
 }
 

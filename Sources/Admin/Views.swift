@@ -108,6 +108,8 @@ extension JSONValue {
 extension Timestamp {
     /// To the second, for tables.
     var short: String {
-        String(description.prefix(19)).replacing("T", with: " ")
+        let blank = UInt8(ascii: " ")
+        let characters = description.utf8.prefix(19).map { $0 == UInt8(ascii: "T") ? blank : $0 }
+        return String(decoding: characters, as: UTF8.self)
     }
 }

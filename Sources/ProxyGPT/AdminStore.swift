@@ -56,6 +56,15 @@ package protocol AdminStore: Sendable {
 
     func chat(_ id: Chat.ID) async throws -> Chat?
 
+    /// The numbers of the newest messages of a chat, or of those before one of them: where the oldest one
+    /// stands, and behind the newest. Throws `invalid` where there is no such message.
+    func newestMessages(
+        of chat: Chat.ID, before message: Message.ID?, count: Int
+    ) async throws -> Range<Int64>
+
+    /// Some messages of a chat, of those with these numbers the first ones; none where there are none.
+    func messages(of chat: Chat.ID, in range: Range<Int64>) async throws -> [Message]
+
     /// Part of the events, and where the rest begins.
     func events(_ scan: EventScan) async throws -> EventPage
 
@@ -68,8 +77,17 @@ package protocol AdminStore: Sendable {
     /// Calls and tokens of one part of the events, and where the rest begins.
     func usage(_ scan: EventScan) async throws -> UsagePage
 
+    /// Usage of whole days that are folded, in the order of day, user and model, after a key; nothing
+    /// where none is left.
+    func usage(
+        ofDays days: Range<Int64>, after key: UsageKey?
+    ) async throws -> [(key: UsageKey, count: UsageCount)]
+
+    /// How far events are folded and removed.
+    func usageProgress() async throws -> UsageProgress
+
     /// Removes events in the order of their ids, from `start` on and before `end`, at most `limit` of
-    /// them, in one transaction.
+    /// them, in one transaction; none of a day whose usage is not folded yet.
     func removeEvents(
         from start: String, before end: String, limit: Int
     ) async throws -> EventRemoval
@@ -85,7 +103,9 @@ package protocol AdminStore: Sendable {
 package struct Account: Sendable, Equatable {
     package let user: User
     package let disabledAt: Timestamp?
+    /// At most `mostSessions`.
     package let openSessions: Int64
+    package static let mostSessions: Int64 = 1000
     /// When one of the open sessions was last used, to the hour.
     package let lastUsedAt: Timestamp?
 

@@ -40,6 +40,36 @@ package struct EventScan: Sendable, Equatable {
         guard time.milliseconds > 0 else { return first }
         return UUIDText.version7(milliseconds: time.milliseconds, counter: 0, random: 0)
     }
+
+    /// The least id that an event of this day, counted from 1970 in UTC, can have.
+    package static func bound(day: Int64) -> String {
+        bound(Timestamp(milliseconds: day &* Timestamp.dayLength))
+    }
+
+    /// The day that an id belongs to, of whatever form it is.
+    package static func day(of id: String) -> Int64 {
+        time(of: id).day
+    }
+
+    /// The moment that an id tells of, of whatever form it is.
+    package static func time(of id: String) -> Timestamp {
+        // An id holds 48 bits of milliseconds.
+        var (moment, end) = (Int64(0), Int64(1) << 48)
+        while end - moment > 1 {
+            let middle = (moment + end) / 2
+            if precedes(id, bound(Timestamp(milliseconds: middle))) {
+                end = middle
+            } else {
+                moment = middle
+            }
+        }
+        return Timestamp(milliseconds: moment)
+    }
+
+    /// Whether an id stands before another one in the databases' order.
+    package static func precedes(_ id: String, _ other: String) -> Bool {
+        id.utf8.lexicographicallyPrecedes(other.utf8)
+    }
 }
 
 /// Part of the events.
@@ -80,48 +110,4 @@ package struct EventRecord: Sendable, Equatable {
     package var detail: String?
 
     package init() {}
-}
-
-/// What a use of the upstream is counted under.
-package struct UsageKey: Sendable, Hashable {
-    package var userID: String?
-    package var model: String?
-    /// Days since 1970, in UTC.
-    package var day: Int64?
-
-    package init(userID: String?, model: String?, day: Int64?) {
-        self.userID = userID
-        self.model = model
-        self.day = day
-    }
-}
-
-/// Calls of the upstream and the tokens that it said they took.
-package struct UsageCount: Sendable, Equatable {
-    package var calls: Int64
-    package var promptTokens: Int64
-    package var completionTokens: Int64
-
-    package init(calls: Int64 = 0, promptTokens: Int64 = 0, completionTokens: Int64 = 0) {
-        self.calls = calls
-        self.promptTokens = promptTokens
-        self.completionTokens = completionTokens
-    }
-
-    package static func += (left: inout UsageCount, right: UsageCount) {
-        left.calls &+= right.calls
-        left.promptTokens &+= right.promptTokens
-        left.completionTokens &+= right.completionTokens
-    }
-}
-
-/// The use that one part of the events tells of.
-package struct UsagePage: Sendable {
-    package let counts: [(key: UsageKey, count: UsageCount)]
-    package let rest: EventScan?
-
-    package init(counts: [(key: UsageKey, count: UsageCount)], rest: EventScan?) {
-        self.counts = counts
-        self.rest = rest
-    }
 }

@@ -15,11 +15,16 @@ package struct Timestamp: Hashable, Comparable, Sendable, CustomStringConvertibl
         Timestamp(milliseconds: milliseconds &+ seconds &* 1000)
     }
 
+    /// Milliseconds of a day.
+    package static let dayLength: Int64 = 86_400_000
+
+    /// The day that the moment belongs to, counted from 1970 in UTC.
+    package var day: Int64 { Self.floorDivide(milliseconds, Self.dayLength) }
+
     /// The moment as RFC 3339 in UTC with milliseconds, `2026-01-31T23:59:59.123Z`.
     package var description: String {
-        let day = Self.floorDivide(milliseconds, 86_400_000)
-        var rest = milliseconds % 86_400_000
-        if rest < 0 { rest += 86_400_000 }
+        var rest = milliseconds % Self.dayLength
+        if rest < 0 { rest += Self.dayLength }
         let (year, month, dayOfMonth) = Self.civil(daysSinceEpoch: day)
         let fraction = rest % 1000
         rest /= 1000

@@ -40,8 +40,12 @@ package struct DatabaseMove {
             Table(name: "messages", key: ["id"]), Table(name: "deleted_chats", key: ["id"]),
             Table(name: "deletions", key: ["id"]),
             Table(name: "revocations", key: ["seq"]), Table(name: "counters", key: ["name"]),
+            Table(name: "usage_days", key: ["day", "user_id", "model", "has_model"]),
+            Table(name: "usage_progress", key: ["id"]),
             Table(name: "events", key: ["id"]), Table(name: "event_bodies", key: ["id"]),
         ]
+        /// Tables that have rows in a new database: counters at zero, and what operators have looked at.
+        static let fresh = ["counters", "events", "usage_progress"]
         /// Tables that tell of a database itself.
         static let others = [
             "schema_migrations", "processes", "moves", "installation", "missed_ends",
@@ -179,15 +183,15 @@ package struct DatabaseMove {
                 }
                 return
             }
-            for table in Table.all where table.name != "counters" && table.name != "events" {
+            for table in Table.all where !Table.fresh.contains(table.name) {
                 let sql: SQL = "SELECT 1 AS one FROM \(unsafe: table.name) LIMIT 1"
                 guard try await transaction.query(sql).isEmpty else {
                     throw MoveError.targetIsNotEmpty(table.name)
                 }
             }
-            // Of a new database: counters at zero, and what operators have looked at.
-            try await transaction.execute("DELETE FROM counters")
-            try await transaction.execute("DELETE FROM events")
+            for table in Table.fresh {
+                try await transaction.execute("DELETE FROM \(unsafe: table)")
+            }
             // What is kept in Redis under that name was of what stood here before.
             try await transaction.execute(SQL(unsafe: SQLStorage.renewal))
             try await transaction.execute(

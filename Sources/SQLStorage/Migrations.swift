@@ -43,6 +43,7 @@ enum Migrations {
         Migration(version: 9, name: "deletions", statements: deletions),
         Migration(version: 10, name: "generations of sessions", statements: generations),
         Migration(version: 11, name: "processes and missed ends", statements: processes),
+        Migration(version: 12, name: "usage by day", statements: usage),
     ]
 
     /// Where the steps that were done are recorded.

@@ -6,8 +6,8 @@ extension ProcessLease {
     /// How long a table is cleaned up at a time, in milliseconds.
     private nonisolated static let time: Int64 = 1000
 
-    /// Deletes old bodies, expired sessions, revocations that all have read, and what was deleted, in
-    /// small transactions, for a second at most each. Returns whether all is gone.
+    /// Deletes old bodies, expired sessions, revocations that all have read, and what was deleted, and
+    /// folds usage, in small transactions, for a second at most each. Returns whether all is done.
     @discardableResult
     package func expire() async throws -> Bool {
         try await completePlaces()
@@ -24,7 +24,21 @@ extension ProcessLease {
         let read = now.adding(seconds: -3600)
         let areRevocationsDone = try await expire(
             "revocations", key: "seq", by: "seq", where: "created_at < \(read)")
+        let isUsageDone = try await foldUsage(at: now)
         return areBodiesDone && areSessionsDone && areRevocationsDone && areDeletionsDone
+            && isUsageDone
+    }
+
+    private func foldUsage(at now: Timestamp) async throws -> Bool {
+        let end = monotonicMilliseconds() &+ Self.time
+        while !Task.isCancelled, monotonicMilliseconds() < end {
+            switch try await database.foldUsage(at: now) {
+            case .done: return true
+            case .progress: await EventLoop.sleep(milliseconds: 5)
+            case .overtaken: return false
+            }
+        }
+        return false
     }
 
     /// Fills in what processes of the release before leave out of a place in a chat.

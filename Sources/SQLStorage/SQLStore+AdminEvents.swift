@@ -1,4 +1,3 @@
-internal import EventLoop
 package import ProxyGPT
 
 // The operator's view of events, chats and processes. Events are read in parts, and between two
@@ -6,7 +5,7 @@ package import ProxyGPT
 
 extension SQLStore {
     package func events(_ scan: EventScan) async throws -> EventPage {
-        let (part, rest) = try await part(of: scan)
+        let (part, rest) = try await database.part(of: scan)
         let order: SQL = scan.newestFirst ? "DESC" : "ASC"
         let rows = try await database.query(
             """
@@ -28,77 +27,13 @@ extension SQLStore {
     package func eventIDs(
         from start: String, limit: Int
     ) async throws -> [(id: String, hasEnded: Bool)] {
-        await takeTurn()
+        await database.takeTurn()
         let rows = try await database.query(
             """
             SELECT id, "end" IS NOT NULL AS has_ended FROM events
             WHERE id >= \(start) ORDER BY id LIMIT \(limit)
             """)
         return try rows.map { (try $0.text("id"), try $0.integer("has_ended") != 0) }
-    }
-
-    /// A use is a call that was passed on, the reply to a prompt, and a request that cost tokens.
-    package func usage(_ scan: EventScan) async throws -> UsagePage {
-        let (part, rest) = try await part(of: scan)
-        let rows = try await database.query(
-            """
-            SELECT user_id, model, timestamp / 86400000 AS day, COUNT(*) AS calls,
-                \(unsafe: Self.sum(of: "prompt_tokens")),
-                \(unsafe: Self.sum(of: "completion_tokens"))
-            FROM events
-            WHERE id >= \(part.start) AND id < \(part.end) AND \(scan.filter.condition)
-                AND (type IN ('forward', 'reply') OR (type = 'request'
-                    AND (prompt_tokens IS NOT NULL OR completion_tokens IS NOT NULL)))
-            GROUP BY user_id, model, timestamp / 86400000
-            """)
-        let counts = try rows.map { row in
-            (
-                UsageKey(
-                    userID: try row.optionalText("user_id"), model: try row.optionalText("model"),
-                    day: try row.integer("day")),
-                UsageCount(
-                    calls: try row.integer("calls"),
-                    promptTokens: try row.integer("prompt_tokens"),
-                    completionTokens: try row.integer("completion_tokens"))
-            )
-        }
-        return UsagePage(counts: counts, rest: rest)
-    }
-
-    /// Sums a column. SQLite fails where a sum takes more than 64 bits, so no row counts for more than
-    /// 2^31 - 1.
-    private static func sum(of column: String) -> String {
-        """
-        SUM(CASE WHEN \(column) > 2147483647 THEN 2147483647
-            WHEN \(column) > 0 THEN \(column) ELSE 0 END) AS \(column)
-        """
-    }
-
-    /// The next part of a walk, as a range of ids, and the walk through the rest.
-    private func part(
-        of scan: EventScan
-    ) async throws -> (range: (start: String, end: String), rest: EventScan?) {
-        await takeTurn()
-        let order: SQL = scan.newestFirst ? "DESC" : "ASC"
-        // The first row that is too many; read in the key alone.
-        let rows = try await database.query(
-            """
-            SELECT id FROM events WHERE id >= \(scan.start) AND id < \(scan.end)
-            ORDER BY id \(order) LIMIT 1 OFFSET \(scan.newestFirst ? scan.size - 1 : scan.size)
-            """)
-        guard let bound = try rows.first?.text("id") else { return ((scan.start, scan.end), nil) }
-        var rest = scan
-        if scan.newestFirst {
-            rest.end = bound
-            return ((bound, scan.end), rest)
-        }
-        rest.start = bound
-        return ((scan.start, bound), rest)
-    }
-
-    /// Lets the loop end its turn, and with it the snapshot of the reads so far.
-    private func takeTurn() async {
-        await EventLoop.sleep(milliseconds: 0)
     }
 
     // MARK: - Names, chats, processes
@@ -111,7 +46,7 @@ extension SQLStore {
                 "SELECT id, username FROM users WHERE id IN (\(list: Array(rest.prefix(500))))")
             for row in rows { names[try row.id("id")] = try row.text("username") }
             rest = rest.dropFirst(500)
-            await takeTurn()
+            await database.takeTurn()
         }
         return names
     }
@@ -129,11 +64,36 @@ extension SQLStore {
             "SELECT \(unsafe: Chat.columns) FROM chats WHERE id = \(id) AND \(Chat.isKept)")
         return try rows.first.map(Chat.init(row:))
     }
+
+    package func newestMessages(
+        of chat: Chat.ID, before message: Message.ID?, count: Int
+    ) async throws -> Range<Int64> {
+        let page = Page(place: message.map { .before($0.text) } ?? .newest)
+        let range = try await range(of: page, in: "messages", where: "chat_id = \(chat)")
+        let rows = try await database.query(
+            """
+            SELECT MIN(seq) AS first, MAX(seq) AS last FROM (
+                SELECT seq FROM messages WHERE chat_id = \(chat) AND \(range)
+                ORDER BY seq DESC LIMIT \(count)) AS newest
+            """)
+        guard let row = rows.first, try row.optionalInteger("first") != nil else { return 0..<0 }
+        let (first, last) = (try row.sequence("first"), try row.sequence("last"))
+        return first..<last + 1
+    }
+
+    package func messages(of chat: Chat.ID, in range: Range<Int64>) async throws -> [Message] {
+        await database.takeTurn()
+        let messages = try await messages(
+            of: chat, "seq >= \(range.lowerBound)", isForward: true, limit: min(200, range.count)
+        ).read
+        // There may be holes, and newer ones behind.
+        return messages.filter { range.contains($0.seq) }
+    }
 }
 
 extension EventScan.Filter {
     /// What a row must be. A prefix is compared as it is: `LIKE` would read its wildcards.
-    fileprivate var condition: SQL {
+    var condition: SQL {
         let user: SQL = user.map { "AND user_id = \($0)" } ?? ""
         let kind: SQL = kind.map { "AND type = \($0)" } ?? ""
         let path: SQL =

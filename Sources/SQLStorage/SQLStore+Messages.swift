@@ -86,14 +86,24 @@ extension SQLStore {
         }
     }
 
-    // Batch by batch, because a thousand of the largest messages would not fit in memory.
     package func messages(of chat: Chat.ID, _ page: Page) async throws -> Listing<Message> {
-        var range = try await range(of: page, in: "messages", where: "chat_id = \(chat)")
-        let order: SQL = page.isForward ? "ASC" : "DESC"
+        let range = try await range(of: page, in: "messages", where: "chat_id = \(chat)")
+        let (read, goesOn) = try await messages(
+            of: chat, range, isForward: page.isForward, limit: page.limit + 1)
+        return Listing(read: read, for: page, goesOn: goesOn)
+    }
+
+    /// Batch by batch, because a thousand of the largest messages would not fit in memory. Says whether
+    /// it has ended before the limit for want of memory.
+    func messages(
+        of chat: Chat.ID, _ range: SQL, isForward: Bool, limit: Int
+    ) async throws -> (read: [Message], goesOn: Bool) {
+        var range = range
+        let order: SQL = isForward ? "ASC" : "DESC"
         var read: [Message] = []
         var size = 0
         while true {
-            let wanted = min(Self.batch, page.limit + 1 - read.count)
+            let wanted = min(Self.batch, limit - read.count)
             let rows = try await database.query(
                 """
                 SELECT \(unsafe: Message.columns) FROM messages
@@ -102,15 +112,13 @@ extension SQLStore {
                 """)
             for message in try rows.map(Message.init(row:)) {
                 size += message.size
-                if size > Message.pageSize && !read.isEmpty {
-                    return Listing(read: read, for: page, goesOn: true)
-                }
+                if size > Message.pageSize && !read.isEmpty { return (read, true) }
                 read.append(message)
             }
-            guard let last = read.last, rows.count == wanted, read.count <= page.limit else {
-                return Listing(read: read, for: page)
+            guard let last = read.last, rows.count == wanted, read.count < limit else {
+                return (read, false)
             }
-            range = page.isForward ? "seq > \(last.seq)" : "seq < \(last.seq)"
+            range = isForward ? "seq > \(last.seq)" : "seq < \(last.seq)"
         }
     }
 

@@ -7,10 +7,19 @@ extension SQLStore {
 
     /// By ranges of the key alone, so that no step looks at what others have removed: in PostgreSQL
     /// removed rows stand in the index until the next vacuum. Several processes may walk at once;
-    /// each sees the whole range.
+    /// each sees the whole range. Only days whose usage is folded lose their events.
     package func removeEvents(
         from start: String, before end: String, limit: Int
     ) async throws -> EventRemoval {
+        let progress = try await database.usageProgress()
+        let end = min(end, EventScan.bound(day: progress.day))
+        guard EventScan.precedes(start, end) else { return EventRemoval(count: 0, rest: nil) }
+        if EventScan.precedes(progress.removed, end) {
+            _ = try await database.transaction { transaction in
+                try await transaction.execute(
+                    "UPDATE usage_progress SET removed = \(end) WHERE removed < \(end)")
+            }
+        }
         let rows = try await database.query(
             """
             SELECT id FROM events WHERE id >= \(start) AND id < \(end)

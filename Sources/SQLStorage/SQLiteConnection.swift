@@ -25,6 +25,10 @@ final class SQLiteConnection {
         case normal = "NORMAL"
     }
 
+    /// What the WAL keeps of its size when it starts over (sqlite.org/pragma.html, "journal_size_limit"):
+    /// twice of what it has from one checkpoint to the next.
+    static let walLimit: Int64 = 64 << 20
+
     /// Where the WAL hook leaves its number; the hook holds its address.
     private final class Gauge {
         var pages: Int32 = 0
@@ -73,6 +77,7 @@ final class SQLiteConnection {
                 throw DatabaseError(.inputOutput, "the file system allows no WAL", during: file)
             }
             try run("PRAGMA synchronous = \(durability.rawValue)")
+            try run("PRAGMA journal_size_limit = \(Self.walLimit)")
         case .reader:
             try run("PRAGMA query_only = ON")
         case .alone:
@@ -138,24 +143,19 @@ final class SQLiteConnection {
         sqlite3_exec(handle, "ROLLBACK", nil, nil, nil)
     }
 
-    /// Runs `body`, whose statements fail as `interrupted` when they take longer than this.
+    /// Runs `body` and stops it after this time. Returns what it returned, nil where it failed of that,
+    /// and whether it was left to itself.
     func interrupting<T>(
         after milliseconds: Int64, _ body: () throws(DatabaseError) -> T
-    ) throws(DatabaseError) -> T {
-        let deadline = UnsafeMutablePointer<Int64>.allocate(capacity: 1)
-        deadline.initialize(to: monotonicMilliseconds() + milliseconds)
-        defer {
-            sqlite3_progress_handler(handle, 0, nil, nil)
-            deadline.deallocate()
+    ) throws(DatabaseError) -> (value: T?, isWhole: Bool) {
+        let timer = InterruptTimer(handle, after: milliseconds)
+        do {
+            let value = try body()
+            return (value, !timer.stop())
+        } catch {
+            guard timer.stop(), error.kind == .interrupted else { throw error }
+            return (nil, false)
         }
-        sqlite3_progress_handler(
-            handle, 1000,
-            { deadline in
-                guard let deadline else { return 0 }
-                let moment = deadline.assumingMemoryBound(to: Int64.self).pointee
-                return monotonicMilliseconds() >= moment ? 1 : 0
-            }, deadline)
-        return try body()
     }
 
     /// Prepares a statement that the caller keeps and resets.

@@ -11,6 +11,17 @@ internal import Testing
         #expect(table.lines == ["NAME    COUNT  NOTE", "a           5", "longer  12345  x"])
     }
 
+    @Test func `a table that is taken piece by piece has its titles once and gets wider`() {
+        var table = Table("NAME", ">COUNT")
+        table.add(["a", "5"])
+        #expect(table.takeLines() == ["NAME  COUNT", "a         5"])
+        table.add(["longer", "12"])
+        #expect(table.takeLines() == ["longer     12"])
+        table.add(["b", "7"])
+        #expect(table.takeLines() == ["b           7"])
+        #expect(table.takeLines() == [])
+    }
+
     @Test func `wide and combining characters keep the columns in line`() {
         #expect(TerminalText.width("日本語") == 6)
         #expect(TerminalText.width("e\u{301}") == 1)

@@ -217,6 +217,8 @@ def test_chats_and_messages_are_shown_and_off_the_record_on_request_alone(stack)
     assert ok(stack, "messages", one["id"], "--limit", "1")["messages"] == [second]
     before = ok(stack, "messages", one["id"], "--before", second["id"])["messages"]
     assert before == [first]
+    assert "nothing with this id" in refused(stack, "messages", one["id"], "--before", "x")
+    assert "There are no messages" in text(stack, "messages", one["id"], "--before", first["id"])
 
 
 def test_events_are_filtered_and_exported(stack):
@@ -347,6 +349,7 @@ def test_the_doctor_tells_what_is_well_and_what_is_not(stack, tmp_path):
     for check in ("settings", "state directory", "files", "database", "upstream", *own):
         assert checks[check][0] == "ok", checks[check]
     assert checks["processes"] == ("ok", "3 alive")
+    assert checks["growth"] == ("ok", "told from an hour of events on, which are not there yet")
     if stack.server:
         assert "3 processes of 4 connections each (DB_CONNECTIONS) need 12" in checks["pools"][1]
         many = results(stack, code=1, DB_CONNECTIONS=100, **elsewhere)["pools"]

@@ -43,13 +43,44 @@ internal import Testing
                     "chat_users", "chats", "counters", "deleted_chats", "deletions", "event_bodies",
                     "events", "group_members", "groups", "installation", "login_failures",
                     "messages", "missed_ends", "moves", "processes", "revocations",
-                    "schema_migrations",
-                    "sessions", "users",
+                    "schema_migrations", "sessions", "usage_days", "usage_progress", "users",
                 ])
             let versions = try await storage.database.query(
                 "SELECT version FROM schema_migrations ORDER BY version")
             #expect(
                 try versions.map { try $0.integer("version") } == Migrations.all.map(\.version))
+        }
+    }
+
+    @Test func `no step after the ninth indexes or rewrites the tables that grow without end`() {
+        for dialect in [Dialect.sqlite, .postgreSQL] {
+            for migration in Migrations.all where migration.version > 9 {
+                for statement in migration.statements(dialect) {
+                    let words = statement.split(whereSeparator: \.isWhitespace)
+                        .map { $0.prefix { $0 != "(" } }
+                    let isOfLarge = words.contains("events") || words.contains("messages")
+                    let sets =
+                        words.starts(with: ["ALTER", "TABLE"]) && words.dropFirst(3).first == "SET"
+                    #expect(!isOfLarge || sets, "\(statement)")
+                }
+            }
+        }
+    }
+
+    @Test func `PostgreSQL vacuums them in small parts`() async throws {
+        let place = try await Place(.postgreSQL)
+        try await place.with { storage in
+            let rows = try await storage.database.query(
+                """
+                SELECT CAST(relname AS TEXT) AS name, array_to_string(reloptions, ' ') AS options
+                FROM pg_class WHERE relname IN ('events', 'messages') ORDER BY relname
+                """)
+            #expect(try rows.map { try $0.text("name") } == ["events", "messages"])
+            for row in rows {
+                let options = try row.text("options")
+                #expect(options.contains("autovacuum_vacuum_scale_factor=0.01"))
+                #expect(options.contains("autovacuum_vacuum_insert_scale_factor=0.02"))
+            }
         }
     }
 

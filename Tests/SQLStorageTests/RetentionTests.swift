@@ -27,6 +27,7 @@ internal import Testing
         let place = try await Place(engine)
         try await place.with { storage in
             try await addEvents(0..<10, to: storage)
+            while try await !storage.lease.expire() {}
             let end = Self.id(7)
             let first = try await storage.store.removeEvents(from: "", before: end, limit: 5)
             #expect(first == EventRemoval(count: 5, rest: Self.id(5)))
@@ -43,6 +44,7 @@ internal import Testing
         let place = try await Place(engine)
         let storages = [try await place.open(), try await place.open()]
         try await addEvents(0..<200, to: storages[0])
+        while try await !storages[0].lease.expire() {}
         let counts = await concurrently(2) { index in
             var count = 0
             var start: String? = ""
