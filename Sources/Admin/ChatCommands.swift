@@ -26,7 +26,7 @@ struct Chats: AdminCommand {
         let list = ListPrinter(
             desk, "chats", Table("ID", "NAME", "OWNER", "GROUP", "MODEL", ">MESSAGES", "UPDATED"),
             none: "There are no chats.")
-        var rest = limit
+        var rest = limit.value
         while rest > 0 {
             let page = try await store.chats(
                 of: owner, in: group.map { Group.ID($0) }, before: last, limit: min(500, rest))
@@ -69,7 +69,7 @@ struct Messages: AdminCommand {
             throw CommandError.noChat(chat)
         }
         var range = try await store.newestMessages(
-            of: chat.id, before: before.map { Message.ID($0) }, count: limit)
+            of: chat.id, before: before.map { Message.ID($0) }, count: limit.value)
         var event = desk.event(
             "messages", user: chat.userID, showOffRecord ? "off the record, too" : "")
         event.chatID = chat.id.text
