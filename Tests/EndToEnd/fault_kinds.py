@@ -2,16 +2,13 @@
 
 import contextlib
 import dataclasses
-import os
-import pathlib
-import shutil
 import subprocess
 import threading
 import time
 from typing import Callable
 
 from client import call
-from front import CHECKOUT
+from false_clock import FalseClock
 from sse import Stream
 from stack import Stack, wait_for
 
@@ -184,31 +181,21 @@ def off_by(seconds):
     """A second host, whose clock is off, over the same database."""
 
     def make(scene):
-        settings = {"REDIS_ADDRESS": scene.stack.redis_address, **false_clock(scene, seconds)}
         count = "SELECT (SELECT COUNT(*) FROM sessions) AS s, (SELECT COUNT(*) FROM event_bodies) AS b"
         server, name = scene.server, scene.stack.database_name
         (before,) = server.rows(name, count)
-        with Stack(workers=1, database=(server, name), settings=settings) as other:
-            other.redis_address = scene.stack.redis_address
-            scene.watch.move(other, settings)
-            wait(AWAY + 3)
+        with FalseClock() as clock:
+            clock.set(seconds)
+            settings = {"REDIS_ADDRESS": scene.stack.redis_address, **clock.settings}
+            with Stack(workers=1, database=(server, name), settings=settings) as other:
+                other.redis_address = scene.stack.redis_address
+                scene.watch.move(other, settings)
+                wait(AWAY + 3)
         (after,) = server.rows(name, count)
         if after["s"] < before["s"] or after["b"] < before["b"]:
             scene.lost.append(f"sessions and bodies: {before} before, {after} after")
 
     return make
-
-
-def false_clock(scene, seconds):
-    """The settings with which a process takes the time to be another one."""
-    library = pathlib.Path(CHECKOUT, ".build", "clock.so")
-    compiler = shutil.which("clang") or shutil.which("cc")
-    source = pathlib.Path(CHECKOUT, "Tests", "Systemd", "clock.c")
-    command = [compiler, "-shared", "-fPIC", "-O1", "-o", str(library), str(source)]
-    subprocess.run(command, check=True)
-    step = os.path.join(scene.server.directory, "clock-step")
-    pathlib.Path(step).write_bytes(seconds.to_bytes(8, "little", signed=True))
-    return {"LD_PRELOAD": str(library), "CLOCK_STEP": step}
 
 
 FAULTS = [
