@@ -251,7 +251,9 @@ def test_who_shares_a_chat_sees_the_others_name_and_no_more(stack, owner):
     check_error(guest.get(f"/user/read?id={owner.id}"), 404)
 
 
-def test_who_has_left_keeps_the_name_on_what_it_wrote(stack, owner, member):
+def test_who_has_left_keeps_the_name_on_what_it_wrote(stack):
+    # Who share nothing else.
+    owner, member = Person(stack), Person(stack)
     group = owner.group(member)
     chats = [owner.chat(), owner.chat(group_id=group)]
     owner.do("/chat/user/add", id=chats[0], user_id=member.id)
