@@ -260,18 +260,19 @@ extension SQLStore {
         ofDays days: Range<Int64>, after key: UsageKey?
     ) async throws -> [(key: UsageKey, count: UsageCount)] {
         await database.takeTurn()
-        let after: SQL =
+        // One bound below, or SQLite would begin every page at the first day.
+        let start: SQL =
             key.map {
                 """
-                AND (day, user_id, model, has_model) > (\($0.day ?? 0), \($0.userID ?? ""),
+                (day, user_id, model, has_model) > (\($0.day ?? 0), \($0.userID ?? ""),
                     \($0.model ?? ""), \(Int64($0.model == nil ? 0 : 1)))
                 """
-            } ?? ""
+            } ?? "day >= \(days.lowerBound)"
         let rows = try await database.query(
             """
             SELECT day, user_id, model, has_model, calls, prompt_tokens, completion_tokens
             FROM usage_days
-            WHERE day >= \(days.lowerBound) AND day < \(days.upperBound) \(after)
+            WHERE \(start) AND day < \(days.upperBound)
             ORDER BY day, user_id, model, has_model LIMIT 2000
             """)
         return try rows.map { row in
