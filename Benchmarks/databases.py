@@ -6,6 +6,7 @@ A part of `make bench`; run by bench.py.
 import contextlib
 import os
 import statistics
+import tempfile
 import time
 
 from chats import Poster
@@ -14,6 +15,19 @@ from stack import Stack
 
 CHAT = {"model": "gpt-4", "messages": [{"role": "user", "content": "Tell me about Spain."}]}
 TICKS = os.sysconf("SC_CLK_TCK")
+
+
+@contextlib.contextmanager
+def place_on_disk(name, purpose):
+    """Arguments of `Stack`: a state directory, and a database as `name` says, which waits for the disk."""
+    with contextlib.ExitStack() as held:
+        directory = held.enter_context(tempfile.TemporaryDirectory(prefix=f"proxy-gpt-{purpose}-"))
+        database = "sqlite"
+        if name == "postgresql":
+            server = Cluster("fsync=on", "max_wal_size=4GB")
+            held.callback(server.close)
+            database = (server, server.database(directory))
+        yield {"state_directory": directory, "database": database}
 
 
 def beside(load, heading, rounds=3, seconds=3):

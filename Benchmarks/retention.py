@@ -10,12 +10,11 @@ import contextlib
 import os
 import sqlite3
 import subprocess
-import tempfile
 import time
 
 import database
 from client import call
-from cluster import Cluster
+from databases import place_on_disk
 from stack import Stack
 
 ROWS = int(os.environ.get("ROWS", "10000000"))
@@ -66,19 +65,16 @@ def bounds():
 def retention(heading):
     heading(f"writes while half of {ROWS} rows of events are removed")
     for name in DATABASES:
-        with contextlib.ExitStack() as open_things:
-            server = None
-            if name == "postgresql":
-                server = Cluster("fsync=on", "max_wal_size=4GB")
-                open_things.callback(server.close)
-            directory = open_things.enter_context(tempfile.TemporaryDirectory(prefix="proxy-gpt-retention-"))
-            place = (server, server.database(directory)) if server else "sqlite"
-            with Stack(workers=1, state_directory=directory, database=place) as stack:
+        with place_on_disk(name, "retention") as place:
+            with Stack(workers=1, **place) as stack:
                 stack.signup("writer", "password-1")
             began = time.monotonic()
-            fill(*place) if server else fill_file(os.path.join(directory, "proxy.db"))
+            if place["database"] == "sqlite":
+                fill_file(os.path.join(place["state_directory"], "proxy.db"))
+            else:
+                fill(*place["database"])
             print(f"{name}: {ROWS} rows made in {time.monotonic() - began:.0f} s", flush=True)
-            with Stack(workers=1, state_directory=directory, database=place) as stack:
+            with Stack(workers=1, **place) as stack:
                 remove(stack)
 
 

@@ -6,13 +6,11 @@ The rows are those of real calls through nginx; between two looks at the sizes a
 random order, so that PostgreSQL compresses them about as it does English. A year is reckoned from what was measured.
 """
 
-import contextlib
 import json
 import math
 import os
 import random
 import re
-import tempfile
 import threading
 import time
 
@@ -20,7 +18,7 @@ import database
 import growth_data
 from chats import Poster
 from client import connect, send
-from cluster import Cluster
+from databases import place_on_disk
 from stack import CHECKOUT, Stack
 
 CALLS = int(os.environ.get("CALLS", "5000"))
@@ -35,15 +33,8 @@ RATES = (10, 100, 1000)
 def rows(heading):
     heading(f"bytes on the disk, from {CALLS} calls of each kind")
     for name in DATABASES:
-        with contextlib.ExitStack() as held:
-            server = None
-            if name == "postgresql":
-                server = Cluster("fsync=on", "max_wal_size=4GB")
-                held.callback(server.close)
-            directory = held.enter_context(tempfile.TemporaryDirectory(prefix="proxy-gpt-rows-"))
-            place = (server, server.database(directory)) if server else "sqlite"
-            settings = {"MAX_REPLIES_PER_USER": 64}
-            with Stack(workers=1, state_directory=directory, database=place, settings=settings) as stack:
+        with place_on_disk(name, "rows") as place:
+            with Stack(workers=1, settings={"MAX_REPLIES_PER_USER": 64}, **place) as stack:
                 print(f"\n{name}", flush=True)
                 reckon(measure(stack))
                 give_back(stack)

@@ -3,11 +3,6 @@ internal import ProxyGPT
 // What is found of the hosts that share a database.
 
 extension Examination {
-    /// Milliseconds between a host's clock and the database's, from which on there is a warning, and from
-    /// which on the host serves nobody.
-    private nonisolated static let clockWarning: Int64 = 5000
-    private nonisolated static let clockLimit: Int64 = 60_000
-
     static nonisolated func finding(
         of processes: [ProcessRecord], meetInRedis: Bool
     ) -> Finding {
@@ -42,9 +37,9 @@ extension Examination {
         let seconds = "\(distance / 1000).\(distance % 1000 / 100) s"
         let text =
             "this host's is \(seconds) \(lead < 0 ? "behind" : "ahead of") the database's"
-        if distance > clockLimit {
+        if distance > ClockTolerance.limit {
             return Finding("clock", .broken, text + ": it serves nobody until that is mended")
         }
-        return Finding("clock", distance > clockWarning ? .warning : .ok, text)
+        return Finding("clock", distance > ClockTolerance.warning ? .warning : .ok, text)
     }
 }

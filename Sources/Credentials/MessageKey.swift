@@ -28,10 +28,7 @@ package struct MessageKey: MessageAuthenticator {
 extension Installation {
     /// A new one, like no other.
     package static func random() -> Installation {
-        let name = Randomness.bytes(8).map { byte in
-            let digits = String(byte, radix: 16)
-            return digits.utf8.count == 1 ? "0" + digits : digits
-        }.joined()
+        let name = Randomness.bytes(8).hexadecimal
         guard let new = Installation(name: name, secret: Randomness.bytes(32)) else {
             preconditionFailure("the name of an installation is made of hexadecimal digits")
         }

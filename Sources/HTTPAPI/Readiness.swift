@@ -2,9 +2,6 @@ package import ProxyGPT
 
 /// Finds out whether this process can do its work: by what it needs here, never by the upstream.
 package struct Readiness: Sendable {
-    /// Seconds between this host's clock and the database's, beyond which the host serves no more.
-    private static let clockLimit: Int64 = 60
-
     private let storage: any StorageHealth
     private let bus: any Bus
     /// Without Redis the frames of one host are not heard on another.
@@ -21,7 +18,7 @@ package struct Readiness: Sendable {
         guard await storage.isWell() else { return ["The database cannot be reached or written."] }
         var problems: [String] = []
         let lead = await storage.clockLead()
-        if abs(lead) > Self.clockLimit {
+        if abs(lead) > ClockTolerance.limit / 1000 {
             problems.append(
                 "This host's clock is \(abs(lead)) s \(lead > 0 ? "ahead of" : "behind") the "
                     + "database's.")

@@ -65,3 +65,10 @@ package struct ByteReader {
         return String(validating: slice, as: UTF8.self)
     }
 }
+
+extension Sequence<UInt8> {
+    /// Two small digits a byte (RFC 4648, section 8).
+    package var hexadecimal: String {
+        reduce(into: "") { $0 += ($1 < 16 ? "0" : "") + String($1, radix: 16) }
+    }
+}

@@ -24,13 +24,7 @@ package struct ProcessRecord: Sendable, Equatable {
     }
 
     /// Names the start of the host's kernel.
-    package var boot: Substring { home.prefix(beforeByte: UInt8(ascii: " ")) }
-}
-
-extension String {
-    fileprivate func prefix(beforeByte byte: UInt8) -> Substring {
-        self[..<(utf8.firstIndex(of: byte) ?? endIndex)]
-    }
+    package var boot: Substring { home.beginning(before: " ") }
 }
 
 extension Sequence<ProcessRecord> {

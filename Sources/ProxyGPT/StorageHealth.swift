@@ -13,3 +13,11 @@ package protocol StorageHealth: Sendable {
 extension StorageHealth {
     package func clockLead() async -> Int64 { 0 }
 }
+
+/// How far a host's clock may be from the database's, in milliseconds.
+package enum ClockTolerance {
+    /// Beyond that there is a warning.
+    package static let warning: Int64 = 5000
+    /// Beyond that the host serves nobody.
+    package static let limit: Int64 = 60_000
+}

@@ -1,5 +1,6 @@
 package import EventLoop
 internal import Glibc
+internal import ProxyGPT
 
 /// Names this process among all that share the database.
 package struct ProcessIdentity: Sendable, Equatable {
@@ -55,9 +56,7 @@ package struct ProcessIdentity: Sendable, Equatable {
     static func machine(_ id: [UInt8], _ digest: ([UInt8]) -> [UInt8]) -> String? {
         let isID = id.allSatisfy { (0x30...0x39).contains($0) || (0x61...0x66).contains($0) }
         guard id.count == 32, isID else { return nil }
-        return digest(Array("proxy-gpt machine ".utf8) + id).prefix(16).reduce(into: "") {
-            $0 += ($1 < 16 ? "0" : "") + String($1, radix: 16)
-        }
+        return digest(Array("proxy-gpt machine ".utf8) + id).prefix(16).hexadecimal
     }
 
     private static func number(of directory: String) throws(SystemError) -> String {

@@ -65,8 +65,8 @@ extension ProcessLease {
         holdsUntil = 0
         guard let newest else { return true }
         let gap = hourAgo.milliseconds &- newest.milliseconds
-        if gap > Self.day { hold(gap) }
-        return gap <= Self.day
+        if gap > Timestamp.dayLength { hold(gap) }
+        return gap <= Timestamp.dayLength
     }
 
     /// The same beside the beats, which go on when it fails.

@@ -5,8 +5,8 @@ package import ProxyGPT
 /// Shows that this process lives, and clears up after those that do not.
 ///
 /// A process beats every 5 s and counts as dead after 15 s without, which others see within a
-/// second; `ProcessWatch` says by which clock. Started before the first event is written: open rows of a process without a row of its
-/// own are closed by others.
+/// second; `ProcessWatch` says by which clock. Started before the first event is written: open rows of
+/// a process without a row of its own are closed by others.
 @EventLoop package final class ProcessLease {
     /// From one beat to the next.
     package nonisolated static let interval: Int64 = 5000
@@ -15,11 +15,7 @@ package import ProxyGPT
     /// Milliseconds without a beat after which a process is taken for dead.
     package nonisolated static let lifetime: Int64 = 15_000
 
-    /// Milliseconds between the clocks of host and database from which a warning tells of them.
-    private nonisolated static let clockTolerance: Int64 = 5000
-
-    /// A jump of the clock in milliseconds, and microseconds for which nothing is deleted after it.
-    nonisolated static let day: Int64 = 86_400_000
+    /// Microseconds for which nothing is deleted after a jump of the clock of more than a day.
     private nonisolated static let holdTime: Int64 = 3_600_000_000
 
     package nonisolated let process: ProcessIdentity
@@ -262,7 +258,7 @@ package import ProxyGPT
         let jump =
             (times.now.milliseconds &- lastTimes.now.milliseconds)
             &- (times.monotonic &- lastTimes.monotonic) / 1000
-        if jump > Self.day { hold(jump) }
+        if jump > Timestamp.dayLength { hold(jump) }
     }
 
     func hold(_ jump: Int64) {
@@ -277,9 +273,9 @@ package import ProxyGPT
     private func compareClocks(_ before: Timestamp, _ moment: Timestamp, spent: Int64) {
         guard database.dialect.clock != nil else { return }
         let lead = Self.lead(before, moment, spent: spent)
-        let wasFar = abs(clockLead) > Self.clockTolerance
+        let wasFar = abs(clockLead) > ClockTolerance.warning
         clockLead = lead
-        if abs(lead) > Self.clockTolerance, !wasFar {
+        if abs(lead) > ClockTolerance.warning, !wasFar {
             logger.warning(
                 "this host's clock is not the database's",
                 metadata: ["clock.ahead_ms": "\(lead)"])

@@ -207,7 +207,7 @@ extension Message {
         messages.error, messages.prompt_tokens, messages.completion_tokens,
         messages.created_at, messages.updated_at,
         (SELECT users.username FROM users WHERE users.id = messages.user_id
-            AND users.id NOT IN (SELECT deletions.id FROM deletions)) AS username
+            AND \(User.isKept.text)) AS username
         """
 
     init(row: Row) throws {

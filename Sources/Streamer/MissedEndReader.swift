@@ -5,13 +5,13 @@ internal import ProxyGPT
 /// Carries ends that the bus did not take from the processes that wrote them, twice a second: it may be away for
 /// those alone. The log takes each end once, whoever brings it.
 @EventLoop final class MissedEndReader {
-    private nonisolated static let interval: Int64 = 500
+    /// Milliseconds from one look to the next.
+    nonisolated static let interval: Int64 = 500
 
     private let bus: any Bus
     private let store: any MissedEndStore
     private let clock: any Clock
     private let logger: Logger
-    private var looking: Task<Void, Never>?
 
     nonisolated init(
         bus: any Bus, store: any MissedEndStore, clock: any Clock, logger: Logger
@@ -20,19 +20,6 @@ internal import ProxyGPT
         self.store = store
         self.clock = clock
         self.logger = logger
-    }
-
-    func start() {
-        looking = EventLoop.spawn {
-            while !Task.isCancelled {
-                await EventLoop.sleep(milliseconds: Self.interval)
-                await self.look()
-            }
-        }
-    }
-
-    func stop() {
-        looking?.cancel()
     }
 
     /// Carries what there is. While the bus is away here as well everything stays where it is.

@@ -5,14 +5,14 @@ internal import SQLStorage
 
 /// Looks every half second for rights that have shrunk.
 @EventLoop final class RevocationReader {
-    private nonisolated static let interval: Int64 = 500
+    /// Milliseconds from one look to the next.
+    nonisolated static let interval: Int64 = 500
     private nonisolated static let limit = 1000
 
     private let store: SQLStore
     private let logger: Logger
     private let deliver: @Sendable ([Revocation]) -> Void
     private var last: Int64 = 0
-    private var looking: Task<Void, Never>?
 
     nonisolated init(
         store: SQLStore, logger: Logger, deliver: @escaping @Sendable ([Revocation]) -> Void
@@ -25,19 +25,9 @@ internal import SQLStorage
     /// Returns once it is known where to begin: before anybody subscribes.
     func start() async throws {
         last = try await store.lastRevocation()
-        looking = EventLoop.spawn {
-            while !Task.isCancelled {
-                await EventLoop.sleep(milliseconds: Self.interval)
-                await self.look()
-            }
-        }
     }
 
-    func stop() {
-        looking?.cancel()
-    }
-
-    private func look() async {
+    func look() async {
         do {
             while true {
                 let found = try await store.revocations(after: last, limit: Self.limit)

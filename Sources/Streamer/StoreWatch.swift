@@ -8,7 +8,8 @@ internal import ProxyGPT
 /// the store, or by the history of the chat's first subscriber, so that what ends afterwards is in one of
 /// the two. Each later look goes back to where the one before ended, however much came since.
 @EventLoop final class StoreWatch {
-    private nonisolated static let interval: Int64 = 1000
+    /// Milliseconds from one look to the next.
+    nonisolated static let interval: Int64 = 1000
     /// Newest messages of a chat that a first look goes back to: more than may well run at once.
     nonisolated static let depth = 50
     /// Messages that are read at once, and those of one chat in one look.
@@ -21,7 +22,6 @@ internal import ProxyGPT
     private let logger: Logger
     private let deliver: @Sendable (_ ended: [Message], _ areNew: Bool) -> Void
     private let endedMessages: EndedMessages
-    private var looking: Task<Void, Never>?
 
     /// - Parameter deliver: called with messages that have ended; new ones had not at the last look.
     nonisolated init(
@@ -35,19 +35,6 @@ internal import ProxyGPT
         self.endedMessages = endedMessages
         self.logger = logger
         self.deliver = deliver
-    }
-
-    func start() {
-        looking = EventLoop.spawn {
-            while !Task.isCancelled {
-                await EventLoop.sleep(milliseconds: Self.interval)
-                await self.look()
-            }
-        }
-    }
-
-    func stop() {
-        looking?.cancel()
     }
 
     /// Looks at all chats that somebody watches, if the log is away.

@@ -118,14 +118,15 @@ struct StreamerProgram {
         // What may be missed is read before anybody is there to miss it.
         try await revocations.start()
         try await live.start()
-        storeWatch.start()
         let missedEnds = MissedEndReader(
             bus: bus, store: storage.store, clock: clock, logger: logger)
-        missedEnds.start()
         let missedEndRecorder = MissedEndRecorder(
             bus: bus, store: storage.store, clock: clock, logger: logger)
         try service.awaitSignals()
         let tickers = [
+            ServiceProcess.tick(every: RevocationReader.interval) { await revocations.look() },
+            ServiceProcess.tick(every: StoreWatch.interval) { await storeWatch.look() },
+            ServiceProcess.tick(every: MissedEndReader.interval) { await missedEnds.look() },
             ServiceProcess.tick(every: MissedEndRecorder.interval) {
                 await missedEndRecorder.tick()
             },
@@ -153,9 +154,6 @@ struct StreamerProgram {
         logger.info("streamer draining")
         try await server.drain(closing: channel)
         for ticker in tickers { ticker.cancel() }
-        revocations.stop()
-        storeWatch.stop()
-        missedEnds.stop()
         await live.stop()
         recorder.tick(isLast: true)
         await side.finishRecording()

@@ -1,6 +1,5 @@
 internal import EventLoop
 internal import ProxyGPT
-internal import Synchronization
 internal import TestSupport
 internal import Testing
 
@@ -306,20 +305,10 @@ private func holding(
     }
 
     @Test func `a group of 20,000 chats holds the writer for 50 ms at most`() async throws {
-        let holds = Mutex((entered: UInt64(0), longest: UInt64(0)))
+        let holds = WriterHolds()
         let place = try Place()
         var tuning = SQLStorage.Tuning.still
-        tuning.observe = { step in
-            // Processor time: what the machine does beside is not ours.
-            let time = threadNanoseconds()
-            holds.withLock { holds in
-                switch step {
-                case .entered: holds.entered = time
-                case .leaving: holds.longest = max(holds.longest, time - holds.entered)
-                default: break
-                }
-            }
-        }
+        tuning.observe = holds.observer
         try await place.with(tuning: tuning) { storage in
             let owner = try await storage.addUser("owner").user
             let group = makeGroup(of: owner.id)
@@ -339,14 +328,14 @@ private func holding(
             // What was written here is checkpointed first, and has left the gate.
             try await eventually { place.size(of: "-wal") == 0 }
             try await storage.write("DELETE FROM revocations")
-            holds.withLock { $0.longest = 0 }
+            holds.startOver()
             try await storage.store.deleteGroup(group.id, by: owner.id, now: now)
             _ = try await storage.store.deleteUser(
                 owner.id, handingGroupsTo: nil, closed(makeEvent()))
             // Of some hundred steps.
             for _ in 0..<30 { #expect(try await storage.store.sweepDeletions()) }
             #expect(try await storage.number("SELECT COUNT(*) AS number FROM chats") < 20_000)
-            let longest = holds.withLock { $0.longest } / 1_000_000
+            let longest = holds.longest
             #expect(longest <= 50, "\(longest) ms")
         }
     }

@@ -1,5 +1,4 @@
 internal import ProxyGPT
-internal import Synchronization
 internal import TestSupport
 internal import Testing
 
@@ -143,20 +142,10 @@ internal import Testing
     @Test func `ten thousand sessions or places that end hold the writer for 50 ms at most`()
         async throws
     {
-        let holds = Mutex((entered: UInt64(0), longest: UInt64(0)))
+        let holds = WriterHolds()
         let place = try Place()
         var tuning = SQLStorage.Tuning.still
-        tuning.observe = { step in
-            // Processor time: what the machine does beside is not ours.
-            let time = threadNanoseconds()
-            holds.withLock { holds in
-                switch step {
-                case .entered: holds.entered = time
-                case .leaving: holds.longest = max(holds.longest, time - holds.entered)
-                default: break
-                }
-            }
-        }
+        tuning.observe = holds.observer
         let owner = try makeUser("owner").user
         let session = makeSession(of: owner.id)
         let group = makeGroup(of: owner.id)
@@ -173,14 +162,14 @@ internal import Testing
         }
         try await place.with(tuning: tuning) { storage in
             try await storage.write("DELETE FROM revocations")
-            holds.withLock { $0.longest = 0 }
+            holds.startOver()
             _ = try await storage.store.replacePassword(
                 of: owner.id, expected: "hash", with: "new", keeping: session.session.id, now: now)
             try await storage.store.removeMembers(
                 [UserReference("member")], from: group.id, by: owner.id, now: now)
             // The rows of sessions that have ended.
             while try await !storage.lease.expire() {}
-            let longest = holds.withLock { $0.longest } / 1_000_000
+            let longest = holds.longest
             #expect(longest <= 50, "\(longest) ms")
             #expect(try await storage.number("SELECT COUNT(*) AS number FROM sessions") == 2)
             #expect(try await storage.number("SELECT COUNT(*) AS number FROM chat_users") == 0)
