@@ -35,7 +35,7 @@ PACKAGES := libfcgi-dev libsqlite3-dev libpq-dev libhiredis-dev libcurl4-openssl
 	pkg-config ca-certificates curl openssl python3 python3-venv
 
 # Said by the programs too: one place has it.
-VERSION ?= $(shell sed -n 's/.*let version = "\(.*\)"/\1/p' Sources/ProxyGPT/Product.swift)
+VERSION ?= $(shell sed -n 's/.*let version = "\(.*\)"/\1/p' Sources/ProxyGPT/Domain/Product.swift)
 
 PREFIX ?= /usr
 SYSCONFDIR ?= /etc

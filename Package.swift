@@ -152,13 +152,16 @@ if Context.environment["PROXY_GPT_FUZZ"] != nil {
         parsers("CurlUpstream", ["AnswerHead.swift"], ["ProxyGPT"]),
         parsers(
             "RedisStorage",
-            ["RedisReply.swift", "FrameEncoding.swift", "Seal.swift", "WordPositions.swift"],
+            [
+                "Connection/RedisReply.swift", "Bus/FrameEncoding.swift", "Seal.swift",
+                "Bus/WordPositions.swift",
+            ],
             ["CHiredis", "ProxyGPT"]),
         parsers(
             "Streamer",
             [
-                "Frame.swift", "HeadTranscoder.swift", "UTF8Check.swift", "WebSocketReceiver.swift",
-                "WebSocketWriter.swift",
+                "FanOut/Frame.swift", "Connections/HeadTranscoder.swift", "Wire/UTF8Check.swift",
+                "Wire/WebSocketReceiver.swift", "Wire/WebSocketWriter.swift",
                 "Realtime/FrameHead.swift", "Realtime/UpstreamHandshake.swift",
                 "Realtime/UpstreamLocation.swift", "Realtime/UsageReader.swift",
             ], ["ProxyGPT", "Credentials", "HTTPAPI"] + nio),
