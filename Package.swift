@@ -59,75 +59,95 @@ let package = Package(
         library("COpenSSL", pkgConfig: "libcrypto", apt: "libssl-dev"),
         .systemLibrary(name: "CLinux"),
 
-        module("ProxyGPT"),
+        module("Formats"),
+        module("ProxyGPT", ["Formats"]),
         module("EventLoop", ["CLinux"]),
         module("FastCGI", ["CFastCGI", "EventLoop"]),
-        module("Credentials", ["COpenSSL", "ProxyGPT", "EventLoop"]),
+        module("Credentials", ["COpenSSL", "Formats", "ProxyGPT", "EventLoop"]),
         module(
             "SQLStorage",
-            ["CSQLite", "CPostgres", "ProxyGPT", "EventLoop", "Metrics", logging]),
-        module("RedisStorage", ["CHiredis", "ProxyGPT", "EventLoop", logging]),
-        module("CurlUpstream", ["CCurl", "ProxyGPT", "EventLoop", logging]),
-        module("HTTPAPI", ["ProxyGPT", "Credentials", "Metrics", logging]),
+            ["CSQLite", "CPostgres", "Formats", "ProxyGPT", "EventLoop", "Metrics", logging]),
+        module("RedisStorage", ["CHiredis", "Formats", "ProxyGPT", "EventLoop", logging]),
+        module("CurlUpstream", ["CCurl", "Formats", "ProxyGPT", "EventLoop", logging]),
+        module("Gateway", ["Formats", "ProxyGPT", "Credentials", "Metrics", logging]),
+        module("HTTPAPI", ["Formats", "ProxyGPT", "Credentials", "Gateway", "Metrics", logging]),
+        module(
+            "Streaming",
+            [
+                "Formats", "ProxyGPT", "EventLoop", "Credentials", "Gateway", "Metrics", logging,
+                .product(name: "NIOSSL", package: "swift-nio-ssl"),
+                .product(name: "NIOTLS", package: "swift-nio"),
+            ] + nio),
         module("Logs", ["EventLoop", logging]),
         module("Metrics"),
-        module("Service", ["ProxyGPT", "EventLoop", "Logs", logging]),
+        module(
+            "Service",
+            [
+                "ProxyGPT", "EventLoop", "Credentials", "SQLStorage", "RedisStorage", "Gateway",
+                "Logs", "Metrics", logging,
+            ]),
 
         program(
             "Worker",
             [
-                "ProxyGPT", "EventLoop", "FastCGI", "Credentials", "SQLStorage", "RedisStorage",
-                "CurlUpstream", "HTTPAPI", "Metrics", "Service", logging,
+                "Formats", "ProxyGPT", "EventLoop", "FastCGI", "Credentials", "SQLStorage",
+                "RedisStorage", "CurlUpstream", "Gateway", "HTTPAPI", "Metrics", "Service", logging,
             ]),
         program(
             "Streamer",
             [
-                "ProxyGPT", "EventLoop", "Credentials", "SQLStorage", "RedisStorage", "HTTPAPI",
-                "Metrics", "Service", logging,
-                .product(name: "NIOSSL", package: "swift-nio-ssl"),
-                .product(name: "NIOTLS", package: "swift-nio"),
-            ] + nio),
+                "Formats", "ProxyGPT", "EventLoop", "Credentials", "SQLStorage", "RedisStorage",
+                "Gateway", "Streaming", "Metrics", "Service", logging,
+            ]),
         program(
             "Admin",
             [
-                "ProxyGPT", "EventLoop", "Credentials", "SQLStorage", "CurlUpstream", logging,
+                "Formats", "ProxyGPT", "EventLoop", "Credentials", "SQLStorage", "CurlUpstream",
+                logging,
                 parser,
             ]),
         program("MockUpstream", nio + [.product(name: "NIOWebSocket", package: "swift-nio")]),
         program("LoadGenerator", nio, path: "Benchmarks/Load"),
 
         .target(
-            name: "TestSupport", dependencies: ["ProxyGPT", "EventLoop", logging],
+            name: "TestSupport", dependencies: ["Formats", "ProxyGPT", "EventLoop", logging],
             path: "Tests/TestSupport", swiftSettings: strict),
-        tests("ProxyGPTTests", ["ProxyGPT", "TestSupport"]),
+        tests("FormatsTests", ["Formats", "TestSupport"]),
+        tests("ProxyGPTTests", ["Formats", "ProxyGPT", "TestSupport"]),
         tests("EventLoopTests", ["EventLoop"]),
         tests("FastCGITests", ["TestSupport", "FastCGI", "EventLoop"]),
         tests(
-            "CredentialsTests", ["TestSupport", "Credentials", "ProxyGPT", "EventLoop"]),
-        tests("SQLStorageTests", ["TestSupport", "SQLStorage", "ProxyGPT", "EventLoop", logging]),
+            "CredentialsTests", ["TestSupport", "Credentials", "Formats", "ProxyGPT", "EventLoop"]),
+        tests(
+            "SQLStorageTests",
+            ["TestSupport", "SQLStorage", "Formats", "ProxyGPT", "EventLoop", logging]),
         tests(
             "RedisStorageTests",
-            ["TestSupport", "RedisStorage", "Credentials", "ProxyGPT", "EventLoop", logging]),
+            [
+                "TestSupport", "RedisStorage", "Credentials", "Formats", "ProxyGPT", "EventLoop",
+                logging,
+            ]),
         tests(
-            "CurlUpstreamTests", ["TestSupport", "CurlUpstream", "ProxyGPT", "EventLoop", logging]),
+            "CurlUpstreamTests",
+            ["TestSupport", "CurlUpstream", "Formats", "ProxyGPT", "EventLoop", logging]),
         tests(
             "HTTPAPITests",
             [
-                "TestSupport", "HTTPAPI", "ProxyGPT", "Credentials", "SQLStorage", "EventLoop",
-                "Metrics", logging,
+                "TestSupport", "HTTPAPI", "Gateway", "Streaming", "Formats", "ProxyGPT",
+                "Credentials", "SQLStorage", "EventLoop", "Metrics", logging,
             ]),
         tests("MetricsTests", ["Metrics"]),
-        tests("LogsTests", ["Logs", "EventLoop", "ProxyGPT", logging]),
+        tests("LogsTests", ["Logs", "EventLoop", "Formats", "ProxyGPT", logging]),
         tests(
-            "StreamerTests",
+            "StreamingTests",
             [
-                "Streamer", "ProxyGPT", "EventLoop", "Credentials", "SQLStorage", "HTTPAPI",
-                "Metrics", logging,
+                "Streaming", "Formats", "ProxyGPT", "EventLoop", "Credentials", "SQLStorage",
+                "Gateway", "Metrics", logging,
                 .product(name: "NIOEmbedded", package: "swift-nio"),
             ] + nio),
         tests(
             "AdminTests",
-            ["Admin", "ProxyGPT", "SQLStorage", parser]),
+            ["Admin", "Formats", "ProxyGPT", "SQLStorage", parser]),
         tests("MockUpstreamTests", ["MockUpstream"]),
         tests("ArchitectureTests", ["TestSupport"]),
     ],
@@ -143,33 +163,35 @@ if Context.environment["PROXY_GPT_FUZZ"] != nil {
     func fuzzing(_ name: String) -> Target {
         program(name, ["FuzzEntries"], path: "Tests/Fuzz/" + name.dropFirst("Fuzz".count))
     }
-    let replaced = ["CurlUpstream", "RedisStorage", "Streamer"]
+    let replaced = ["CurlUpstream", "RedisStorage", "Streaming", "HTTPAPI"]
     package.products = []
     package.targets.removeAll {
         $0.type == .test || $0.type == .executable || replaced.contains($0.name)
     }
     package.targets += [
-        parsers("CurlUpstream", ["AnswerHead.swift"], ["ProxyGPT"]),
+        parsers("CurlUpstream", ["AnswerHead.swift"], ["Formats", "ProxyGPT"]),
         parsers(
             "RedisStorage",
             [
                 "Connection/RedisReply.swift", "Bus/FrameEncoding.swift", "Seal.swift",
                 "Bus/WordPositions.swift",
             ],
-            ["CHiredis", "ProxyGPT"]),
+            ["CHiredis", "Formats", "ProxyGPT"]),
         parsers(
-            "Streamer",
+            "Streaming",
             [
-                "FanOut/Frame.swift", "Connections/HeadTranscoder.swift", "Wire/UTF8Check.swift",
+                "Admission/Subprotocols.swift", "FanOut/Frame.swift",
+                "Connections/HeadTranscoder.swift", "Wire/UTF8Check.swift",
                 "Wire/WebSocketReceiver.swift", "Wire/WebSocketWriter.swift",
                 "Realtime/FrameHead.swift", "Realtime/UpstreamHandshake.swift",
                 "Realtime/UpstreamLocation.swift", "Realtime/UsageReader.swift",
-            ], ["ProxyGPT", "Credentials", "HTTPAPI"] + nio),
+            ], ["Formats", "ProxyGPT", "Credentials", "Gateway"] + nio),
         .target(
             name: "FuzzEntries",
             dependencies: [
-                "TestSupport", "ProxyGPT", "FastCGI", "CFastCGI", "CHiredis", "Credentials",
-                "CurlUpstream", "HTTPAPI", "RedisStorage", "Streamer",
+                "TestSupport", "Formats", "ProxyGPT", "FastCGI", "CFastCGI", "CHiredis",
+                "Credentials",
+                "CurlUpstream", "Gateway", "RedisStorage", "Streaming",
             ] + nio, path: "Tests/Fuzz/Entries", swiftSettings: strict),
         fuzzing("FuzzReplay"),
         fuzzing("FuzzRunner"),

@@ -1,4 +1,5 @@
 internal import COpenSSL
+internal import Formats
 package import ProxyGPT
 
 /// HMAC-SHA-256 (RFC 2104), cut to 16 bytes.

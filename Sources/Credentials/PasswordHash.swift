@@ -1,6 +1,7 @@
 // Passwords are kept as scrypt hashes (RFC 7914), which cost an attacker memory as well as time.
 
 internal import COpenSSL
+internal import Formats
 internal import ProxyGPT
 
 /// A password hash with the parameters it was made with:

@@ -1,4 +1,5 @@
 internal import EventLoop
+internal import Formats
 internal import ProxyGPT
 
 /// Hashes and checks passwords on threads of its own: one for log-ins, one for everything else, and

@@ -1,3 +1,4 @@
+internal import Formats
 internal import ProxyGPT
 
 /// What a request shows to prove who is calling.

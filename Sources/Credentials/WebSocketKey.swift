@@ -1,4 +1,5 @@
 internal import COpenSSL
+internal import Formats
 
 /// The handshake's question and answer of RFC 6455, section 4.2.2.
 package enum WebSocketKey {
@@ -16,11 +17,6 @@ package enum WebSocketKey {
         let result = EVP_Digest(bytes, bytes.count, &digest, nil, sha1Algorithm, nil)
         precondition(result == 1, "libcrypto found no memory for a digest")
         return digest
-    }
-
-    package static func base64(_ bytes: [UInt8]) -> String {
-        let text = base64URL(bytes).map { $0 == "-" ? "+" : $0 == "_" ? "/" : $0 }
-        return String(text) + String(repeating: "=", count: (4 - text.count % 4) % 4)
     }
 }
 

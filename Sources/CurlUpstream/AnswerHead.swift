@@ -1,3 +1,4 @@
+internal import Formats
 internal import ProxyGPT
 
 /// The head of an answer, gathered from the lines that libcurl hands over one at a time: interim

@@ -1,3 +1,4 @@
+internal import Formats
 internal import ProxyGPT
 
 /// A call in the pieces that libcurl wants, checked so that nothing can break out of its line.

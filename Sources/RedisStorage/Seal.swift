@@ -1,3 +1,4 @@
+internal import Formats
 internal import ProxyGPT
 
 /// Marks what this installation keeps in Redis. What others have written there, or have put in another

@@ -1,5 +1,7 @@
 internal import EventLoop
 internal import FastCGI
+internal import Formats
+internal import Gateway
 internal import HTTPAPI
 internal import ProxyGPT
 

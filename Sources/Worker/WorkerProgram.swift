@@ -5,6 +5,7 @@ internal import Credentials
 internal import CurlUpstream
 internal import EventLoop
 internal import FastCGI
+internal import Gateway
 internal import HTTPAPI
 internal import Logging
 internal import Metrics
@@ -37,69 +38,32 @@ struct WorkerProgram {
 
     /// Serves until a signal comes, then until all calls have ended.
     func run() async throws {
-        let clock = SystemClock()
-        let identifiers = RandomIdentifiers(clock: clock)
-        let process = try ProcessIdentity.current(
-            id: identifiers.next(), stateDirectory: settings.stateDirectory, digest: sha256)
-        let boards = ScoreboardDirectory(
-            settings.scoreboards, Catalog(routes: Router.countedRoutes))
-        let (board, problem) = boards.makeBoard(
-            .worker, name: process.id, startedAt: clock.now().milliseconds * 1000)
-        if let problem {
-            logger.warning("figures are not shared", metadata: ["error": "\(problem)"])
-        }
-        EventLoop.observeTurns {
-            board.observe(board.catalog.loopTurn, board.kind.rawValue, $0)
-        }
-        let storage = try await SQLStorage.open(
-            settings.database, connections: settings.databaseConnections,
-            prepares: settings.preparesStatements, process: process,
-            clock: clock, identifiers: identifiers, eventDays: settings.eventDays,
-            scoreboard: board, logger: logger)
-        let installation = try await storage.installation(orElse: .random())
-        let redis = RedisStorage(
-            settings, keys: installation.keys, identifiers: identifiers, logger: logger)
-        await redis?.start()
+        let storage = try await ServiceStorage(service, kind: .worker)
         let bus: any Bus =
-            try redis?.bus
+            try storage.redis?.bus
             ?? SQLiteBus.open(
-                file: settings.busFile, bell: bell(), process: process,
-                identifiers: identifiers, clock: clock, logger: logger)
+                file: settings.busFile, bell: bell(), process: storage.process,
+                identifiers: storage.identifiers, clock: storage.clock, logger: logger)
         let background = ServerBackground()
+        let board = storage.scoreboard
         let api = API(
-            settings: settings, store: storage.store, events: storage.events,
+            settings: settings, store: storage.sql.store, events: storage.sql.events,
             upstream: CurlUpstream(upstreamConfiguration()), bus: bus,
-            cache: redis?.cache ?? MemoryContextCache(), background: background,
-            hasher: try PasswordHasher(),
-            clock: clock, identifiers: identifiers,
-            operators: OperatorEndpoint(
-                readiness: Readiness(storage: storage, bus: bus, settings: settings),
-                boards: boards, version: Product.version, now: { clock.now() },
-                pause: { await EventLoop.sleep(milliseconds: 5) }),
-            scoreboard: board, logger: logger)
-        storage.lease.replyWasClosed = { api.replyWasClosed($0) }
-        storage.lease.bus = bus
-        try await storage.lease.start()
+            cache: storage.redis?.cache ?? MemoryContextCache(), background: background,
+            hasher: try PasswordHasher(), clock: storage.clock, identifiers: storage.identifiers,
+            operators: storage.operators(bus: bus), scoreboard: board, logger: logger)
+        try await storage.start(bus: bus) { api.replyWasClosed($0) }
         let server = try FastCGIServer(sockets()) { request in
             let exchange = FastCGIExchange(request)
             await api.serve(exchange.takeRequest(), to: exchange)
         }
         background.server = server
         try service.awaitSignals()
-        let missedEnds = MissedEndRecorder(
-            bus: bus, store: storage.store, clock: clock, logger: logger)
-        let tickers = [
-            ServiceProcess.tick(every: 1000) { await api.tick() },
-            ServiceProcess.tick(every: MissedEndRecorder.interval) { await missedEnds.tick() },
-            ServiceProcess.tick(every: 250) { await api.lookAtReplies() },
-            ServiceProcess.tick(every: 1000) {
-                board.noteProcess()
-                await storage.note(in: board)
-                if redis != nil {
-                    board.set(board.catalog.redisUp, isUp: await bus.isReachable())
-                }
-            },
-        ]
+        let tickers =
+            storage.tickers() + [
+                ServiceProcess.tick(every: 1000) { await api.tick() },
+                ServiceProcess.tick(every: 250) { await api.lookAtReplies() },
+            ]
         try server.start()
         board.set(.ready)
         await service.serve { answer in
@@ -112,10 +76,6 @@ struct WorkerProgram {
         await server.drain(milliseconds: settings.drainTimeout)
         for ticker in tickers { ticker.cancel() }
         await api.finish()
-        await storage.lease.compareAges()
-        await bus.close()
-        await missedEnds.finish()
-        await redis?.close()
         await storage.close()
     }
 

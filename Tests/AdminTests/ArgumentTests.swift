@@ -1,4 +1,5 @@
 internal import ArgumentParser
+import Formats
 internal import ProxyGPT
 internal import Testing
 

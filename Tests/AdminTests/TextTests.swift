@@ -1,3 +1,4 @@
+import Formats
 internal import ProxyGPT
 internal import Testing
 

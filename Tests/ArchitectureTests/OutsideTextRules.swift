@@ -15,7 +15,9 @@ extension Rules {
     }
 
     private static let modules: Set<String> = [
-        "ProxyGPT", "HTTPAPI", "FastCGI", "Credentials", "Streamer", "CurlUpstream", "Worker",
+        "Formats", "ProxyGPT", "Gateway", "HTTPAPI", "FastCGI", "Credentials", "Streaming",
+        "Streamer",
+        "CurlUpstream", "Worker",
     ]
     private static let filesOfOthers: Set<String> = [
         "Sources/Admin/CSV.swift", "Sources/Admin/TerminalText.swift", "Sources/Admin/Table.swift",
@@ -75,7 +77,7 @@ extension Rules {
             "hosts are the operator's"
         ),
         ("Sources/CurlUpstream/CurlMulti.swift", [.key], "hosts are the operator's"),
-        ("Sources/ProxyGPT/JSONFieldScanner.swift", [.key], "the keys are the names wanted"),
+        ("Sources/Formats/JSONFieldScanner.swift", [.key], "the keys are the names wanted"),
         (
             "Sources/ProxyGPT/Username.swift", [.letterCase],
             "a name has 254 bytes before its case is changed"
@@ -85,11 +87,11 @@ extension Rules {
             "an address has at most 64 bytes, a folded name has a bound as well"
         ),
         (
-            "Sources/Streamer/FanOut.swift", [.key],
+            "Sources/Streaming/FanOut.swift", [.key],
             "an address is the web server's and has at most 64 bytes"
         ),
         (
-            "Sources/Streamer/RealtimeCalls.swift", [.key],
+            "Sources/Streaming/RealtimeCalls.swift", [.key],
             "an address is the web server's and has at most 64 bytes"
         ),
         (

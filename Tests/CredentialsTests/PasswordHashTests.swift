@@ -1,4 +1,5 @@
 import Credentials
+import Formats
 import Testing
 
 /// Cheap enough for tests; what it protects is nothing.

@@ -1,4 +1,5 @@
 import Credentials
+import Formats
 import Testing
 
 @Suite struct TokenTests {

@@ -1,3 +1,5 @@
+import Formats
+@testable import Gateway
 import TestSupport
 import EventLoop
 import HTTPAPI

@@ -1,10 +1,12 @@
 import Credentials
 import EventLoop
+@testable import Gateway
 import Glibc
 import HTTPAPI
 import Logging
 import ProxyGPT
 import SQLStorage
+@testable import Streaming
 import Synchronization
 
 /// The API between fakes, over a real database of its own.

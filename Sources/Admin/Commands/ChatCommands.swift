@@ -1,5 +1,6 @@
 internal import ArgumentParser
 internal import EventLoop
+internal import Formats
 internal import ProxyGPT
 
 /// `chats`: the newest, or those of somebody.

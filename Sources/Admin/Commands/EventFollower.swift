@@ -1,4 +1,5 @@
 internal import EventLoop
+internal import Formats
 internal import ProxyGPT
 
 /// Shows events as they come.

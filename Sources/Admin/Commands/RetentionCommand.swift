@@ -1,5 +1,6 @@
 internal import ArgumentParser
 internal import EventLoop
+internal import Formats
 internal import ProxyGPT
 internal import SQLStorage
 

@@ -1,4 +1,5 @@
 internal import ArgumentParser
+internal import Formats
 internal import ProxyGPT
 
 /// How many lines of a list are wanted, in decimal digits.

@@ -1,5 +1,6 @@
 internal import Credentials
 internal import EventLoop
+internal import Formats
 internal import Glibc
 internal import Logging
 internal import ProxyGPT

@@ -1,4 +1,5 @@
 internal import ArgumentParser
+internal import Formats
 internal import ProxyGPT
 
 /// A moment as an operator writes it: `2026-01-31`, `2026-01-31T23:59:59Z` with or without fraction,

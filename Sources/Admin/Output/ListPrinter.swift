@@ -1,4 +1,5 @@
 internal import EventLoop
+internal import Formats
 internal import ProxyGPT
 
 /// Shows a list of any length while it is read: to programs as one array in an object, to people as a

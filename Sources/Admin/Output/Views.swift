@@ -1,3 +1,4 @@
+internal import Formats
 internal import ProxyGPT
 
 // What the commands show of the domain, to programs as JSON. No hash and no token is in here.

@@ -4,6 +4,8 @@
 // answer leaves, the closing row before the last. A short answer that is there as a whole needs
 // the closing row alone.
 
+internal import Formats
+internal import Gateway
 internal import Logging
 internal import Metrics
 internal import ProxyGPT
@@ -21,8 +23,8 @@ extension API {
             request.body, limit: settings.maxBody, isJSON: isJSON(request),
             keepsBeginning: settings.recordsBodies
                 && !isPacked(request.value(of: "Content-Encoding")))
-        events.open(call.event)
-        if !eventHealth.isWell { try await opened(call) }
+        ledger.open(call.event)
+        if !ledger.isHealthy { try await opened(call) }
         let startedAt = clock.monotonicMicroseconds()
         let reply: any UpstreamReply
         do throws(UpstreamFailure) {
@@ -54,18 +56,7 @@ extension API {
     func opened(_ call: Call) async throws(Failure) {
         let startedAt = monotonicMicroseconds()
         defer { meter.committed(call, since: startedAt) }
-        do {
-            try await events.opened(call.event.id)
-            eventHealth.note(isWell: true)
-        } catch {
-            eventHealth.note(isWell: false)
-            logger.error(
-                "event not recorded",
-                metadata: [
-                    "request.id": "\(call.request.id)", "error": "\(String(describing: error))",
-                ])
-            throw Failure.unrecorded
-        }
+        try await ledger.opened(call.event)
     }
 
     /// Throws what the caller is told of an upstream that gave no answer, and notes the end.

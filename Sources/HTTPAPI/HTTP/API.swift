@@ -1,4 +1,5 @@
 package import Credentials
+package import Gateway
 package import Logging
 package import Metrics
 package import ProxyGPT
@@ -8,7 +9,6 @@ package import ProxyGPT
 package struct API: Sendable {
     let settings: Settings
     let store: any Store
-    let events: any EventLog
     let upstream: any Upstream
     let hasher: PasswordHasher
     let clock: any Clock
@@ -16,14 +16,12 @@ package struct API: Sendable {
     let logger: Logger
     let authenticator: Authenticator
     let crossSite: CrossSite
-    let refusals: RefusalRecorder
+    let ledger: Ledger
     let keyMask: KeyMask
     let prompts: PromptRunner
     let background: any Background
     let operators: OperatorEndpoint?
     let meter: RequestMeter
-    let eventHealth = EventHealth()
-    let unclosed = UnclosedEvents()
 
     package init(
         settings: Settings, store: any Store, events: any EventLog, upstream: any Upstream,
@@ -32,11 +30,10 @@ package struct API: Sendable {
         operators: OperatorEndpoint? = nil, scoreboard: Scoreboard? = nil, logger: Logger
     ) {
         self.operators = operators
-        let scoreboard = scoreboard ?? Scoreboard(Catalog(routes: Router.countedRoutes))
+        let scoreboard = scoreboard ?? Scoreboard(Catalog(routes: Endpoints.countedRoutes))
         meter = RequestMeter(scoreboard, clock: clock, slowLog: settings.slowLog, logger: logger)
         self.settings = settings
         self.store = store
-        self.events = events
         self.upstream = upstream
         self.hasher = hasher
         self.clock = clock
@@ -45,7 +42,7 @@ package struct API: Sendable {
         authenticator = Authenticator(settings, store: store, clock: clock)
         crossSite = CrossSite(settings, logger: logger)
         keyMask = KeyMask(key: settings.apiKey)
-        refusals = RefusalRecorder(events: events, clock: clock, identifiers: identifiers)
+        ledger = Ledger(events: events, clock: clock, identifiers: identifiers, logger: logger)
         self.background = background
         prompts = PromptRunner(
             settings: settings, store: store, upstream: upstream, bus: bus, cache: cache,
@@ -66,25 +63,20 @@ package struct API: Sendable {
     /// Does what falls due with time. Called once a second.
     package func tick() async {
         await prompts.tick()
-        refusals.writeCounts()
-        if eventHealth.isWell {
-            for event in unclosed.takeAll() { events.record(event) }
-        }
+        ledger.tick()
     }
 
     /// Writes what is still counted and not written. Called once, when all requests have ended.
     package func finish() async {
         await tick()
-        refusals.writeCounts(isLast: true)
+        ledger.tick(isLast: true)
     }
 
     /// Answers one request, whatever it is; returns when the answer has ended.
     package func serve(_ request: Request, to writer: any ResponseWriter) async {
-        let event = Event(
-            id: Event.ID(identifiers.next()), timestamp: clock.now(), kind: .request,
-            requestID: request.id, clientAddress: request.clientAddress, method: request.method,
-            path: String(request.path))
-        let call = Call(request, writer, event: event, startedAt: clock.monotonicMicroseconds())
+        let call = Call(
+            request, writer, event: ledger.rows.row(.request, of: request),
+            startedAt: clock.monotonicMicroseconds())
         // An admission leaves no row: the call itself follows and leaves one.
         var refusal: Failure?
         if request.asksAdmission {
@@ -138,24 +130,24 @@ package struct API: Sendable {
         call.target = target
         try crossSite.checkHost(of: request)
         if let response = crossSite.preflight(request) { return .preflight(response) }
-        let destination = Router.destination(of: target.path)
-        if case .own(let route) = destination {
-            switch route.access {
+        let destination = Endpoints.destination(of: target.path)
+        if case .own(let endpoint) = destination {
+            switch endpoint.access {
             case .open, .logout: try crossSite.checkCaller(of: request)
             case .credential: try await authenticate(call)
             }
             if request.namesWebSocket {
-                if route.access == .logout { try await authenticate(call) }
+                if endpoint.access == .logout { try await authenticate(call) }
                 throw Failure.noWebSocket
             }
-            guard route.methods.contains(request.method) else {
-                if route.access == .logout { try await authenticate(call) }
+            guard endpoint.methods.contains(request.method) else {
+                if endpoint.access == .logout { try await authenticate(call) }
                 throw Failure(
                     .methodNotAllowed, "\(target.path) does not take \(request.method).",
-                    allow: route.methods.joined(separator: ", "))
+                    allow: endpoint.methods.joined(separator: ", "))
             }
-            call.parameters = try await readParameters(call, target, route)
-            return .whole(try await route.handle(self, call))
+            call.parameters = try await readParameters(call, target, endpoint)
+            return .whole(try await handle(endpoint.operation, call))
         }
         try await authenticate(call)
         guard case .upstream = destination else {
@@ -207,7 +199,7 @@ package struct API: Sendable {
     }
 
     private func readParameters(
-        _ call: Call, _ target: RequestTarget, _ route: Route
+        _ call: Call, _ target: RequestTarget, _ endpoint: Endpoint
     ) async throws -> Parameters {
         let limit = Settings.maxBodyOfOwnEndpoints
         let tooLarge = Failure(.tooLarge, "The body is larger than \(limit) bytes.")
@@ -223,11 +215,11 @@ package struct API: Sendable {
         let type = call.request.value(of: "Content-Type")
         guard body.count > Self.longestOnLoop else {
             return try Parameters(
-                route.parameters, query: target.query, body: body, contentType: type)
+                endpoint.parameters, query: target.query, body: body, contentType: type)
         }
         // A mebibyte can take tens of milliseconds to read: others must not wait for that.
         return try await withTaskExecutorPreference(globalConcurrentExecutor) { [body] in
-            try Parameters(route.parameters, query: target.query, body: body, contentType: type)
+            try Parameters(endpoint.parameters, query: target.query, body: body, contentType: type)
         }
     }
 
@@ -257,9 +249,7 @@ package struct API: Sendable {
         call.event.bytesOut = Int64(response.body.count)
         call.event.end = call.event.end ?? (response.status < 500 ? .done : .error)
         if call.caller == nil && response.status >= 400 {
-            // Strangers must not be able to fill the disk, nor wait for it.
-            closeTimes(call)
-            refusals.record(call.event)
+            ledger.refuse(&call.event, since: call.startedAt)
         } else if await !close(call) {
             response = Response(Failure.unrecorded)
         }
@@ -270,8 +260,7 @@ package struct API: Sendable {
     private func abandon(_ call: Call) async {
         call.event.end = await endOfAbandoned(call)
         if call.caller == nil {
-            closeTimes(call)
-            refusals.record(call.event)
+            ledger.refuse(&call.event, since: call.startedAt)
         } else {
             _ = await close(call)
         }
@@ -305,31 +294,12 @@ package struct API: Sendable {
         [Header("X-Request-Id", request.id)] + crossSite.headers(for: request)
     }
 
-    private func closeTimes(_ call: Call) {
-        call.event.durationMicroseconds = clock.monotonicMicroseconds() - call.startedAt
-    }
-
     /// Commits the closing row. False when that failed: the request must not count as answered.
     func close(_ call: Call) async -> Bool {
         if call.isClosed { return true }
-        closeTimes(call)
         let startedAt = monotonicMicroseconds()
         defer { meter.committed(call, since: startedAt) }
-        do {
-            try await events.close(call.event)
-            call.isClosed = true
-            if !eventHealth.isWell { unclosed.forget(call.event.id) }
-            eventHealth.note(isWell: true)
-            return true
-        } catch {
-            eventHealth.note(isWell: false)
-            unclosed.keep(call.event)
-            logger.error(
-                "event not recorded",
-                metadata: [
-                    "request.id": "\(call.request.id)", "error": "\(String(describing: error))",
-                ])
-            return false
-        }
+        call.isClosed = await ledger.close(&call.event, since: call.startedAt)
+        return call.isClosed
     }
 }

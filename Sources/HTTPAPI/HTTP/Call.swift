@@ -1,3 +1,4 @@
+internal import Gateway
 internal import Metrics
 internal import ProxyGPT
 
@@ -24,7 +25,7 @@ final class Call {
         stages: Stages = Stages()
     ) {
         self.stages = stages
-        route = Router.countedIndex(of: event.path)
+        route = Endpoints.countedIndex(of: event.path)
         self.request = request
         self.writer = writer
         self.event = event
@@ -47,12 +48,4 @@ final class Call {
         if let parameters { return parameters }
         return try Parameters([])
     }
-}
-
-extension Failure {
-    static let missingCredential = Failure(
-        .unauthorized, "Send a session's token: \"Authorization: Bearer TOKEN\" or the cookie sess."
-    )
-    static let wrongCredential = Failure(
-        .unauthorized, "The token is not, or no longer, that of a session. Log in again.")
 }

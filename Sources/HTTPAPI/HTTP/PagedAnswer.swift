@@ -1,3 +1,5 @@
+internal import Formats
+internal import Gateway
 internal import ProxyGPT
 
 /// An answer with a page of a list, which may take megabytes: made element by element, and the turn

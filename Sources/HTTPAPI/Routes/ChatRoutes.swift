@@ -1,3 +1,5 @@
+internal import Formats
+internal import Gateway
 internal import ProxyGPT
 
 extension API {

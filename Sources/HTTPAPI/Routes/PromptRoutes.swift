@@ -1,3 +1,5 @@
+internal import Formats
+internal import Gateway
 internal import Metrics
 internal import ProxyGPT
 
@@ -74,7 +76,7 @@ extension API {
 
     /// Runs a reply to its end, whether the client stays for it or not.
     private func awaitReply(_ reply: PendingReply, _ call: Call) async throws -> Response {
-        events.open(call.event)
+        ledger.open(call.event)
         let outcome = await withUnsafeContinuation { continuation in
             let task = background.start(counts: false) {
                 continuation.resume(returning: await run(reply))
@@ -103,28 +105,16 @@ extension API {
 
     /// Answers at once and runs the reply as a task of its own, with an event row of its own.
     private func start(_ reply: PendingReply, _ call: Call) async throws -> Response {
-        var event = call.event
-        event = Event(
-            id: Event.ID(identifiers.next()), timestamp: clock.now(), kind: .reply,
-            requestID: event.requestID, clientAddress: event.clientAddress, method: event.method,
-            path: event.path)
-        event.userID = call.event.userID
-        event.chatID = call.event.chatID
-        event.groupID = call.event.groupID
-        event.model = call.event.model
-        events.open(event)
+        let event = ledger.rows.row(.reply, beside: call.event)
+        ledger.open(event)
         let startedAt = clock.monotonicMicroseconds()
-        let task = background.start(counts: true) { [event] in
+        let task = background.start(counts: true) {
             let outcome = await run(reply)
             await close(event, with: outcome, startedAt: startedAt)
         }
         prompts.replies.began(reply.message.id, task)
         // What costs money is recorded before anybody is told of it.
-        do {
-            try await events.opened(event.id)
-        } catch {
-            eventHealth.note(isWell: false)
-        }
+        try? await ledger.opened(event)
         return await Response(reply.message)
     }
 
@@ -132,14 +122,8 @@ extension API {
         var event = event
         note(outcome, in: &event)
         event.end = outcome.eventEnd
-        event.durationMicroseconds = clock.monotonicMicroseconds() - startedAt
         meter.upstreamEnded(event)
-        do {
-            try await events.close(event)
-        } catch {
-            eventHealth.note(isWell: false)
-            unclosed.keep(event)
-        }
+        _ = await ledger.close(&event, since: startedAt)
     }
 
     /// Answers a prompt that came before, with the reply that it got or is getting.
@@ -149,7 +133,7 @@ extension API {
         var message = message
         if message.state.isRunning && !isStreamed {
             // Whoever follows the events sees long calls from their beginning.
-            events.open(call.event)
+            ledger.open(call.event)
             let began = clock.monotonicMicroseconds()
             await prompts.replies.awaitEnd(of: message.id, in: message.chatID, looks: .max)
             call.stages.add(clock.monotonicMicroseconds() - began, to: .upstream)

@@ -1,4 +1,6 @@
 internal import Credentials
+internal import Formats
+internal import Gateway
 internal import ProxyGPT
 
 extension API {

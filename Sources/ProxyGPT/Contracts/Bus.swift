@@ -1,3 +1,5 @@
+internal import Formats
+
 /// What happens to a message while its chat's subscribers watch.
 package struct StreamFrame: Sendable, Equatable {
     package enum Content: Sendable, Equatable {

@@ -105,27 +105,3 @@ package protocol MessageStore: Sendable {
     /// The running replies of this process, and whether each is asked to stop.
     func runningReplies() async throws -> [Message.ID: Bool]
 }
-
-/// Says whose rights may have shrunk: open streams that fit all that is named are checked anew.
-package struct Revocation: Sendable, Equatable {
-    package var session: Session.ID?
-    package var user: User.ID?
-    package var chat: Chat.ID?
-    /// The group whose chats are concerned, or the owner of chats outside of groups.
-    package var group: Group.ID?
-
-    package init(
-        session: Session.ID? = nil, user: User.ID? = nil, chat: Chat.ID? = nil,
-        group: Group.ID? = nil
-    ) {
-        self.session = session
-        self.user = user
-        self.chat = chat
-        self.group = group
-    }
-
-    /// Of everybody in the chats that a user owns outside of groups.
-    package init(holder: User.ID) {
-        self.init(group: Group.ID(holder.text))
-    }
-}

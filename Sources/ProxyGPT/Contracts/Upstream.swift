@@ -1,3 +1,5 @@
+internal import Formats
+
 /// One header line; names compare without regard to case. A value may have bytes that are no UTF-8
 /// (RFC 9110, 5.5): they are kept, to be passed on as they came.
 package struct Header: Sendable, Equatable {
@@ -131,26 +133,4 @@ package protocol UpstreamReply: AnyObject, Sendable {
 
     /// Ends the call at once and closes its connection; no effect after the end.
     func cancel() async
-}
-
-/// Compares header names and other ASCII words without regard to case.
-package func equalIgnoringCase(_ left: String, _ right: String) -> Bool {
-    // Most names differ in length already.
-    guard left.utf8.count == right.utf8.count else { return false }
-    return hasPrefixIgnoringCase(left, right)
-}
-
-/// Tells whether an ASCII word begins with another, without regard to case.
-package func hasPrefixIgnoringCase(_ text: String, _ prefix: String) -> Bool {
-    var rest = text.utf8.makeIterator()
-    for byte in prefix.utf8 {
-        guard let other = rest.next(), lowerCase(byte) == lowerCase(other) else { return false }
-    }
-    return true
-}
-
-/// Returns an ASCII capital's small letter, any other byte as it is.
-@inline(__always)
-package func lowerCase(_ byte: UInt8) -> UInt8 {
-    byte >= UInt8(ascii: "A") && byte <= UInt8(ascii: "Z") ? byte | 0x20 : byte
 }

@@ -1,3 +1,5 @@
+internal import Formats
+
 /// One row of the audit log: a request, or something else that happened. No text is longer than
 /// `Limit` says, whatever a request brought.
 package struct Event: Sendable {

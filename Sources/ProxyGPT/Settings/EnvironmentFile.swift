@@ -1,3 +1,5 @@
+internal import Formats
+
 /// Reads what systemd reads from an `EnvironmentFile=` (systemd.exec(5)): a variable a line, `#` and
 /// `;` begin comments, a backslash joins lines, quotes of both kinds.
 package enum EnvironmentFile {

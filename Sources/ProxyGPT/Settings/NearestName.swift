@@ -1,3 +1,5 @@
+internal import Formats
+
 /// The name that was probably meant by one that is unknown: the nearest within two letters added,
 /// left out or replaced, but not all of its letters; of two equally near ones the first; nil where none
 /// is near.

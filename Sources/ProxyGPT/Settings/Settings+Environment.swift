@@ -2,6 +2,7 @@
 // case in $CREDENTIALS_DIRECTORY, which systemd fills (systemd.exec(5), LoadCredential); a file
 // wins, since it cannot be seen in /proc.
 
+internal import Formats
 internal import Glibc
 
 extension Settings {

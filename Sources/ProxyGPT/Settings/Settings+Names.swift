@@ -1,5 +1,6 @@
 // Names that are no settings: an operator who mistypes one gets its default, and no word about it.
 
+internal import Formats
 internal import Glibc
 
 extension Settings {

@@ -1,5 +1,6 @@
 // Which processes serve a state directory, as proc(5) shows them to root and to their own user.
 
+internal import Formats
 internal import Glibc
 
 /// A process of the service.

@@ -1,3 +1,5 @@
+internal import Formats
+
 /// Reads typed values out of texts and gathers what is wrong with them. A reading that fails
 /// returns the fallback's value; the settings are thrown away then anyway.
 struct SettingsReader {

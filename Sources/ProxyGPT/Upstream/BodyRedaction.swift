@@ -5,6 +5,8 @@
 // or token is enough, quotes are told apart by the backslashes before them, and what has no end is blanked to
 // the end. Each pass takes time in proportion to the bytes.
 
+internal import Formats
+
 /// The beginning of a body with its secrets blanked.
 package struct BodyRedaction {
     /// Members and fields whose text is a secret, in small letters, `-` as `_`.

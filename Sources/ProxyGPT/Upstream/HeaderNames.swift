@@ -1,3 +1,5 @@
+internal import Formats
+
 /// Names of request headers that the operator lets pass: `FORWARD_HEADERS`.
 package struct HeaderNames: Sendable, Equatable {
     package static let none = HeaderNames()

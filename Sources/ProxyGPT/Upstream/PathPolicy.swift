@@ -1,3 +1,5 @@
+internal import Formats
+
 /// Which of the upstream's paths are passed on: all, but for those that give out the account or a key
 /// of it, and as the operator says. Paths are compared by whole segments, the longest rule decides, and of
 /// two alike the later one.

@@ -1,3 +1,5 @@
+internal import Formats
+
 /// Why a reply did not come, as its message keeps it: a code of ours, a sentence, and what the
 /// upstream said.
 package struct ReplyFailure: Error, Sendable, Equatable {

@@ -1,3 +1,5 @@
+internal import Formats
+
 /// Tokens that a call used, as the upstream counts them.
 package struct Usage: Sendable, Equatable {
     package let promptTokens: Int64?

@@ -1,4 +1,5 @@
 internal import EventLoop
+internal import Formats
 internal import ProxyGPT
 
 /// Asks Redis for the frames of the past.

@@ -4,6 +4,7 @@
 // its reply come before it: so nobody else's is taken for one, and none is taken twice or out of its
 // place.
 
+internal import Formats
 internal import ProxyGPT
 
 extension StreamFrame {

@@ -1,5 +1,6 @@
 // Locks on our tables that others hold: of an operator at a prompt, of maintenance.
 
+internal import Formats
 internal import ProxyGPT
 
 extension SQLStorage {

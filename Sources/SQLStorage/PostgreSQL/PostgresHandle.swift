@@ -6,6 +6,7 @@
 
 internal import CPostgres
 internal import EventLoop
+internal import Formats
 internal import ProxyGPT
 
 /// Owns one connection to PostgreSQL.

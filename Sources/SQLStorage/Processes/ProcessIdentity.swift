@@ -1,4 +1,5 @@
 package import EventLoop
+internal import Formats
 internal import Glibc
 internal import ProxyGPT
 

@@ -6,6 +6,7 @@
 // knows already, or this process, is counted a second time.
 
 internal import EventLoop
+internal import Formats
 internal import Logging
 package import ProxyGPT
 

@@ -1,3 +1,4 @@
+internal import Formats
 internal import ProxyGPT
 
 /// Decides which processes are alive, as one of them sees it.

@@ -1,3 +1,4 @@
+internal import Formats
 internal import ProxyGPT
 
 /// The schema as the program's own steps make it, in a database in memory: a file that comes from elsewhere is

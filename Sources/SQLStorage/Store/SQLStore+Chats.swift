@@ -36,10 +36,22 @@ extension SQLStore {
     package func chats(
         of user: User.ID, in group: Group.ID?, _ page: Page
     ) async throws -> Listing<Chat> {
-        let range = try await range(of: page, in: "chats", where: Chat.isOpen(to: user))
+        let bounds = try await bounds(of: page, in: "chats", where: Chat.isOpen(to: user))
+        let range = bounds.condition
         let order: SQL = page.isForward ? "ASC" : "DESC"
         let count = page.limit + 1
-        let ofGroup: SQL = group.map { "AND group_id = \($0)" } ?? ""
+        let joined: SQL =
+            if let group {
+                // Two bounds of both columns, and not a group and a range: PostgreSQL, which takes the
+                // columns for independent, would expect a few rows, and read and sort all there are.
+                """
+                (group_id, seq) > (\(group), \(bounds.low))
+                    AND (group_id, seq) < (\(group), \(bounds.high))
+                ORDER BY group_id \(order), seq \(order) LIMIT \(count)
+                """
+            } else {
+                "\(range) ORDER BY seq \(order) LIMIT \(count)"
+            }
         let ofMember: SQL = group.map { "AND group_members.group_id = \($0)" } ?? ""
         let firstOfGroup: SQL = """
             SELECT id, seq FROM chats WHERE chats.group_id = group_members.group_id AND \(range)
@@ -71,8 +83,7 @@ extension SQLStore {
                 SELECT id, MAX(seq) AS place FROM (
                     SELECT id, seq FROM (
                         SELECT chat_id AS id, seq FROM chat_users
-                        WHERE user_id = \(user) AND \(Chat.isKeptPlace) AND \(range) \(ofGroup)
-                        ORDER BY seq \(order) LIMIT \(count)) AS joined
+                        WHERE user_id = \(user) AND \(Chat.isKeptPlace) AND \(joined)) AS joined
                     UNION ALL SELECT id, seq FROM (
                         \(ofGroups) WHERE group_members.user_id = \(user)
                             AND \(Group.isKeptMembership) \(ofMember)
@@ -184,14 +195,32 @@ extension SQLStore {
         }
     }
 
-    /// What a page of a table asks of its `seq`. Throws `invalidRequest` when the anchor names no
-    /// row for which `condition` holds.
+    /// What a page of a table asks of its `seq`, as a condition. Throws as `bounds`.
     func range(of page: Page, in table: String, where condition: SQL) async throws -> SQL {
-        guard let anchor = page.anchor else { return "seq > 0" }
+        try await bounds(of: page, in: table, where: condition).condition
+    }
+
+    /// Between which values of its `seq` a page of a table lies. Throws `invalidRequest` when the anchor
+    /// names no row for which `condition` holds.
+    func bounds(
+        of page: Page, in table: String, where condition: SQL
+    ) async throws -> SequenceBounds {
+        guard let anchor = page.anchor else { return SequenceBounds() }
         let rows = try await database.query(
             "SELECT seq FROM \(unsafe: table) WHERE id = \(anchor) AND \(condition)")
         guard let seq = try rows.first?.sequence("seq") else { throw page.unknownAnchor }
-        return page.isForward ? "seq > \(seq)" : "seq < \(seq)"
+        return page.isForward ? SequenceBounds(low: seq) : SequenceBounds(high: seq)
+    }
+}
+
+/// Two values between which a `seq` lies; it is neither of them.
+struct SequenceBounds {
+    var low: Int64 = 0
+    var high = Int64.max
+
+    var condition: SQL {
+        high == .max
+            ? "seq > \(low)" : low == 0 ? "seq < \(high)" : "seq > \(low) AND seq < \(high)"
     }
 }
 

@@ -1,4 +1,5 @@
 internal import EventLoop
+internal import Formats
 package import ProxyGPT
 
 extension SQLStore {

@@ -3,15 +3,13 @@ package import ProxyGPT
 // Rows that say whose rights may have shrunk, for whoever holds open streams. Numbered by a counter
 // row, which every writer of one waits for: so a number is never seen before the ones below it.
 
-extension SQLStore {
-    /// The number of the last revocation; 0 before the first.
+extension SQLStore: RevocationStore {
     package func lastRevocation() async throws -> Int64 {
         let rows = try await database.query(
             "SELECT value FROM counters WHERE name = 'revocations'")
         return try rows.first?.integer("value") ?? 0
     }
 
-    /// The revocations after `number`, at most `limit`, each with its number.
     package func revocations(
         after number: Int64, limit: Int = 1000
     ) async throws -> [(number: Int64, revocation: Revocation)] {

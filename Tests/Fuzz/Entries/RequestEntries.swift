@@ -1,5 +1,6 @@
 @testable internal import Credentials
-@testable internal import HTTPAPI
+import Formats
+@testable internal import Gateway
 internal import ProxyGPT
 
 // What a client sends beside the bytes of its sockets: targets, parameters, headers.

@@ -4,7 +4,7 @@ internal import FastCGI
 internal import Glibc
 internal import NIOHTTP1
 internal import ProxyGPT
-@testable internal import Streamer
+@testable internal import Streaming
 
 // Bytes of sockets: the web server's, the clients' and the upstream's.
 

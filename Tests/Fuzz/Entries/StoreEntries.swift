@@ -1,4 +1,5 @@
 internal import CHiredis
+import Formats
 internal import ProxyGPT
 @testable internal import RedisStorage
 

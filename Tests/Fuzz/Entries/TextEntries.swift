@@ -1,4 +1,5 @@
 internal import Credentials
+import Formats
 internal import ProxyGPT
 
 // Texts that mean something by themselves: names, ids, tokens, addresses, settings.

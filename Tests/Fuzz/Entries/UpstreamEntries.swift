@@ -1,5 +1,6 @@
 @testable internal import CurlUpstream
-@testable internal import HTTPAPI
+import Formats
+@testable internal import Gateway
 internal import ProxyGPT
 
 // JSON and what comes from the upstream.

@@ -1,3 +1,5 @@
+import Formats
+@testable import Gateway
 import ProxyGPT
 import Synchronization
 import TestSupport

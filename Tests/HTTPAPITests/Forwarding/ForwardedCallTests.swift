@@ -1,3 +1,4 @@
+@testable import Gateway
 @testable import HTTPAPI
 import ProxyGPT
 import Testing

@@ -1,3 +1,4 @@
+@testable import Gateway
 import HTTPAPI
 import ProxyGPT
 import TestSupport

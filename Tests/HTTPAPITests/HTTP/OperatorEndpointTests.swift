@@ -1,3 +1,4 @@
+@testable import Gateway
 import Metrics
 import ProxyGPT
 import Testing
@@ -7,19 +8,19 @@ import Testing
 @Suite struct OperatorEndpointTests {
     @Test("Every route is counted under its own name, and everything else under a few")
     func routes() {
-        let names = Router.countedRoutes
+        let names = Endpoints.countedRoutes
         #expect(Set(names).count == names.count)
-        for route in Router.routes {
-            #expect(names[Router.countedIndex(of: route.path)] == route.path)
+        for route in Endpoints.all {
+            #expect(names[Endpoints.countedIndex(of: route.path)] == route.path)
         }
-        #expect(names[Router.countedIndex(of: "/v1/chat/completions")] == "/v1/chat/completions")
-        #expect(names[Router.countedIndex(of: "/v1/anything/else")] == "/v1/*")
-        let realtime = Router.countedIndex(ofWebSocket: "/v1/realtime")
+        #expect(names[Endpoints.countedIndex(of: "/v1/chat/completions")] == "/v1/chat/completions")
+        #expect(names[Endpoints.countedIndex(of: "/v1/anything/else")] == "/v1/*")
+        let realtime = Endpoints.countedIndex(ofWebSocket: "/v1/realtime")
         #expect(names[realtime] == "/v1/realtime")
-        let others = Router.countedIndex(ofWebSocket: "/v1/responses")
+        let others = Endpoints.countedIndex(ofWebSocket: "/v1/responses")
         #expect(names[others] == "/v1/* websocket")
         for path in ["", "/", "/v1", "/wp-login.php", "/user/session/", "*"] {
-            #expect(names[Router.countedIndex(of: path)] == "other")
+            #expect(names[Endpoints.countedIndex(of: path)] == "other")
         }
     }
 
@@ -40,7 +41,7 @@ import Testing
             values: ["API_URL": "http://localhost:1", "REDIS_ADDRESS": redis])
         return OperatorEndpoint(
             readiness: Readiness(storage: health, bus: NoBus(), settings: settings),
-            boards: ScoreboardDirectory("/proc/none", Catalog(routes: Router.countedRoutes)),
+            boards: ScoreboardDirectory("/proc/none", Catalog(routes: Endpoints.countedRoutes)),
             version: "1", now: { Timestamp(milliseconds: 0) }, pause: {})
     }
 

@@ -1,3 +1,5 @@
+import Formats
+@testable import Gateway
 @testable import HTTPAPI
 import ProxyGPT
 import Testing

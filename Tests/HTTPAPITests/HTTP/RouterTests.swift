@@ -1,3 +1,5 @@
+import Formats
+@testable import Gateway
 @testable import HTTPAPI
 import ProxyGPT
 import TestSupport
@@ -13,7 +15,7 @@ import Testing
     @Test("The table holds the paths of the specification's endpoints")
     func holdsTheTable() {
         #expect(
-            Router.routes.map(\.path) == [
+            Endpoints.all.map(\.path) == [
                 "/chat/create", "/chat/read", "/chat/update", "/chat/delete", "/chat/prompt",
                 "/chat/stop", "/chat/index", "/chat/user/add", "/chat/user/remove",
                 "/group/create", "/group/delete", "/group/read", "/group/update", "/group/index",
@@ -21,7 +23,7 @@ import Testing
                 "/user/signup", "/user/login", "/user/logout", "/user/read", "/user/update",
                 "/user/session", "/user/password/update",
             ])
-        for route in Router.routes {
+        for route in Endpoints.all {
             #expect(route.methods.contains("POST"))
             let reads = [
                 "/user/logout", "/user/read", "/user/session", "/chat/read", "/chat/index",
@@ -29,7 +31,7 @@ import Testing
             ].contains(route.path)
             #expect(route.methods.contains("GET") == reads)
             #expect(route.methods.contains("HEAD") == reads)
-            guard case .own(let found) = Router.destination(of: route.path) else {
+            guard case .own(let found) = Endpoints.destination(of: route.path) else {
                 Issue.record("\(route.path) leads elsewhere")
                 continue
             }
@@ -40,7 +42,7 @@ import Testing
     @Test("Each endpoint refuses an unknown parameter before it misses one")
     func refusesUnknownParameters() async throws {
         let token = try await stage.user()
-        for route in Router.routes where route.access != .open {
+        for route in Endpoints.all where route.access != .open {
             let writer = await stage.post(route.path, "colour=red", token: token)
             #expect(writer.status == 400, "\(route.path)")
             #expect(writer.json?["error"]?["param"]?.stringValue == "colour", "\(route.path)")
@@ -66,7 +68,7 @@ import Testing
     @Test("Everything below /v1/ is the upstream's, and what is close to it is not")
     func forwardsBelowV1() {
         for path in ["/v1/", "/v1/models", "/v1/a/b/c", "/v1/user/login"] {
-            guard case .upstream = Router.destination(of: path) else {
+            guard case .upstream = Endpoints.destination(of: path) else {
                 Issue.record("\(path)")
                 continue
             }
@@ -75,7 +77,7 @@ import Testing
             "/v1", "/", "/v10/models", "/V1/models", "/user", "/user/login/", "/user/Login",
             "/v2/models",
         ] {
-            guard case .nowhere = Router.destination(of: path) else {
+            guard case .nowhere = Endpoints.destination(of: path) else {
                 Issue.record("\(path)")
                 continue
             }
@@ -85,7 +87,7 @@ import Testing
     @Test(
         "Without a credential everything but signing up and logging in is 401, whatever the method")
     func demandsCredentials() async {
-        let closed = Router.routes.filter { $0.access != .open }.map(\.path)
+        let closed = Endpoints.all.filter { $0.access != .open }.map(\.path)
         for path in closed + ["/v1/models", "/v1/", "/", "/nowhere", "/v1"] {
             for method in ["GET", "POST", "HEAD", "PUT", "DELETE", "OPTIONS", "BREW"] {
                 let writer = await stage.serve(Stage.request(method, path))
@@ -113,7 +115,7 @@ import Testing
     @Test("A wrong method is 405 and says which are right")
     func refusesMethods() async throws {
         let token = try await stage.user()
-        for route in Router.routes {
+        for route in Endpoints.all {
             for method in ["GET", "POST", "HEAD", "PUT", "DELETE", "OPTIONS", "get"]
             where !route.methods.contains(method) {
                 let writer = await stage.serve(Stage.request(method, route.path, token: token))
@@ -134,7 +136,7 @@ import Testing
             Header("Connection", "Upgrade"), Header("Upgrade", "WebSocket"),
         ]
         let paths =
-            Router.routes.map { (method: $0.methods[0], path: $0.path, isOpen: $0.access == .open) }
+            Endpoints.all.map { (method: $0.methods[0], path: $0.path, isOpen: $0.access == .open) }
             + [("GET", "/v1/models", false), ("POST", "/v1/chat/completions", false)]
         for (method, path, isOpen) in paths {
             let request = Stage.request(method, path, token: token, headers: names)

@@ -1,3 +1,4 @@
+@testable import Gateway
 @testable import HTTPAPI
 import Credentials
 import ProxyGPT

@@ -1,3 +1,4 @@
+@testable import Gateway
 import ProxyGPT
 import Testing
 

@@ -1,6 +1,9 @@
 import Credentials
+import Formats
+@testable import Gateway
 import ProxyGPT
 import TestSupport
+@testable import Streaming
 import Testing
 
 @testable import HTTPAPI
@@ -126,10 +129,10 @@ import Testing
                 let request = Stage.request(run, target)
                 try? request.checkHead()
                 _ = RealtimeEndpoint.serves(request) || OperatorEndpoint.serves(request)
-                _ = Router.countedIndex(of: request.path)
+                _ = Endpoints.countedIndex(of: request.path)
                 _ = try RequestTarget(target).queryText("model", limit: 200)
             }
-            expectQuick("a destination") { _ = Router.destination(of: target) }
+            expectQuick("a destination") { _ = Endpoints.destination(of: target) }
         }
         expectQuick("an upstream's address") {
             let azure = try UpstreamAddress(

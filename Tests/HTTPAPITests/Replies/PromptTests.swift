@@ -1,4 +1,6 @@
 import EventLoop
+import Formats
+@testable import Gateway
 import ProxyGPT
 import SQLStorage
 import Synchronization

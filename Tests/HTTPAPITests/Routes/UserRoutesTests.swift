@@ -1,3 +1,5 @@
+import Formats
+@testable import Gateway
 import HTTPAPI
 import ProxyGPT
 import Testing

@@ -1,5 +1,7 @@
 import Credentials
-@testable import HTTPAPI
+import Formats
+@testable import Gateway
+@testable import Streaming
 import Logging
 import ProxyGPT
 import SQLStorage
@@ -16,8 +18,8 @@ import Testing
         let settings = try Settings(values: ["API_KEY": Stage.key])
         let logger = Logger(label: "test") { _ in LogRecorder(lines: log) }
         endpoint = RealtimeEndpoint(
-            settings: settings, store: stage.storage.store, events: stage.events,
-            clock: stage.clock, recorder: stage.recorder(settings, logger), logger: logger)
+            settings: settings, store: stage.storage.store, clock: stage.clock,
+            recorder: stage.recorder(settings, logger), logger: logger)
     }
 
     private static let handshake = [
@@ -110,8 +112,8 @@ import Testing
             "API_URL": "https://x.openai.azure.com/openai/deployments/d/completions?api-version=1",
         ])
         let azure = RealtimeEndpoint(
-            settings: settings, store: stage.storage.store, events: stage.events,
-            clock: stage.clock, recorder: stage.recorder(settings), logger: Logger(label: "test"))
+            settings: settings, store: stage.storage.store, clock: stage.clock,
+            recorder: stage.recorder(settings), logger: Logger(label: "test"))
         let token = try await stage.user()
         func answer(_ path: String) async -> RealtimeEndpoint.Answer {
             await azure.answer(Stage.request("GET", path, token: token, headers: Self.handshake))

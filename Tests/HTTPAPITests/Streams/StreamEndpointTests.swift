@@ -1,11 +1,13 @@
 import Credentials
 import EventLoop
+import Formats
+@testable import Gateway
 import Logging
 import ProxyGPT
 import SQLStorage
 import Testing
 
-@testable import HTTPAPI
+@testable import Streaming
 
 @Suite(.timeLimit(.minutes(5))) struct StreamEndpointTests {
     private let stage: Stage
@@ -18,8 +20,7 @@ import Testing
             values: ["API_KEY": Stage.key, "CORS_ORIGINS": "https://app.example"])
         recorder = stage.recorder(settings)
         endpoint = StreamEndpoint(
-            settings: settings, store: stage.storage.store, events: stage.events,
-            clock: stage.clock, recorder: recorder)
+            settings: settings, store: stage.storage.store, clock: stage.clock, recorder: recorder)
     }
 
     private static let upgrade = [
@@ -50,8 +51,8 @@ import Testing
     func sharesTheBudget() async throws {
         let settings = try Settings(values: ["API_KEY": Stage.key])
         let realtime = RealtimeEndpoint(
-            settings: settings, store: stage.storage.store, events: stage.events,
-            clock: stage.clock, recorder: recorder, logger: Logger(label: "test"))
+            settings: settings, store: stage.storage.store, clock: stage.clock, recorder: recorder,
+            logger: Logger(label: "test"))
         for _ in 0..<70 {
             #expect(await status(Stage.request("GET", "/chat/stream?id=a")) == 401)
             let refused = await realtime.answer(

@@ -1,4 +1,5 @@
-@testable import HTTPAPI
+@testable import Gateway
+@testable import Streaming
 import ProxyGPT
 import Testing
 

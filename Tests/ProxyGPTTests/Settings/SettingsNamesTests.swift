@@ -1,3 +1,4 @@
+import Formats
 internal import Glibc
 internal import Testing
 

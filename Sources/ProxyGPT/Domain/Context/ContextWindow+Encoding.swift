@@ -4,6 +4,8 @@
 // `encoded`. Another format is another first byte: processes of two releases share one cache during
 // an update, and each then passes over what the other has kept.
 
+internal import Formats
+
 extension ContextWindow {
     /// Grows when the encoding changes, or when the estimate of tokens does, which is part of it.
     private static let format: UInt8 = 1

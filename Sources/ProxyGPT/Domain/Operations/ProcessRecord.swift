@@ -1,3 +1,5 @@
+internal import Formats
+
 /// A process that is registered in the database.
 package struct ProcessRecord: Sendable, Equatable {
     package let id: String

@@ -1,3 +1,5 @@
+internal import Formats
+
 /// Which database the settings name.
 package enum DatabaseAddress: Sendable, Equatable {
     /// A SQLite file.

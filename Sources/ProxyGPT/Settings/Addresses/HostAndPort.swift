@@ -1,3 +1,5 @@
+internal import Formats
+
 /// A host and a port as they stand in an address (RFC 3986, section 3.2): `host`, `host:port`,
 /// `[2001:db8::1]:port`.
 package struct HostAndPort: Sendable, Equatable {

@@ -1,3 +1,5 @@
+internal import Formats
+
 /// Where Redis is and how to get in: `redis://[[user:]password@]host[:port][/database]` or
 /// `unix://[[user:]password@]/path[?db=database]`.
 package struct RedisAddress: Sendable, Equatable {

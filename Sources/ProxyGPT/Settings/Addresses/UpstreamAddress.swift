@@ -1,3 +1,5 @@
+internal import Formats
+
 /// Where calls go: the one host of the settings, and which path there answers which path of ours.
 package struct UpstreamAddress: Sendable, Equatable {
     /// How the key travels.

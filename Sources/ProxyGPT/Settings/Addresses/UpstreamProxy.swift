@@ -1,3 +1,5 @@
+internal import Formats
+
 /// An HTTP proxy on the way to the upstream: `http://[user:password@]host[:port]`.
 package struct UpstreamProxy: Sendable, Equatable {
     /// What the proxy asks for before it serves (RFC 7617).

@@ -1,3 +1,4 @@
+internal import Formats
 internal import Glibc
 
 /// Which proxy stands before which host of the upstream: `UPSTREAM_PROXY`, resolved.

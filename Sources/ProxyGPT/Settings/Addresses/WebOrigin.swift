@@ -1,3 +1,5 @@
+internal import Formats
+
 /// Where a page comes from (RFC 6454), as bytes in small letters and without a default port.
 package struct WebOrigin: Sendable, Equatable {
     /// The longest name of a host with its port, in bytes.

@@ -1,0 +1,21 @@
+/// Compares header names and other ASCII words without regard to case.
+package func equalIgnoringCase(_ left: String, _ right: String) -> Bool {
+    // Most names differ in length already.
+    guard left.utf8.count == right.utf8.count else { return false }
+    return hasPrefixIgnoringCase(left, right)
+}
+
+/// Tells whether an ASCII word begins with another, without regard to case.
+package func hasPrefixIgnoringCase(_ text: String, _ prefix: String) -> Bool {
+    var rest = text.utf8.makeIterator()
+    for byte in prefix.utf8 {
+        guard let other = rest.next(), lowerCase(byte) == lowerCase(other) else { return false }
+    }
+    return true
+}
+
+/// Returns an ASCII capital's small letter, any other byte as it is.
+@inline(__always)
+package func lowerCase(_ byte: UInt8) -> UInt8 {
+    byte >= UInt8(ascii: "A") && byte <= UInt8(ascii: "Z") ? byte | 0x20 : byte
+}

@@ -1,0 +1,112 @@
+internal import Gateway
+package import Logging
+package import Metrics
+package import ProxyGPT
+
+/// Records and counts the streamer's requests, from the look at them to the end of what came of them.
+/// All endpoints share one, since the budget of rows for refused requests is the process's.
+package struct StreamRecorder: Sendable {
+    private let clock: any Clock
+    private let ledger: Ledger
+    let crossSite: CrossSite
+    private let meter: StreamMeter
+    private let logger: Logger
+
+    package init(
+        settings: Settings, events: any EventLog, clock: any Clock,
+        identifiers: any IdentifierSource, scoreboard: Scoreboard? = nil, logger: Logger
+    ) {
+        self.clock = clock
+        ledger = Ledger(events: events, clock: clock, identifiers: identifiers, logger: logger)
+        crossSite = CrossSite(settings, logger: logger)
+        self.logger = logger
+        meter = StreamMeter(scoreboard)
+    }
+
+    /// Does what falls due with time. Called once a second.
+    /// - Parameter isLast: whether nothing comes after it.
+    package func tick(isLast: Bool = false) {
+        ledger.tick(isLast: isLast)
+    }
+
+    /// Headers of every answer to this request.
+    func commonHeaders(_ request: Request) -> [Header] {
+        [Header("X-Request-Id", request.id)] + crossSite.headers(for: request)
+    }
+
+    /// The row of a request that is looked at now.
+    func began(_ request: Request, _ kind: Event.Kind) -> Event {
+        let event = ledger.rows.row(kind, of: request)
+        meter.began(event)
+        return event
+    }
+
+    /// Opens the row of a request that is granted.
+    func open(_ event: Event) {
+        ledger.open(event)
+    }
+
+    /// Waits for the commit of a row that was opened.
+    func opened(_ event: Event) async throws(Failure) {
+        try await ledger.opened(event)
+    }
+
+    /// Counts a browser's question whether a page may call, which leaves no row.
+    func preflight(
+        _ begun: Event, since startedAt: Int64, _ request: Request, _ answer: Response
+    ) -> Response {
+        var (event, response) = (begun, answer)
+        event.status = response.status
+        event.durationMicroseconds = clock.monotonicMicroseconds() - startedAt
+        meter.ended(event)
+        meter.preflight()
+        if response.status != 204 {
+            response.headers.append(Header("Content-Length", String(response.body.count)))
+        }
+        response.headers += commonHeaders(request)
+        return response
+    }
+
+    /// Closes the row of a request that was answered as a whole; the answer is another where it cannot
+    /// be recorded.
+    func finish(
+        _ begun: Event, since startedAt: Int64, _ answer: Response, _ commonHeaders: [Header],
+        isHeadOnly: Bool = false
+    ) async -> Response {
+        var (event, response) = (begun, answer)
+        event.status = response.status
+        event.bytesOut = Int64(response.body.count)
+        event.end = event.end ?? (response.status < 500 ? .done : .error)
+        if event.userID == nil {
+            ledger.refuse(&event, since: startedAt)
+        } else if await !ledger.close(&event, since: startedAt) {
+            response = Response(Failure.unrecorded)
+        }
+        meter.ended(event)
+        if response.status != 204 && response.status != 304 {
+            response.headers.append(Header("Content-Length", String(response.body.count)))
+        }
+        if isHeadOnly { response.body = [] }
+        response.headers += commonHeaders
+        return response
+    }
+
+    /// Closes the row of a request of which nothing more is to be sent.
+    func ended(_ begun: Event, since startedAt: Int64) async {
+        var event = begun
+        _ = await ledger.close(&event, since: startedAt, orElse: nil)
+        meter.ended(event)
+    }
+
+    /// What a client is told of an error.
+    func failure(for error: any Error, _ request: Request) -> Failure {
+        if let failure = error as? Failure {
+            meter.refused(failure)
+            return failure
+        }
+        logger.error(
+            "request failed",
+            metadata: ["request.id": "\(request.id)", "error": "\(String(describing: error))"])
+        return .hidden
+    }
+}

@@ -1,0 +1,54 @@
+internal import Gateway
+internal import Metrics
+
+/// What the fan-out counts.
+extension Scoreboard {
+    func noteBegin(of subscription: Subscription) {
+        let transport: Catalog.Transport =
+            subscription.transport == .serverSentEvents ? .serverSentEvents : .webSocket
+        count(catalog.streamsBegun, transport.rawValue)
+        if case .after = subscription.resumption { count(catalog.streamsResumed) }
+    }
+
+    func noteSubscribers(wire: Wire, _ number: Int) {
+        set(catalog.subscribers, Self.series(wire), Int64(number))
+    }
+
+    func noteFrames(_ number: Int, wire: Wire) {
+        count(catalog.framesDelivered, Self.series(wire), by: Int64(number))
+    }
+
+    func noteReset() {
+        count(catalog.streamResets)
+    }
+
+    func noteEnd(_ ending: Ending) {
+        if let index = Catalog.streamEndings.firstIndex(of: ending.word) {
+            count(catalog.streamsEnded, index)
+        }
+        if ending == .overload { count(catalog.refusals, Catalog.Refusal.streams.rawValue) }
+    }
+
+    private static func series(_ wire: Wire) -> Int {
+        let transport: Catalog.Transport =
+            wire == .serverSentEvents ? .serverSentEvents : .webSocket
+        return transport.rawValue
+    }
+}
+
+extension Ending {
+    /// The word for it among the figures.
+    fileprivate var word: String {
+        switch self {
+        case .left: "left"
+        case .closed: "closed"
+        case .protocolError: "protocol_error"
+        case .dead: "dead"
+        case .slow: "slow"
+        case .notAllowed: "not_allowed"
+        case .restart: "restart"
+        case .overload: "overload"
+        case .failed: "failed"
+        }
+    }
+}

@@ -1,0 +1,44 @@
+internal import EventLoop
+internal import Logging
+internal import ProxyGPT
+
+/// Looks every half second for rights that have shrunk.
+@EventLoop final class RevocationReader {
+    /// Milliseconds from one look to the next.
+    nonisolated static let interval: Int64 = 500
+    private nonisolated static let limit = 1000
+
+    private let store: any RevocationStore
+    private let logger: Logger
+    private let deliver: @Sendable ([Revocation]) -> Void
+    private var last: Int64 = 0
+
+    nonisolated init(
+        store: any RevocationStore, logger: Logger,
+        deliver: @escaping @Sendable ([Revocation]) -> Void
+    ) {
+        self.store = store
+        self.logger = logger
+        self.deliver = deliver
+    }
+
+    /// Returns once it is known where to begin: before anybody subscribes.
+    package func start() async throws {
+        last = try await store.lastRevocation()
+    }
+
+    func look() async {
+        do {
+            while true {
+                let found = try await store.revocations(after: last, limit: Self.limit)
+                guard let newest = found.last?.number else { return }
+                last = newest
+                deliver(found.map(\.revocation))
+                if found.count < Self.limit { return }
+            }
+        } catch {
+            logger.error(
+                "revocations not read", metadata: ["error": "\(String(describing: error))"])
+        }
+    }
+}
