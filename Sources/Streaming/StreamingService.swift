@@ -66,13 +66,11 @@ package import ProxyGPT
         let identifiers = given.identifiers
         operators = given.operators
         recorder = StreamRecorder(
-            settings: settings, events: given.events, clock: clock, identifiers: identifiers,
-            scoreboard: given.scoreboard, logger: logger)
-        let endpoint = StreamEndpoint(
-            settings: settings, store: given.store, clock: clock, recorder: recorder)
+            settings: settings, store: given.store, events: given.events, clock: clock,
+            identifiers: identifiers, scoreboard: given.scoreboard, logger: logger)
+        let endpoint = StreamEndpoint(store: given.store, clock: clock, recorder: recorder)
         let realtime = RealtimeEndpoint(
-            settings: settings, store: given.store, clock: clock, recorder: recorder,
-            logger: logger)
+            settings: settings, clock: clock, recorder: recorder, logger: logger)
         calls = RealtimeStorage(endpoint: realtime, logger: logger)
         let resolver = FrameResolver(store: given.store)
         let endedMessages = EndedMessages()

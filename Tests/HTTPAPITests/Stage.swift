@@ -80,7 +80,7 @@ final class Stage: Sendable {
         _ settings: Settings, _ logger: Logger = Logger(label: "test")
     ) -> StreamRecorder {
         StreamRecorder(
-            settings: settings, events: events, clock: clock,
+            settings: settings, store: storage.store, events: events, clock: clock,
             identifiers: RandomIdentifiers(clock: clock), logger: logger)
     }
 

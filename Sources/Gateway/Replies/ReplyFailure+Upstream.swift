@@ -10,12 +10,13 @@ extension ReplyFailure {
     init(_ head: UpstreamHead, body: [UInt8], _ words: UpstreamText, now: Timestamp) {
         let mayBeRepeated = Self.statusesOfOthersFault.contains(head.status)
         let error = ReplyReader.error(in: body)
-        if Self.isAuthenticationRefusal(head.status) {
-            // With 401 the words are about the operator's key.
-            let isOfModel = head.status != 401
+        // 403 is what a key gets that may not use this model: those words are worth showing, while those
+        // beside 401 are about the operator's key.
+        if head.refusesKey || head.status == 403 {
             self.init(
-                .upstreamAuthentication, "The upstream did not accept this server's key.",
-                upstream: UpstreamRefusal(message: isOfModel ? words.shown(error?.message) : nil),
+                Failure.keyRefused.code, Failure.keyRefused.message,
+                upstream: UpstreamRefusal(
+                    message: head.refusesKey ? nil : words.shown(error?.message)),
                 mayBeRepeated: mayBeRepeated)
             return
         }
@@ -59,10 +60,6 @@ extension ReplyFailure {
     /// Statuses of an upstream that did not run the prompt for a reason that is not the prompt: the key, the
     /// account, the load (529 is Anthropic's word for that). Others may come when it was run and paid for.
     private static let statusesOfOthersFault: Set<Int> = [401, 402, 403, 408, 425, 429, 503, 529]
-
-    private static func isAuthenticationRefusal(_ status: Int) -> Bool {
-        status == 401 || status == 403
-    }
 
     private static func sentence(finishReason: String?) -> String {
         switch finishReason {

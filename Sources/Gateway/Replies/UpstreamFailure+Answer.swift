@@ -34,3 +34,15 @@ extension UpstreamFailure {
         }
     }
 }
+
+extension UpstreamHead {
+    /// Whether the upstream did not accept this server's key. The key is the operator's to mend: a client
+    /// that saw 401 would doubt its own token.
+    package var refusesKey: Bool { status == 401 }
+}
+
+extension Failure {
+    /// The upstream did not accept this server's key.
+    package static let keyRefused = Failure(
+        .upstreamAuthentication, "The upstream did not accept this server's key.")
+}

@@ -1,4 +1,7 @@
-/// One endpoint of our own: what the router, the reading of parameters and the test of rights go by.
+package import ProxyGPT
+
+/// One endpoint of our own. The router, the reading of parameters, the refusals and the test of rights go
+/// by it.
 package struct Endpoint: Sendable {
     /// Who may call an endpoint.
     package enum Access: Sendable {
@@ -12,26 +15,74 @@ package struct Endpoint: Sendable {
         case logout
     }
 
-    package let operation: Operation
+    /// What the answer holds.
+    package enum Answer: Sendable {
+        case nothing
+        case chat, chatWithUsersAndMessages, chats
+        case reply
+        case group, groupWithMembers, groups
+        case user, users
+        case session, token
+        /// Frames, until the client leaves.
+        case stream
+    }
+
+    /// What the worker does; nil where the streamer serves the endpoint.
+    package let operation: Operation?
     package let path: String
     package let methods: [String]
     package let access: Access
+    package let required: [ParameterSpecification]
+    package let optional: [ParameterSpecification]
+    package let answer: Answer
+    /// The codes of the failures that this endpoint has beside those of all.
+    package let failures: [Failure.Code]
+    /// What the endpoint does, in one sentence.
+    package let meaning: String
     /// The names of all parameters that the endpoint takes.
     package let parameters: [String]
 
     init(
-        _ operation: Operation, _ path: String, _ methods: [String], _ parameters: [String] = [],
-        _ access: Access = .credential
+        _ operation: Operation?, _ path: String, _ methods: [String], access: Access = .credential,
+        requires required: [any SpecifiedParameter] = [],
+        takes optional: [any SpecifiedParameter] = [], answers answer: Answer,
+        fails failures: [Failure.Code] = [], _ meaning: String
     ) {
         self.operation = operation
         self.path = path
         self.methods = methods
         self.access = access
-        self.parameters = parameters
+        self.required = required.map(\.specification)
+        self.optional = optional.map(\.specification)
+        self.answer = answer
+        self.failures = failures
+        self.meaning = meaning
+        parameters = (required + optional).flatMap(\.specification.names)
+    }
+
+    /// The codes of failures that every endpoint may have: of its head, credential, page and parameters, and of
+    /// the server's own state.
+    package static let commonFailures: [Failure.Code] = [
+        .invalidRequest, .unauthorized, .forbidden, .methodNotAllowed, .tooLarge,
+        .unsupportedMediaType, .misdirected, .upgradeRequired, .internal, .unavailable,
+    ]
+
+    /// Whether a failure with this code is one that the table tells of.
+    package func mayFail(with code: Failure.Code) -> Bool {
+        Self.commonFailures.contains(code) || failures.contains(code)
+    }
+
+    /// Throws `methodNotAllowed`, naming the methods that are right, for another one.
+    package func check(method: String) throws(Failure) {
+        guard methods.contains(method) else {
+            throw Failure(
+                .methodNotAllowed, "\(path) does not take \(method).",
+                allow: methods.joined(separator: ", "))
+        }
     }
 }
 
-/// What an endpoint does: the name under which its handler is found.
+/// What the worker does for an endpoint: the name under which its handler is found.
 package enum Operation: Sendable, CaseIterable {
     case createChat, readChat, updateChat, deleteChat, prompt, stopReply, indexChats
     case addChatUser, removeChatUser

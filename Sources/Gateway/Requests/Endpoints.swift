@@ -1,51 +1,114 @@
 internal import Formats
+internal import ProxyGPT
 
 /// All paths that are served here, and which path means what.
 package enum Endpoints {
     private static let post = ["POST"]
     private static let read = ["GET", "HEAD", "POST"]
 
-    // Names that go together on several endpoints.
-    private static let chat = ["id", "chat_id"]
-    private static let group = ["id", "group_id"]
-    private static let user = ["user_id", "username"]
-    private static let page = ["limit", "before", "after"]
-
+    /// What the workers serve, in the order of the specification.
     package static let all: [Endpoint] = [
-        Endpoint(.createChat, "/chat/create", post, ["name", "model", "group_id"]),
-        Endpoint(.readChat, "/chat/read", read, chat + page),
-        Endpoint(.updateChat, "/chat/update", post, chat + ["name", "model"]),
-        Endpoint(.deleteChat, "/chat/delete", post, chat),
-        Endpoint(.prompt, "/chat/prompt", post, chat + ["prompt", "context", "stream", "otr"]),
-        Endpoint(.stopReply, "/chat/stop", post, chat + ["message_id"]),
-        Endpoint(.indexChats, "/chat/index", read, ["group_id"] + page),
-        Endpoint(.addChatUser, "/chat/user/add", post, chat + user),
-        Endpoint(.removeChatUser, "/chat/user/remove", post, chat + user),
-        Endpoint(.createGroup, "/group/create", post, ["name", "description"]),
-        Endpoint(.deleteGroup, "/group/delete", post, group),
-        Endpoint(.readGroup, "/group/read", read, group + page),
-        Endpoint(.updateGroup, "/group/update", post, group + ["name", "description", "owner_id"]),
-        Endpoint(.indexGroups, "/group/index", read, page),
-        Endpoint(.indexMembers, "/group/members", read, group + page),
-        Endpoint(.addMembers, "/group/members/add", post, group + ["user_ids"]),
-        Endpoint(.removeMembers, "/group/members/remove", post, group + ["user_ids"]),
         Endpoint(
-            .signUp, "/user/signup", post, ["username", "password", "first_name", "last_name"],
-            .open),
-        Endpoint(.logIn, "/user/login", post, ["username", "password"], .open),
-        Endpoint(.logOut, "/user/logout", read, ["token"], .logout),
-        Endpoint(.readUser, "/user/read", read, ["id", "username"]),
-        Endpoint(.updateUser, "/user/update", post, ["username", "first_name", "last_name"]),
-        Endpoint(.readSession, "/user/session", read),
-        Endpoint(.updatePassword, "/user/password/update", post, ["old_password", "new_password"]),
+            .createChat, "/chat/create", post,
+            takes: [Known.chatName, Known.model, Known.inGroup], answers: .chat,
+            fails: [.notFound], "Makes a chat."),
+        Endpoint(
+            .readChat, "/chat/read", read, requires: [Known.chat], takes: Known.page,
+            answers: .chatWithUsersAndMessages, fails: [.notFound],
+            "Reads a chat, its users and a page of its messages."),
+        Endpoint(
+            .updateChat, "/chat/update", post, requires: [Known.chat],
+            takes: [Known.chatName, Known.model], answers: .chat, fails: [.notFound],
+            "Changes what is given of a chat of one's own."),
+        Endpoint(
+            .deleteChat, "/chat/delete", post, requires: [Known.chat], answers: .nothing,
+            fails: [.notFound], "Deletes a chat of one's own with its messages."),
+        Endpoint(
+            .prompt, "/chat/prompt", post, requires: [Known.chat, Known.prompt],
+            takes: [Known.context, Known.stream, Known.offRecord], answers: .reply,
+            fails: [.notFound, .conflict, .rateLimited] + upstreamFailures,
+            "Stores a prompt and answers with the model's reply, or at once with stream."),
+        Endpoint(
+            .stopReply, "/chat/stop", post, requires: [Known.chat, Known.message], answers: .reply,
+            fails: [.notFound], "Ends a running reply and answers with its message."),
+        Endpoint(
+            .indexChats, "/chat/index", read, takes: [Known.ofGroup] + Known.page, answers: .chats,
+            fails: [.notFound], "Lists the chats that one may read."),
+        Endpoint(
+            .addChatUser, "/chat/user/add", post, requires: [Known.chat, Known.user],
+            answers: .nothing, fails: [.notFound], "Lets a user into a chat of one's own."),
+        Endpoint(
+            .removeChatUser, "/chat/user/remove", post, requires: [Known.chat, Known.user],
+            answers: .nothing, fails: [.notFound],
+            "Takes a user out of a chat of one's own, or oneself out of any."),
+        Endpoint(
+            .createGroup, "/group/create", post, requires: [Known.groupName],
+            takes: [Known.description], answers: .group, "Makes a group and is its first member."),
+        Endpoint(
+            .deleteGroup, "/group/delete", post, requires: [Known.group], answers: .nothing,
+            fails: [.notFound], "Deletes a group of one's own with its chats."),
+        Endpoint(
+            .readGroup, "/group/read", read, requires: [Known.group], takes: Known.page,
+            answers: .groupWithMembers, fails: [.notFound],
+            "Reads a group and a page of its members."),
+        Endpoint(
+            .updateGroup, "/group/update", post, requires: [Known.group],
+            takes: [Known.groupName, Known.description, Known.owner], answers: .group,
+            fails: [.notFound],
+            "Changes what is given of a group of one's own; hands it on with owner_id."),
+        Endpoint(
+            .indexGroups, "/group/index", read, takes: Known.page, answers: .groups,
+            "Lists the groups that one is a member of."),
+        Endpoint(
+            .indexMembers, "/group/members", read, requires: [Known.group], takes: Known.page,
+            answers: .users, fails: [.notFound], "Lists the members of a group."),
+        Endpoint(
+            .addMembers, "/group/members/add", post, requires: [Known.group, Known.users],
+            answers: .nothing, fails: [.notFound],
+            "Makes users members of a group of one's own: all of them or none."),
+        Endpoint(
+            .removeMembers, "/group/members/remove", post, requires: [Known.group, Known.users],
+            answers: .nothing, fails: [.notFound, .conflict],
+            "Ends the membership of users: all of them or none."),
+        Endpoint(
+            .signUp, "/user/signup", post, access: .open,
+            requires: [Known.username, Known.password], takes: [Known.firstName, Known.lastName],
+            answers: .token, fails: [.conflict, .rateLimited],
+            "Makes a user and its first session."),
+        Endpoint(
+            .logIn, "/user/login", post, access: .open,
+            requires: [Known.loginName, Known.password], answers: .token, fails: [.rateLimited],
+            "Begins a session."),
+        Endpoint(
+            .logOut, "/user/logout", read, access: .logout, takes: [Known.token],
+            answers: .nothing, "Ends a session."),
+        Endpoint(
+            .readUser, "/user/read", read, takes: [Known.readUserID, Known.readUsername],
+            answers: .user, fails: [.notFound],
+            "Reads oneself, or a user whom one shares a chat or group with."),
+        Endpoint(
+            .updateUser, "/user/update", post,
+            takes: [Known.username, Known.firstName, Known.lastName], answers: .user,
+            fails: [.conflict], "Changes what is given of oneself."),
+        Endpoint(
+            .readSession, "/user/session", read, answers: .session,
+            "Reads oneself and the session of the credential."),
+        Endpoint(
+            .updatePassword, "/user/password/update", post,
+            requires: [Known.oldPassword, Known.newPassword], answers: .nothing,
+            fails: [.conflict, .rateLimited],
+            "Changes one's password and ends one's other sessions."),
     ]
 
-    /// What `stream` knows, which is served elsewhere; `lastEventId` is what libraries for
-    /// server-sent events add.
-    package static let streamParameters = chat + ["token", "last_event_id", "lastEventId"]
+    /// What the streamer serves, see `StreamEndpoint`.
+    package static let stream = Endpoint(
+        nil, "/chat/stream", read, requires: [Known.chat], takes: [Known.token, Known.lastEventID],
+        answers: .stream, fails: [.notFound, .rateLimited],
+        "Subscribes to a chat, by server-sent events or a WebSocket.")
 
-    /// Where the streamer serves subscribers, see `StreamEndpoint`.
-    package static let stream = "/chat/stream"
+    private static let upstreamFailures: [Failure.Code] = [
+        .upstreamError, .upstreamAuthentication, .upstreamTimeout,
+    ]
 
     /// Where WebSockets are all there is.
     package static let realtime = "/v1/realtime"
@@ -77,7 +140,7 @@ package enum Endpoints {
     /// What requests are counted under: a closed set, whatever clients ask for.
     package static let countedRoutes =
         all.map(\.path) + counted
-        + [stream, live, ready, metrics, status, otherWebSockets, "/v1/*", "other"]
+        + [stream.path, live, ready, metrics, status, otherWebSockets, "/v1/*", "other"]
 
     /// WebSockets at paths that serve HTTP as well: a call of an hour is no slow answer.
     private static let otherWebSockets = "/v1/* websocket"

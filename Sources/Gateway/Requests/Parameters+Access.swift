@@ -20,8 +20,14 @@ extension Parameters {
     package func id<Entity>(_ names: String..., of noun: String? = nil) throws(Failure)
         -> Identifier<Entity>?
     {
+        try identifier(anyOf: names, of: noun ?? Self.noun(names))
+    }
+
+    func identifier<Entity>(
+        anyOf names: [String], of noun: String
+    ) throws(Failure) -> Identifier<Entity>? {
         try text(anyOf: names).map { given throws(Failure) in
-            try Self.identifier(given.text, given.name, noun ?? Self.noun(names))
+            try Self.identifier(given.text, given.name, noun)
         }
     }
 
@@ -65,26 +71,6 @@ extension Parameters {
         guard line.allSatisfy({ $0.properties.generalCategory != .control }) else {
             throw .invalid(name, "The parameter must not contain control characters.")
         }
-        return text
-    }
-
-    /// Which part of a list is wanted.
-    package func page() throws(Failure) -> Page {
-        let limit = try integer("limit") ?? Int64(Page.defaultLimit)
-        guard (1...Int64(Page.greatestLimit)).contains(limit) else {
-            throw .invalid("limit", "The parameter is from 1 to \(Page.greatestLimit).")
-        }
-        switch (try anchor("before"), try anchor("after")) {
-        case (nil, nil): return Page(limit: Int(limit))
-        case (let id?, nil): return Page(limit: Int(limit), place: .before(id))
-        case (nil, let id?): return Page(limit: Int(limit), place: .after(id))
-        default: throw .invalid("before", "Give before or after, not both.")
-        }
-    }
-
-    private func anchor(_ name: String) throws(Failure) -> String? {
-        guard let text = try text(name) else { return nil }
-        guard UUIDText.isShaped(text) else { throw .invalid(name, "The parameter must be an id.") }
         return text
     }
 
@@ -175,7 +161,7 @@ extension Parameters {
 
     // MARK: - Parts
 
-    private func text(anyOf names: [String]) throws(Failure) -> (name: String, text: String)? {
+    func text(anyOf names: [String]) throws(Failure) -> (name: String, text: String)? {
         guard let (name, value) = first(of: names) else { return nil }
         switch value {
         case .texts(let texts):
@@ -194,7 +180,7 @@ extension Parameters {
         return id
     }
 
-    private static func missing(_ names: [String]) -> Failure {
+    static func missing(_ names: [String]) -> Failure {
         let name = names.first ?? ""
         return .invalid(name, "The parameter \(name) is missing.")
     }

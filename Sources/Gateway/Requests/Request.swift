@@ -68,6 +68,18 @@ package struct Request: Sendable {
         }
     }
 
+    /// The whole body. Throws `tooLarge` beyond `limit` bytes.
+    package func wholeBody(limit: Int64) async throws -> [UInt8] {
+        let tooLarge = Failure(.tooLarge, "The body is larger than \(limit) bytes.")
+        guard contentLength ?? 0 <= limit else { throw tooLarge }
+        var bytes: [UInt8] = []
+        while let piece = try await body.next() {
+            bytes.append(contentsOf: piece)
+            guard bytes.count <= limit else { throw tooLarge }
+        }
+        return bytes
+    }
+
     /// All values of a header, compared without regard to case.
     package func values(of name: String) -> [String] {
         headers.lazy.filter { equalIgnoringCase($0.name, name) }.map(\.value)

@@ -124,7 +124,7 @@ final class Relay {
             api.keyMask.masked(String($0.prefix(200)))
         }
         do {
-            if reply.head.status == 401 { throw keyRefused() }
+            if reply.head.refusesKey { throw keyRefused() }
             let last = try await relayBody()
             noteReply(status: reply.head.status)
             call.event.end = .done
@@ -178,7 +178,7 @@ final class Relay {
         if streamed { try await api.opened(call) }
         var headers = ForwardedHeaders.response(
             reply.head, mask: api.keyMask)
-        headers += api.commonHeaders(call.request)
+        headers += api.admission.commonHeaders(call.request)
         call.stages.set(.upstream, to: api.clock.monotonicMicroseconds() - startedAt)
         if let header = api.meter.serverTiming(call) { headers.append(header) }
         // nginx must not gather what is to leave at once; it takes this header out again.
@@ -189,12 +189,10 @@ final class Relay {
         if flush { try await call.writer.write([], flush: true) }
     }
 
-    /// The shared key is the operator's to mend: a client that saw 401 would doubt its own token.
     private func keyRefused() -> Failure {
         api.logger.error(
             "upstream refused the key", metadata: ["request.id": "\(call.request.id)"])
-        return Failure(
-            .upstreamAuthentication, "The upstream did not accept this server's key.")
+        return .keyRefused
     }
 
     /// Takes over into the row what is known of the reply.

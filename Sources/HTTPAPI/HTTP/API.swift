@@ -14,8 +14,7 @@ package struct API: Sendable {
     let clock: any Clock
     let identifiers: any IdentifierSource
     let logger: Logger
-    let authenticator: Authenticator
-    let crossSite: CrossSite
+    let admission: Admission
     let ledger: Ledger
     let keyMask: KeyMask
     let prompts: PromptRunner
@@ -39,8 +38,7 @@ package struct API: Sendable {
         self.clock = clock
         self.identifiers = identifiers
         self.logger = logger
-        authenticator = Authenticator(settings, store: store, clock: clock)
-        crossSite = CrossSite(settings, logger: logger)
+        admission = Admission(settings, store: store, clock: clock, logger: logger)
         keyMask = KeyMask(key: settings.apiKey)
         ledger = Ledger(events: events, clock: clock, identifiers: identifiers, logger: logger)
         self.background = background
@@ -125,37 +123,44 @@ package struct API: Sendable {
     private func respond(to call: Call) async throws -> Outcome {
         let request = call.request
         if request.isRefused { throw Self.isFull }
-        try request.checkHead()
-        let target = try RequestTarget(of: request)
-        call.target = target
-        try crossSite.checkHost(of: request)
-        if let response = crossSite.preflight(request) { return .preflight(response) }
-        let destination = Endpoints.destination(of: target.path)
-        if case .own(let endpoint) = destination {
-            switch endpoint.access {
-            case .open, .logout: try crossSite.checkCaller(of: request)
-            case .credential: try await authenticate(call)
-            }
-            if request.namesWebSocket {
-                if endpoint.access == .logout { try await authenticate(call) }
-                throw Failure.noWebSocket
-            }
-            guard endpoint.methods.contains(request.method) else {
-                if endpoint.access == .logout { try await authenticate(call) }
-                throw Failure(
-                    .methodNotAllowed, "\(target.path) does not take \(request.method).",
-                    allow: endpoint.methods.joined(separator: ", "))
-            }
-            call.parameters = try await readParameters(call, target, endpoint)
-            return .whole(try await handle(endpoint.operation, call))
+        let target: RequestTarget
+        switch try admission.enter(request) {
+        case .preflight(let response): return .preflight(response)
+        case .target(let entered): target = entered
         }
-        try await authenticate(call)
-        guard case .upstream = destination else {
+        call.target = target
+        switch Endpoints.destination(of: target.path) {
+        case .own(let endpoint): return .whole(try await answer(endpoint, target, call))
+        case .upstream:
+            try await authenticate(call)
+            try admission.checkPath(of: target)
+            if request.namesWebSocket { throw Failure.noWebSocket }
+            return try await forward(call, target).map { .relay($0) } ?? .nobodyWaits
+        case .nowhere:
+            try await authenticate(call)
             throw Failure(.notFound, "There is nothing at \(target.path).")
         }
-        try settings.paths.check(target)
+    }
+
+    private func answer(
+        _ endpoint: Endpoint, _ target: RequestTarget, _ call: Call
+    ) async throws -> Response {
+        let request = call.request
+        call.endpoint = endpoint
+        switch endpoint.access {
+        case .credential: try await authenticate(call)
+        case .open, .logout: try admission.crossSite.checkCaller(of: request)
+        }
+        let isAnswered = !request.namesWebSocket && endpoint.methods.contains(request.method)
+        // Logging out proves the credential itself.
+        if endpoint.access == .logout, !isAnswered { try await authenticate(call) }
         if request.namesWebSocket { throw Failure.noWebSocket }
-        return try await forward(call, target).map { .relay($0) } ?? .nobodyWaits
+        try endpoint.check(method: request.method)
+        call.parameters = try await readParameters(call, target, endpoint)
+        guard let operation = endpoint.operation else {
+            throw Failure(.notFound, "There is nothing at \(target.path).")
+        }
+        return try await handle(operation, call)
     }
 
     /// Why the body of this call is not to be taken; nil where it is. Everything that is wrong but the
@@ -179,37 +184,24 @@ package struct API: Sendable {
             call.stages.set(.auth, to: monotonicMicroseconds() - startedAt)
             call.stages.set(.db, to: 0)
         }
-        let request = call.request
-        let credentials = try authenticator.credentials(of: request)
-        // A browser adds the cookie by itself, also for a page that is not ours.
-        if case .cookie = credentials.first, !["GET", "HEAD", "OPTIONS"].contains(request.method) {
-            try crossSite.checkOrigin(of: request)
-        }
-        _ = try await accept(credentials, in: call)
+        note(try await admission.admit(call.request).caller, in: call)
     }
 
-    /// Proves the credential, notes whose it is and returns the one that was good.
-    func accept(
-        _ credentials: [PresentedCredential], in call: Call
-    ) async throws -> PresentedCredential {
-        let (caller, credential) = try await authenticator.caller(credentials)
+    /// Notes whose credential was proved.
+    func note(_ caller: Caller, in call: Call) {
         call.caller = caller
         call.event.userID = caller.user.id
-        return credential
     }
 
     private func readParameters(
         _ call: Call, _ target: RequestTarget, _ endpoint: Endpoint
     ) async throws -> Parameters {
-        let limit = Settings.maxBodyOfOwnEndpoints
-        let tooLarge = Failure(.tooLarge, "The body is larger than \(limit) bytes.")
-        guard call.request.contentLength ?? 0 <= limit else { throw tooLarge }
         var body: [UInt8] = []
+        let limit = Settings.maxBodyOfOwnEndpoints
         if call.request.method == "POST" {
-            while let piece = try await call.request.body.next() {
-                body.append(contentsOf: piece)
-                guard body.count <= limit else { throw tooLarge }
-            }
+            body = try await call.request.wholeBody(limit: limit)
+        } else if call.request.contentLength ?? 0 > limit {
+            throw Failure(.tooLarge, "The body is larger than \(limit) bytes.")
         }
         call.event.bytesIn = Int64(body.count)
         let type = call.request.value(of: "Content-Type")
@@ -231,6 +223,9 @@ package struct API: Sendable {
     /// What the caller learns of an error; what it must not learn goes to the log.
     func failure(for error: any Error, in call: Call) -> Failure {
         if let failure = error as? Failure {
+            assert(
+                call.endpoint?.mayFail(with: failure.code) ?? true,
+                "\(call.endpoint?.path ?? "") has no failure \(failure.code) in the table")
             meter.refused(failure, isFull: call.request.isRefused)
             return failure
         }
@@ -274,7 +269,7 @@ package struct API: Sendable {
 
     private func send(_ response: Response, _ call: Call) async {
         let hasBody = call.request.method != "HEAD" && response.status != 204
-        var headers = response.headers + commonHeaders(call.request)
+        var headers = response.headers + admission.commonHeaders(call.request)
         if let header = meter.serverTiming(call) { headers.append(header) }
         if response.status != 204 {
             headers.append(Header("Content-Length", String(response.body.count)))
@@ -288,10 +283,6 @@ package struct API: Sendable {
         } catch {
             await call.writer.abort()
         }
-    }
-
-    func commonHeaders(_ request: Request) -> [Header] {
-        [Header("X-Request-Id", request.id)] + crossSite.headers(for: request)
     }
 
     /// Commits the closing row. False when that failed: the request must not count as answered.

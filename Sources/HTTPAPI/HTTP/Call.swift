@@ -16,6 +16,8 @@ final class Call {
     /// The closing row is committed: what happens to the answer now cannot change it.
     var isClosed = false
     var target: RequestTarget?
+    /// The endpoint of our own that the request is for.
+    var endpoint: Endpoint?
     /// Who is calling, once that is proved.
     var caller: Caller?
     var parameters: Parameters?

@@ -10,9 +10,10 @@ extension API {
         let now = clock.now()
         let chat = Chat(
             id: Chat.ID(identifiers.next()),
-            name: try chatName(parameters) ?? Chat.defaultName,
-            model: try model(parameters) ?? settings.defaultModel, userID: caller.user.id,
-            groupID: try parameters.id("group_id"), createdAt: now, updatedAt: now)
+            name: try parameters.value(of: Known.chatName) ?? Chat.defaultName,
+            model: try parameters.value(of: Known.model) ?? settings.defaultModel,
+            userID: caller.user.id,
+            groupID: try parameters.value(of: Known.inGroup), createdAt: now, updatedAt: now)
         call.event.chatID = chat.id.text
         call.event.groupID = chat.groupID?.text
         try await store.create(chat)
@@ -38,7 +39,7 @@ extension API {
         let caller = try call.authenticated()
         let parameters = try call.given()
         let chats = try await store.chats(
-            of: caller.user.id, in: try parameters.id("group_id"), try parameters.page())
+            of: caller.user.id, in: try parameters.value(of: Known.ofGroup), try parameters.page())
         return await Response(chats, "chats", \.view)
     }
 
@@ -47,7 +48,9 @@ extension API {
         let caller = try call.authenticated()
         let parameters = try call.given()
         let id = try chatID(call)
-        let change = ChatChange(name: try chatName(parameters), model: try model(parameters))
+        let change = ChatChange(
+            name: try parameters.value(of: Known.chatName),
+            model: try parameters.value(of: Known.model))
         let chat = try await store.update(id, change, by: caller.user.id, now: clock.now())
         return Response(json: chat.view)
     }
@@ -65,7 +68,7 @@ extension API {
     func addChatUser(_ call: Call) async throws -> Response {
         let caller = try call.authenticated()
         try await store.addUser(
-            try call.given().requiredUser("user_id", "username"), to: try chatID(call),
+            try call.given().required(Known.user), to: try chatID(call),
             by: caller.user.id, now: clock.now())
         return Response(json: [:])
     }
@@ -74,7 +77,7 @@ extension API {
     func removeChatUser(_ call: Call) async throws -> Response {
         let caller = try call.authenticated()
         try await store.removeUser(
-            try call.given().requiredUser("user_id", "username"), from: try chatID(call),
+            try call.given().required(Known.user), from: try chatID(call),
             by: caller.user.id, now: clock.now())
         return Response(json: [:])
     }
@@ -83,7 +86,7 @@ extension API {
 
     /// The chat that the request names, noted in its event.
     func chatID(_ call: Call) throws(Failure) -> Chat.ID {
-        let id: Chat.ID = try call.given().requiredID("id", "chat_id")
+        let id = try call.given().required(Known.chat)
         call.event.chatID = id.text
         return id
     }
@@ -97,13 +100,5 @@ extension API {
         }
         call.event.groupID = access.chat.groupID?.text
         return access
-    }
-
-    private func chatName(_ parameters: Parameters) throws(Failure) -> String? {
-        try parameters.line("name", limit: Group.nameLimit)
-    }
-
-    private func model(_ parameters: Parameters) throws(Failure) -> String? {
-        try parameters.line("model", limit: Event.Limit.model, bytes: Event.Limit.model)
     }
 }

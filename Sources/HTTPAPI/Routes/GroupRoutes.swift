@@ -7,13 +7,11 @@ extension API {
     func createGroup(_ call: Call) async throws -> Response {
         let caller = try call.authenticated()
         let parameters = try call.given()
-        guard let name = try groupName(parameters) else {
-            throw Failure.invalid("name", "The parameter name is missing.")
-        }
+        let name = try parameters.required(Known.groupName)
         let now = clock.now()
         let group = Group(
             id: Group.ID(identifiers.next()), name: name,
-            description: try groupDescription(parameters) ?? "", ownerID: caller.user.id,
+            description: try parameters.value(of: Known.description) ?? "", ownerID: caller.user.id,
             createdAt: now, updatedAt: now)
         call.event.groupID = group.id.text
         try await store.create(group)
@@ -44,8 +42,9 @@ extension API {
         let parameters = try call.given()
         let id = try groupID(call)
         let change = GroupChange(
-            name: try groupName(parameters), description: try groupDescription(parameters),
-            owner: try parameters.user("owner_id"))
+            name: try parameters.value(of: Known.groupName),
+            description: try parameters.value(of: Known.description),
+            owner: try parameters.value(of: Known.owner))
         let group = try await store.update(id, change, by: caller.user.id, now: clock.now())
         return Response(json: group.view)
     }
@@ -68,7 +67,7 @@ extension API {
     func addMembers(_ call: Call) async throws -> Response {
         let caller = try call.authenticated()
         try await store.addMembers(
-            try userReferences(call), to: try groupID(call), by: caller.user.id,
+            try call.given().required(Known.users), to: try groupID(call), by: caller.user.id,
             now: clock.now())
         return Response(json: [:])
     }
@@ -77,19 +76,16 @@ extension API {
     func removeMembers(_ call: Call) async throws -> Response {
         let caller = try call.authenticated()
         try await store.removeMembers(
-            try userReferences(call), from: try groupID(call), by: caller.user.id,
+            try call.given().required(Known.users), from: try groupID(call), by: caller.user.id,
             now: clock.now())
         return Response(json: [:])
     }
 
     // MARK: - Parameters
 
-    /// How many users one request may name.
-    private static let userLimit = 1000
-
     /// The group that the request names, noted in its event.
     private func groupID(_ call: Call) throws(Failure) -> Group.ID {
-        let id: Group.ID = try call.given().requiredID("id", "group_id")
+        let id = try call.given().required(Known.group)
         call.event.groupID = id.text
         return id
     }
@@ -102,31 +98,5 @@ extension API {
             throw Failure.notFound("group")
         }
         return group
-    }
-
-    private func userReferences(_ call: Call) throws(Failure) -> [UserReference] {
-        let texts = try call.given().list("user_ids") ?? []
-        guard !texts.isEmpty else {
-            throw .invalid("user_ids", "The parameter user_ids is missing.")
-        }
-        guard texts.count <= Self.userLimit else {
-            throw .invalid("user_ids", "One request may name \(Self.userLimit) users.")
-        }
-        return texts.map { UserReference($0, parameter: "user_ids") }
-    }
-
-    private func groupName(_ parameters: Parameters) throws(Failure) -> String? {
-        try parameters.line("name", limit: Group.nameLimit)
-    }
-
-    private func groupDescription(_ parameters: Parameters) throws(Failure) -> String? {
-        guard let text = try parameters.text("description") else { return nil }
-        guard text.utf8.count <= 4 * Group.descriptionLimit,
-            text.unicodeScalars.count <= Group.descriptionLimit
-        else {
-            throw .invalid(
-                "description", "A description has at most \(Group.descriptionLimit) characters.")
-        }
-        return text
     }
 }

@@ -8,12 +8,12 @@ extension API {
     func prompt(_ call: Call) async throws -> Response {
         let caller = try call.authenticated()
         let parameters = try call.given()
-        let isStreamed = try parameters.boolean("stream") ?? false
-        let isOffRecord = try parameters.boolean("otr") ?? false
-        let contextLimit = try contextLimit(parameters)
+        let isStreamed = try parameters.value(of: Known.stream) ?? false
+        let isOffRecord = try parameters.value(of: Known.offRecord) ?? false
+        let contextLimit = try parameters.value(of: Known.context) ?? settings.contextMessages
         let new = NewMessage(
             id: Message.ID(identifiers.next()), chatID: try chatID(call), userID: caller.user.id,
-            prompt: try promptText(parameters), isOffRecord: isOffRecord,
+            prompt: try parameters.required(Known.prompt), isOffRecord: isOffRecord,
             state: isOffRecord ? .done : isStreamed ? .streaming : .pending,
             idempotencyKey: try idempotencyKey(call.request), createdAt: clock.now())
         let stored: StoredPrompt
@@ -44,7 +44,7 @@ extension API {
     /// `/chat/stop`: ends a running reply, and answers with the message when it has ended.
     func stopReply(_ call: Call) async throws -> Response {
         let caller = try call.authenticated()
-        let id: Message.ID = try call.given().requiredID("message_id")
+        let id = try call.given().required(Known.message)
         let chat = try chatID(call)
         let message = try await store.requestStop(of: id, in: chat, by: caller.user.id)
         if message.state.isRunning {
@@ -164,26 +164,6 @@ extension API {
     }
 
     // MARK: - Parameters
-
-    private func promptText(_ parameters: Parameters) throws(Failure) -> String {
-        let prompt = try parameters.requiredText("prompt")
-        guard !prompt.isEmpty else { throw .invalid("prompt", "A prompt must not be empty.") }
-        guard prompt.utf8.count <= Message.promptLimit else {
-            throw Failure(
-                .tooLarge, "A prompt has at most \(Message.promptLimit) bytes.",
-                parameter: "prompt")
-        }
-        return prompt
-    }
-
-    private func contextLimit(_ parameters: Parameters) throws(Failure) -> Int {
-        guard let limit = try parameters.integer("context") else { return settings.contextMessages }
-        guard (0...Int64(ContextWindow.greatestLimit)).contains(limit) else {
-            throw .invalid(
-                "context", "The parameter is from 0 to \(ContextWindow.greatestLimit).")
-        }
-        return Int(limit)
-    }
 
     private func idempotencyKey(_ request: Request) throws(Failure) -> String? {
         let keys = request.values(of: "Idempotency-Key")

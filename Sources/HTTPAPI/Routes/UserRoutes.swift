@@ -10,10 +10,10 @@ extension API {
             throw Failure(.forbidden, "Sign-up is closed. Ask the operator for an account.")
         }
         let parameters = try call.given()
-        let username = try Username(try parameters.requiredText("username"))
-        let password = try newPassword(parameters, "password")
-        let firstName = try personalName(parameters, "first_name") ?? ""
-        let lastName = try personalName(parameters, "last_name") ?? ""
+        let username = try parameters.required(Known.username)
+        let password = try newPassword(parameters, Known.password)
+        let firstName = try parameters.value(of: Known.firstName) ?? ""
+        let lastName = try parameters.value(of: Known.lastName) ?? ""
         let hash = try await hasher.hash(
             password, by: LoginThrottle.block(of: call.request.clientAddress))
         let now = clock.now()
@@ -30,8 +30,8 @@ extension API {
     /// `/user/login`.
     func login(_ call: Call) async throws -> Response {
         let parameters = try call.given()
-        let text = try parameters.requiredText("username")
-        let password = try presentedPassword(parameters, "password")
+        let text = try parameters.required(Known.loginName)
+        let password = try parameters.required(Known.password)
         // No user has such a name; what follows costs time that grows with its length.
         guard text.utf8.count <= Username.limit else {
             recordLoginFailure(call, nil)
@@ -56,13 +56,14 @@ extension API {
     func logout(_ call: Call) async throws -> Response {
         let request = call.request
         let credentials =
-            if let token = try call.given().text("token") {
+            if let token = try call.given().value(of: Known.token) {
                 PresentedCredential.find(
                     authorization: [], cookies: [], cookieName: settings.cookieName,
                     parameter: token)
-            } else { try authenticator.credentials(of: request) }
-        if case .cookie = credentials.first { try crossSite.checkLogout(of: request) }
-        let credential = try await accept(credentials, in: call)
+            } else { try admission.authenticator.credentials(of: request) }
+        if case .cookie = credentials.first { try admission.crossSite.checkLogout(of: request) }
+        let (caller, credential) = try await admission.authenticator.caller(credentials)
+        note(caller, in: call)
         guard let token = credential.token,
             try await store.endSession(tokenDigest: Token.digest(of: token), now: clock.now())
         else { throw Failure.wrongCredential }
@@ -84,9 +85,9 @@ extension API {
         let caller = try call.authenticated()
         let parameters = try call.given()
         let reference: UserReference
-        if let id: User.ID = try parameters.id("id", of: "user") {
+        if let id = try parameters.value(of: Known.readUserID) {
             reference = UserReference(id, parameter: "id")
-        } else if let user = try parameters.user("username") {
+        } else if let user = try parameters.value(of: Known.readUsername) {
             reference = user
         } else {
             return Response(json: try await ownView(of: caller.user))
@@ -103,11 +104,9 @@ extension API {
         let caller = try call.authenticated()
         let parameters = try call.given()
         let change = UserChange(
-            username: try parameters.text("username").map { name throws(Failure) in
-                try Username(name)
-            },
-            firstName: try personalName(parameters, "first_name"),
-            lastName: try personalName(parameters, "last_name"))
+            username: try parameters.value(of: Known.username),
+            firstName: try parameters.value(of: Known.firstName),
+            lastName: try parameters.value(of: Known.lastName))
         let user = try await store.update(caller.user.id, change, now: clock.now())
         return Response(json: try await ownView(of: user))
     }
@@ -116,8 +115,8 @@ extension API {
     func updatePassword(_ call: Call) async throws -> Response {
         let caller = try call.authenticated()
         let parameters = try call.given()
-        let old = try presentedPassword(parameters, "old_password")
-        let new = try newPassword(parameters, "new_password")
+        let old = try parameters.required(Known.oldPassword)
+        let new = try newPassword(parameters, Known.newPassword)
         let name = Username.folded(caller.user.username)
         let isReplaced = try await hasher.inTurn(of: caller.user.id.text, for: .change) {
             let login = try await check(old, of: name, for: .change, call) {
@@ -136,29 +135,14 @@ extension API {
 
     // MARK: - Parameters
 
-    private func newPassword(_ parameters: Parameters, _ name: String) throws(Failure) -> String {
-        let password = try presentedPassword(parameters, name)
-        try User.checkNewPassword(
-            password, minimum: settings.passwordMinimum, parameter: name)
-        return password
-    }
-
-    private func presentedPassword(
-        _ parameters: Parameters, _ name: String
+    private func newPassword(
+        _ parameters: Parameters, _ parameter: Parameter<String>
     ) throws(Failure) -> String {
-        let password = try parameters.requiredText(name)
-        guard password.utf8.count <= User.passwordLimit else {
-            throw .invalid(name, "A password has at most \(User.passwordLimit) bytes.")
-        }
+        let password = try parameters.required(parameter)
+        try User.checkNewPassword(
+            password, minimum: settings.passwordMinimum,
+            parameter: parameter.specification.names[0])
         return password
-    }
-
-    private func personalName(
-        _ parameters: Parameters, _ name: String
-    ) throws(Failure) -> String? {
-        guard let text = try parameters.text(name) else { return nil }
-        try User.checkPersonalName(text, parameter: name)
-        return text
     }
 
     // MARK: - Answers
@@ -167,7 +151,7 @@ extension API {
         NewSession(
             session: Session(
                 id: Session.ID(identifiers.next()), userID: user, createdAt: now, lastUsedAt: now,
-                expiresAt: authenticator.expiry(after: now)),
+                expiresAt: admission.authenticator.expiry(after: now)),
             tokenDigest: token.digest)
     }
 
@@ -187,11 +171,11 @@ extension API {
     /// Sets the cookie; a page of a foreign origin has none to set. Over TLS, where it is for all paths,
     /// under a second name too, which no other host of the same domain can set in its place.
     private func cookie(_ value: String, maxAge: Int64, _ request: Request) -> [Header] {
-        if crossSite.isForeign(request) { return [] }
+        if admission.crossSite.isForeign(request) { return [] }
         let path = settings.cookiePath
         let content = "\(settings.cookieName)=\(value)"
         let attributes = "; Path=\(path); Max-Age=\(maxAge); HttpOnly; SameSite=Lax"
-        guard crossSite.isSecure(request) else {
+        guard admission.crossSite.isSecure(request) else {
             return [Header("Set-Cookie", content + attributes)]
         }
         let isForAll = path.utf8.elementsEqual("/".utf8)

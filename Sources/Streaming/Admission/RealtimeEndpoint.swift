@@ -21,21 +21,18 @@ package struct RealtimeEndpoint: Sendable {
     package let settings: Settings
     private let clock: any Clock
     private let logger: Logger
-    private let authenticator: Authenticator
-    private let crossSite: CrossSite
+    private let admission: Admission
     private let recorder: StreamRecorder
 
     package init(
-        settings: Settings, store: any Store, clock: any Clock,
-        recorder: StreamRecorder, logger: Logger
+        settings: Settings, clock: any Clock, recorder: StreamRecorder, logger: Logger
     ) {
         self.settings = settings
         self.clock = clock
         self.recorder = recorder
         self.logger = logger
         keyMask = KeyMask(key: settings.apiKey)
-        authenticator = Authenticator(settings, store: store, clock: clock)
-        crossSite = recorder.crossSite
+        admission = recorder.admission
     }
 
     /// Whether a request is this endpoint's.
@@ -50,35 +47,35 @@ package struct RealtimeEndpoint: Sendable {
         let startedAt = clock.monotonicMicroseconds()
         var event = recorder.began(request, .forward)
         do {
-            let call = try await call(request, &event, startedAt)
-            recorder.open(event)
-            try await recorder.opened(event)
-            return .call(call)
+            switch try admission.enter(request) {
+            case .preflight(let response):
+                return .response(recorder.preflight(event, since: startedAt, request, response))
+            case .target(let target):
+                let call = try await call(request, target, &event, startedAt)
+                recorder.open(event)
+                try await recorder.opened(event)
+                return .call(call)
+            }
         } catch {
             var response = Response(recorder.failure(for: error, request))
             response.nameWebSocketVersion()
             return .response(
                 await recorder.finish(
-                    event, since: startedAt, response, recorder.commonHeaders(request)))
+                    event, since: startedAt, response, admission.commonHeaders(request)))
         }
     }
 
     private func call(
-        _ request: Request, _ event: inout Event, _ startedAt: Int64
+        _ request: Request, _ target: RequestTarget, _ event: inout Event, _ startedAt: Int64
     ) async throws -> RealtimeCall {
-        try request.checkHead()
-        let target = try RequestTarget(of: request)
-        try crossSite.checkHost(of: request)
         let offered = Result { () throws(Failure) in
             try Subprotocols(request.values(of: "Sec-WebSocket-Protocol"))
         }
-        // What is wrong with them matters only to a caller.
-        let token = (try? offered.get())?.token
-        let credentials = try authenticator.credentials(of: request, parameter: token)
-        try crossSite.checkUpgrade(of: request, with: credentials)
-        let (caller, credential) = try await authenticator.caller(credentials)
+        // Errors in the list are reported only after authentication succeeds.
+        let (caller, credential) = try await admission.admit(
+            request, token: (try? offered.get())?.token, opensWebSocket: true)
         event.userID = caller.user.id
-        try settings.paths.check(target)
+        try admission.checkPath(of: target)
         guard case .webSocket(let accept) = try request.transport() else {
             throw Failure(.invalidRequest, "This request is no WebSocket's handshake.")
         }
@@ -90,7 +87,7 @@ package struct RealtimeEndpoint: Sendable {
             url: try address(of: target),
             headers: ForwardedHeaders.request(request.headers, settings.forwardHeaders),
             subprotocols: subprotocols,
-            accept: accept, commonHeaders: recorder.commonHeaders(request), event: event,
+            accept: accept, commonHeaders: admission.commonHeaders(request), event: event,
             startedAt: startedAt)
     }
 
@@ -128,13 +125,10 @@ package struct RealtimeEndpoint: Sendable {
         event.upstreamStatus = head.status
         event.upstreamRequestID = upstreamRequestID(head)
         event.upstreamMicroseconds = microseconds
-        // The shared key is the operator's to mend: a client that saw 401 would doubt its own token.
-        if head.status == 401 {
+        if head.refusesKey {
             logger.error(
                 "upstream refused the key", metadata: ["request.id": "\(call.requestID)"])
-            let failure = Failure(
-                .upstreamAuthentication, "The upstream did not accept this server's key.")
-            return await finish(call, event, Response(failure))
+            return await finish(call, event, Response(Failure.keyRefused))
         }
         let headers = ForwardedHeaders.response(head, mask: keyMask).filter { header in
             !["content-length", "sec-websocket-accept"].contains {
@@ -188,7 +182,7 @@ package struct RealtimeEndpoint: Sendable {
 
     /// Whether the session still is one.
     package func isStillAllowed(_ call: RealtimeCall) async throws -> Bool {
-        try await authenticator.isStillValid(tokenDigest: call.tokenDigest)
+        try await admission.authenticator.isStillValid(tokenDigest: call.tokenDigest)
     }
 
     /// Records how a WebSocket ended.

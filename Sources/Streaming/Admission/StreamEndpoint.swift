@@ -18,19 +18,16 @@ package struct StreamEndpoint: Sendable {
 
     private let store: any Store
     private let clock: any Clock
-    private let authenticator: Authenticator
-    private let crossSite: CrossSite
+    private let admission: Admission
     private let recorder: StreamRecorder
 
     package init(
-        settings: Settings, store: any Store, clock: any Clock,
-        recorder: StreamRecorder
+        store: any Store, clock: any Clock, recorder: StreamRecorder
     ) {
         self.store = store
         self.clock = clock
         self.recorder = recorder
-        authenticator = Authenticator(settings, store: store, clock: clock)
-        crossSite = recorder.crossSite
+        admission = recorder.admission
     }
 
     // MARK: - Beginning
@@ -40,11 +37,13 @@ package struct StreamEndpoint: Sendable {
         let startedAt = clock.monotonicMicroseconds()
         var event = recorder.began(request, .request)
         do {
-            try crossSite.checkHost(of: request)
-            if let response = crossSite.preflight(request) {
+            switch try admission.enter(request) {
+            case .preflight(let response):
                 return .response(recorder.preflight(event, since: startedAt, request, response))
+            case .target(let target):
+                return .subscription(
+                    try await subscription(for: request, target, &event, startedAt))
             }
-            return .subscription(try await subscription(for: request, &event, startedAt))
         } catch {
             var response = Response(recorder.failure(for: error, request))
             if request.namesWebSocket { response.nameWebSocketVersion() }
@@ -53,36 +52,28 @@ package struct StreamEndpoint: Sendable {
     }
 
     private func subscription(
-        for request: Request, _ event: inout Event, _ startedAt: Int64
+        for request: Request, _ target: RequestTarget, _ event: inout Event, _ startedAt: Int64
     ) async throws -> Subscription {
-        try request.checkHead()
-        let target = try RequestTarget(of: request)
-        let body = try await read(request, &event)
+        var body: [UInt8] = []
+        if request.method == "POST" {
+            body = try await request.wholeBody(limit: Self.maxBody)
+            event.bytesIn = Int64(body.count)
+        }
         let parameters = Result { () throws(Failure) in
             try Parameters(
-                Endpoints.streamParameters, query: target.query, body: body,
+                Endpoints.stream.parameters, query: target.query, body: body,
                 contentType: request.value(of: "Content-Type"))
         }
-        let credentials = try presented(request, target, parameters)
-        // A browser adds the cookie by itself, also for a page that is not ours.
-        if request.asksForWebSocket {
-            try crossSite.checkUpgrade(of: request, with: credentials)
-        } else if case .cookie = credentials.first, request.method == "POST" {
-            try crossSite.checkOrigin(of: request)
-        }
-        let (caller, credential) = try await authenticator.caller(credentials)
+        let (caller, credential) = try await admission.admit(
+            request, token: try token(target, parameters),
+            opensWebSocket: request.asksForWebSocket)
         event.userID = caller.user.id
-        guard target.path.hasSameBytes(as: Endpoints.stream) else {
+        guard target.path.hasSameBytes(as: Endpoints.stream.path) else {
             throw Failure(.notFound, "There is nothing at \(target.path).")
         }
-        let methods = ["GET", "HEAD", "POST"]
-        guard methods.contains(request.method) else {
-            throw Failure(
-                .methodNotAllowed, "\(target.path) does not take \(request.method).",
-                allow: methods.joined(separator: ", "))
-        }
+        try Endpoints.stream.check(method: request.method)
         let given = try parameters.get()
-        let chatID: Chat.ID = try given.requiredID("id", "chat_id")
+        let chatID = try given.required(Known.chat)
         let resumption = try resumption(request, given)
         let transport = try request.transport()
         guard let access = try await store.access(to: chatID, of: caller.user.id) else {
@@ -96,44 +87,27 @@ package struct StreamEndpoint: Sendable {
         return Subscription(
             caller: caller, tokenDigest: Token.digest(of: credential.token ?? ""),
             chat: access.chat, transport: transport, resumption: resumption,
-            isHeadOnly: request.method == "HEAD", headers: recorder.commonHeaders(request),
+            isHeadOnly: request.method == "HEAD", headers: admission.commonHeaders(request),
             event: event,
             startedAt: startedAt)
     }
 
-    /// The body of a request that may have one.
-    private func read(_ request: Request, _ event: inout Event) async throws -> [UInt8] {
-        guard request.method == "POST" else { return [] }
-        let limit = Self.maxBody
-        let tooLarge = Failure(.tooLarge, "The body is larger than \(limit) bytes.")
-        guard request.contentLength ?? 0 <= limit else { throw tooLarge }
-        var body: [UInt8] = []
-        while let piece = try await request.body.next() {
-            body.append(contentsOf: piece)
-            guard body.count <= limit else { throw tooLarge }
-        }
-        event.bytesIn = Int64(body.count)
-        return body
-    }
-
-    /// The credentials. What is wrong with the parameters matters only to a caller.
-    private func presented(
-        _ request: Request, _ target: RequestTarget, _ parameters: Result<Parameters, Failure>
-    ) throws(Failure) -> [PresentedCredential] {
-        let token: String?
+    /// The credential among the parameters. Errors in the other ones are reported only after authentication
+    /// succeeds.
+    private func token(
+        _ target: RequestTarget, _ parameters: Result<Parameters, Failure>
+    ) throws(Failure) -> String? {
         switch parameters {
-        case .success(let parameters): token = try parameters.text("token")
-        case .failure:
-            token = target.queryText("token", limit: PresentedCredential.tokenLimit)
+        case .success(let parameters): try parameters.value(of: Known.token)
+        case .failure: target.queryText("token", limit: PresentedCredential.tokenLimit)
         }
-        return try authenticator.credentials(of: request, parameter: token)
     }
 
     /// The header is what a browser's EventSource sends when it comes back, with the same URL.
     private func resumption(
         _ request: Request, _ parameters: Parameters
     ) throws(Failure) -> Resumption {
-        let given = try parameters.text("last_event_id", "lastEventId")
+        let given = try parameters.value(of: Known.lastEventID)
         guard let text = request.value(of: "Last-Event-ID") ?? given, !text.isEmpty else {
             return .none
         }
@@ -144,7 +118,8 @@ package struct StreamEndpoint: Sendable {
 
     /// Whether the session still is one and the user still may read the chat.
     package func isStillAllowed(_ subscription: Subscription) async throws -> Bool {
-        guard try await authenticator.isStillValid(tokenDigest: subscription.tokenDigest) else {
+        guard try await admission.authenticator.isStillValid(tokenDigest: subscription.tokenDigest)
+        else {
             return false
         }
         return try await store.access(to: subscription.chatID, of: subscription.userID) != nil
@@ -167,7 +142,7 @@ package struct StreamEndpoint: Sendable {
         _ request: Request, _ event: Event, _ startedAt: Int64, _ answer: Response
     ) async -> Response {
         await recorder.finish(
-            event, since: startedAt, answer, recorder.commonHeaders(request),
+            event, since: startedAt, answer, admission.commonHeaders(request),
             isHeadOnly: request.method == "HEAD")
     }
 }

@@ -3,22 +3,22 @@ package import Logging
 package import Metrics
 package import ProxyGPT
 
-/// Records and counts the streamer's requests, from the look at them to the end of what came of them.
-/// All endpoints share one, since the budget of rows for refused requests is the process's.
+/// Lets in, records and counts the streamer's requests, from the look at them to the end of what came of
+/// them. All endpoints share one, since the budget of rows for refused requests is the process's.
 package struct StreamRecorder: Sendable {
     private let clock: any Clock
     private let ledger: Ledger
-    let crossSite: CrossSite
+    let admission: Admission
     private let meter: StreamMeter
     private let logger: Logger
 
     package init(
-        settings: Settings, events: any EventLog, clock: any Clock,
+        settings: Settings, store: any Store, events: any EventLog, clock: any Clock,
         identifiers: any IdentifierSource, scoreboard: Scoreboard? = nil, logger: Logger
     ) {
         self.clock = clock
         ledger = Ledger(events: events, clock: clock, identifiers: identifiers, logger: logger)
-        crossSite = CrossSite(settings, logger: logger)
+        admission = Admission(settings, store: store, clock: clock, logger: logger)
         self.logger = logger
         meter = StreamMeter(scoreboard)
     }
@@ -27,11 +27,6 @@ package struct StreamRecorder: Sendable {
     /// - Parameter isLast: whether nothing comes after it.
     package func tick(isLast: Bool = false) {
         ledger.tick(isLast: isLast)
-    }
-
-    /// Headers of every answer to this request.
-    func commonHeaders(_ request: Request) -> [Header] {
-        [Header("X-Request-Id", request.id)] + crossSite.headers(for: request)
     }
 
     /// The row of a request that is looked at now.
@@ -63,7 +58,7 @@ package struct StreamRecorder: Sendable {
         if response.status != 204 {
             response.headers.append(Header("Content-Length", String(response.body.count)))
         }
-        response.headers += commonHeaders(request)
+        response.headers += admission.commonHeaders(request)
         return response
     }
 

@@ -18,7 +18,7 @@ import Testing
         let settings = try Settings(values: ["API_KEY": Stage.key])
         let logger = Logger(label: "test") { _ in LogRecorder(lines: log) }
         endpoint = RealtimeEndpoint(
-            settings: settings, store: stage.storage.store, clock: stage.clock,
+            settings: settings, clock: stage.clock,
             recorder: stage.recorder(settings, logger), logger: logger)
     }
 
@@ -112,7 +112,7 @@ import Testing
             "API_URL": "https://x.openai.azure.com/openai/deployments/d/completions?api-version=1",
         ])
         let azure = RealtimeEndpoint(
-            settings: settings, store: stage.storage.store, clock: stage.clock,
+            settings: settings, clock: stage.clock,
             recorder: stage.recorder(settings), logger: Logger(label: "test"))
         let token = try await stage.user()
         func answer(_ path: String) async -> RealtimeEndpoint.Answer {

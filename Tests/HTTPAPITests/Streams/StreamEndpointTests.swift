@@ -20,7 +20,7 @@ import Testing
             values: ["API_KEY": Stage.key, "CORS_ORIGINS": "https://app.example"])
         recorder = stage.recorder(settings)
         endpoint = StreamEndpoint(
-            settings: settings, store: stage.storage.store, clock: stage.clock, recorder: recorder)
+            store: stage.storage.store, clock: stage.clock, recorder: recorder)
     }
 
     private static let upgrade = [
@@ -51,7 +51,7 @@ import Testing
     func sharesTheBudget() async throws {
         let settings = try Settings(values: ["API_KEY": Stage.key])
         let realtime = RealtimeEndpoint(
-            settings: settings, store: stage.storage.store, clock: stage.clock, recorder: recorder,
+            settings: settings, clock: stage.clock, recorder: recorder,
             logger: Logger(label: "test"))
         for _ in 0..<70 {
             #expect(await status(Stage.request("GET", "/chat/stream?id=a")) == 401)

@@ -1,6 +1,8 @@
 extension User {
     /// The longest password, in bytes.
     package static let passwordLimit = 1024
+    /// The longest first or last name, in bytes.
+    package static let personalNameLimit = 254
 
     /// Throws `invalidRequest` naming `parameter` where a new password breaks a rule.
     package static func checkNewPassword(
@@ -18,8 +20,8 @@ extension User {
     package static func checkPersonalName(
         _ name: String, parameter: String
     ) throws(Failure) {
-        guard name.utf8.count <= 254 else {
-            throw .invalid(parameter, "A name has at most 254 bytes.")
+        guard name.utf8.count <= personalNameLimit else {
+            throw .invalid(parameter, "A name has at most \(personalNameLimit) bytes.")
         }
         guard name.unicodeScalars.allSatisfy({ $0.properties.generalCategory != .control }) else {
             throw .invalid(parameter, "A name must not contain control characters.")
