@@ -183,7 +183,7 @@ if Context.environment["PROXY_GPT_FUZZ"] != nil {
                 "Admission/Subprotocols.swift", "FanOut/Frame.swift",
                 "Connections/HeadTranscoder.swift", "Wire/UTF8Check.swift",
                 "Wire/WebSocketReceiver.swift", "Wire/WebSocketWriter.swift",
-                "Realtime/FrameHead.swift", "Realtime/UpstreamHandshake.swift",
+                "Wire/FrameHead.swift", "Realtime/UpstreamHandshake.swift",
                 "Realtime/UpstreamLocation.swift", "Realtime/UsageReader.swift",
             ], ["Formats", "ProxyGPT", "Credentials", "Gateway"] + nio),
         .target(

@@ -48,10 +48,8 @@ package import ProxyGPT
         package let run: @EventLoop @Sendable () async -> Void
     }
 
-    private let operators: OperatorEndpoint
     private let recorder: StreamRecorder
-    private let streams: StorageSide
-    private let calls: RealtimeStorage
+    private let storage: StorageGateway
     private let server: StreamServer
     private let live: LiveReader
     private let revocations: RevocationReader
@@ -59,57 +57,56 @@ package import ProxyGPT
     private let missedEnds: MissedEndReader
     private var listening: StreamServer.Listening?
 
-    /// Starts the loop of the connections and reads where log and revocations stand: what may be missed is
-    /// read before anybody is there to miss it.
+    /// Starts the loop of the connections and reads where log and revocations stand, before the first
+    /// client can miss a frame.
     package init(_ given: Dependencies) async throws {
         let (settings, clock, logger) = (given.settings, given.clock, given.logger)
         let identifiers = given.identifiers
-        operators = given.operators
         recorder = StreamRecorder(
             settings: settings, store: given.store, events: given.events, clock: clock,
             identifiers: identifiers, scoreboard: given.scoreboard, logger: logger)
-        let endpoint = StreamEndpoint(store: given.store, clock: clock, recorder: recorder)
         let realtime = RealtimeEndpoint(
             settings: settings, clock: clock, recorder: recorder, logger: logger)
-        calls = RealtimeStorage(endpoint: realtime, logger: logger)
         let resolver = FrameResolver(store: given.store)
         let endedMessages = EndedMessages()
-        streams = StorageSide(
-            endpoint: endpoint, store: given.store,
+        storage = StorageGateway(
+            streams: StreamEndpoint(store: given.store, clock: clock, recorder: recorder),
+            calls: realtime, operators: given.operators, store: given.store,
             histories: HistoryReader(
                 log: given.log, store: given.store, resolver: resolver,
                 endedMessages: endedMessages),
             bus: given.bus, logger: logger)
         let watched = WatchedChats()
-        // Many users may share an address, but not everybody.
-        let limits = FanOut.Limits(
+        // Many users may share an address, but not all users.
+        let limits = ConnectionLimits(
             perUser: settings.maxStreamsPerUser,
             perAddress: max(settings.maxStreamsPerUser, settings.maxStreams / 10),
             total: settings.maxStreams)
         server = try await StreamServer.start(
-            FanOut.Surroundings(
-                storage: streams, watched: watched, limits: limits,
+            FanOut.Dependencies(
+                storage: storage, watched: watched, limits: limits,
                 now: { clock.monotonicMicroseconds() / 1000 },
-                spread: { identifiers.number(in: $0) }, scoreboard: given.scoreboard),
-            RealtimeCalls.Surroundings(
-                endpoint: realtime, storage: calls, route: try UpstreamRoute(settings),
+                jitter: { identifiers.number(in: $0) }, scoreboard: given.scoreboard),
+            RealtimeCalls.Dependencies(
+                endpoint: realtime, storage: storage, route: try UpstreamRoute(settings),
                 places: limits,
                 limits: SocketRelay.Limits(
-                    silence: settings.idleTimeout, patience: min(settings.idleTimeout, 30_000)),
+                    idleLimit: settings.idleTimeout,
+                    answerTimeout: min(settings.idleTimeout, 30_000)),
                 microseconds: { clock.monotonicMicroseconds() },
-                spread: { identifiers.number(in: $0) }, makeMask: { Randomness.bytes(4) }))
+                jitter: { identifiers.number(in: $0) }, makeMask: { Randomness.bytes(4) }))
         let (fanOut, openCalls) = (server.fanOut, server.calls)
         storeWatch = StoreWatch(
             log: given.log, store: given.store, watched: watched, endedMessages: endedMessages,
             logger: logger
-        ) { ended, areNew in fanOut.enter { $0.receive(ended: ended, areNew: areNew) } }
+        ) { ended, areNew in fanOut.execute { $0.receive(ended: ended, areNew: areNew) } }
         live = LiveReader(
             log: given.log, resolver: resolver, watched: watched, logger: logger,
             storeWatch: storeWatch
-        ) { batch in fanOut.enter { $0.receive(batch) } }
+        ) { batch in fanOut.execute { $0.receive(batch) } }
         revocations = RevocationReader(store: given.store, logger: logger) { found in
-            fanOut.enter { $0.receive(found) }
-            openCalls.enter { $0.receive(found) }
+            fanOut.execute { $0.receive(found) }
+            openCalls.execute { $0.receive(found) }
         }
         missedEnds = MissedEndReader(
             bus: given.bus, store: given.store, clock: clock, logger: logger)
@@ -120,25 +117,19 @@ package import ProxyGPT
     /// What must be done for as long as the service serves.
     package var chores: [Chore] {
         [
-            Chore(interval: RevocationReader.interval) { [revocations] in await revocations.look()
+            Chore(interval: RevocationReader.interval) { [revocations] in await revocations.poll()
             },
-            Chore(interval: StoreWatch.interval) { [storeWatch] in await storeWatch.look() },
-            Chore(interval: MissedEndReader.interval) { [missedEnds] in await missedEnds.look() },
+            Chore(interval: StoreWatch.interval) { [storeWatch] in await storeWatch.poll() },
+            Chore(interval: MissedEndReader.interval) { [missedEnds] in await missedEnds.poll() },
             Chore(interval: 1000) { [recorder] in recorder.tick() },
         ]
     }
 
     /// Begins to accept connections at a bound socket.
     package func listen(on listener: Int32) async throws {
-        let (operators, calls, streams) = (operators, calls, streams)
+        let storage = storage
         listening = try await server.listen(on: listener) { request, reply in
-            if OperatorEndpoint.serves(request) {
-                EventLoop.spawn { reply(.response(await operators.answerWhole(request))) }
-            } else if RealtimeEndpoint.serves(request) {
-                calls.answer(request, reply: reply)
-            } else {
-                streams.answer(request, reply: reply)
-            }
+            storage.answer(request, reply: reply)
         }
     }
 
@@ -147,7 +138,7 @@ package import ProxyGPT
         server.report(to: answer)
     }
 
-    /// Accepts nobody any more, and returns when all streams and calls have ended. Called once.
+    /// Stops accepting, and returns when all streams and calls have ended. Called once.
     package func drain() async throws {
         if let listening { try await server.drain(closing: listening) }
     }
@@ -156,7 +147,6 @@ package import ProxyGPT
     package func finish() async {
         await live.stop()
         recorder.tick(isLast: true)
-        await streams.finishRecording()
-        await calls.finishRecording()
+        await storage.finishRecording()
     }
 }

@@ -62,7 +62,7 @@ struct WorkerProgram {
         let tickers =
             storage.tickers() + [
                 ServiceProcess.tick(every: 1000) { await api.tick() },
-                ServiceProcess.tick(every: 250) { await api.lookAtReplies() },
+                ServiceProcess.tick(every: 250) { await api.pollRunningReplies() },
             ]
         try server.start()
         board.set(.ready)

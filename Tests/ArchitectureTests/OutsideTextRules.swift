@@ -87,11 +87,7 @@ extension Rules {
             "an address has at most 64 bytes, a folded name has a bound as well"
         ),
         (
-            "Sources/Streaming/FanOut.swift", [.key],
-            "an address is the web server's and has at most 64 bytes"
-        ),
-        (
-            "Sources/Streaming/RealtimeCalls.swift", [.key],
+            "Sources/Streaming/Occupancy.swift", [.key],
             "an address is the web server's and has at most 64 bytes"
         ),
         (

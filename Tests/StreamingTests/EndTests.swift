@@ -9,8 +9,8 @@ import Testing
 /// Ends that get lost, come late or overtake a history, and chats that begin anew.
 @Suite struct EndTests {
     /// A hall whose one subscriber has been told the first words of `m1`.
-    private static func withRunningMessage() throws -> (Hall, Seat) {
-        let hall = Hall()
+    private static func withRunningMessage() throws -> (FanOutStage, SubscriberProbe) {
+        let hall = FanOutStage()
         let seat = try hall.join()
         hall.tell(History(position: id(0)))
         hall.send(words("a", 1))
@@ -19,7 +19,7 @@ import Testing
 
     @Test("A chat of which a frame is missing begins anew, as soon as the store can be read")
     func startsBrokenChatOver() throws {
-        let hall = Hall()
+        let hall = FanOutStage()
         let (seat, other) = (try hall.join(), try hall.join(chat: Chat.ID("chat-2")))
         hall.tell(History(position: id(0)))
         let late = try hall.join(resumption: .after(id(1)))
@@ -34,7 +34,7 @@ import Testing
             #expect(requests.map(\.resumption) == [.impossible])
             let history = History(
                 frames: [.reset(chat, id: .nowhere), .last(message("m1"), id: id(3))],
-                position: id(3), settled: [Message.ID("m1")])
+                position: id(3), ended: [Message.ID("m1")])
             for request in requests { request.reply(attempt < 3 ? .failed : .history(history)) }
             hall.loop.run()
             hall.loop.advanceTime(by: .seconds(1))
@@ -51,7 +51,7 @@ import Testing
         _ = try seat.text()
         hall.advance(seconds: 60)
         hall.fanOut.tick()
-        for (ids, reply) in hall.storage.takeLooks() {
+        for (ids, reply) in hall.storage.takePolls() {
             reply(FoundEnds(gone: ids.map { (chat: chat, message: $0) }))
         }
         hall.loop.run()
@@ -64,19 +64,19 @@ import Testing
         #expect(try seat.text().contains("event: reset"))
         hall.advance(seconds: 60)
         hall.fanOut.tick()
-        #expect(hall.storage.takeLooks().isEmpty, "nobody waits for it any more")
+        #expect(hall.storage.takePolls().isEmpty, "nobody waits for it any more")
     }
 
     @Test("Who comes after an end was told out of the store is told of it too")
     func untakenEndForLatecomers() throws {
-        let hall = Hall()
+        let hall = FanOutStage()
         let (seat, held) = (try hall.join(), try hall.join())
         hall.tell(History(position: id(0)))
         hall.send(words("a", 1))
         let ended = message("m1", .failed, reply: "a")
-        for _ in 1...5 { hall.lookForEnds([ended]) }
+        for _ in 1...5 { hall.pollEnds([ended]) }
         let waiting = try hall.join(resumption: .after(id(1)))
-        hall.lookForEnds([ended])
+        hall.pollEnds([ended])
         for seat in [seat, held] { #expect(try seat.ids() == ["e1-1", "e1-1"]) }
         let late = try hall.join(resumption: .after(id(1)))
         hall.tell(History(position: id(1), running: [ended.id]))
@@ -84,14 +84,14 @@ import Testing
         // The store may be away for a moment.
         for answer in [[], [ended]] {
             #expect(try late.ids() == [])
-            let looks = hall.storage.takeLooks()
-            #expect(looks.map(\.0) == [[ended.id]])
-            for (_, reply) in looks { reply(FoundEnds(ended: answer)) }
+            let polls = hall.storage.takePolls()
+            #expect(polls.map(\.0) == [[ended.id]])
+            for (_, reply) in polls { reply(FoundEnds(ended: answer)) }
             hall.loop.run()
             hall.loop.advanceTime(by: .seconds(1))
         }
         #expect(try late.ids() == ["e1-1"])
-        #expect(hall.storage.takeLooks().isEmpty)
+        #expect(hall.storage.takePolls().isEmpty)
         for seat in [seat, held, waiting] { #expect(try seat.ids() == []) }
     }
 
@@ -99,9 +99,9 @@ import Testing
     func storeEndBehindHistory() throws {
         let (hall, first) = try Self.withRunningMessage()
         let ended = message("m1", .failed, reply: "a")
-        for _ in 1...5 { hall.lookForEnds([ended]) }
+        for _ in 1...5 { hall.pollEnds([ended]) }
         let seat = try hall.join(resumption: .after(id(1)))
-        hall.lookForEnds([ended])
+        hall.pollEnds([ended])
         #expect(try first.ids() == ["e1-1", "e1-1"])
         hall.tell(History(frames: [words("b", 3, of: "m2")], position: id(3)))
         #expect(try seat.ids() == ["e1-3", "e1-3"])
@@ -109,7 +109,7 @@ import Testing
 
     @Test("The past is asked for from the newest frame that was passed on")
     func knowsItsBeginning() throws {
-        let hall = Hall()
+        let hall = FanOutStage()
         hall.fanOut.receive(LiveBatch(last: id(7)))
         _ = try hall.join()
         #expect(hall.storage.takeHistories().map(\.last) == [id(7)])
@@ -120,16 +120,16 @@ import Testing
         for startsOver in [false, true] {
             let (hall, first) = try Self.withRunningMessage()
             let ended = message("m1", .failed, reply: "a")
-            for _ in 1...6 { hall.lookForEnds([ended]) }
+            for _ in 1...6 { hall.pollEnds([ended]) }
             #expect(try first.ids() == ["e1-1", "e1-1"])
             let late = try hall.join(resumption: .after(id(1)))
             hall.tell(History(position: id(1), running: [ended.id]))
             _ = try late.text()
-            let looks = hall.storage.takeLooks()
+            let polls = hall.storage.takePolls()
             if startsOver { hall.fanOut.receive(LiveBatch(last: id(1), broken: [chat])) }
             hall.send(.last(ended, id: id(2)))
             #expect(try late.ids() == (startsOver ? [] : ["e1-2"]))
-            for (_, reply) in looks { reply(FoundEnds(ended: [ended])) }
+            for (_, reply) in polls { reply(FoundEnds(ended: [ended])) }
             hall.loop.run()
             let end = Frame.last(ended, id: id(2))
             hall.tell(History(frames: [.reset(chat, id: .nowhere), end], position: id(2)))
@@ -139,7 +139,7 @@ import Testing
 
     @Test("Who may not read a chat is sent away although the chat began anew meanwhile")
     func refusalOutlivesStartingOver() throws {
-        let hall = Hall()
+        let hall = FanOutStage()
         let (refused, unknown) = (try hall.join(), try hall.join())
         let first = hall.storage.takeHistories()
         hall.fanOut.receive(LiveBatch(last: id(1), broken: [chat]))
@@ -159,7 +159,7 @@ import Testing
 
     @Test("What was read for those who have left concerns nobody who came later")
     func historyOfTheGone() throws {
-        let hall = Hall()
+        let hall = FanOutStage()
         let gone = try hall.join()
         let late = hall.storage.takeHistories()
         _ = try gone.channel.finish()
@@ -171,14 +171,14 @@ import Testing
         }
         hall.loop.run()
         _ = try seat.text()
-        for _ in 1...7 { hall.lookForEnds([ended]) }
+        for _ in 1...7 { hall.pollEnds([ended]) }
         #expect(hall.storage.published == [])
         #expect(try seat.ids() == [])
     }
 
     @Test("A chat that cannot be read for a minute lets its subscribers go")
     func givesUpBrokenChat() throws {
-        let hall = Hall()
+        let hall = FanOutStage()
         _ = try hall.join()
         hall.tell(History(position: id(0)))
         hall.fanOut.receive(LiveBatch(last: id(1), broken: [chat]))
@@ -202,7 +202,7 @@ import Testing
         hall.send(.last(ended, id: id(2)))
         hall.tell(History(frames: [words("a", 1)], position: id(1), running: [ended.id]))
         for seat in [seat, late] { #expect(try seat.ids() == ["e1-1", "e1-2"]) }
-        for _ in 1...7 { hall.lookForEnds([ended]) }
+        for _ in 1...7 { hall.pollEnds([ended]) }
         #expect(hall.storage.published == [])
         for seat in [seat, late] { #expect(try seat.ids() == []) }
     }
@@ -213,12 +213,12 @@ import Testing
         _ = try seat.text()
         let ended = message("m1", .failed, reply: "a")
         for expected in [[], [ended.id]] {
-            hall.lookForEnds([ended])
+            hall.pollEnds([ended])
             #expect(hall.storage.published == expected)
         }
         hall.send(.last(ended, id: id(2)))
         #expect(try seat.ids() == ["e1-2"])
-        hall.lookForEnds([ended])
+        hall.pollEnds([ended])
         #expect(hall.storage.published.count == 1)
     }
 
@@ -228,7 +228,7 @@ import Testing
         _ = try seat.text()
         let ended = message("m1", .failed, reply: "a")
         for expected in [[], [], [], [], [], ["e1-1"], []] {
-            hall.lookForEnds([ended])
+            hall.pollEnds([ended])
             #expect(try seat.ids() == expected)
         }
         #expect(hall.storage.published == [ended.id])

@@ -9,7 +9,7 @@ import Testing
 @Suite struct FanOutTests {
     @Test("Frames go to the subscribers of their chat, on either transport, with the same bytes")
     func fansOut() throws {
-        let hall = Hall()
+        let hall = FanOutStage()
         let first = try hall.join()
         let second = try hall.join()
         let socket = try hall.join(.webSocket(accept: "a"))
@@ -25,7 +25,7 @@ import Testing
 
     @Test("A chat is watched from the first subscriber to the last")
     func watches() throws {
-        let hall = Hall()
+        let hall = FanOutStage()
         let frames = [logged(1, "m1", .ended)]
         #expect(hall.watched.watched(frames).isEmpty)
         let (first, second) = (try hall.join(), try hall.join())
@@ -40,7 +40,7 @@ import Testing
 
     @Test("Live frames are held back until history is there, and those that it has are left out")
     func registersFirst() throws {
-        let hall = Hall()
+        let hall = FanOutStage()
         let seat = try hall.join(resumption: .after(id(3)))
         hall.send(words("d", 4), words("e", 5), words("f", 6))
         #expect(try seat.text() == "")
@@ -52,7 +52,7 @@ import Testing
 
     @Test("Live frames that history has already are left out although they come after it")
     func historyIsAhead() throws {
-        let hall = Hall()
+        let hall = FanOutStage()
         let seat = try hall.join(resumption: .after(id(3)))
         hall.tell(History(frames: [words("d", 4), words("e", 5)], position: id(5)))
         hall.send(words("d", 4))
@@ -62,10 +62,10 @@ import Testing
 
     @Test("A message whose end came out of the store does not end twice")
     func settles() throws {
-        let hall = Hall()
+        let hall = FanOutStage()
         let seat = try hall.join()
         let end = Frame.last(message("m1"), id: id(2))
-        hall.tell(History(frames: [end], position: id(2), settled: [Message.ID("m1")]))
+        hall.tell(History(frames: [end], position: id(2), ended: [Message.ID("m1")]))
         _ = try seat.text()
         hall.send(Frame.last(message("m1"), id: id(3)))
         // Whoever resumes from here is not told of it again.
@@ -76,7 +76,7 @@ import Testing
 
     @Test("A stream without history begins with an id to resume from")
     func beginsWithAnID() throws {
-        let hall = Hall()
+        let hall = FanOutStage()
         let seat = try hall.join()
         hall.tell(History(position: id(41)))
         #expect(try seat.text() == "id: e1-41\n\n")
@@ -84,7 +84,7 @@ import Testing
 
     @Test("When the log begins anew everybody is told how the chat stands, by one reading")
     func startsOver() throws {
-        let hall = Hall()
+        let hall = FanOutStage()
         let seats = [try hall.join(), try hall.join()]
         let late = hall.storage.takeHistories()
         hall.fanOut.receive(LiveBatch(startsOver: true))
@@ -105,7 +105,7 @@ import Testing
 
     @Test("A slow reader is let go with its queue full, and slows nobody")
     func slowReader() throws {
-        let hall = Hall()
+        let hall = FanOutStage()
         let (slow, quick) = (try hall.join(), try hall.join())
         hall.tell(History(position: id(0)))
         slow.block()
@@ -119,7 +119,7 @@ import Testing
 
     @Test("What waits ten seconds for a reader lets it go")
     func staleReader() throws {
-        let hall = Hall()
+        let hall = FanOutStage()
         let seat = try hall.join()
         hall.tell(History(position: id(0)))
         seat.block()
@@ -135,7 +135,7 @@ import Testing
 
     @Test("A reader that was slow for a moment goes on in order")
     func catchesUp() throws {
-        let hall = Hall()
+        let hall = FanOutStage()
         let seat = try hall.join()
         hall.tell(History(position: id(0)))
         _ = try seat.text()
@@ -152,7 +152,7 @@ import Testing
 
     @Test("Keep-alives come every fifteen seconds, and move the place to resume from")
     func keepAlives() throws {
-        let hall = Hall()
+        let hall = FanOutStage()
         let (seat, socket) = (try hall.join(), try hall.join(.webSocket(accept: "a")))
         hall.tell(History(position: id(0)))
         hall.fanOut.receive(LiveBatch(last: id(77)))
@@ -172,7 +172,7 @@ import Testing
 
     @Test("A peer that answers no ping is gone; one that answers stays")
     func deadPeers() throws {
-        let hall = Hall()
+        let hall = FanOutStage()
         let (dead, live) = (
             try hall.join(.webSocket(accept: "a")), try hall.join(.webSocket(accept: "a"))
         )
@@ -191,7 +191,7 @@ import Testing
 
     @Test("Session and membership are checked again before long, and after every doubt")
     func checksAgain() throws {
-        let hall = Hall()
+        let hall = FanOutStage()
         let seat = try hall.join(.webSocket(accept: "a"))
         hall.tell(History(position: id(0)))
         hall.advance(seconds: 481)
@@ -214,7 +214,7 @@ import Testing
 
     @Test("Who is revoked gets nothing more")
     func revokes() throws {
-        let hall = Hall()
+        let hall = FanOutStage()
         let (event, socket) = (
             try hall.join(session: "s1"), try hall.join(.webSocket(accept: "a"), session: "s1")
         )
@@ -254,7 +254,7 @@ import Testing
 
     @Test("Streams are limited by user, by address and in all, and a place that is left is free")
     func limits() throws {
-        let hall = Hall(perUser: 2, perAddress: 3, total: 4)
+        let hall = FanOutStage(perUser: 2, perAddress: 3, total: 4)
         func hasRoom(_ user: String, _ address: String) -> Bool {
             hall.fanOut.hasRoom(
                 for: .made(
@@ -274,7 +274,7 @@ import Testing
 
     @Test("A stop tells browsers when to come back, and WebSockets why")
     func drains() throws {
-        let hall = Hall()
+        let hall = FanOutStage()
         let (event, socket) = (try hall.join(), try hall.join(.webSocket(accept: "a")))
         hall.tell(History(position: id(0)))
         _ = (try event.text(), try socket.text())

@@ -44,9 +44,9 @@ enum Wire {
         var outcome = FrameRelay.Outcome.open
     }
 
-    private func relay(_ source: RealtimeSide, wordLimit: Int = 0) -> FrameRelay {
+    private func relay(_ source: RealtimeSide, transcriptLimit: Int = 0) -> FrameRelay {
         FrameRelay(
-            from: source, keyMask: KeyMask(key: Secret(Self.key)), wordLimit: wordLimit,
+            from: source, keyMask: KeyMask(key: Secret(Self.key)), transcriptLimit: transcriptLimit,
             makeMask: { [9, 8, 7, 6] })
     }
 
@@ -179,7 +179,7 @@ enum Wire {
         }
     }
 
-    @Test("What only looks like the key's beginning comes through unchanged")
+    @Test("What only polls like the key's beginning comes through unchanged")
     func releasesFalseBeginnings() {
         let bytes =
             Wire.text("sk-01", isFinal: false) + Wire.frame(.ping, [1])
@@ -253,14 +253,14 @@ enum Wire {
 
     @Test("The beginning of the text messages is kept, a line each, and nothing binary")
     func keepsWords() {
-        var relay = relay(.client, wordLimit: 12)
+        var relay = relay(.client, transcriptLimit: 12)
         var input = ByteBuffer(
             bytes: Wire.text("on", isFinal: false, mask: Wire.mask)
                 + Wire.more("e", mask: Wire.mask) + Wire.frame(.binary, [1], mask: Wire.mask)
                 + Wire.text("two", mask: Wire.mask) + Wire.text("three", mask: Wire.mask))
         var output = ByteBuffer()
         _ = relay.take(&input, into: &output)
-        #expect(String(decoding: relay.words, as: UTF8.self) == "one\ntwo\nthre")
+        #expect(String(decoding: relay.transcript, as: UTF8.self) == "one\ntwo\nthre")
     }
 
     @Test("No bytes of a peer bring it down")
@@ -271,7 +271,7 @@ enum Wire {
             return UInt8(truncatingIfNeeded: state >> 56)
         }
         for _ in 0..<3000 {
-            var relay = relay(random() & 1 == 0 ? .client : .upstream, wordLimit: 64)
+            var relay = relay(random() & 1 == 0 ? .client : .upstream, transcriptLimit: 64)
             for _ in 0..<4 {
                 var bytes = (0..<40).map { _ in random() }
                 if random() & 1 == 0 { bytes[0] &= 0x8F }
@@ -344,7 +344,7 @@ enum Wire {
     }
 
     @Test(
-        "What only looks like it counts for nothing",
+        "What only polls like it counts for nothing",
         arguments: [
             #"{"type":"response.done""#, #"{"type":"other","text":"response.done"}"#,
             #"{"type":"response.done","response":null}"#,

@@ -57,12 +57,12 @@ import Testing
             watched.insert(chat)
             _ = try await reader.history(of: chat, resumption, since: nil)
             store.put(message(id, .done, reply: "quick", seq: Int64(seq)))
-            await watch.look()
+            await watch.poll()
             #expect(told.withLock { $0 } == [id + " new"])
             // Nobody watches for a while.
             told.withLock { $0 = [] }
             watched.remove(chat)
-            await watch.look()
+            await watch.poll()
         }
     }
 
@@ -79,7 +79,7 @@ import Testing
         #expect(history.frames.last?.id == id(4))
         #expect(history.position == id(4))
         #expect(history.running == [Message.ID("m2")])
-        #expect(history.settled.isEmpty)
+        #expect(history.ended.isEmpty)
     }
 
     @Test("A new subscriber gets the ends of what has ended since it came")
@@ -97,7 +97,7 @@ import Testing
         #expect(history.frames.map(short) == ["m2 end r2", "m4 end r4", "m3 [hi]ab"])
         #expect(history.frames.map(\.id) == [id(3), id(5), id(6)])
         #expect(history.position == id(6))
-        #expect(history.settled == [Message.ID("m2"), Message.ID("m4")])
+        #expect(history.ended == [Message.ID("m2"), Message.ID("m4")])
         #expect(history.running == [Message.ID("m3")])
         for last in [nil, id(5), id(6), id(2, epoch: "e0")] {
             #expect(try await read(.none, since: last).frames.map(short) == ["m3 [hi]ab"])
@@ -122,7 +122,7 @@ import Testing
             let history = try await reader.history(
                 of: chat, .none, since: nil, time: Timestamp(milliseconds: time))
             #expect(history.frames.map(short) == frames)
-            #expect(history.settled.count == frames.count)
+            #expect(history.ended.count == frames.count)
             #expect(history.running == [Message.ID("m2")])
         }
     }
@@ -138,7 +138,7 @@ import Testing
         let history = try await read(.after(id(1)))
         #expect(history.frames.map(short) == ["m1 [p]b", "m1 end ab", "m2 [hi]c"])
         #expect(history.frames.map(\.id) == [id(2), id(3), id(4)])
-        #expect(history.settled == [Message.ID("m1")])
+        #expect(history.ended == [Message.ID("m1")])
         #expect(history.running == [Message.ID("m2")])
         #expect(try await read(.after(id(4))).frames.isEmpty)
         #expect(try await read(.after(id(4))).position == id(4))
@@ -161,7 +161,7 @@ import Testing
         // Until the last one has come, a client that resumes starts over.
         #expect(history.frames.map(\.id) == [.nowhere, .nowhere, id(2)])
         #expect(history.position == id(2))
-        #expect(history.settled == [Message.ID("m1")])
+        #expect(history.ended == [Message.ID("m1")])
     }
 
     @Test("A reset of an empty chat is a reset with an id")
@@ -193,7 +193,7 @@ import Testing
         for resumption in [Resumption.none, .after(id(1)), .after(id(0)), .impossible] {
             let history = try await read(resumption)
             #expect(!history.frames.map(short).contains("m1 end a"), "\(resumption)")
-            #expect(history.settled.isEmpty)
+            #expect(history.ended.isEmpty)
             #expect(history.running == [Message.ID("m1")])
         }
         // Told once, to whoever had not come so far.

@@ -73,11 +73,11 @@ private struct StillClock: Clock {
     private let bus = FickleBus()
     private let store = NotedEnds()
 
-    private func look() async {
+    private func poll() async {
         EventLoop.startOnOwnThread()
         await MissedEndReader(
             bus: bus, store: store, clock: StillClock(), logger: Logger(label: "test")
-        ).look()
+        ).poll()
     }
 
     private func note(_ ids: String...) async throws {
@@ -89,7 +89,7 @@ private struct StillClock: Clock {
     func carries() async throws {
         try await note("m1", "m2")
         store.state.withLock { _ = $0.gone.insert(Message.ID("m2")) }
-        await look()
+        await poll()
         #expect(bus.state.withLock { $0.carried.map(\.text) } == ["m1"])
         #expect(store.noted == [])
     }
@@ -98,15 +98,15 @@ private struct StillClock: Clock {
     func waits() async throws {
         try await note("m1")
         bus.state.withLock { $0.isThere = false }
-        await look()
+        await poll()
         #expect(bus.state.withLock { $0.carried.isEmpty && $0.pending.isEmpty })
         bus.state.withLock { $0.isThere = true }
         bus.state.withLock { $0.carries = false }
-        await look()
+        await poll()
         #expect(store.noted == ["m1"])
         bus.state.withLock { $0.pending = [] }
         bus.state.withLock { $0.carries = true }
-        await look()
+        await poll()
         #expect(store.noted == [])
     }
 
@@ -114,12 +114,12 @@ private struct StillClock: Clock {
     func beginsAnew() async throws {
         try await note("m1")
         store.state.withLock { $0.age = MissedEnds.lifetime + 1 }
-        await look()
+        await poll()
         #expect(bus.state.withLock { $0.carried.isEmpty && $0.epochs == ["e1", "e11"] })
         #expect(store.noted == [])
         store.state.withLock { $0.age = 0 }
         for number in 0..<MissedEnds.limit { try await note("m\(number)") }
-        await look()
+        await poll()
         #expect(bus.state.withLock { $0.carried.isEmpty && $0.epochs.count == 3 })
         #expect(store.noted == [])
     }

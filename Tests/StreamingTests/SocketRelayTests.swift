@@ -17,13 +17,13 @@ private final class Relayed {
         var now: Int64 = 0
         var endings: [RealtimeEnding] = []
         relay = SocketRelay(
-            SocketRelay.Limits(silence: 100, patience: 30), now: { now },
+            SocketRelay.Limits(idleLimit: 100, answerTimeout: 30), now: { now },
             makeMask: { [9, 8, 7, 6] }
         ) { endings.append($0) }
         self.endings = { endings }
         setNow = { now = $0 }
         let legs = relay.legs(
-            client: client, upstream: upstream, keyMask: KeyMask(key: nil), wordLimit: 0)
+            client: client, upstream: upstream, keyMask: KeyMask(key: nil), transcriptLimit: 0)
         for (channel, leg) in [(client, legs.client), (upstream, legs.upstream)] {
             try channel.connect(to: SocketAddress(unixDomainSocketPath: "/x")).wait()
             try channel.pipeline.syncOperations.addHandler(leg)

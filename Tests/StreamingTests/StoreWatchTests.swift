@@ -26,37 +26,37 @@ import Testing
         }
         store.put(message("m1", .done, reply: "a"))
         store.put(message("m2", .streaming, seq: 2))
-        await watch.look()
+        await watch.poll()
         #expect(found() == [])
         log.change { $0.isAway = true }
-        await watch.look()
+        await watch.poll()
         #expect(found() == ["m1"], "whoever saw it running hears of it")
-        await watch.look()
+        await watch.poll()
         #expect(found() == [])
         store.put(message("m2", .done, reply: "b", seq: 2))
         store.put(message("m3", .done, reply: "c", seq: 3))
-        await watch.look()
+        await watch.poll()
         #expect(found() == ["m2 new", "m3 new"])
-        // However many end between two looks, and however many come after one that runs.
+        // However many end between two polls, and however many come after one that runs.
         store.put(message("slow", .pending, seq: 4))
-        await watch.look()
+        await watch.poll()
         for number in 5..<200 { store.put(message("n\(number)", .done, seq: Int64(number))) }
-        await watch.look()
+        await watch.poll()
         #expect(found() == (5..<200).map { "n\($0) new" })
         store.put(message("slow", .done, seq: 4))
-        await watch.look()
+        await watch.poll()
         #expect(found() == ["slow new"])
         // The store may be away for a moment.
         store.put(message("last", .done, seq: 200))
         store.isAway = true
-        await watch.look()
+        await watch.poll()
         store.isAway = false
         #expect(found() == [])
-        await watch.look()
+        await watch.poll()
         #expect(found() == ["last new"])
         log.change { $0.isAway = false }
         store.put(message("m4", .done, reply: "d", seq: 201))
-        await watch.look()
+        await watch.poll()
         #expect(found() == [])
     }
 

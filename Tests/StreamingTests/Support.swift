@@ -188,7 +188,7 @@ final class MemoryMessages: MessageStore {
 }
 
 /// What the fan-out asks of the storage loop, answered when the test says so.
-final class AskedStorage: StorageRequests {
+final class ManualStorage: StreamRequests {
     struct HistoryRequest: Sendable {
         let chat: Chat.ID
         let resumption: Resumption
@@ -198,7 +198,7 @@ final class AskedStorage: StorageRequests {
     struct State {
         var histories: [HistoryRequest] = []
         var checks: [([Int], @Sendable ([(number: Int, isAllowed: Bool?)]) -> Void)] = []
-        var looks: [([Message.ID], @Sendable (FoundEnds) -> Void)] = []
+        var polls: [([Message.ID], @Sendable (FoundEnds) -> Void)] = []
         var endings: [Ending] = []
         var published: [Message.ID] = []
     }
@@ -229,7 +229,7 @@ final class AskedStorage: StorageRequests {
         reply: @escaping @Sendable (FoundEnds) -> Void
     ) {
         let ids = messages.map(\.message)
-        state.withLock { $0.looks.append((ids, reply)) }
+        state.withLock { $0.polls.append((ids, reply)) }
     }
 
     func publish(end: StreamFrame) {
@@ -254,18 +254,18 @@ final class AskedStorage: StorageRequests {
         }
     }
 
-    func takeLooks() -> [([Message.ID], @Sendable (FoundEnds) -> Void)] {
+    func takePolls() -> [([Message.ID], @Sendable (FoundEnds) -> Void)] {
         state.withLock { state in
-            defer { state.looks = [] }
-            return state.looks
+            defer { state.polls = [] }
+            return state.polls
         }
     }
 }
 
 /// A fan-out on a loop that goes when the test says so, with a clock of the same kind.
-final class Hall {
+final class FanOutStage {
     let loop = EmbeddedEventLoop()
-    let storage = AskedStorage()
+    let storage = ManualStorage()
     let watched = WatchedChats()
     let fanOut: FanOut
     private let clock = Clock()
@@ -278,10 +278,10 @@ final class Hall {
         let clock = clock
         fanOut = FanOut(
             on: loop,
-            FanOut.Surroundings(
+            FanOut.Dependencies(
                 storage: storage, watched: watched,
-                limits: FanOut.Limits(perUser: perUser, perAddress: perAddress, total: total),
-                now: { clock.milliseconds.withLock { $0 } }, spread: { $0.lowerBound }))
+                limits: ConnectionLimits(perUser: perUser, perAddress: perAddress, total: total),
+                now: { clock.milliseconds.withLock { $0 } }, jitter: { $0.lowerBound }))
     }
 
     func advance(seconds: Int64) {
@@ -289,10 +289,10 @@ final class Hall {
     }
 
     /// A second passes, and the store has the ends of these.
-    func lookForEnds(_ ended: [Message]) {
+    func pollEnds(_ ended: [Message]) {
         advance(seconds: 1)
         fanOut.tick()
-        for (_, reply) in storage.takeLooks() { reply(FoundEnds(ended: ended)) }
+        for (_, reply) in storage.takePolls() { reply(FoundEnds(ended: ended)) }
         loop.run()
     }
 
@@ -300,7 +300,7 @@ final class Hall {
     func join(
         _ transport: Transport = .serverSentEvents, user: User.ID = author, session: String = "s1",
         chat: Chat.ID = chat, address: String = "192.0.2.1", resumption: Resumption = .none
-    ) throws -> Seat {
+    ) throws -> SubscriberProbe {
         let subscription = Subscription.made(
             user: user, session: Session.ID(session), chat: chat, transport: transport,
             resumption: resumption, address: address)
@@ -309,7 +309,7 @@ final class Hall {
         channel.connect(to: try SocketAddress(unixDomainSocketPath: "/a"), promise: nil)
         let subscriber = fanOut.add(subscription, on: channel)
         try channel.pipeline.syncOperations.addHandler(subscriber)
-        return Seat(subscriber, channel)
+        return SubscriberProbe(subscriber, channel)
     }
 
     /// Answers all histories that were asked for.
@@ -325,7 +325,7 @@ final class Hall {
 }
 
 /// One subscriber of a hall, and what reached it.
-final class Seat {
+final class SubscriberProbe {
     let subscriber: Subscriber
     let channel: EmbeddedChannel
 

@@ -24,7 +24,7 @@ package struct Admission: Sendable {
         paths = settings.paths
     }
 
-    /// Finds out what is wrong with a request whoever makes it.
+    /// Checks a request by what needs no credential.
     /// Throws `invalidRequest` or `misdirected`.
     package func enter(_ request: Request) throws(Failure) -> Entrance {
         try request.checkHead()
@@ -33,7 +33,7 @@ package struct Admission: Sendable {
         return crossSite.preflight(request).map { .preflight($0) } ?? .target(target)
     }
 
-    /// Finds out who calls, by the first credential that is good.
+    /// Finds the caller, by the first credential that is good.
     /// Throws `unauthorized`, and `forbidden` where a foreign page made the request.
     /// - Parameters:
     ///   - token: a credential that came beside the headers.

@@ -1,7 +1,7 @@
 package import Credentials
 package import ProxyGPT
 
-/// Finds out whose credential it is, by the live session row: a logout acts at once, everywhere.
+/// Finds the caller of a credential, by the live session row: a logout acts at once, in all processes.
 package struct Authenticator: Sendable {
     private static let touchInterval: Int64 = 3600
 
@@ -17,7 +17,7 @@ package struct Authenticator: Sendable {
         cookieName = settings.cookieName
     }
 
-    /// What a request shows to prove who is calling. Throws `unauthorized` when it shows nothing.
+    /// The credentials that a request carries. Throws `unauthorized` when it carries none.
     package func credentials(
         of request: Request, parameter: String? = nil
     ) throws(Failure) -> [PresentedCredential] {

@@ -35,7 +35,7 @@ package struct CrossSite: Sendable {
         equalIgnoringCase(text, WebOrigin.opaque.text) ? .opaque : WebOrigin(text)
     }
 
-    // MARK: - Whose page it is
+    // MARK: - The page's origin
 
     /// Throws `forbidden` when a page of a foreign origin made this request.
     package func checkOrigin(of request: Request) throws(Failure) {
@@ -91,7 +91,7 @@ package struct CrossSite: Sendable {
         guard let origin = WebOrigin(text) else { return false }
         if !publicOrigins.isEmpty { return publicOrigins.contains(origin) }
         guard origin == ownOrigin(request) else { return false }
-        // A name is whoever's it is: its owner may let it mean this address, to come in as our page.
+        // Any owner of a name may point it at this address, so that a foreign page seems to be ours.
         return origin.host.isLocalOrAddress
             || ServerName(request.serverName)?.matches(origin.host) == true
     }
@@ -155,7 +155,7 @@ package struct CrossSite: Sendable {
     }
 
     /// The answer to a browser's question whether a page may call; nil when it is none. A browser asks
-    /// without a credential, and who may not gets the answer of all who have none.
+    /// without a credential, and a page that may not call gets the answer for a missing credential.
     package func preflight(_ request: Request) -> Response? {
         guard request.method == "OPTIONS", request.value(of: "Origin") != nil,
             request.value(of: "Access-Control-Request-Method") != nil

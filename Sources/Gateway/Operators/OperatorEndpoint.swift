@@ -1,13 +1,14 @@
 // `/live`, `/ready`, `/metrics` and `/status`: for load balancers and operators. Nothing of it is
-// recorded, nothing tells of a user, and nothing asks the upstream.
+// recorded, no answer names a user, and none asks the upstream.
 
 internal import Formats
 package import Metrics
 package import ProxyGPT
 
-/// Answers those who watch over the processes.
+/// Answers load balancers, monitoring and operators.
 package struct OperatorEndpoint: Sendable {
-    /// Tries to read the processes' figures, some milliseconds apart, while somebody else does.
+    /// How often the metrics of all processes are tried, some milliseconds apart, while another process reads
+    /// them.
     private static let tries = 50
 
     private let readiness: Readiness
@@ -29,9 +30,9 @@ package struct OperatorEndpoint: Sendable {
     }
 
     /// The answer to a request for one of its paths, written as they are; nil for all others, and for
-    /// figures that are asked for by whom they are not for.
+    /// metrics that a stranger asks for.
     package func answer(_ request: Request) async -> Response? {
-        // One look at the length: this stands before every request.
+        // The length first: this check stands before every request.
         let path = String(request.path)
         guard path.utf8.count <= Endpoints.readyStreamer.utf8.count, path.isShortASCII else {
             return nil
@@ -57,7 +58,7 @@ package struct OperatorEndpoint: Sendable {
         }
     }
 
-    /// Whether a request is this endpoint's in the streamer, which has no figures to show.
+    /// Whether a request is this endpoint's in the streamer, which shows no metrics.
     package static func serves(_ request: Request) -> Bool {
         let path = request.path
         return [Endpoints.live, Endpoints.ready, Endpoints.readyStreamer].contains {
@@ -65,7 +66,7 @@ package struct OperatorEndpoint: Sendable {
         }
     }
 
-    /// The answer as it leaves, for whom does not add what every answer has.
+    /// The whole answer with the headers that every answer has, for callers that do not add them.
     package func answerWhole(_ request: Request) async -> Response {
         var response =
             await answer(request) ?? Response(Failure(.notFound, "There is nothing here."))

@@ -1,8 +1,8 @@
 internal import ProxyGPT
 internal import Synchronization
 
-/// Closing rows that could not be written, for when rows can be written again. What became of their
-/// calls is worth knowing although nobody was told that it was recorded.
+/// Closing rows that could not be written, for when rows can be written again. The end of a call is worth
+/// knowing although its caller was answered that it is not recorded.
 final class PendingCloseEvents: Sendable {
     private static let limit = 10_000
 

@@ -57,7 +57,7 @@ package final class RefusalRecorder: Sendable {
     }
 
     /// Writes what was only counted, once its minute is over.
-    /// - Parameter isLast: writes it now, since nobody will later.
+    /// - Parameter isLast: writes the counts now, since there is no later call.
     package func writeCounts(isLast: Bool = false) {
         let now = clock.monotonicMicroseconds()
         let counts = state.withLock { state -> [Reason: Int64] in

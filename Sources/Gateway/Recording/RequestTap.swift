@@ -2,7 +2,7 @@ internal import Formats
 package import ProxyGPT
 internal import Synchronization
 
-/// A request body on its way upstream, looked at in passing: its size, its beginning, and the
+/// A request body on its way upstream, inspected in passing: its size, its beginning, and the
 /// members that the event row wants. Fails when it grows over the limit.
 package final class RequestTap: BodySource {
     private struct State {

@@ -2,7 +2,7 @@ package import Metrics
 package import ProxyGPT
 
 extension Scoreboard {
-    /// Counts the call of the upstream that a row tells of, if there was one.
+    /// Counts the call of the upstream that a row records, if there was one.
     package func countUpstream(_ event: Event) {
         guard let time = event.upstreamMicroseconds else { return }
         count(catalog.upstreamAnswers, StatusClass.index(of: event.upstreamStatus))

@@ -9,7 +9,7 @@ extension KeyMask {
     }
 }
 
-/// Whether a body is packed: secrets in it cannot be told, so it is not stored.
+/// Whether a body is compressed: secrets in it cannot be found, so it is not stored.
 /// - Parameter encoding: the body's `Content-Encoding`.
 package func isPacked(_ encoding: String?) -> Bool {
     encoding.map { !$0.utf8.isEmpty && !equalIgnoringCase($0, "identity") } ?? false

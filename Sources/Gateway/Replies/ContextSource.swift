@@ -1,6 +1,6 @@
 package import ProxyGPT
 
-/// Finds out what a model is told of a chat's past: from the cache where it is up to date, else from
+/// Finds the context window of a chat: in the cache where it is up to date, else from
 /// the store.
 package struct ContextSource: Sendable {
     let store: any MessageStore

@@ -1,7 +1,7 @@
 // The way of a prompt: from its stored row to the upstream and back into the row.
 //
 // The row is committed before the upstream is called, and the end of the reply is committed before
-// anybody is told of it. A reply runs as a task that no request owns: a client that leaves does not
+// it is published. A reply runs as a task that no request owns: a client that leaves does not
 // end it, a stop, a deletion or the end of the process does.
 
 package import Logging
@@ -65,7 +65,7 @@ package final class PromptRunner: Sendable {
         replies = RunningReplies(store: store, logger: logger)
     }
 
-    /// Forgets what a model was told of a chat that is gone.
+    /// Forgets the context window of a chat that is gone.
     package func forget(_ chat: Chat.ID) async {
         await context.cache.forget(chat)
     }
@@ -129,13 +129,13 @@ package final class PromptRunner: Sendable {
         }
     }
 
-    /// Notes a prompt that was refused although its row may have been stored: nobody runs its reply, and
+    /// Notes a prompt that was refused although its row may have been stored: no task runs its reply, and
     /// if there is a row it must not wait for one.
-    package func mayHaveBegun(_ id: Message.ID) {
+    package func noteDoubtful(_ id: Message.ID) {
         replies.doubt(id)
     }
 
-    /// Tells the chat's subscribers of a message that has its final form.
+    /// Publishes the end of a message to the chat's subscribers.
     package func announceEnd(of message: Message) {
         bus.publish(StreamFrame(endOf: message))
     }
@@ -336,12 +336,12 @@ package final class PromptRunner: Sendable {
                 &outcome, as: .stopped)
         }
         warn(message, "\(failure)")
-        guard let told = failure.told else {
+        guard let clientFailure = failure.clientFailure else {
             return failed(ReplyFailure(.internal, Failure.hidden.message), &outcome)
         }
         return failed(
             ReplyFailure(
-                told.code, told.message, mayBeRepeated: failure.isBeforeRequest),
+                clientFailure.code, clientFailure.message, mayBeRepeated: failure.isBeforeRequest),
             reply: reader.reply, &outcome,
             as: failure.eventEnd)
     }

@@ -1,8 +1,8 @@
-// The replies that this process runs, and who waits for the end of one.
+// The replies that this process runs, and the requests that wait for the end of one.
 //
 // A stop is a mark on the message's row, set by whatever process; a deletion takes the row away.
-// Both are seen by a look at the database every quarter of a second while anything runs. One task
-// runs each reply; the table only tells it to end.
+// The database is polled for both every quarter of a second while anything runs. One task runs each
+// reply; the table only asks it to end.
 
 internal import Logging
 package import ProxyGPT
@@ -21,7 +21,7 @@ package final class RunningReplies: Sendable {
     private struct Waiter {
         let id: Int
         let chat: Chat.ID
-        var looksLeft: Int
+        var pollsLeft: Int
         let continuation: UnsafeContinuation<Void, Never>
     }
 
@@ -33,7 +33,7 @@ package final class RunningReplies: Sendable {
         /// Messages that may be there without a reply, and how often they are looked for yet.
         var doubtful: [Message.ID: Int] = [:]
         var lastWaiter = 0
-        var isLooking = false
+        var isPolling = false
     }
 
     private let store: any MessageStore
@@ -54,7 +54,7 @@ package final class RunningReplies: Sendable {
         }
     }
 
-    /// Notes the end of a reply and wakes who waits for it. Called once by the reply's own task.
+    /// Notes the end of a reply and wakes the requests that wait for it. Called once by the reply's own task.
     func ended(_ id: Message.ID) {
         let waiters = state.withLock { state in
             if state.running.removeValue(forKey: id) == nil {
@@ -67,7 +67,7 @@ package final class RunningReplies: Sendable {
         for waiter in waiters { waiter.continuation.resume() }
     }
 
-    /// Why the reply was told to end, where it was.
+    /// Why the reply was asked to end; nil where it was not.
     func verdict(on id: Message.ID) -> ReplyVerdict? {
         state.withLock { $0.verdicts[id] }
     }
@@ -111,8 +111,8 @@ package final class RunningReplies: Sendable {
     // MARK: - Waiting
 
     /// Returns when the message has its end, here or in another process, when it is gone, after
-    /// `looks` looks at the database, or when the task is cancelled.
-    package func awaitEnd(of id: Message.ID, in chat: Chat.ID, looks: Int) async {
+    /// `maxPolls` polls of the database, or when the task is cancelled.
+    package func awaitEnd(of id: Message.ID, in chat: Chat.ID, maxPolls: Int) async {
         let number = state.withLock { state in
             state.lastWaiter += 1
             return state.lastWaiter
@@ -120,9 +120,9 @@ package final class RunningReplies: Sendable {
         await withTaskCancellationHandler {
             await withUnsafeContinuation { continuation in
                 let waiter = Waiter(
-                    id: number, chat: chat, looksLeft: looks, continuation: continuation)
+                    id: number, chat: chat, pollsLeft: maxPolls, continuation: continuation)
                 state.withLock { $0.waiters[id, default: []].append(waiter) }
-                // Cancelled before it was in the table: nobody else will wake it.
+                // Cancelled before it was in the table: nothing else will wake it.
                 if Task.isCancelled { resume(waiterOf: id) { $0.id == number } }
             }
         } onCancel: {
@@ -140,18 +140,18 @@ package final class RunningReplies: Sendable {
         for waiter in resumed { waiter.continuation.resume() }
     }
 
-    // MARK: - Looking
+    // MARK: - Polling
 
-    /// Looks once for replies that shall end and for ends that are waited for. Called four times a
-    /// second; does nothing while nothing runs and nobody waits.
-    package func look() async {
+    /// Polls once for replies that shall end and for ends that requests await. Called four times a
+    /// second; does nothing while no reply runs and no request waits.
+    package func poll() async {
         let work: (running: Set<Message.ID>, waited: [Message.ID: Chat.ID])? = state.withLock {
-            if $0.isLooking { return nil }
-            $0.isLooking = true
+            if $0.isPolling { return nil }
+            $0.isPolling = true
             return (Set($0.running.keys), $0.waiters.compactMapValues(\.first?.chat))
         }
         guard let (running, waited) = work else { return }
-        defer { state.withLock { $0.isLooking = false } }
+        defer { state.withLock { $0.isPolling = false } }
         do {
             if !running.isEmpty {
                 let rows = try await store.runningReplies()
@@ -168,12 +168,12 @@ package final class RunningReplies: Sendable {
                 if message?.state.isRunning != true { resume(waiterOf: id) { _ in true } }
             }
         } catch {
-            logger.warning("running replies not looked at", metadata: ["error": "\(error)"])
+            logger.warning("running replies not polled", metadata: ["error": "\(error)"])
         }
-        countLooks()
+        countPoll()
     }
 
-    /// Tells a reply to end. Its task writes the row.
+    /// Asks a reply to end. Its task writes the row.
     private func end(_ id: Message.ID, _ verdict: ReplyVerdict) {
         let task: Task<Void, Never>? = state.withLock { state in
             guard let task = state.running[id], state.verdicts[id] == nil else { return nil }
@@ -183,21 +183,21 @@ package final class RunningReplies: Sendable {
         task?.cancel()
     }
 
-    private func countLooks() {
-        let tired = state.withLock { state in
-            var tired: [Waiter] = []
+    private func countPoll() {
+        let expired = state.withLock { state in
+            var expired: [Waiter] = []
             for (id, waiters) in state.waiters {
                 let left = waiters.map { waiter in
                     var waiter = waiter
-                    waiter.looksLeft -= 1
+                    waiter.pollsLeft -= 1
                     return waiter
                 }
-                tired += left.filter { $0.looksLeft <= 0 }
-                let patient = left.filter { $0.looksLeft > 0 }
-                state.waiters[id] = patient.isEmpty ? nil : patient
+                expired += left.filter { $0.pollsLeft <= 0 }
+                let waiting = left.filter { $0.pollsLeft > 0 }
+                state.waiters[id] = waiting.isEmpty ? nil : waiting
             }
-            return tired
+            return expired
         }
-        for waiter in tired { waiter.continuation.resume() }
+        for waiter in expired { waiter.continuation.resume() }
     }
 }

@@ -1,6 +1,6 @@
 internal import Synchronization
 
-/// Holds a value until somebody takes it.
+/// Holds a value until it is taken.
 final class TakenOnce<Value: Sendable>: Sendable {
     private let value: Mutex<Value?>
 

@@ -21,7 +21,7 @@ final class TrailingCalls: Sendable {
         self.background = background
     }
 
-    /// Reads the rest of an answer, which is then nobody else's.
+    /// Reads the rest of an answer, which this object owns from now on.
     func drain(_ reply: any UpstreamReply) {
         let number = state.withLock { state in
             state.lastNumber += 1

@@ -1,8 +1,8 @@
 package import ProxyGPT
 
 extension UpstreamFailure {
-    /// What callers are told; nil for a call that was given up, of which nobody is.
-    package var told: Failure? {
+    /// The failure that callers receive; nil for a call that its caller gave up.
+    package var clientFailure: Failure? {
         switch self {
         case .cancelled: nil
         case .connectTimeout:

@@ -67,7 +67,7 @@ package struct Endpoint: Sendable {
         .unsupportedMediaType, .misdirected, .upgradeRequired, .internal, .unavailable,
     ]
 
-    /// Whether a failure with this code is one that the table tells of.
+    /// Whether the table lists failures with this code.
     package func mayFail(with code: Failure.Code) -> Bool {
         Self.commonFailures.contains(code) || failures.contains(code)
     }

@@ -123,7 +123,7 @@ package enum Endpoints {
     /// Names below this may hold a slash, which must then be escaped.
     package static let models = "/v1/models/"
 
-    /// Where load balancers and operators look, see `OperatorEndpoint`.
+    /// The paths of load balancers and operators, see `OperatorEndpoint`.
     package static let live = "/live"
     package static let ready = "/ready"
     static let readyStreamer = "/ready/streamer"

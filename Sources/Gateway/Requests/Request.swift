@@ -19,9 +19,9 @@ package struct Request: Sendable {
     package let serverName: String
     package let contentLength: Int64?
     package let body: any BodySource
-    /// The worker has no room for it: it is to be refused.
+    /// The worker has no room for the request: it is to be refused.
     package let isRefused: Bool
-    /// The web server has found that it comes from whom the operator's pages are for.
+    /// The web server has found that the request comes from an operator.
     package let isOperators: Bool
     /// The web server asks whether it may take the body of the call that has these headers, which
     /// follows by itself.
@@ -53,7 +53,7 @@ package struct Request: Sendable {
     package var path: Substring { target.beginning(before: "?") }
 
     /// How many header fields a request may have: not every web server bounds more than their bytes, which
-    /// have room for thousands, and each is looked at.
+    /// have room for thousands, and each is inspected.
     package static let headerLimit = 1000
 
     /// Throws `invalidRequest` for a method that no row has room for, and for too many headers.
@@ -143,7 +143,7 @@ package struct Response: Sendable {
             body: json)
     }
 
-    /// The answer that tells a failure, in the shape that OpenAI's clients understand.
+    /// The answer for a failure, in the shape that OpenAI's clients understand.
     package init(_ failure: Failure) {
         var error: [(name: String, value: JSONValue)] = [
             ("message", .string(failure.message)), ("type", .string(failure.type)),

@@ -16,7 +16,7 @@ package struct RequestTarget: Sendable, Equatable {
         try self.init(bytes: Array(target.utf8))
     }
 
-    /// Throws `invalidRequest` for a path that does not mean the same to everybody on its way, and for
+    /// Throws `invalidRequest` for a path that servers on its way may understand differently, and for
     /// what would not stay in a request line.
     init(bytes target: [UInt8]) throws(Failure) {
         let (bytes, hasPath) = Self.withoutAuthority(target)

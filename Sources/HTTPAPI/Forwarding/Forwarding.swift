@@ -59,18 +59,18 @@ extension API {
         try await ledger.opened(call.event)
     }
 
-    /// Throws what the caller is told of an upstream that gave no answer, and notes the end.
-    /// Returns when there is nobody to tell.
+    /// Throws the caller's failure for an upstream that gave no answer, and notes the end.
+    /// Returns when the caller has left.
     func throwFailure(_ error: UpstreamFailure, _ tap: RequestTap, _ call: Call) throws(Failure) {
         if tap.count > settings.maxBody {
             throw Failure(.tooLarge, "The body is larger than \(settings.maxBody) bytes.")
         }
-        guard let told = error.told else { return }
+        guard let clientFailure = error.clientFailure else { return }
         call.event.end = error.eventEnd
         logger.warning(
             "upstream failed",
             metadata: ["request.id": "\(call.request.id)", "upstream.failure": "\(error)"])
-        throw told
+        throw clientFailure
     }
 
     /// Takes over into the row what is known of the request body.

@@ -4,7 +4,7 @@ package import Logging
 package import Metrics
 package import ProxyGPT
 
-/// The product's HTTP interface: takes a request, proves who calls, does it or passes it on, and
+/// The product's HTTP interface: takes a request, authenticates the caller, handles or forwards it, and
 /// answers when what happened is recorded.
 package struct API: Sendable {
     let settings: Settings
@@ -48,12 +48,13 @@ package struct API: Sendable {
             logger: logger)
     }
 
-    /// Looks for replies that were stopped or whose end is waited for. Called four times a second.
-    package func lookAtReplies() async {
-        await prompts.replies.look()
+    /// Polls the database for replies that were stopped or whose end a request awaits. Called four times a
+    /// second.
+    package func pollRunningReplies() async {
+        await prompts.replies.poll()
     }
 
-    /// Tells subscribers of a message that was closed in the place of a dead process.
+    /// Publishes the end of a message that was closed in the place of a dead process.
     package func replyWasClosed(_ message: Message) {
         prompts.announceEnd(of: message)
     }
@@ -110,7 +111,7 @@ package struct API: Sendable {
         }
     }
 
-    /// What comes of a request.
+    /// The outcome of a request.
     enum Outcome {
         case whole(Response)
         /// The answer to a browser's question, which is counted and leaves no row.
@@ -164,7 +165,7 @@ package struct API: Sendable {
     }
 
     /// Why the body of this call is not to be taken; nil where it is. Everything that is wrong but the
-    /// credential is for the call itself to tell.
+    /// credential is for the call itself to report.
     private func refusal(of call: Call) async -> Failure? {
         if call.request.isRefused { return Self.isFull }
         do {
@@ -220,7 +221,7 @@ package struct API: Sendable {
 
     // MARK: - Answers
 
-    /// What the caller learns of an error; what it must not learn goes to the log.
+    /// The caller's failure for an error; details that the caller must not see go to the log.
     func failure(for error: any Error, in call: Call) -> Failure {
         if let failure = error as? Failure {
             assert(
@@ -251,7 +252,7 @@ package struct API: Sendable {
         await send(response, call)
     }
 
-    /// Records a request whose client is gone: there is nobody to answer.
+    /// Records a request whose client has left, without an answer.
     private func abandon(_ call: Call) async {
         call.event.end = await endOfAbandoned(call)
         if call.caller == nil {
@@ -262,7 +263,7 @@ package struct API: Sendable {
         await call.writer.abort()
     }
 
-    /// How a call ended that nobody waits for any more.
+    /// How a call ended whose client waits no longer.
     func endOfAbandoned(_ call: Call) async -> Event.End {
         await call.writer.isStopped() ? .stopped : .clientGone
     }

@@ -6,7 +6,7 @@ internal import ProxyGPT
 final class Call {
     private(set) var request: Request
     let writer: any ResponseWriter
-    /// Microseconds of the monotonic clock at the first look at the request.
+    /// Microseconds of the monotonic clock at the arrival of the request.
     let startedAt: Int64
     var event: Event
     /// Where its time goes.
@@ -18,7 +18,7 @@ final class Call {
     var target: RequestTarget?
     /// The endpoint of our own that the request is for.
     var endpoint: Endpoint?
-    /// Who is calling, once that is proved.
+    /// The authenticated caller; nil before.
     var caller: Caller?
     var parameters: Parameters?
 
@@ -46,7 +46,7 @@ final class Call {
     }
 
     /// The parameters, which the router has read before it calls a handler.
-    func given() throws(Failure) -> Parameters {
+    func parsedParameters() throws(Failure) -> Parameters {
         if let parameters { return parameters }
         return try Parameters([])
     }

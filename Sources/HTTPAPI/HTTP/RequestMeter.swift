@@ -3,7 +3,7 @@ internal import Logging
 internal import Metrics
 internal import ProxyGPT
 
-/// Counts requests, tells clients where their time went, and logs those that took long.
+/// Counts requests, reports to clients where their time went, and logs slow requests.
 struct RequestMeter: Sendable {
     private let scoreboard: Scoreboard
     private let clock: any Clock
@@ -72,8 +72,8 @@ struct RequestMeter: Sendable {
         return "\(microseconds / 1000)." + String(repeating: "0", count: 3 - rest.utf8.count) + rest
     }
 
-    /// What is known when the answer's head leaves. Only callers are told: times would help
-    /// strangers to find out who has an account.
+    /// The times that are known when the answer's head leaves, for authenticated callers alone: they would
+    /// help strangers to find out which names have an account.
     func serverTiming(_ call: Call) -> Header? {
         guard call.caller != nil else { return nil }
         let total = max(0, clock.monotonicMicroseconds() - call.startedAt)

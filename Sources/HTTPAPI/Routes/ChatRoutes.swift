@@ -6,7 +6,7 @@ extension API {
     /// `/chat/create`.
     func createChat(_ call: Call) async throws -> Response {
         let caller = try call.authenticated()
-        let parameters = try call.given()
+        let parameters = try call.parsedParameters()
         let now = clock.now()
         let chat = Chat(
             id: Chat.ID(identifiers.next()),
@@ -20,9 +20,9 @@ extension API {
         return Response(json: chat.view)
     }
 
-    /// `/chat/read`: the chat, who is in it, and a page of its messages.
+    /// `/chat/read`: the chat, its users, and a page of its messages.
     func readChat(_ call: Call) async throws -> Response {
-        let parameters = try call.given()
+        let parameters = try call.parsedParameters()
         let chat = try await openChat(call).chat
         let page = try parameters.page()
         let users = try await store.users(of: chat.id)
@@ -37,7 +37,7 @@ extension API {
     /// `/chat/index`: the chats of one's own, those one was added to, and those of one's groups.
     func indexChats(_ call: Call) async throws -> Response {
         let caller = try call.authenticated()
-        let parameters = try call.given()
+        let parameters = try call.parsedParameters()
         let chats = try await store.chats(
             of: caller.user.id, in: try parameters.value(of: Known.ofGroup), try parameters.page())
         return await Response(chats, "chats", \.view)
@@ -46,7 +46,7 @@ extension API {
     /// `/chat/update`: what is absent stays.
     func updateChat(_ call: Call) async throws -> Response {
         let caller = try call.authenticated()
-        let parameters = try call.given()
+        let parameters = try call.parsedParameters()
         let id = try chatID(call)
         let change = ChatChange(
             name: try parameters.value(of: Known.chatName),
@@ -68,7 +68,7 @@ extension API {
     func addChatUser(_ call: Call) async throws -> Response {
         let caller = try call.authenticated()
         try await store.addUser(
-            try call.given().required(Known.user), to: try chatID(call),
+            try call.parsedParameters().required(Known.user), to: try chatID(call),
             by: caller.user.id, now: clock.now())
         return Response(json: [:])
     }
@@ -77,7 +77,7 @@ extension API {
     func removeChatUser(_ call: Call) async throws -> Response {
         let caller = try call.authenticated()
         try await store.removeUser(
-            try call.given().required(Known.user), from: try chatID(call),
+            try call.parsedParameters().required(Known.user), from: try chatID(call),
             by: caller.user.id, now: clock.now())
         return Response(json: [:])
     }
@@ -86,7 +86,7 @@ extension API {
 
     /// The chat that the request names, noted in its event.
     func chatID(_ call: Call) throws(Failure) -> Chat.ID {
-        let id = try call.given().required(Known.chat)
+        let id = try call.parsedParameters().required(Known.chat)
         call.event.chatID = id.text
         return id
     }

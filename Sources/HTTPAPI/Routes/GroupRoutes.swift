@@ -6,7 +6,7 @@ extension API {
     /// `/group/create`.
     func createGroup(_ call: Call) async throws -> Response {
         let caller = try call.authenticated()
-        let parameters = try call.given()
+        let parameters = try call.parsedParameters()
         let name = try parameters.required(Known.groupName)
         let now = clock.now()
         let group = Group(
@@ -21,7 +21,7 @@ extension API {
     /// `/group/read`: the group's fields, alone and on top, and a page of its members.
     func readGroup(_ call: Call) async throws -> Response {
         let group = try await openGroup(call)
-        let members = try await store.members(of: group.id, try call.given().page())
+        let members = try await store.members(of: group.id, try call.parsedParameters().page())
         var answer = PagedAnswer()
         for member in group.members { await answer.add(member.name, member.value) }
         await answer.add("group", group.view)
@@ -32,14 +32,14 @@ extension API {
     /// `/group/index`: the groups one is a member of.
     func indexGroups(_ call: Call) async throws -> Response {
         let caller = try call.authenticated()
-        let groups = try await store.groups(of: caller.user.id, try call.given().page())
+        let groups = try await store.groups(of: caller.user.id, try call.parsedParameters().page())
         return await Response(groups, "groups", \.view)
     }
 
     /// `/group/update`: what is absent stays; `owner_id` hands the group on.
     func updateGroup(_ call: Call) async throws -> Response {
         let caller = try call.authenticated()
-        let parameters = try call.given()
+        let parameters = try call.parsedParameters()
         let id = try groupID(call)
         let change = GroupChange(
             name: try parameters.value(of: Known.groupName),
@@ -59,7 +59,7 @@ extension API {
     /// `/group/members`.
     func indexMembers(_ call: Call) async throws -> Response {
         let group = try await openGroup(call)
-        let members = try await store.members(of: group.id, try call.given().page())
+        let members = try await store.members(of: group.id, try call.parsedParameters().page())
         return await Response(members, "users", \.publicView)
     }
 
@@ -67,7 +67,8 @@ extension API {
     func addMembers(_ call: Call) async throws -> Response {
         let caller = try call.authenticated()
         try await store.addMembers(
-            try call.given().required(Known.users), to: try groupID(call), by: caller.user.id,
+            try call.parsedParameters().required(Known.users), to: try groupID(call),
+            by: caller.user.id,
             now: clock.now())
         return Response(json: [:])
     }
@@ -76,7 +77,8 @@ extension API {
     func removeMembers(_ call: Call) async throws -> Response {
         let caller = try call.authenticated()
         try await store.removeMembers(
-            try call.given().required(Known.users), from: try groupID(call), by: caller.user.id,
+            try call.parsedParameters().required(Known.users), from: try groupID(call),
+            by: caller.user.id,
             now: clock.now())
         return Response(json: [:])
     }
@@ -85,7 +87,7 @@ extension API {
 
     /// The group that the request names, noted in its event.
     private func groupID(_ call: Call) throws(Failure) -> Group.ID {
-        let id = try call.given().required(Known.group)
+        let id = try call.parsedParameters().required(Known.group)
         call.event.groupID = id.text
         return id
     }

@@ -3,7 +3,7 @@ internal import Gateway
 internal import ProxyGPT
 
 extension API {
-    /// How often, and how many milliseconds apart, a try looks whether those before it have ended.
+    /// How often, and how many milliseconds apart, an attempt polls for the end of the ones before it.
     private static var polls: Int { 50 }
     private static var pollInterval: Int64 { 100 }
 

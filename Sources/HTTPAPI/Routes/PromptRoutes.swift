@@ -7,7 +7,7 @@ extension API {
     /// `/chat/prompt`: stores the prompt and answers with the reply, or at once with `stream`.
     func prompt(_ call: Call) async throws -> Response {
         let caller = try call.authenticated()
-        let parameters = try call.given()
+        let parameters = try call.parsedParameters()
         let isStreamed = try parameters.value(of: Known.stream) ?? false
         let isOffRecord = try parameters.value(of: Known.offRecord) ?? false
         let contextLimit = try parameters.value(of: Known.context) ?? settings.contextMessages
@@ -21,7 +21,7 @@ extension API {
             stored = try await store.begin(
                 new, limit: settings.maxRepliesPerUser, model: { settings.resolved(model: $0) })
         } catch let failure as Failure where failure == .mayHaveBeenDone {
-            prompts.mayHaveBegun(new.id)
+            prompts.noteDoubtful(new.id)
             throw failure
         }
         switch stored {
@@ -44,14 +44,14 @@ extension API {
     /// `/chat/stop`: ends a running reply, and answers with the message when it has ended.
     func stopReply(_ call: Call) async throws -> Response {
         let caller = try call.authenticated()
-        let id = try call.given().required(Known.message)
+        let id = try call.parsedParameters().required(Known.message)
         let chat = try chatID(call)
         let message = try await store.requestStop(of: id, in: chat, by: caller.user.id)
         if message.state.isRunning {
-            // At once here, within two looks at any worker that lives; after three seconds the
+            // At once here, within two polls at another live worker; after three seconds the
             // message is shown as it stands.
-            await prompts.replies.look()
-            await prompts.replies.awaitEnd(of: id, in: chat, looks: 12)
+            await prompts.replies.poll()
+            await prompts.replies.awaitEnd(of: id, in: chat, maxPolls: 12)
         }
         guard let message = try await store.message(id, in: chat) else {
             throw Failure.notFound("chat")
@@ -113,7 +113,7 @@ extension API {
             await close(event, with: outcome, startedAt: startedAt)
         }
         prompts.replies.began(reply.message.id, task)
-        // What costs money is recorded before anybody is told of it.
+        // A call that costs money is recorded before the caller gets an answer.
         try? await ledger.opened(event)
         return await Response(reply.message)
     }
@@ -135,7 +135,7 @@ extension API {
             // Whoever follows the events sees long calls from their beginning.
             ledger.open(call.event)
             let began = clock.monotonicMicroseconds()
-            await prompts.replies.awaitEnd(of: message.id, in: message.chatID, looks: .max)
+            await prompts.replies.awaitEnd(of: message.id, in: message.chatID, maxPolls: .max)
             call.stages.add(clock.monotonicMicroseconds() - began, to: .upstream)
             if Task.isCancelled { throw ClientGone() }
             guard let ended = try await store.message(message.id, in: message.chatID) else {

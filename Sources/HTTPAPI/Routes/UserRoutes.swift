@@ -9,7 +9,7 @@ extension API {
         guard settings.signupIsOpen else {
             throw Failure(.forbidden, "Sign-up is closed. Ask the operator for an account.")
         }
-        let parameters = try call.given()
+        let parameters = try call.parsedParameters()
         let username = try parameters.required(Known.username)
         let password = try newPassword(parameters, Known.password)
         let firstName = try parameters.value(of: Known.firstName) ?? ""
@@ -29,7 +29,7 @@ extension API {
 
     /// `/user/login`.
     func login(_ call: Call) async throws -> Response {
-        let parameters = try call.given()
+        let parameters = try call.parsedParameters()
         let text = try parameters.required(Known.loginName)
         let password = try parameters.required(Known.password)
         // No user has such a name; what follows costs time that grows with its length.
@@ -56,7 +56,7 @@ extension API {
     func logout(_ call: Call) async throws -> Response {
         let request = call.request
         let credentials =
-            if let token = try call.given().value(of: Known.token) {
+            if let token = try call.parsedParameters().value(of: Known.token) {
                 PresentedCredential.find(
                     authorization: [], cookies: [], cookieName: settings.cookieName,
                     parameter: token)
@@ -83,7 +83,7 @@ extension API {
     /// `/user/read`: oneself in full, others as far as one knows them.
     func readUser(_ call: Call) async throws -> Response {
         let caller = try call.authenticated()
-        let parameters = try call.given()
+        let parameters = try call.parsedParameters()
         let reference: UserReference
         if let id = try parameters.value(of: Known.readUserID) {
             reference = UserReference(id, parameter: "id")
@@ -102,7 +102,7 @@ extension API {
     /// `/user/update`: what is absent stays.
     func updateUser(_ call: Call) async throws -> Response {
         let caller = try call.authenticated()
-        let parameters = try call.given()
+        let parameters = try call.parsedParameters()
         let change = UserChange(
             username: try parameters.value(of: Known.username),
             firstName: try parameters.value(of: Known.firstName),
@@ -114,7 +114,7 @@ extension API {
     /// `/user/password/update`: ends all other sessions of the user.
     func updatePassword(_ call: Call) async throws -> Response {
         let caller = try call.authenticated()
-        let parameters = try call.given()
+        let parameters = try call.parsedParameters()
         let old = try parameters.required(Known.oldPassword)
         let new = try newPassword(parameters, Known.newPassword)
         let name = Username.folded(caller.user.username)

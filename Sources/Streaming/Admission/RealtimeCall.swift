@@ -1,7 +1,7 @@
 internal import Gateway
 package import ProxyGPT
 
-/// A WebSocket to the upstream that somebody may have: whose, and what is asked for there.
+/// A granted WebSocket to the upstream: the caller, and the request to the upstream.
 package struct RealtimeCall: Sendable {
     package let userID: User.ID
     package let sessionID: Session.ID
@@ -42,11 +42,11 @@ package struct RealtimeEnd: Sendable {
     package var bytesIn: Int64 = 0
     package var bytesOut: Int64 = 0
     /// The beginnings of what was said each way, as text.
-    package var clientWords: [UInt8] = []
-    package var upstreamWords: [UInt8] = []
+    package var clientTranscript: [UInt8] = []
+    package var upstreamTranscript: [UInt8] = []
     /// The tokens of all replies together.
     package var usage: Usage?
-    /// The model that answered, where the upstream has told it.
+    /// The model that answered, where the upstream has named it.
     package var model: String?
 
     package init(_ end: Event.End, detail: String?) {

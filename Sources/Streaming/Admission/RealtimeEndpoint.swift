@@ -1,4 +1,4 @@
-// WebSockets below /v1/: decides who may have one to the upstream, what of the request leaves and what
+// WebSockets below /v1/: decides whether a caller may open one to the upstream, what of the request leaves and what
 // of the upstream's answer comes back, and records the call. How frames travel is the streamer's.
 
 internal import Credentials
@@ -9,7 +9,7 @@ package import ProxyGPT
 
 /// Decides about WebSocket calls of the upstream and records them.
 package struct RealtimeEndpoint: Sendable {
-    /// What becomes of a request.
+    /// The outcome of a request.
     package enum Answer: Sendable {
         /// A whole answer; the request is recorded.
         case response(Response)
@@ -152,7 +152,7 @@ package struct RealtimeEndpoint: Sendable {
     ) async -> Response? {
         var event = call.event
         event.upstreamMicroseconds = microseconds
-        guard let told = failure.told else {
+        guard let told = failure.clientFailure else {
             event.end = .clientGone
             await recorder.ended(event, since: call.startedAt)
             return nil
@@ -164,7 +164,7 @@ package struct RealtimeEndpoint: Sendable {
         return await finish(call, event, Response(told))
     }
 
-    /// Records that the upstream was not even asked, and returns what the client is told.
+    /// Records that the upstream was not asked, and returns the client's answer.
     package func turnedAway(_ call: RealtimeCall, _ failure: Failure) async -> Response {
         await finish(call, call.event, Response(failure))
     }
@@ -197,8 +197,8 @@ package struct RealtimeEndpoint: Sendable {
         event.bytesIn = end.bytesIn
         event.bytesOut = end.bytesOut
         if settings.recordsBodies {
-            event.requestBody = keyMask.stored(end.clientWords, path: event.path)
-            event.responseBody = keyMask.stored(end.upstreamWords, path: event.path)
+            event.requestBody = keyMask.stored(end.clientTranscript, path: event.path)
+            event.responseBody = keyMask.stored(end.upstreamTranscript, path: event.path)
         }
         event.model = end.model ?? event.model
         event.promptTokens = end.usage?.promptTokens

@@ -3,10 +3,10 @@ internal import Formats
 package import Gateway
 package import ProxyGPT
 
-/// `/chat/stream`: decides who may subscribe to a chat, and records connects and disconnects. How
-/// frames travel is the streamer's.
+/// `/chat/stream`: decides whether a caller may subscribe to a chat, and records connects and disconnects.
+/// How frames travel is the fan-out's business.
 package struct StreamEndpoint: Sendable {
-    /// What becomes of a request.
+    /// The outcome of a request.
     package enum Answer: Sendable {
         /// A whole answer; the request is recorded.
         case response(Response)

@@ -2,7 +2,7 @@ internal import Gateway
 internal import Metrics
 internal import ProxyGPT
 
-/// Counts the streamer's requests: from the look at them to the end of what came of them.
+/// Counts the streamer's requests, from their arrival to the end of their stream or call.
 struct StreamMeter: Sendable {
     private let scoreboard: Scoreboard?
 

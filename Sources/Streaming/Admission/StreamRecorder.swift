@@ -3,8 +3,7 @@ package import Logging
 package import Metrics
 package import ProxyGPT
 
-/// Lets in, records and counts the streamer's requests, from the look at them to the end of what came of
-/// them. All endpoints share one, since the budget of rows for refused requests is the process's.
+/// Admits, records and counts the streamer's requests from their arrival to the end of their stream or call. All endpoints share one, since the budget of rows for refused requests is the process's.
 package struct StreamRecorder: Sendable {
     private let clock: any Clock
     private let ledger: Ledger
@@ -29,7 +28,7 @@ package struct StreamRecorder: Sendable {
         ledger.tick(isLast: isLast)
     }
 
-    /// The row of a request that is looked at now.
+    /// The row of a request that has just arrived.
     func began(_ request: Request, _ kind: Event.Kind) -> Event {
         let event = ledger.rows.row(kind, of: request)
         meter.began(event)
@@ -93,7 +92,7 @@ package struct StreamRecorder: Sendable {
         meter.ended(event)
     }
 
-    /// What a client is told of an error.
+    /// The failure that a client receives for an error.
     func failure(for error: any Error, _ request: Request) -> Failure {
         if let failure = error as? Failure {
             meter.refused(failure)

@@ -11,7 +11,7 @@ package enum Resumption: Sendable, Equatable {
     case impossible
 }
 
-/// A stream that somebody may have: who, of what, and how.
+/// A granted stream: the caller, the chat and the transport.
 package final class Subscription: Sendable {
     package let userID: User.ID
     package let sessionID: Session.ID

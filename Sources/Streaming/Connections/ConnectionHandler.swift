@@ -24,7 +24,7 @@ final class ConnectionHandler: ChannelInboundHandler, RemovableChannelHandler {
         let decide: @Sendable (Request, @escaping @Sendable (Decision) -> Void) -> Void
     }
 
-    /// What becomes of a request.
+    /// The outcome of a request.
     enum Decision: Sendable {
         case response(Response)
         case subscription(Subscription)
@@ -35,13 +35,13 @@ final class ConnectionHandler: ChannelInboundHandler, RemovableChannelHandler {
         case reading(HTTPRequestHead?, [UInt8])
         /// The request is being decided about.
         case waiting
-        /// It is answered, or about to be a subscriber's. What else comes is nobody's: a client waits
+        /// It is answered, or about to be a subscriber's. Further bytes are discarded: a client waits
         /// for the answer before it sends more.
         case done
     }
 
     /// Time for nginx to hand over a request that it has as a whole.
-    private static let patience = TimeAmount.seconds(30)
+    private static let requestTimeout = TimeAmount.seconds(30)
 
     private let services: Services
     private let transcoder: HeadTranscodingHandler
@@ -56,7 +56,9 @@ final class ConnectionHandler: ChannelInboundHandler, RemovableChannelHandler {
 
     func handlerAdded(context: ChannelHandlerContext) {
         let channel = context.channel
-        timeout = context.eventLoop.scheduleTask(in: Self.patience) { channel.close(promise: nil) }
+        timeout = context.eventLoop.scheduleTask(in: Self.requestTimeout) {
+            channel.close(promise: nil)
+        }
     }
 
     func handlerRemoved(context: ChannelHandlerContext) {
@@ -201,8 +203,8 @@ final class ConnectionHandler: ChannelInboundHandler, RemovableChannelHandler {
         guard fanOut.hasRoom(for: subscription) else {
             let ending = fanOut.isDraining ? Ending.restart : .overload
             fanOut.record(subscription, ending)
-            var farewell = fanOut.farewell(ending, subscription.transport)
-            head.writeBuffer(&farewell)
+            var closing = fanOut.closingBytes(ending, subscription.transport)
+            head.writeBuffer(&closing)
             end(with: head, context)
             return
         }
@@ -230,15 +232,15 @@ final class ConnectionHandler: ChannelInboundHandler, RemovableChannelHandler {
         }
     }
 
-    /// Sends nobody away for good: an EventSource comes back after a 200 alone.
+    /// Refuses a request for now: an EventSource comes back only after a 200.
     private func turnAway(isWebSocket: Bool, _ context: ChannelHandlerContext) {
         if isWebSocket {
             let busy = Failure.allPlacesTaken(retryAfter: services.calls.pause())
             end(with: AnswerHead.whole(Response(busy)), context)
         } else {
             var bytes = AnswerHead.eventStream([])
-            var farewell = services.fanOut.farewell(.overload, .serverSentEvents)
-            bytes.writeBuffer(&farewell)
+            var closing = services.fanOut.closingBytes(.overload, .serverSentEvents)
+            bytes.writeBuffer(&closing)
             end(with: bytes, context)
         }
     }

@@ -1,6 +1,6 @@
 internal import ProxyGPT
 
-/// Why a stream ends, with what its client is told and what the event says.
+/// Why a stream ends, with its last bytes and the end that the event records.
 enum Ending: Equatable, Sendable {
     /// The client went away.
     case left

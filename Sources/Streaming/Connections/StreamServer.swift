@@ -18,37 +18,37 @@ struct StreamServer: Sendable {
     /// How long the last ones may take: twice what a peer is given to close.
     private let drainLimit = TimeAmount.seconds(4)
 
-    let fanOut: Door<FanOut>
-    let calls: Door<RealtimeCalls>
+    let fanOut: LoopBound<FanOut>
+    let calls: LoopBound<RealtimeCalls>
     private let group: MultiThreadedEventLoopGroup
     private let connections: NIOLoopBound<Connections>
     private let ticks: RepeatedTask
 
-    /// Starts the thread, which has nobody to serve yet.
+    /// Starts the thread; connections are accepted from `listen` on.
     static func start(
-        _ surroundings: FanOut.Surroundings, _ realtime: RealtimeCalls.Surroundings
+        _ dependencies: FanOut.Dependencies, _ realtime: RealtimeCalls.Dependencies
     ) async throws -> StreamServer {
         let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
         let loop = group.next()
         return try await loop.submit {
-            let fanOut = FanOut(on: loop, surroundings)
-            let door = Door(fanOut, loop)
-            let calls = Door(RealtimeCalls(on: loop, realtime), loop)
+            let fanOut = FanOut(on: loop, dependencies)
+            let bound = LoopBound(fanOut, loop)
+            let calls = LoopBound(RealtimeCalls(on: loop, realtime), loop)
             let ticks = loop.scheduleRepeatedTask(
                 initialDelay: .seconds(1), delay: .seconds(1)
             ) { _ in
-                door.onLoop.tick()
+                bound.onLoop.tick()
                 calls.onLoop.tick()
             }
             return StreamServer(
-                fanOut: door, calls: calls, group: group,
+                fanOut: bound, calls: calls, group: group,
                 connections: NIOLoopBound(Connections(on: loop), eventLoop: loop), ticks: ticks)
         }.get()
     }
 
     /// Begins to accept connections at a bound socket.
     func listen(on listener: Int32, decide: @escaping Decide) async throws -> Listening {
-        let (door, calls, connections) = (fanOut, calls, connections)
+        let (bound, calls, connections) = (fanOut, calls, connections)
         let bootstrap = ServerBootstrap(group: group)
             // What a subscriber waits for is here and not in a buffer below.
             .childChannelOption(.writeBufferWaterMark, value: .init(low: 1, high: 1))
@@ -58,7 +58,7 @@ struct StreamServer: Sendable {
             .childChannelInitializer { channel in
                 channel.eventLoop.makeCompletedFuture {
                     let services = ConnectionHandler.Services(
-                        fanOut: door.onLoop, connections: connections.value,
+                        fanOut: bound.onLoop, connections: connections.value,
                         calls: calls.onLoop, decide: decide)
                     services.connections.opened()
                     channel.closeFuture.whenComplete { _ in connections.value.closed() }
@@ -79,7 +79,7 @@ struct StreamServer: Sendable {
     /// Says what is open, from the loop that has it: no answer means that the loop hangs.
     func report(to answer: @escaping @Sendable (String) -> Void) {
         let connections = connections
-        fanOut.enter { [calls] fanOut in
+        fanOut.execute { [calls] fanOut in
             answer(
                 "\(fanOut.count) streams and \(calls.onLoop.count) calls in flight, "
                     + "\(connections.value.total) requests so far, "
@@ -87,18 +87,18 @@ struct StreamServer: Sendable {
         }
     }
 
-    /// Accepts nobody any more, ends all streams and returns when the connections are closed.
+    /// Stops accepting, ends all streams and returns when the connections are closed.
     func drain(closing listener: Listening) async throws {
-        let (door, calls, connections, drainLimit) = (fanOut, calls, connections, drainLimit)
+        let (bound, calls, connections, drainLimit) = (fanOut, calls, connections, drainLimit)
         try await listener.channel.close()
         try await group.next().flatSubmit {
-            door.onLoop.drain()
+            bound.onLoop.drain()
             calls.onLoop.drain()
             let loop = connections.value.loop
             let none = connections.value.whenNone()
-            let patience = loop.scheduleTask(in: drainLimit) {}
-            none.whenComplete { _ in patience.cancel() }
-            return patience.futureResult.recover { _ in }
+            let timeout = loop.scheduleTask(in: drainLimit) {}
+            none.whenComplete { _ in timeout.cancel() }
+            return timeout.futureResult.recover { _ in }
         }.get()
         ticks.cancel()
         try await group.shutdownGracefully()

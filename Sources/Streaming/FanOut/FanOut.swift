@@ -1,4 +1,4 @@
-// Who watches which chat, and the one place where frames become many.
+// Which subscriber belongs to which chat, and the one place where a frame is copied to many.
 //
 // Confined to one NIO loop, with everything it owns. Asks the storage loop for what is in the
 // database and goes on when the answer comes. Knows nothing of HTTP.
@@ -12,50 +12,49 @@ internal import ProxyGPT
 final class FanOut {
     /// Milliseconds for which the last frame of a message may be on its way, in a history or live.
     static let lateness: Int64 = 60_000
-    /// Milliseconds from one look at session and membership to the next.
+    /// Milliseconds between checks of session and membership.
     private static let checkInterval: ClosedRange<Int64> = 480_000...720_000
     /// Milliseconds after which a running message counts as silent.
     private static let silence: Int64 = 900
-    /// Silent messages that are looked for at once; the others' turn comes in the next second.
-    private static let lookLimit = 1000
-    /// Before what could not be read is asked for again, and how often it is asked for.
+    /// Silent messages that one poll asks for; the remaining ones follow in the next second.
+    private static let pollLimit = 1000
+    /// The time before a failed reading is repeated, and how often it is tried.
     private static let pause = TimeAmount.seconds(1)
     private static let attempts = 60
 
     private let loop: any EventLoop
-    private let surroundings: Surroundings
-    private var door: Door<FanOut> { Door(self, loop) }
+    private let dependencies: Dependencies
+    private var bound: LoopBound<FanOut> { LoopBound(self, loop) }
     private var subscribers: [Int: Subscriber] = [:]
     private var audiences: [Chat.ID: Audience] = [:]
-    private var ofUser: [User.ID: Int] = [:]
-    private var ofAddress: [String: Int] = [:]
+    private var occupancy: Occupancy
     private var ofWire: [Wire: Int] = [:]
     private var nextNumber = 0
     /// The newest frame that has been passed on; nil after a gap, until the next comes.
     private var last: FrameID?
     private var touched: [Subscriber] = []
-    private var isLooking = false
+    private var isPolling = false
     private(set) var isDraining = false
 
-    init(on loop: any EventLoop, _ surroundings: Surroundings) {
+    init(on loop: any EventLoop, _ dependencies: Dependencies) {
         self.loop = loop
-        self.surroundings = surroundings
+        self.dependencies = dependencies
+        occupancy = Occupancy(dependencies.limits)
     }
 
-    var now: Int64 { surroundings.now() }
+    var now: Int64 { dependencies.now() }
     var count: Int { subscribers.count }
 
-    var scoreboard: Scoreboard? { surroundings.scoreboard }
+    var scoreboard: Scoreboard? { dependencies.scoreboard }
 
-    private func spread(_ range: ClosedRange<Int64>) -> Int64 { surroundings.spread(range) }
+    private func jitter(_ range: ClosedRange<Int64>) -> Int64 { dependencies.jitter(range) }
 
     // MARK: - Coming and going
 
     /// Whether there is room for one more stream.
     func hasRoom(for subscription: Subscription) -> Bool {
-        !isDraining && subscribers.count < surroundings.limits.total
-            && ofUser[subscription.userID, default: 0] < surroundings.limits.perUser
-            && ofAddress[subscription.clientAddress, default: 0] < surroundings.limits.perAddress
+        !isDraining
+            && occupancy.shortage(for: subscription.userID, at: subscription.clientAddress) == nil
     }
 
     /// Registers a subscriber for live frames and begins to read its history.
@@ -64,15 +63,14 @@ final class FanOut {
         let now = now
         let subscriber = Subscriber(
             nextNumber, subscription, on: channel, of: self, now: now,
-            checkAt: now + spread(Self.checkInterval))
+            checkAt: now + jitter(Self.checkInterval))
         let chat = subscription.chatID
         let audience = audiences[chat] ?? Audience()
         audiences[chat] = audience
-        if audience.subscribers.isEmpty { surroundings.watched.insert(chat) }
+        if audience.subscribers.isEmpty { dependencies.watched.insert(chat) }
         audience.add(subscriber)
         subscribers[subscriber.number] = subscriber
-        ofUser[subscription.userID, default: 0] += 1
-        ofAddress[subscription.clientAddress, default: 0] += 1
+        occupancy.add(subscription.userID, at: subscription.clientAddress)
         scoreboard?.noteBegin(of: subscription)
         scoreboard?.noteSubscribers(wire: subscriber.wire, change(1, of: subscriber.wire))
         read(
@@ -91,13 +89,12 @@ final class FanOut {
             audience.remove(subscriber)
             if audience.subscribers.isEmpty {
                 audiences[subscription.chatID] = nil
-                surroundings.watched.remove(subscription.chatID)
+                dependencies.watched.remove(subscription.chatID)
             }
         }
-        ofUser.countDown(subscription.userID)
-        ofAddress.countDown(subscription.clientAddress)
+        occupancy.remove(subscription.userID, at: subscription.clientAddress)
         scoreboard?.noteEnd(ending)
-        surroundings.storage.record(subscription, ending, bytesOut: subscriber.bytesOut)
+        dependencies.storage.record(subscription, ending, bytesOut: subscriber.bytesOut)
     }
 
     /// Counts the subscribers of a transport.
@@ -109,11 +106,11 @@ final class FanOut {
     /// Records a stream that ends as it begins.
     func record(_ subscription: Subscription, _ ending: Ending) {
         scoreboard?.noteEnd(ending)
-        surroundings.storage.record(subscription, ending, bytesOut: 0)
+        dependencies.storage.record(subscription, ending, bytesOut: 0)
     }
 
-    /// What a client is told at the end of its stream.
-    func farewell(_ ending: Ending, _ transport: Transport) -> ByteBuffer {
+    /// The last bytes of a stream: when to come back, or a close frame.
+    func closingBytes(_ ending: Ending, _ transport: Transport) -> ByteBuffer {
         switch transport {
         case .serverSentEvents:
             ending.retry.map { retry($0) } ?? ByteBuffer()
@@ -121,12 +118,12 @@ final class FanOut {
         }
     }
 
-    /// Tells a client when to come back: each another moment, so that not all come at once.
+    /// When a client is to come back: another moment for each, so that not all come at once.
     func retry(_ range: ClosedRange<Int64>) -> ByteBuffer {
-        ServerSentEvents.retry(after: spread(range))
+        ServerSentEvents.retry(after: jitter(range))
     }
 
-    /// Closes a channel whose peer was told and need not be waited for long.
+    /// Closes a channel soon, once its peer has had time to read the last bytes.
     func closeLater(_ channel: any Channel, in time: TimeAmount = .seconds(2)) {
         loop.scheduleTask(in: time) { channel.close(promise: nil) }
     }
@@ -184,26 +181,26 @@ final class FanOut {
     private struct HistoryRequest: Sendable {
         let chat: Chat.ID
         let resumption: Resumption
-        /// Who waits for it.
+        /// The subscribers that wait for it.
         let numbers: [Int]
         var last: FrameID?
-        /// Who must be allowed to read it; nil where that was asked before.
+        /// The subscriber whose rights are checked first; nil where they have been checked.
         let viewer: Subscription?
         let generation: Int
         var attempts = 1
     }
 
     private func read(_ request: HistoryRequest) {
-        let door = door
-        surroundings.storage.readHistory(
+        let bound = bound
+        dependencies.storage.readHistory(
             of: request.chat, request.resumption, since: request.last, for: request.viewer
         ) { reply in
-            door.enter { $0.take(reply, to: request) }
+            bound.execute { $0.take(reply, to: request) }
         }
     }
 
-    /// Lets those go on who waited for a history, unless the chat began anew since they asked: another
-    /// one is then on its way. Who may not go on is sent away in any case.
+    /// Releases the subscribers that waited for a history, unless the chat began anew since they asked:
+    /// another history is then on its way. Subscribers without the right to read end in any case.
     private func take(_ reply: HistoryReply, to request: HistoryRequest) {
         let waiting = request.numbers.compactMap { subscribers[$0] }
         guard let audience = audiences[request.chat], !waiting.isEmpty else { return }
@@ -212,7 +209,7 @@ final class FanOut {
         case .notAllowed: for subscriber in waiting { subscriber.finish(.notAllowed) }
         case .failed where request.viewer != nil || isCurrent && request.attempts >= Self.attempts:
             for subscriber in waiting { subscriber.finish(.failed) }
-        // They need not be sent away at once: the store will be back.
+        // Their streams need not end at once: the store will be back.
         case .failed: if isCurrent { readLater(request) }
         case .history(let history):
             if isCurrent { release(waiting, with: history, in: audience) }
@@ -222,8 +219,8 @@ final class FanOut {
     private func readLater(_ request: HistoryRequest) {
         var again = request
         again.attempts += 1
-        loop.scheduleTask(in: Self.pause) { [door, again] in
-            let fanOut = door.onLoop
+        loop.scheduleTask(in: Self.pause) { [bound, again] in
+            let fanOut = bound.onLoop
             if fanOut.audiences[again.chat]?.generation == again.generation { fanOut.read(again) }
         }
     }
@@ -237,38 +234,38 @@ final class FanOut {
         for subscriber in waiting {
             subscriber.release(history, frames, now: now)
             touch(subscriber)
-            subscriber.untold = audience.missed(by: subscriber.number, of: history.running)
-            tellUntold(subscriber)
+            subscriber.missedEnds = audience.missed(by: subscriber.number, of: history.running)
+            fetchMissedEnds(subscriber)
         }
         pumpTouched()
     }
 
-    /// Tells one subscriber of ends that the others were told of out of the store before it came, and
-    /// that the log does not have.
-    private func tellUntold(_ subscriber: Subscriber, attempts: Int = 1) {
-        if subscriber.untold.isEmpty { return }
-        let (door, number, chat) = (door, subscriber.number, subscriber.subscription.chatID)
-        surroundings.storage.findEnded(subscriber.untold.map { (chat: chat, message: $0) }) {
+    /// Fetches ends for one subscriber that the others received from the store before it came, and that
+    /// the log does not have.
+    private func fetchMissedEnds(_ subscriber: Subscriber, attempts: Int = 1) {
+        if subscriber.missedEnds.isEmpty { return }
+        let (bound, number, chat) = (bound, subscriber.number, subscriber.subscription.chatID)
+        dependencies.storage.findEnded(subscriber.missedEnds.map { (chat: chat, message: $0) }) {
             found in
-            door.enter { $0.tell(found.ended, toNumber: number, attempts) }
+            bound.execute { $0.deliverMissedEnds(found.ended, toNumber: number, attempts) }
         }
     }
 
-    private func tell(_ ended: [Message], toNumber number: Int, _ attempts: Int) {
+    private func deliverMissedEnds(_ ended: [Message], toNumber number: Int, _ attempts: Int) {
         guard let subscriber = subscribers[number] else { return }
-        for message in ended { subscriber.takeUntold(storeEnd(of: message), now: now) }
+        for message in ended { subscriber.deliverMissedEnd(storeEnd(of: message), now: now) }
         subscriber.pump()
         // What is left could not be read, or is gone with its chat.
-        guard !subscriber.untold.isEmpty, attempts < Self.attempts else { return }
-        loop.scheduleTask(in: Self.pause) { [door] in
-            let fanOut = door.onLoop
+        guard !subscriber.missedEnds.isEmpty, attempts < Self.attempts else { return }
+        loop.scheduleTask(in: Self.pause) { [bound] in
+            let fanOut = bound.onLoop
             guard let subscriber = fanOut.subscribers[number] else { return }
-            fanOut.tellUntold(subscriber, attempts: attempts + 1)
+            fanOut.fetchMissedEnds(subscriber, attempts: attempts + 1)
         }
     }
 
-    /// What a chat's subscribers were told may have a hole: all hear how it stands now. One reading
-    /// serves them all.
+    /// The frames that a chat's subscribers received may have a gap: all of them receive the chat's
+    /// present state. One reading serves them all.
     private func startOver(_ chat: Chat.ID) {
         guard let audience = audiences[chat] else { return }
         audience.startOver()
@@ -281,7 +278,7 @@ final class FanOut {
 
     // MARK: - Rights
 
-    /// Has everybody checked whom shrunken rights may concern.
+    /// Checks all subscribers that revoked rights may concern.
     func receive(_ revocations: [Revocation]) {
         let index = RevocationIndex(revocations)
         check(subscribers.values.filter { index.concerns($0.subscription) })
@@ -289,11 +286,11 @@ final class FanOut {
 
     private func check(_ subscribers: [Subscriber]) {
         if subscribers.isEmpty { return }
-        let door = door
-        surroundings.storage.check(
+        let bound = bound
+        dependencies.storage.check(
             subscribers.map { (number: $0.number, subscription: $0.subscription) }
         ) { verdicts in
-            door.enter { fanOut in
+            bound.execute { fanOut in
                 for (number, isAllowed) in verdicts { fanOut.take(isAllowed, of: number) }
             }
         }
@@ -302,16 +299,16 @@ final class FanOut {
     private func take(_ isAllowed: Bool?, of number: Int) {
         guard let subscriber = subscribers[number] else { return }
         switch isAllowed {
-        case true?: subscriber.checkAt = now + spread(Self.checkInterval)
+        case true?: subscriber.checkAt = now + jitter(Self.checkInterval)
         case false?: subscriber.finish(.notAllowed)
-        // Nobody knows: asked again with the next tick.
+        // The check could not be made: it is repeated with the next tick.
         case nil: subscriber.checkAt = now
         }
     }
 
     // MARK: - Time
 
-    /// Does what is due for everybody. Called once a second.
+    /// Does what is due for each subscriber. Called once a second.
     func tick() {
         let now = now
         let keepAlive = KeepAlive(at: last)
@@ -324,45 +321,45 @@ final class FanOut {
             }
         }
         check(due)
-        lookForEnds(now)
+        pollEnds(now)
     }
 
     /// Asks the store for messages that were running and have become silent: their last frame may
     /// have got lost.
-    private func lookForEnds(_ now: Int64) {
+    private func pollEnds(_ now: Int64) {
         for audience in audiences.values { audience.forget(now: now) }
-        guard !isLooking else { return }
+        guard !isPolling else { return }
         var silent: [(chat: Chat.ID, message: Message.ID)] = []
-        for (chat, audience) in audiences where silent.count < Self.lookLimit {
+        for (chat, audience) in audiences where silent.count < Self.pollLimit {
             for id in audience.silent(since: now - Self.silence) {
                 silent.append((chat: chat, message: id))
             }
         }
         if silent.isEmpty { return }
-        isLooking = true
-        let door = door
-        surroundings.storage.findEnded(silent) { found in
-            door.enter { $0.settle(found) }
+        isPolling = true
+        let bound = bound
+        dependencies.storage.findEnded(silent) { found in
+            bound.execute { $0.handle(found) }
         }
     }
 
     /// Sees to the ends of messages whose last frame did not come: their process was killed between
     /// store and log, or the log cannot be written.
-    private func settle(_ found: FoundEnds) {
-        isLooking = false
+    private func handle(_ found: FoundEnds) {
+        isPolling = false
         let now = now
         for message in found.ended {
             guard let audience = audiences[message.chatID] else { continue }
-            switch audience.settle(message.id, now: now, youngest: nextNumber) {
+            switch audience.noteEnded(message.id, now: now, youngest: nextNumber) {
             case .waits: break
-            case .isPublished: surroundings.storage.publish(end: StreamFrame(endOf: message))
+            case .isPublished: dependencies.storage.publish(end: StreamFrame(endOf: message))
             case .isDelivered:
                 pass(storeEnd(of: message), to: audience, isFromStore: true, now)
             }
         }
-        // No end can be told of these: the log is to forget them, and what is there is told anew.
+        // These have no end to deliver: the log is to forget them, and their chats start over.
         for (chat, id) in found.gone {
-            surroundings.storage.publish(
+            dependencies.storage.publish(
                 end: StreamFrame(chatID: chat, messageID: id, userID: User.ID(""), .ended))
         }
         for chat in Set(found.gone.map { $0.chat }) { startOver(chat) }
@@ -374,19 +371,21 @@ final class FanOut {
         let now = now
         for message in ended {
             guard let audience = audiences[message.chatID],
-                audience.tells(message.id, isNew: areNew, now: now, youngest: nextNumber)
+                audience.shouldDeliverEnd(
+                    of: message.id, isNew: areNew, now: now, youngest: nextNumber)
             else { continue }
             pass(storeEnd(of: message), to: audience, isFromStore: true, now)
         }
         pumpTouched()
     }
 
-    /// An end that has no place in the log: it gets the newest one.
+    /// A final frame delivered from the database repeats the previous id, so a reconnecting client may
+    /// receive it twice.
     private func storeEnd(of message: Message) -> EncodedFrame {
         EncodedFrame(.last(message, id: last ?? .nowhere))
     }
 
-    /// Takes nobody any more and ends everybody's stream.
+    /// Refuses new subscribers and ends all streams.
     func drain() {
         isDraining = true
         for subscriber in Array(subscribers.values) { subscriber.finish(.restart) }

@@ -76,7 +76,7 @@ struct Frame: Sendable {
 }
 
 extension FrameID {
-    /// A place that no log has: whoever resumes from it starts over.
+    /// An id that no log has: a client that resumes from it starts over.
     static let nowhere = FrameID(epoch: "reset", sequence: 0)
 }
 

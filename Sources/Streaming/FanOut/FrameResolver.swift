@@ -39,8 +39,8 @@ internal import ProxyGPT
         }
     }
 
-    /// The frames that can be resolved, in order. An end that cannot be is looked for again by
-    /// whoever saw the message running.
+    /// The frames that can be resolved, in order. An end that cannot be resolved is looked for again by
+    /// subscribers that saw the message running.
     func resolve(_ frames: [LoggedFrame]) async throws -> [Frame] {
         var resolved: [Frame] = []
         resolved.reserveCapacity(frames.count)

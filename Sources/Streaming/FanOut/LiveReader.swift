@@ -14,7 +14,7 @@ struct LiveBatch: Sendable {
     var broken: Set<Chat.ID> = []
 }
 
-/// Takes the bus's batches, resolves the frames that somebody watches and passes them on.
+/// Takes the bus's batches, resolves the frames of watched chats and passes them on.
 @EventLoop final class LiveReader {
     private struct Waiting {
         var frames: [LoggedFrame] = []
@@ -33,7 +33,7 @@ struct LiveBatch: Sendable {
     private let deliver: @Sendable (LiveBatch) -> Void
     private let waiting = Mutex(Waiting())
 
-    /// - Parameter storeWatch: looks at the store before everybody is referred to it.
+    /// - Parameter storeWatch: polls the store before subscribers are referred to it.
     nonisolated init(
         log: any BusLog, resolver: FrameResolver, watched: WatchedChats, logger: Logger,
         storeWatch: StoreWatch? = nil, deliver: @escaping @Sendable (LiveBatch) -> Void
@@ -74,7 +74,7 @@ struct LiveBatch: Sendable {
     private func passOn() async {
         while let (frames, startsOver) = take() {
             if startsOver {
-                await storeWatch?.look()
+                await storeWatch?.poll()
                 deliver(LiveBatch(startsOver: true))
             }
             guard let last = frames.last?.id else { continue }

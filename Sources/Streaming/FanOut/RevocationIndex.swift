@@ -10,7 +10,7 @@ struct RevocationIndex {
 
     init(_ revocations: [Revocation]) {
         for revocation in revocations {
-            // By one thing that it names; one that names nothing concerns nobody.
+            // Indexed by one thing that it names; a revocation that names nothing concerns no subscriber.
             if let session = revocation.session {
                 ofSession[session, default: []].append(revocation)
             } else if let user = revocation.user {

@@ -2,9 +2,9 @@ internal import EventLoop
 internal import Logging
 internal import ProxyGPT
 
-/// Looks every half second for rights that have shrunk.
+/// Polls the store for revoked rights, every half second.
 @EventLoop final class RevocationReader {
-    /// Milliseconds from one look to the next.
+    /// Milliseconds between polls.
     nonisolated static let interval: Int64 = 500
     private nonisolated static let limit = 1000
 
@@ -22,12 +22,12 @@ internal import ProxyGPT
         self.deliver = deliver
     }
 
-    /// Returns once it is known where to begin: before anybody subscribes.
+    /// Reads where to begin. Called before the first client subscribes.
     package func start() async throws {
         last = try await store.lastRevocation()
     }
 
-    func look() async {
+    func poll() async {
         do {
             while true {
                 let found = try await store.revocations(after: last, limit: Self.limit)

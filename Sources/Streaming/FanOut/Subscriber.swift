@@ -47,12 +47,12 @@ final class Subscriber: ChannelInboundHandler {
     private var isBlocked = false
     private var receiver: WebSocketReceiver?
     private var awaitsPong = false
-    private var beatAt: Int64
-    /// Messages whose end was told before their last frame came.
-    private var settled: Set<Message.ID> = []
-    /// Messages whose end the others were told out of the store; it is being read for this one.
-    var untold: Set<Message.ID> = []
-    private var settledUntil: Int64 = 0
+    private var keepAliveAt: Int64
+    /// Messages whose end was delivered before their last frame came.
+    private var deliveredEnds: Set<Message.ID> = []
+    /// Messages whose end the other subscribers received from the store; it is being read for this one.
+    var missedEnds: Set<Message.ID> = []
+    private var deliveredEndsUntil: Int64 = 0
     /// Where the history ended.
     private var position: FrameID?
     private(set) var bytesOut: Int64 = 0
@@ -73,11 +73,11 @@ final class Subscriber: ChannelInboundHandler {
             receiver = WebSocketReceiver()
         }
         queue = SubscriberQueue(wire)
-        beatAt = now + Self.beat(wire)
+        keepAliveAt = now + Self.keepAliveInterval(wire)
     }
 
     /// A tick of the fan-out's one timer comes up to a second late.
-    private static func beat(_ wire: Wire) -> Int64 {
+    private static func keepAliveInterval(_ wire: Wire) -> Int64 {
         switch wire {
         case .serverSentEvents: 14_000
         case .webSocket: 24_000
@@ -105,7 +105,7 @@ final class Subscriber: ChannelInboundHandler {
             held.append(Held(frame: frame, isFromStore: isFromStore))
             phase = .awaitsHistory(held)
         case .live:
-            if settled.contains(frame.frame.messageID) {
+            if deliveredEnds.contains(frame.frame.messageID) {
                 skip(frame.frame, isFromStore, now)
                 return
             }
@@ -121,8 +121,8 @@ final class Subscriber: ChannelInboundHandler {
         guard case .awaitsHistory(let held) = phase else { return }
         phase = .live
         position = history.position
-        settled = history.settled
-        settledUntil = now + FanOut.lateness
+        deliveredEnds = history.ended
+        deliveredEndsUntil = now + FanOut.lateness
         backlog = frames
         fanOut.scoreboard?.noteFrames(frames.count, wire: wire)
         if case .reset? = frames.first?.frame.content { fanOut.scoreboard?.noteReset() }
@@ -132,8 +132,8 @@ final class Subscriber: ChannelInboundHandler {
         for held in held { offer(held.frame, isFromStore: held.isFromStore, now: now) }
     }
 
-    /// The frame as it is told behind history; nil where history has told it: frames may still be on
-    /// their way here. An end out of the store gets no smaller id than history had.
+    /// The frame as it is delivered behind history; nil where history contains it: frames may still be on
+    /// their way here. An end from the store gets no smaller id than history had.
     private func afterHistory(_ frame: EncodedFrame, _ isFromStore: Bool) -> EncodedFrame? {
         guard let position, isInHistory(frame.frame) else { return frame }
         guard isFromStore else { return nil }
@@ -146,19 +146,19 @@ final class Subscriber: ChannelInboundHandler {
         enqueue(.bytes(ServerSentEvents.mark(at: frame.id)), now)
     }
 
-    /// Takes a live frame of a message whose end was told out of the store.
+    /// Takes a live frame of a message whose end was delivered from the store.
     func passOver(_ frame: EncodedFrame, now: Int64) {
         guard case .live = phase else { return }
-        if frame.frame.isLast, untold.remove(frame.frame.messageID) != nil {
+        if frame.frame.isLast, missedEnds.remove(frame.frame.messageID) != nil {
             offer(frame, isFromStore: false, now: now)
         } else {
             skip(frame.frame, false, now)
         }
     }
 
-    /// Takes an end that the others were told before, unless it was told meanwhile.
-    func takeUntold(_ frame: EncodedFrame, now: Int64) {
-        guard untold.remove(frame.frame.messageID) != nil else { return }
+    /// Takes an end that the other subscribers received before, unless it has arrived meanwhile.
+    func deliverMissedEnd(_ frame: EncodedFrame, now: Int64) {
+        guard missedEnds.remove(frame.frame.messageID) != nil else { return }
         offer(frame, isFromStore: true, now: now)
     }
 
@@ -171,7 +171,7 @@ final class Subscriber: ChannelInboundHandler {
     func startOver() {
         guard !hasEnded else { return }
         phase = .awaitsHistory([])
-        untold = []
+        missedEnds = []
         queue.removeAll()
         backlog = []
         backlogStart = 0
@@ -227,9 +227,9 @@ final class Subscriber: ChannelInboundHandler {
             finish(.slow)
             return
         }
-        if settledUntil < now && !settled.isEmpty { settled = [] }
-        guard now >= beatAt else { return }
-        beatAt = now + Self.beat(wire)
+        if deliveredEndsUntil < now && !deliveredEnds.isEmpty { deliveredEnds = [] }
+        guard now >= keepAliveAt else { return }
+        keepAliveAt = now + Self.keepAliveInterval(wire)
         // A socket that is full is shown to live by its being emptied.
         guard !isBlocked else { return }
         switch wire {
@@ -300,12 +300,12 @@ final class Subscriber: ChannelInboundHandler {
         queue.removeAll()
         backlog = []
         fanOut.remove(self, ending)
-        let farewell = fanOut.farewell(ending, subscription.transport)
-        guard farewell.readableBytes > 0, !isBlocked, ending.isToldToPeer else {
+        let closing = fanOut.closingBytes(ending, subscription.transport)
+        guard closing.readableBytes > 0, !isBlocked, ending.isToldToPeer else {
             channel.close(promise: nil)
             return
         }
-        let written = channel.writeAndFlush(farewell)
+        let written = channel.writeAndFlush(closing)
         if case .protocolError = ending {
             // Its answer would not be understood; time for what was said to arrive.
             fanOut.closeLater(channel, in: .milliseconds(200))

@@ -40,7 +40,7 @@ internal import ProxyGPT
     func reading(of chat: Chat.ID) -> Reading? { readings[chat] }
 
     /// Takes note of what a subscriber's history was read from. Where others have read further
-    /// meanwhile, the next look begins where this one stands: what ended between is news to it.
+    /// meanwhile, the next poll begins where this reading stands: what ended between is news to the subscriber.
     func begin(_ chat: Chat.ID, with messages: [Message]) {
         let new = Reading(messages)
         guard let known = readings[chat] else {

@@ -5,13 +5,13 @@ internal import ProxyGPT
 /// Reads what a subscriber missed, or where a chat stands.
 ///
 /// The log says what was published, the store how messages ended. A message that the log has as
-/// running and the store as ended is told as running: its last frame is on its way, or got lost and
+/// running and the store as ended is delivered as running: its last frame is on its way, or got lost and
 /// will be put into the log. So it comes once, with an id of its own.
 @EventLoop final class HistoryReader {
     /// After a reset, messages and bytes.
     nonisolated static let messageLimit = 100
     nonisolated static let byteLimit = 1024 * 1024
-    /// Milliseconds by which the clocks of hosts may differ: an end is rather told twice than not at all.
+    /// Milliseconds by which the clocks of hosts may differ: an end is better delivered twice than never.
     private nonisolated static let skew: Int64 = 1000
 
     private let log: any BusLog
@@ -60,7 +60,7 @@ internal import ProxyGPT
                 $0.frame.isEnd && $0.id.sequence <= running.head.sequence
             }
             let ends = try await resolver.resolve(ended ?? []).gathered()
-            history.settled = Set(ends.map(\.messageID))
+            history.ended = Set(ends.map(\.messageID))
             history.frames = (history.frames + ends).sorted { $0.id.sequence < $1.id.sequence }
         }
         if await log.isAway() {
@@ -74,7 +74,7 @@ internal import ProxyGPT
                 } else if let time, message.updatedAt.milliseconds >= time.milliseconds &- Self.skew
                 {
                     // While this was waited for; no log says so.
-                    history.settled.insert(message.id)
+                    history.ended.insert(message.id)
                     history.frames.append(.last(message, id: history.position))
                 }
             }
@@ -88,9 +88,9 @@ internal import ProxyGPT
     ) async throws -> History {
         var history = History(position: frames.last?.id ?? id)
         history.frames = try await resolver.resolve(frames).gathered()
-        history.settled = Set(history.frames.filter(\.isLast).map(\.messageID))
+        history.ended = Set(history.frames.filter(\.isLast).map(\.messageID))
         let running = try await log.runningFrames(of: chat).frames
-        for frame in frames + running where !history.settled.contains(frame.frame.messageID) {
+        for frame in frames + running where !history.ended.contains(frame.frame.messageID) {
             history.running.insert(frame.frame.messageID)
         }
         return history
@@ -111,7 +111,7 @@ internal import ProxyGPT
             if message.state.isRunning || running.contains(message.id) {
                 history.running.insert(message.id)
             } else {
-                history.settled.insert(message.id)
+                history.ended.insert(message.id)
                 history.frames.append(.last(message, id: .nowhere))
             }
         }

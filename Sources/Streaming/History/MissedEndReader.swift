@@ -3,9 +3,9 @@ internal import Logging
 internal import ProxyGPT
 
 /// Carries ends that the bus did not take from the processes that wrote them, twice a second: it may be away for
-/// those alone. The log takes each end once, whoever brings it.
+/// those alone. The log takes each end once, whichever process brings it.
 @EventLoop final class MissedEndReader {
-    /// Milliseconds from one look to the next.
+    /// Milliseconds between polls.
     nonisolated static let interval: Int64 = 500
 
     private let bus: any Bus
@@ -23,7 +23,7 @@ internal import ProxyGPT
     }
 
     /// Carries what there is. While the bus is away here as well everything stays where it is.
-    func look() async {
+    func poll() async {
         do {
             guard await bus.isReachable() else { return }
             let missed = try await store.missedEnds(now: clock.now())

@@ -4,15 +4,15 @@ internal import ProxyGPT
 
 /// Looks at the store for messages that end while the log is away, once a second.
 ///
-/// The first look at a chat tells what had ended by then; it is taken before everybody is referred to
+/// The first poll of a chat finds what had ended by then; it happens before subscribers are referred to
 /// the store, or by the history of the chat's first subscriber, so that what ends afterwards is in one of
-/// the two. Each later look goes back to where the one before ended, however much came since.
+/// the two. Each later poll goes back to where the one before ended, however much came since.
 @EventLoop final class StoreWatch {
-    /// Milliseconds from one look to the next.
+    /// Milliseconds between polls.
     nonisolated static let interval: Int64 = 1000
-    /// Newest messages of a chat that a first look goes back to: more than may well run at once.
+    /// Newest messages of a chat that a first poll goes back to: more than may well run at once.
     nonisolated static let depth = 50
-    /// Messages that are read at once, and those of one chat in one look.
+    /// Messages that one query reads, and messages of one chat that one poll reads.
     private nonisolated static let page = 10
     private nonisolated static let limit = 10_000
 
@@ -23,7 +23,7 @@ internal import ProxyGPT
     private let deliver: @Sendable (_ ended: [Message], _ areNew: Bool) -> Void
     private let endedMessages: EndedMessages
 
-    /// - Parameter deliver: called with messages that have ended; new ones had not at the last look.
+    /// - Parameter deliver: called with messages that have ended; new ones had not at the last poll.
     nonisolated init(
         log: any BusLog, store: any MessageStore, watched: WatchedChats,
         endedMessages: EndedMessages = EndedMessages(), logger: Logger,
@@ -37,8 +37,8 @@ internal import ProxyGPT
         self.deliver = deliver
     }
 
-    /// Looks at all chats that somebody watches, if the log is away.
-    func look() async {
+    /// Polls all chats that have subscribers, if the log is away.
+    func poll() async {
         guard await log.isAway() else {
             endedMessages.forgetAll()
             return
@@ -46,14 +46,14 @@ internal import ProxyGPT
         let chats = watched.all
         endedMessages.keep(chats)
         do {
-            for chat in chats { try await look(at: chat) }
+            for chat in chats { try await poll(chat) }
         } catch {
             logger.error(
                 "ended messages not read", metadata: ["error": "\(String(describing: error))"])
         }
     }
 
-    private func look(at chat: Chat.ID) async throws {
+    private func poll(_ chat: Chat.ID) async throws {
         var ended: [Message] = []
         var gone: Set<Message.ID> = []
         for id in endedMessages.reading(of: chat)?.running ?? [] {
@@ -79,7 +79,7 @@ internal import ProxyGPT
         if !news.isEmpty { deliver(news, before != nil) }
     }
 
-    /// The newest messages back to where the last look ended.
+    /// The newest messages back to where the last poll ended.
     private func newMessages(of chat: Chat.ID) async throws -> [Message] {
         var pages: [[Message]] = []
         var count = 0

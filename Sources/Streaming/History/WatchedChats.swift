@@ -2,7 +2,7 @@ internal import ProxyGPT
 internal import Synchronization
 
 /// Which chats have subscribers: written by the fan-out, read where frames come in, so that nothing
-/// is done for a chat that nobody watches.
+/// is done for a chat without subscribers.
 package final class WatchedChats: Sendable {
     private let ids = Mutex<Set<Chat.ID>>([])
 

@@ -14,7 +14,7 @@ struct FrameRelay {
         case open
         /// The peer's close has been passed on, and nothing more will be.
         case closed(WebSocketClose?)
-        /// The peer broke the protocol, and is to be told so.
+        /// The peer broke the protocol, and is to receive this close.
         case failed(WebSocketClose)
     }
 
@@ -33,7 +33,7 @@ struct FrameRelay {
     private let source: RealtimeSide
     private let newKeyMask: KeyMask
     private let makeMask: () -> [UInt8]
-    private let wordLimit: Int
+    private let transcriptLimit: Int
 
     private var head: [UInt8] = []
     private var current: FrameHead?
@@ -47,8 +47,8 @@ struct FrameRelay {
     private var outcome = Outcome.open
 
     /// The beginning of the text messages, each on a line of its own.
-    private(set) var words: [UInt8] = []
-    /// What the upstream's replies have taken, as far as it has told.
+    private(set) var transcript: [UInt8] = []
+    /// The tokens of the upstream's replies, as far as the upstream has reported them.
     var usage: Usage? { usageReader.usage }
     var model: String? { usageReader.model }
     /// The payload of a ping of our own, whose answer is not the other peer's.
@@ -56,15 +56,15 @@ struct FrameRelay {
 
     /// - Parameters:
     ///   - makeMask: makes four random bytes for each frame that goes upstream.
-    ///   - wordLimit: how much of the text messages is kept.
+    ///   - transcriptLimit: how much of the text messages is kept.
     init(
-        from source: RealtimeSide, keyMask: KeyMask, wordLimit: Int,
+        from source: RealtimeSide, keyMask: KeyMask, transcriptLimit: Int,
         makeMask: @escaping () -> [UInt8]
     ) {
         self.source = source
         newKeyMask = keyMask
         self.keyMask = keyMask
-        self.wordLimit = wordLimit
+        self.transcriptLimit = transcriptLimit
         self.makeMask = makeMask
     }
 
@@ -100,13 +100,13 @@ struct FrameRelay {
         return head.bytes + payload
     }
 
-    /// A client's frames are masked, with bytes that nobody can foresee; a server's are not.
+    /// A client's frames are masked with unpredictable bytes; a server's are not.
     private func newMask() -> [UInt8] { source == .client ? makeMask() : [] }
 
     // MARK: - Heads
 
     private mutating func takeHead(into output: inout ByteBuffer) {
-        switch FrameHead.read(head, isMasked: source == .client) {
+        switch FrameHead.read(head, isMasked: source == .client, continues: message != nil) {
         case .incomplete: return
         case .broken(let close): outcome = .failed(close)
         case .head(let found):
@@ -116,11 +116,6 @@ struct FrameRelay {
                 current = found
                 control = []
             } else {
-                // Fragments belong together and do not mix.
-                guard (found.opcode == .continuation) == (message != nil) else {
-                    outcome = .failed(.protocolError)
-                    return
-                }
                 begin(found, into: &output)
             }
             if found.size == 0 { endFrame(found, into: &output) }
@@ -153,11 +148,11 @@ struct FrameRelay {
         if frame.opcode.isControl {
             control += piece
         } else {
-            if message == .text, words.count < wordLimit {
-                words += piece.prefix(wordLimit - words.count)
+            if message == .text, transcript.count < transcriptLimit {
+                transcript += piece.prefix(transcriptLimit - transcript.count)
             }
             if message == .text, source == .upstream { usageReader.feed(piece) }
-            // The client does not know the key, and what it says is nobody else's.
+            // The client does not know the key: only the upstream's bytes can hold it.
             emit(source == .upstream ? keyMask.feed(piece) : piece, into: &output)
         }
         if position == frame.size { endFrame(frame, into: &output) }
@@ -171,7 +166,7 @@ struct FrameRelay {
             passControl(frame.opcode, into: &output)
             control = []
         } else if frame.isFinal {
-            if message == .text, words.count < wordLimit { words.append(0x0A) }
+            if message == .text, transcript.count < transcriptLimit { transcript.append(0x0A) }
             usageReader.endMessage()
             letGo(into: &output)
             message = nil

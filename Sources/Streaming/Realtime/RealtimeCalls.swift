@@ -1,4 +1,4 @@
-// All WebSocket calls of the process: how many there may be, whose they are, and when they must end.
+// All WebSocket calls of the process: how many there may be, to which user each belongs, and when it must end.
 //
 // Confined to the loop of the connections. Asks the storage loop for what is in the database.
 
@@ -9,16 +9,16 @@ internal import ProxyGPT
 /// Keeps the WebSocket calls that are open.
 package final class RealtimeCalls {
     /// What the calls have from outside.
-    package struct Surroundings: Sendable {
+    package struct Dependencies: Sendable {
         let endpoint: RealtimeEndpoint
         let storage: any RealtimeRequests
         let route: UpstreamRoute
-        let places: FanOut.Limits
+        let places: ConnectionLimits
         let limits: SocketRelay.Limits
         /// Microseconds that only ever grow.
         let microseconds: @Sendable () -> Int64
         /// A random number from a range.
-        let spread: @Sendable (ClosedRange<Int64>) -> Int64
+        let jitter: @Sendable (ClosedRange<Int64>) -> Int64
         /// Four random bytes.
         let makeMask: @Sendable () -> [UInt8]
 
@@ -29,23 +29,23 @@ package final class RealtimeCalls {
         }
     }
 
-    /// Milliseconds from one look at a session to the next.
+    /// Milliseconds between checks of a session.
     private static let checkInterval: ClosedRange<Int64> = 480_000...720_000
 
-    let surroundings: Surroundings
+    let dependencies: Dependencies
     private let loop: any EventLoop
     private var sessions: [Int: RealtimeSession] = [:]
-    private var ofUser: [User.ID: Int] = [:]
-    private var ofAddress: [String: Int] = [:]
+    private var occupancy: Occupancy
     private var nextNumber = 0
     private var isDraining = false
 
-    init(on loop: any EventLoop, _ surroundings: Surroundings) {
+    init(on loop: any EventLoop, _ dependencies: Dependencies) {
         self.loop = loop
-        self.surroundings = surroundings
+        self.dependencies = dependencies
+        occupancy = Occupancy(dependencies.places)
     }
 
-    private var door: Door<RealtimeCalls> { Door(self, loop) }
+    private var bound: LoopBound<RealtimeCalls> { LoopBound(self, loop) }
 
     var count: Int { sessions.count }
 
@@ -59,12 +59,11 @@ package final class RealtimeCalls {
         nextNumber += 1
         let session = RealtimeSession(
             nextNumber, call, on: client, of: self,
-            checkAt: surroundings.now() + surroundings.spread(Self.checkInterval),
+            checkAt: dependencies.now() + dependencies.jitter(Self.checkInterval),
             proceed: proceed)
         let refusal = refusal(of: call)
         sessions[session.number] = session
-        ofUser[call.userID, default: 0] += 1
-        ofAddress[call.clientAddress, default: 0] += 1
+        occupancy.add(call.userID, at: call.clientAddress)
         if let refusal {
             session.turnAway(refusal)
             return
@@ -75,28 +74,25 @@ package final class RealtimeCalls {
     }
 
     private func refusal(of call: RealtimeCall) -> Failure? {
-        let places = surroundings.places
-        if isDraining || sessions.count >= places.total {
-            return .allPlacesTaken(retryAfter: pause())
+        if isDraining { return .allPlacesTaken(retryAfter: pause()) }
+        return switch occupancy.shortage(for: call.userID, at: call.clientAddress) {
+        case nil: nil
+        case .total?: .allPlacesTaken(retryAfter: pause())
+        case .client?:
+            Failure(.rateLimited, "You have too many calls open.", retryAfter: pause())
         }
-        if ofUser[call.userID, default: 0] >= places.perUser
-            || ofAddress[call.clientAddress, default: 0] >= places.perAddress
-        {
-            return Failure(.rateLimited, "You have too many calls open.", retryAfter: pause())
-        }
-        return nil
     }
 
     /// Seconds after which a client may try again: each another number, so that not all come back at
     /// once.
-    func pause() -> Int { Int(surroundings.spread(3...9)) }
+    func pause() -> Int { Int(dependencies.jitter(3...9)) }
 
     /// Has the end of a call recorded, after which it is forgotten.
     func record(_ record: RealtimeRecord, of session: RealtimeSession) {
-        let (number, door) = (session.number, door)
+        let (number, bound) = (session.number, bound)
         if case .ended = record { forget(session) }
-        surroundings.storage.record(record, of: session.call) { response in
-            door.enter { $0.recorded(number, response) }
+        dependencies.storage.record(record, of: session.call) { response in
+            bound.execute { $0.recorded(number, response) }
         }
     }
 
@@ -108,8 +104,7 @@ package final class RealtimeCalls {
 
     private func forget(_ session: RealtimeSession) {
         guard sessions.removeValue(forKey: session.number) != nil else { return }
-        ofUser.countDown(session.call.userID)
-        ofAddress.countDown(session.call.clientAddress)
+        occupancy.remove(session.call.userID, at: session.call.clientAddress)
     }
 
     // MARK: - Rights
@@ -124,11 +119,11 @@ package final class RealtimeCalls {
 
     private func check(_ sessions: [RealtimeSession]) {
         if sessions.isEmpty { return }
-        let door = door
-        surroundings.storage.check(
+        let bound = bound
+        dependencies.storage.check(
             sessions.map { (number: $0.number, call: $0.call) }
         ) { verdicts in
-            door.enter { calls in
+            bound.execute { calls in
                 for (number, isAllowed) in verdicts { calls.take(isAllowed, of: number) }
             }
         }
@@ -138,18 +133,18 @@ package final class RealtimeCalls {
         guard let session = sessions[number] else { return }
         switch isAllowed {
         case true?:
-            session.checkAt = surroundings.now() + surroundings.spread(Self.checkInterval)
+            session.checkAt = dependencies.now() + dependencies.jitter(Self.checkInterval)
         case false?: session.stop(.notAllowed, .sessionEnded)
-        // Nobody knows: asked again with the next tick.
-        case nil: session.checkAt = surroundings.now()
+        // The check could not be made: it is repeated with the next tick.
+        case nil: session.checkAt = dependencies.now()
         }
     }
 
     // MARK: - Time
 
-    /// Does what is due for everybody. Called once a second.
+    /// Does what is due for each call. Called once a second.
     func tick() {
-        let now = surroundings.now()
+        let now = dependencies.now()
         var due: [RealtimeSession] = []
         for session in Array(sessions.values) {
             session.tick()
@@ -161,7 +156,7 @@ package final class RealtimeCalls {
         check(due)
     }
 
-    /// Takes nobody any more and ends all calls.
+    /// Refuses new calls and ends the open ones.
     func drain() {
         isDraining = true
         for session in Array(sessions.values) {

@@ -5,7 +5,7 @@ enum RealtimeSide: String, Sendable {
     case client, upstream
 }
 
-/// Why a WebSocket call ends, with what each side is told and what the event says.
+/// Why a WebSocket call ends, with the close that each side receives and the end that the event records.
 enum RealtimeEnding: Equatable, Sendable {
     /// Both sides have closed, this one first.
     case closed(by: RealtimeSide, WebSocketClose?)
@@ -48,7 +48,7 @@ enum RealtimeEnding: Equatable, Sendable {
     }
 
     /// The close frame for a side that has not had one; nil where none is due. What one side broke
-    /// off is never told to the other as a clean end.
+    /// off is never reported to the other side as a clean end.
     func close(for side: RealtimeSide) -> WebSocketClose? {
         switch self {
         case .closed: nil

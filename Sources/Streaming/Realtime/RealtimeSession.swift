@@ -12,13 +12,13 @@ final class RealtimeSession {
         /// Sends a 101 with these headers and leaves the connection to the handler, which begins
         /// with what comes next.
         case open([Header], RelayLeg)
-        /// Ends without a word: there is nobody to hear it.
+        /// Closes the connection without an answer: the client has left.
         case close
     }
 
     private enum Phase {
         case opening(UpstreamOpening)
-        /// What the client is told is being recorded.
+        /// The client's answer is being recorded.
         case answering
         case relaying(SocketRelay, RelayLeg, RelayLeg)
         case over
@@ -45,14 +45,14 @@ final class RealtimeSession {
         self.owner = owner
         self.checkAt = checkAt
         self.proceed = proceed
-        startedAt = owner.surroundings.microseconds()
+        startedAt = owner.dependencies.microseconds()
     }
 
-    private var elapsed: Int64 { owner.surroundings.microseconds() - startedAt }
+    private var elapsed: Int64 { owner.dependencies.microseconds() - startedAt }
 
     // MARK: - Opening
 
-    /// Has the client told why it gets no call.
+    /// Answers the client with the reason why it gets no call.
     func turnAway(_ failure: Failure) {
         phase = .answering
         owner.record(.stopped(failure), of: self)
@@ -63,11 +63,11 @@ final class RealtimeSession {
             fail(.unreachable("the address cannot be read"))
             return
         }
-        let opening = UpstreamOpening(call, to: location, by: owner.surroundings.route) {
+        let opening = UpstreamOpening(call, to: location, by: owner.dependencies.route) {
             [weak self] outcome in self?.take(outcome)
         }
         phase = .opening(opening)
-        // The client may leave while nobody has answered it.
+        // The client may leave before it is answered.
         client.closeFuture.assumeIsolated().whenComplete { [weak self] _ in self?.clientLeft() }
         opening.start(on: client.eventLoop)
     }
@@ -88,7 +88,7 @@ final class RealtimeSession {
         owner.record(.failed(failure, elapsed), of: self)
     }
 
-    /// Passes on what the client is told, now that it is recorded.
+    /// Sends the client's answer, now that it is recorded.
     func answer(_ response: Response?) {
         guard case .answering = phase else { return }
         phase = .over
@@ -104,15 +104,15 @@ final class RealtimeSession {
     // MARK: - Relaying
 
     private func relay(_ upstream: any Channel, _ head: UpstreamHead, _ opening: UpstreamOpening) {
-        let surroundings = owner.surroundings
-        upstreamRequestID = surroundings.endpoint.upstreamRequestID(head)
+        let dependencies = owner.dependencies
+        upstreamRequestID = dependencies.endpoint.upstreamRequestID(head)
         let relay = SocketRelay(
-            surroundings.limits, now: surroundings.now, makeMask: surroundings.makeMask
+            dependencies.limits, now: dependencies.now, makeMask: dependencies.makeMask
         ) { [weak self] ending in self?.ended(ending) }
         let legs = relay.legs(
-            client: client, upstream: upstream, keyMask: surroundings.endpoint.keyMask,
-            wordLimit: surroundings.endpoint.settings.recordsBodies ? Event.bodyLimit : 0)
-        var headers = surroundings.endpoint.openingHeaders(call, head)
+            client: client, upstream: upstream, keyMask: dependencies.endpoint.keyMask,
+            transcriptLimit: dependencies.endpoint.settings.recordsBodies ? Event.bodyLimit : 0)
+        var headers = dependencies.endpoint.openingHeaders(call, head)
         if let chosen = head.value(of: "Sec-WebSocket-Protocol") {
             headers.append(Header("Sec-WebSocket-Protocol", chosen))
         }
@@ -144,8 +144,8 @@ final class RealtimeSession {
         end.upstreamMicroseconds = elapsed
         end.bytesIn = client.bytesRead
         end.bytesOut = client.bytesWritten
-        end.clientWords = client.relay.words
-        end.upstreamWords = upstream.relay.words
+        end.clientTranscript = client.relay.transcript
+        end.upstreamTranscript = upstream.relay.transcript
         end.usage = upstream.relay.usage
         end.model = upstream.relay.model
         owner.record(.ended(end), of: self)
@@ -156,14 +156,14 @@ final class RealtimeSession {
     func tick() {
         guard case .relaying(let relay, _, _) = phase else {
             if case .opening(let opening) = phase,
-                elapsed / 1000 >= owner.surroundings.endpoint.settings.callTimeout
+                elapsed / 1000 >= owner.dependencies.endpoint.settings.callTimeout
             {
                 opening.cancel()
                 fail(.callTimeout)
             }
             return
         }
-        if elapsed / 1000 >= owner.surroundings.endpoint.settings.callTimeout {
+        if elapsed / 1000 >= owner.dependencies.endpoint.settings.callTimeout {
             relay.finish(.timeLimit)
         } else {
             relay.tick()

@@ -11,9 +11,9 @@ package final class SocketRelay {
     package struct Limits: Sendable {
         /// Milliseconds without a frame either way, after which both sides are asked whether they
         /// live.
-        let silence: Int64
+        let idleLimit: Int64
         /// Milliseconds that they have to answer.
-        let patience: Int64
+        let answerTimeout: Int64
     }
 
     private enum Phase {
@@ -25,7 +25,7 @@ package final class SocketRelay {
 
     /// For the other side to close as well, and for a peer to take a last frame.
     private static let closeTimeout = TimeAmount.seconds(10)
-    private static let farewellTimeout = TimeAmount.seconds(2)
+    private static let closingTimeout = TimeAmount.seconds(2)
 
     private let limits: Limits
     private let makeMask: () -> [UInt8]
@@ -48,13 +48,14 @@ package final class SocketRelay {
 
     /// Makes the handlers of both connections; called once, first.
     func legs(
-        client: any Channel, upstream: any Channel, keyMask: KeyMask, wordLimit: Int
+        client: any Channel, upstream: any Channel, keyMask: KeyMask, transcriptLimit: Int
     ) -> (client: RelayLeg, upstream: RelayLeg) {
         func leg(_ side: RealtimeSide, _ channel: any Channel) -> RelayLeg {
             RelayLeg(
                 side, channel,
                 FrameRelay(
-                    from: side, keyMask: keyMask, wordLimit: wordLimit, makeMask: makeMask),
+                    from: side, keyMask: keyMask, transcriptLimit: transcriptLimit,
+                    makeMask: makeMask),
                 of: self, now: now())
         }
         let legs = (client: leg(.client, client), upstream: leg(.upstream, upstream))
@@ -76,7 +77,7 @@ package final class SocketRelay {
         guard let other = other(leg) else { return }
         leg.heardAt = now()
         var input = bytes
-        // What the other side still gets; nobody, when all is over.
+        // What the other side still receives; nothing, when the call is over.
         var output = leg.channel.allocator.buffer(capacity: bytes.readableBytes + 16)
         let outcome = leg.relay.take(&input, into: &output)
         if isOver {
@@ -89,7 +90,7 @@ package final class SocketRelay {
         case .open: break
         case .failed(let close): finish(.brokenProtocol(by: leg.side, close))
         case .closed(let close):
-            // Bytes behind a close are nobody's.
+            // Bytes behind a close frame are discarded.
             guard !leg.hasClosed else { return }
             leg.hasClosed = true
             other.channel.flush()
@@ -132,7 +133,7 @@ package final class SocketRelay {
         guard case .open = phase, let legs else { return }
         let now = now()
         guard let asked = askedAt else {
-            guard now - max(legs.client.heardAt, legs.upstream.heardAt) >= limits.silence else {
+            guard now - max(legs.client.heardAt, legs.upstream.heardAt) >= limits.idleLimit else {
                 return
             }
             askedAt = now
@@ -144,7 +145,7 @@ package final class SocketRelay {
         let silent = [legs.client, legs.upstream].filter { $0.heardAt < asked }
         if silent.isEmpty {
             askedAt = nil
-        } else if now - asked >= limits.patience {
+        } else if now - asked >= limits.answerTimeout {
             let blocked = [legs.client, legs.upstream].first { !$0.channel.isWritable }
             finish(.silent((blocked ?? silent[0]).side))
         }
@@ -184,7 +185,7 @@ package final class SocketRelay {
             // answered in its own way.
             if first != leg.side || other.isGone { finish(.closed(by: first, close)) }
         }
-        // What it kept the other from saying is nobody's.
+        // Resume reading the other side so that its remaining bytes are drained and discarded.
         other.resume()
         if other.isGone { legs = nil }
     }
@@ -217,10 +218,10 @@ package final class SocketRelay {
         if !awaitsPeer {
             written.futureResult.whenComplete { _ in channel.close(promise: nil) }
         }
-        // What still waits for a slow reader gets more time than a farewell alone.
+        // What still waits for a slow reader gets more time than a closing alone.
         let isShort = ending.isAtOnce || channel.isWritable
         channel.eventLoop.assumeIsolated().scheduleTask(
-            in: isShort ? Self.farewellTimeout : Self.closeTimeout
+            in: isShort ? Self.closingTimeout : Self.closeTimeout
         ) { leg.cut() }
         leg.resume()
     }

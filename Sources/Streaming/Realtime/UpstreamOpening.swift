@@ -1,4 +1,4 @@
-// A WebSocket to the upstream, from the look-up of its name to its answer's head.
+// A WebSocket to the upstream, from the resolution of its name to its answer's head.
 //
 // Confined to the client's loop. `done` is called once, unless the opening is given up before.
 // Redirects are not followed: an answer other than 101 is the client's to see.
@@ -214,7 +214,7 @@ final class UpstreamOpening: ChannelInboundHandler, RemovableChannelHandler {
     }
 
     /// Puts `leg` in the place of HTTP's handlers, which pass on what has come behind the head.
-    /// Nothing may be written before the answer: the decoder looks at what is, until it has gone.
+    /// Nothing may be written before the answer: the decoder polls at what is, until it has gone.
     func handOver(to leg: RelayLeg) throws -> EventLoopFuture<Void> {
         let pipeline = leg.channel.pipeline.syncOperations
         let decoder = try pipeline.handler(type: ByteToMessageHandler<HTTPResponseDecoder>.self)

@@ -11,7 +11,7 @@ struct UsageReader {
 
     private var scanner = JSONFieldScanner(wanted: ["type", "usage", "model"])
     private(set) var usage: Usage?
-    /// The model of the last response that told its usage.
+    /// The model of the last response that reported its usage.
     private(set) var model: String?
 
     mutating func feed(_ piece: [UInt8]) {

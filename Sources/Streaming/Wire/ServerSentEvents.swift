@@ -30,7 +30,7 @@ enum ServerSentEvents {
     }
 }
 
-/// Shows everybody on the way that a connection lives: made once for all subscribers.
+/// Keeps proxies from closing a silent connection: made once for all subscribers.
 struct KeepAlive {
     /// The newest frame that was passed on.
     let id: FrameID?

@@ -18,19 +18,8 @@ struct WebSocketReceiver {
     /// The largest message, in bytes.
     static let messageLimit = 64 * 1024
 
-    private enum Opcode: UInt8 {
-        case continuation = 0x0
-        case text = 0x1
-        case binary = 0x2
-        case close = 0x8
-        case ping = 0x9
-        case pong = 0xA
-
-        var isControl: Bool { rawValue >= 0x8 }
-    }
-
     private struct Payload {
-        let opcode: Opcode
+        let opcode: FrameHead.Opcode
         let isFinal: Bool
         let mask: (UInt8, UInt8, UInt8, UInt8)
         var left: Int
@@ -91,45 +80,22 @@ struct WebSocketReceiver {
     // MARK: - The head
 
     private mutating func readHead() -> Action? {
-        guard head.count >= 2 else { return nil }
-        // Broken ones are known by their first two bytes, and are not waited for any longer.
-        guard head[0] & 0x70 == 0, let opcode = Opcode(rawValue: head[0] & 0x0F),
-            head[1] & 0x80 != 0
-        else { return .fail(.protocolError) }
-        let isFinal = head[0] & 0x80 != 0
-        let short = Int(head[1] & 0x7F)
-        if opcode.isControl {
-            guard isFinal, short <= 125 else { return .fail(.protocolError) }
-        } else if (opcode == .continuation) != (message != nil) {
-            return .fail(.protocolError)
+        guard FrameHead.isWorthReading(head) else { return nil }
+        let room = Self.messageLimit - (message?.size ?? 0)
+        switch FrameHead.read(head, isMasked: true, continues: message != nil, sizeLimit: room) {
+        case .incomplete: return nil
+        case .broken(let close): return .fail(close)
+        case .head(let frame):
+            head.removeAll(keepingCapacity: false)
+            begin(frame.opcode, frame.size)
+            let mask = (frame.mask[0], frame.mask[1], frame.mask[2], frame.mask[3])
+            payload = Payload(
+                opcode: frame.opcode, isFinal: frame.isFinal, mask: mask, left: frame.size)
+            return frame.size == 0 ? endPayload() : nil
         }
-        let lengthBytes = short == 126 ? 2 : short == 127 ? 8 : 0
-        guard head.count >= 2 + lengthBytes else { return nil }
-        let length = head[2..<2 + lengthBytes].reduce(UInt64(0)) { $0 << 8 | UInt64($1) }
-        // The shortest form is the only one, and the highest bit stays clear.
-        if lengthBytes == 2 && length < 126 || lengthBytes == 8 && length <= 0xFFFF
-            || length >> 63 != 0
-        {
-            return .fail(.protocolError)
-        }
-        let size = lengthBytes == 0 ? UInt64(short) : length
-        if !opcode.isControl {
-            guard size <= UInt64(Self.messageLimit - (message?.size ?? 0)) else {
-                return .fail(.tooLarge)
-            }
-        }
-        guard head.count == 2 + lengthBytes + 4 else { return nil }
-        let mask = (
-            head[2 + lengthBytes], head[3 + lengthBytes], head[4 + lengthBytes],
-            head[5 + lengthBytes]
-        )
-        head.removeAll(keepingCapacity: false)
-        begin(opcode, Int(size))
-        payload = Payload(opcode: opcode, isFinal: isFinal, mask: mask, left: Int(size))
-        return size == 0 ? endPayload() : nil
     }
 
-    private mutating func begin(_ opcode: Opcode, _ size: Int) {
+    private mutating func begin(_ opcode: FrameHead.Opcode, _ size: Int) {
         switch opcode {
         case .text: message = Message(text: UTF8Check())
         case .binary: message = Message(text: nil)
@@ -162,29 +128,19 @@ struct WebSocketReceiver {
         return message?.text?.isComplete == false ? .fail(.notUTF8) : nil
     }
 
-    private static func answer(to opcode: Opcode, _ payload: [UInt8]) -> Action? {
+    private static func answer(to opcode: FrameHead.Opcode, _ payload: [UInt8]) -> Action? {
         switch opcode {
         case .ping: return .pong(payload)
         case .pong: return .isAlive
         case .close: break
         default: return nil
         }
-        if payload.isEmpty { return .closed(nil) }
-        guard payload.count >= 2 else { return .fail(.protocolError) }
-        let code = UInt16(payload[0]) << 8 | UInt16(payload[1])
-        guard isCode(code) else { return .fail(.protocolError) }
-        var reason = UTF8Check()
-        guard payload.dropFirst(2).allSatisfy({ reason.take($0) }), reason.isComplete else {
-            return .fail(.notUTF8)
-        }
-        return .closed(WebSocketClose(code: code, reason: ""))
-    }
-
-    /// Whether a peer may send this code: those that are registered for it, and private ones.
-    private static func isCode(_ code: UInt16) -> Bool {
-        switch code {
-        case 1000...1003, 1007...1014, 3000...4999: true
-        default: false
+        do throws(WebSocketClose.Broken) {
+            // The peer's own reason is not sent back.
+            let close = try WebSocketClose.read(payload)
+            return .closed(close.map { WebSocketClose(code: $0.code, reason: "") })
+        } catch {
+            return .fail(error.close)
         }
     }
 }

@@ -17,7 +17,7 @@ import Testing
         let owner = try #require(created.json?["user_id"]?.stringValue)
         let runner = stage.api.prompts
         let id = Message.ID("00000000-0000-7000-8000-000000000001")
-        runner.mayHaveBegun(id)
+        runner.noteDoubtful(id)
         await runner.storeUnwritten()
         #expect(stage.bus.frames.isEmpty, "there is none yet")
         // The server commits late.

@@ -33,7 +33,7 @@ import Testing
 
     private func look(until condition: () async throws -> Bool) async throws {
         while try await !condition() {
-            await stage.api.lookAtReplies()
+            await stage.api.pollRunningReplies()
             await Task.yield()
         }
     }

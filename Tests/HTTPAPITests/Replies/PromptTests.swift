@@ -61,7 +61,7 @@ func stream(_ words: [String], usage: String = "") -> ScriptedUpstream.Script {
     /// Looks as the worker's ticker does until `condition` holds.
     private func looking(until condition: () async throws -> Bool) async throws {
         while try await !condition() {
-            await stage.api.lookAtReplies()
+            await stage.api.pollRunningReplies()
             await Task.yield()
         }
     }

@@ -29,8 +29,8 @@ struct FrameHead: Equatable {
         case broken(WebSocketClose)
     }
 
-    /// Whether these bytes tell more of a head than one byte fewer did: the first two whether it can
-    /// be one, and the last one the rest.
+    /// Whether reading these bytes can find more than reading one byte fewer: two bytes show whether the head
+    /// can be valid, the last one completes it.
     static func isWorthReading(_ bytes: [UInt8]) -> Bool {
         guard bytes.count > 2 else { return bytes.count == 2 }
         let short = bytes[1] & 0x7F
@@ -41,14 +41,22 @@ struct FrameHead: Equatable {
     }
 
     /// Reads a head as soon as it is whole, and knows a broken one by its first two bytes.
-    static func read(_ bytes: [UInt8], isMasked: Bool) -> Reading {
+    /// - Parameters:
+    ///   - isMasked: whether the peer must mask its frames.
+    ///   - continues: whether a message has begun, so that its next fragment must come: fragments do not mix.
+    ///   - sizeLimit: the largest payload of a data frame, in bytes.
+    static func read(
+        _ bytes: [UInt8], isMasked: Bool, continues: Bool, sizeLimit: Int = sizeLimit
+    ) -> Reading {
         guard bytes.count >= 2 else { return .incomplete }
         guard bytes[0] & 0x70 == 0, let opcode = Opcode(rawValue: bytes[0] & 0x0F),
             (bytes[1] & 0x80 != 0) == isMasked
         else { return .broken(.protocolError) }
         let isFinal = bytes[0] & 0x80 != 0
         let short = Int(bytes[1] & 0x7F)
-        if opcode.isControl && !(isFinal && short <= 125) { return .broken(.protocolError) }
+        let isAllowed =
+            opcode.isControl ? isFinal && short <= 125 : (opcode == .continuation) == continues
+        guard isAllowed else { return .broken(.protocolError) }
         let lengthBytes = short == 126 ? 2 : short == 127 ? 8 : 0
         guard bytes.count >= 2 + lengthBytes else { return .incomplete }
         let long = bytes[2..<2 + lengthBytes].reduce(UInt64(0)) { $0 << 8 | UInt64($1) }
@@ -57,7 +65,9 @@ struct FrameHead: Equatable {
             return .broken(.protocolError)
         }
         let size = lengthBytes == 0 ? UInt64(short) : long
-        guard size <= UInt64(sizeLimit) else { return .broken(.tooLarge) }
+        guard opcode.isControl || size <= UInt64(max(0, sizeLimit)) else {
+            return .broken(.tooLarge)
+        }
         let end = 2 + lengthBytes + (isMasked ? 4 : 0)
         guard bytes.count >= end else { return .incomplete }
         return .head(

@@ -1,4 +1,4 @@
-// What WebSocket calls need of the database: on the storage loop, never on that of the connections.
+// What WebSocket calls need of the database.
 
 internal import EventLoop
 internal import Gateway
@@ -17,7 +17,7 @@ enum RealtimeRecord: Sendable {
 
 /// What the calls ask of the storage loop. Replies come on that loop.
 protocol RealtimeRequests: Sendable {
-    /// Records an end; the reply is what the client is told of it, nil for nothing.
+    /// Records an end; the reply is the client's answer, nil for none.
     func record(
         _ record: RealtimeRecord, of call: RealtimeCall,
         reply: @escaping @Sendable (Response?) -> Void)
@@ -28,29 +28,7 @@ protocol RealtimeRequests: Sendable {
         reply: @escaping @Sendable ([(number: Int, isAllowed: Bool?)]) -> Void)
 }
 
-/// Answers the calls out of the store.
-@EventLoop final class RealtimeStorage: RealtimeRequests {
-    private nonisolated let endpoint: RealtimeEndpoint
-    private nonisolated let logger: Logger
-    private let records = PendingRecords()
-
-    nonisolated init(endpoint: RealtimeEndpoint, logger: Logger) {
-        self.endpoint = endpoint
-        self.logger = logger
-    }
-
-    /// Decides about a request.
-    nonisolated func answer(
-        _ request: Request, reply: @escaping @Sendable (ConnectionHandler.Decision) -> Void
-    ) {
-        EventLoop.spawn {
-            switch await self.endpoint.answer(request) {
-            case .response(let response): reply(.response(response))
-            case .call(let call): reply(.call(call))
-            }
-        }
-    }
-
+extension StorageGateway: RealtimeRequests {
     nonisolated func record(
         _ record: RealtimeRecord, of call: RealtimeCall,
         reply: @escaping @Sendable (Response?) -> Void
@@ -63,25 +41,25 @@ protocol RealtimeRequests: Sendable {
     private func write(_ record: RealtimeRecord, _ call: RealtimeCall) async -> Response? {
         switch record {
         case .stopped(let failure):
-            return await endpoint.turnedAway(call, failure)
+            return await calls.turnedAway(call, failure)
         case .refused(let head, let body, let microseconds):
-            return await endpoint.refused(call, head, body, after: microseconds)
+            return await calls.refused(call, head, body, after: microseconds)
         case .failed(let failure, let microseconds):
-            return await endpoint.failed(call, failure, after: microseconds)
+            return await calls.failed(call, failure, after: microseconds)
         case .ended(let end):
-            await endpoint.ended(call, end)
+            await calls.ended(call, end)
             return nil
         }
     }
 
     nonisolated func check(
-        _ calls: [(number: Int, call: RealtimeCall)],
+        _ checked: [(number: Int, call: RealtimeCall)],
         reply: @escaping @Sendable ([(number: Int, isAllowed: Bool?)]) -> Void
     ) {
         EventLoop.spawn {
             reply(
-                await verdicts(on: calls.map { (number: $0.number, subject: $0.call) }) {
-                    try await self.endpoint.isStillAllowed($0)
+                await verdicts(on: checked.map { (number: $0.number, subject: $0.call) }) {
+                    try await self.calls.isStillAllowed($0)
                 } failed: { call, error in
                     self.logger.error(
                         "call not checked",
@@ -91,10 +69,5 @@ protocol RealtimeRequests: Sendable {
                         ])
                 })
         }
-    }
-
-    /// Returns once every end that was handed in before is recorded.
-    func finishRecording() async {
-        await records.finish()
     }
 }

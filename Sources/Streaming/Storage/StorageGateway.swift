@@ -1,5 +1,5 @@
 // The half of the streamer that waits for the database: on the storage loop, never on the loop of the
-// connections. Everything is asked with a closure for the answer, which is called on the storage loop.
+// connections. Each request comes with a closure for the answer, which is called on the storage loop.
 
 internal import EventLoop
 internal import Gateway
@@ -7,7 +7,7 @@ internal import Logging
 internal import ProxyGPT
 
 /// What the fan-out asks of the storage loop.
-protocol StorageRequests: Sendable {
+protocol StreamRequests: Sendable {
     /// Reads a history, for `viewer` only if it still may. Replies come in the order of the requests.
     /// - Parameter last: see `HistoryReader.history`.
     func readHistory(
@@ -32,7 +32,7 @@ protocol StorageRequests: Sendable {
     func record(_ subscription: Subscription, _ ending: Ending, bytesOut: Int64)
 }
 
-/// What has become of messages that somebody saw running; those that run on are left out.
+/// What has become of messages that subscribers saw running; messages that still run are left out.
 struct FoundEnds: Sendable {
     var ended: [Message] = []
     /// Those that the store does not have: they went with their chat, or with a database that another one
@@ -40,8 +40,8 @@ struct FoundEnds: Sendable {
     var gone: [(chat: Chat.ID, message: Message.ID)] = []
 }
 
-/// Answers the fan-out out of store and bus.
-@EventLoop final class StorageSide: StorageRequests {
+/// Answers the loop of the connections out of store and bus.
+@EventLoop final class StorageGateway: StreamRequests {
     private struct Reading: Sendable {
         let chat: Chat.ID
         let resumption: Resumption
@@ -50,36 +50,51 @@ struct FoundEnds: Sendable {
         let reply: @Sendable (HistoryReply) -> Void
     }
 
-    private nonisolated let endpoint: StreamEndpoint
+    private nonisolated let streams: StreamEndpoint
+    nonisolated let calls: RealtimeEndpoint
+    private nonisolated let operators: OperatorEndpoint
     private nonisolated let store: any MessageStore
     private nonisolated let histories: HistoryReader
     private nonisolated let bus: any Bus
-    private nonisolated let logger: Logger
+    nonisolated let logger: Logger
     /// One is read after the other; there are at most as many as there are subscribers.
     private var waiting: [Reading] = []
     private var isReading = false
-    private let records = PendingRecords()
+    let records = PendingRecords()
 
     nonisolated init(
-        endpoint: StreamEndpoint, store: any MessageStore, histories: HistoryReader, bus: any Bus,
-        logger: Logger
+        streams: StreamEndpoint, calls: RealtimeEndpoint, operators: OperatorEndpoint,
+        store: any MessageStore, histories: HistoryReader, bus: any Bus, logger: Logger
     ) {
-        self.endpoint = endpoint
+        self.streams = streams
+        self.calls = calls
+        self.operators = operators
         self.store = store
         self.histories = histories
         self.bus = bus
         self.logger = logger
     }
 
-    /// Decides about a request.
+    /// Decides about a request: the endpoint that its path belongs to does.
     nonisolated func answer(
         _ request: Request, reply: @escaping @Sendable (ConnectionHandler.Decision) -> Void
     ) {
-        EventLoop.spawn {
-            switch await self.endpoint.answer(request) {
-            case .response(let response): reply(.response(response))
-            case .subscription(let subscription): reply(.subscription(subscription))
+        EventLoop.spawn { reply(await self.decision(on: request)) }
+    }
+
+    private func decision(on request: Request) async -> ConnectionHandler.Decision {
+        if OperatorEndpoint.serves(request) {
+            return .response(await operators.answerWhole(request))
+        }
+        if RealtimeEndpoint.serves(request) {
+            return switch await calls.answer(request) {
+            case .response(let response): .response(response)
+            case .call(let call): .call(call)
             }
+        }
+        return switch await streams.answer(request) {
+        case .response(let response): .response(response)
+        case .subscription(let subscription): .subscription(subscription)
         }
     }
 
@@ -113,7 +128,7 @@ struct FoundEnds: Sendable {
         do {
             // Once more, now that the subscriber is registered: rights that shrink from here on
             // are seen, and those that shrank before are seen here.
-            if let viewer = reading.viewer, try await !endpoint.isStillAllowed(viewer) {
+            if let viewer = reading.viewer, try await !streams.isStillAllowed(viewer) {
                 return .notAllowed
             }
             return .history(
@@ -137,7 +152,7 @@ struct FoundEnds: Sendable {
                 await verdicts(
                     on: subscriptions.map { (number: $0.number, subject: $0.subscription) }
                 ) {
-                    try await self.endpoint.isStillAllowed($0)
+                    try await self.streams.isStillAllowed($0)
                 } failed: { subscription, error in
                     self.report(
                         "stream not checked", error,
@@ -174,7 +189,7 @@ struct FoundEnds: Sendable {
     nonisolated func record(_ subscription: Subscription, _ ending: Ending, bytesOut: Int64) {
         EventLoop.spawn {
             await self.records.record {
-                await self.endpoint.ended(
+                await self.streams.ended(
                     subscription, ending.eventEnd, bytesOut: bytesOut, detail: ending.detail)
             }
         }

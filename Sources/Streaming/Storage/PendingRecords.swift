@@ -1,9 +1,6 @@
-// What the storage gateways of streams and of WebSocket calls have in common. All of it is confined to the
-// storage loop.
-
 internal import EventLoop
 
-/// Counts the ends that are being recorded, for whoever waits until all are.
+/// Counts the ends that are being recorded, so that the drain can wait for the last one.
 @EventLoop final class PendingRecords {
     private var count = 0
     private var waiting: [UnsafeContinuation<Void, Never>] = []

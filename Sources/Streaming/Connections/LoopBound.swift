@@ -1,7 +1,7 @@
 internal import NIOCore
 
 /// The way from other threads to what one loop owns.
-struct Door<Owned>: Sendable {
+struct LoopBound<Owned>: Sendable {
     private let owned: NIOLoopBound<Owned>
     private let loop: any EventLoop
 
@@ -11,11 +11,11 @@ struct Door<Owned>: Sendable {
         self.loop = loop
     }
 
-    /// What the loop owns, for those who are on it.
+    /// What the loop owns. Called on the loop.
     var onLoop: Owned { owned.value }
 
     /// Runs `body` on the loop.
-    func enter(_ body: @escaping @Sendable (Owned) -> Void) {
+    func execute(_ body: @escaping @Sendable (Owned) -> Void) {
         loop.execute { body(owned.value) }
     }
 }
