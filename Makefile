@@ -48,7 +48,7 @@ build: packages
 	swift build $(RELEASE)
 
 run: build
-	@exec python3 Tests/EndToEnd/stack.py run
+	@exec python3 Tests/EndToEnd/harness/stack.py run
 
 # The unit tests are compiled while the end-to-end tests leave the processors idle, and run after them.
 # Ends with the runners' own counts; that no test ran at all is a failure too.
@@ -74,10 +74,10 @@ test-systemd: build systemd-packages
 
 # The same seed has the same faults in the same order; at which moment they meet is chance.
 soak: build test-packages $(VENV)/installed
-	@$(VENV)/bin/python Tests/EndToEnd/soak.py
+	@$(VENV)/bin/python Tests/EndToEnd/harness/soak.py
 
 faults: build test-packages $(VENV)/installed
-	@$(VENV)/bin/python Tests/EndToEnd/faults.py $(if $(ONLY),"$(ONLY)")
+	@$(VENV)/bin/python Tests/EndToEnd/harness/faults.py $(if $(ONLY),"$(ONLY)")
 
 fuzz: packages
 	@python3 Tests/Fuzz/fuzz.py $(or $(SECONDS),60) --only "$(ONLY)" $(if $(MINIMIZE),--minimize)
@@ -89,10 +89,10 @@ lint: packages
 	@grep -qE 'Test run with [1-9][0-9]* tests?' .build/import-rules.log
 
 bench: build bench-packages test-packages
-	PYTHONPATH=Tests/EndToEnd python3 Benchmarks/bench.py
+	python3 Benchmarks/bench.py
 
 growth: build test-packages
-	PYTHONPATH=Tests/EndToEnd python3 Benchmarks/bench.py growth
+	python3 Benchmarks/bench.py growth
 
 clean:
 	rm -rf .build .build-fuzz

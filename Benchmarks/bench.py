@@ -19,7 +19,9 @@ import threading
 import time
 import urllib.parse
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "Tests" / "EndToEnd"))
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "Tests/EndToEnd/harness"))
+
+import paths  # noqa: E402, F401
 
 import chats  # noqa: E402
 import databases  # noqa: E402

@@ -18,7 +18,9 @@ import time
 import urllib.parse
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "Tests" / "EndToEnd"))
+    sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "Tests/EndToEnd/harness"))
+
+    import paths  # noqa: F401
 
 from client import call  # noqa: E402
 from stack import Stack  # noqa: E402

@@ -23,7 +23,9 @@ import urllib.parse
 import uuid
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "Tests" / "EndToEnd"))
+    sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "Tests/EndToEnd/harness"))
+
+    import paths  # noqa: F401
 
 from client import call  # noqa: E402
 from cluster import Cluster  # noqa: E402

@@ -6,10 +6,15 @@ run on several databases, one stack each; `postgresql+redis` has a Redis beside 
 
 import pathlib
 import signal
+import sys
 
 import pytest
-from stack import Stack
-from surroundings import surrounded
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent / "harness"))
+
+import paths  # noqa: E402, F401  the folders of the harness
+from stack import Stack  # noqa: E402
+from surroundings import surrounded  # noqa: E402
 
 
 def pytest_generate_tests(metafunc):

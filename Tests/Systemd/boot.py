@@ -33,7 +33,8 @@ ExecStopPost=/bin/systemctl --no-block exit
 StandardOutput=tty
 StandardError=tty
 TTYPath=/dev/console
-Environment=PYTHONPATH=/checkout/Tests/EndToEnd PYTHONDONTWRITEBYTECODE=1 BIN_DIRECTORY={bin}
+Environment=PYTHONPATH={harness}:{harness}/clients:{harness}/servers
+Environment=PYTHONDONTWRITEBYTECODE=1 BIN_DIRECTORY={bin}
 """
 
 
@@ -64,7 +65,11 @@ def boot(packages, arguments):
         options = f"lowerdir={BASE}/root,upperdir={root}/upper,workdir={root}/work"
         etc = root / "upper/etc/systemd/system/multi-user.target.wants"
         etc.mkdir(parents=True)
-        unit = UNIT.format(arguments=" ".join(arguments), bin="/checkout/.build/release")
+        unit = UNIT.format(
+            arguments=" ".join(arguments),
+            harness="/checkout/Tests/EndToEnd/harness",
+            bin="/checkout/.build/release",
+        )
         (etc.parent / "inside.service").write_text(unit)
         (etc / "inside.service").symlink_to("../inside.service")
         # A login on the console would hang up on whoever writes there.

@@ -562,7 +562,7 @@ def test_a_second_streamer_on_a_state_directory_is_refused(stack):
     first.append(f"proxy-gpt-streamer, process {pid};")
     environment = {"STATE_DIRECTORY": stack.state_directory, "API_KEY": "sk-1", "PORT": str(free_port()),
                    "PATH": os.environ["PATH"], "BIN_DIRECTORY": os.environ["BIN_DIRECTORY"]}  # fmt: skip
-    script = pathlib.Path(__file__).with_name("stack.py")
+    script = pathlib.Path(__file__).parents[1] / "harness" / "stack.py"
     for command, holders in (
         ([binary("proxy-gpt-streamer")], [f"the streamer of process {pid}"]),
         ([sys.executable, script, "run"], first),

@@ -171,7 +171,7 @@ def test_make_run_serves_in_the_foreground_and_ends_with_a_signal(tmp_path):
     output = tmp_path / "output"
     with output.open("w") as written:
         running = subprocess.Popen(
-            [sys.executable, "Tests/EndToEnd/stack.py", "run"],
+            [sys.executable, "Tests/EndToEnd/harness/stack.py", "run"],
             cwd=CHECKOUT,
             env=environment,
             stdout=written,
@@ -190,7 +190,7 @@ def test_make_run_serves_in_the_foreground_and_ends_with_a_signal(tmp_path):
         assert re.match(r"[0-9a-f-]{36}\n", done.stdout), done
         assert '"partial":false' in done.stdout and '"state":"done"' in done.stdout, done
         second = subprocess.run(
-            [sys.executable, "Tests/EndToEnd/stack.py", "run"],
+            [sys.executable, "Tests/EndToEnd/harness/stack.py", "run"],
             cwd=CHECKOUT,
             env=environment,
             capture_output=True,

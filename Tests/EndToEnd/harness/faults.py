@@ -12,6 +12,8 @@ import sys
 import threading
 import time
 
+import paths  # noqa: F401  the folders beside this file
+
 import cluster
 from client import call
 from fault_kinds import FAULTS

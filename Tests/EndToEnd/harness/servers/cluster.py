@@ -14,7 +14,7 @@ import threading
 
 from processes import wait_for
 
-SCRIPT = pathlib.Path(__file__).resolve().parents[1] / "postgres-cluster"
+SCRIPT = pathlib.Path(__file__).resolve().parents[3] / "postgres-cluster"
 
 
 class Cluster:

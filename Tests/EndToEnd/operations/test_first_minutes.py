@@ -103,7 +103,7 @@ def test_no_password_of_an_address_is_told(address, tmp_path):
 
 
 def make_run(**settings):
-    command = [sys.executable, "Tests/EndToEnd/stack.py", "run"]
+    command = [sys.executable, "Tests/EndToEnd/harness/stack.py", "run"]
     if "BIN_DIRECTORY" in os.environ:
         settings["BIN_DIRECTORY"] = os.environ["BIN_DIRECTORY"]
     return run(*command, settings=settings, cwd=CHECKOUT)

@@ -1,6 +1,6 @@
 """Faults in random order under running replies, and subscribers who must not notice.
 
-`python3 Tests/EndToEnd/soak.py` runs long (SEED, FAULTS, DATABASE, as `make soak` has it);
+`python3 Tests/EndToEnd/harness/soak.py` runs long (SEED, FAULTS, DATABASE, as `make soak` has it);
 test_soak.py runs a few of them. The seed decides which faults come in which order; their moments go by what arrives.
 """
 
@@ -13,6 +13,8 @@ import statistics
 import sys
 import threading
 import time
+
+import paths  # noqa: F401  the folders beside this file
 
 from client import call
 from sse import Stream

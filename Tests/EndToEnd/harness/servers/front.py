@@ -11,7 +11,7 @@ import subprocess
 
 from processes import StackError, has_ipv6_loopback, open_files
 
-CHECKOUT = pathlib.Path(__file__).resolve().parents[2]
+CHECKOUT = pathlib.Path(__file__).resolve().parents[4]
 
 # What nginx/ says for production.
 WORKER_SOCKET = "unix:/run/proxy-gpt/worker.sock"

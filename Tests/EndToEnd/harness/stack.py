@@ -3,7 +3,7 @@
 Owns every process it starts and one temporary directory with sockets, logs and nginx's files.
 All sockets stay open here while workers and streamer come and go, as systemd keeps them.
 
-Tests use `Stack`; `python3 Tests/EndToEnd/stack.py run` serves in the foreground until Ctrl-C.
+Tests use `Stack`; `python3 Tests/EndToEnd/harness/stack.py run` serves in the foreground until Ctrl-C.
 Standard library only.
 """
 
@@ -23,6 +23,8 @@ import tempfile
 import threading
 import urllib.parse
 import uuid
+
+import paths  # noqa: F401  the folders beside this file
 
 import cluster
 from front import CHECKOUT, make_certificates, nginx_binary, write_nginx_files

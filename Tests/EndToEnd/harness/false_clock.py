@@ -8,7 +8,7 @@ import tempfile
 
 import pytest
 
-SOURCE = pathlib.Path(__file__).resolve().parents[1] / "Systemd" / "clock.c"
+SOURCE = pathlib.Path(__file__).resolve().parents[2] / "Systemd" / "clock.c"
 
 
 class FalseClock:
