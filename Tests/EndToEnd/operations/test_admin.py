@@ -11,43 +11,11 @@ import subprocess
 import tempfile
 
 import pytest
+from admin import PASSWORD, check_clean, ok, post, refused, text
 from client import call, chat, check_error
 from stack import CANARY_KEY, Stack, binary, wait_for
 
 DATABASES = ("sqlite", "postgresql")
-PASSWORD = "password-1"
-
-
-def ok(stack, *arguments, **options):
-    """What a command says in JSON; it must succeed."""
-    code, out, err = stack.admin(*arguments, "--json", **options)
-    assert code == 0, err
-    check_clean(out + err)
-    return json.loads(out)
-
-
-def text(stack, *arguments, **options):
-    """What a command says to people; it must succeed."""
-    code, out, err = stack.admin(*arguments, **options)
-    assert code == 0, err
-    check_clean(out + err)
-    return out
-
-
-def refused(stack, *arguments, code=1, **options):
-    """What a command complains of, and nothing else."""
-    found, out, err = stack.admin(*arguments, **options)
-    assert found == code, (out, err)
-    check_clean(out + err)
-    assert out == ""
-    return err
-
-
-def check_clean(output):
-    """Nothing that a command prints is a secret or acts on the terminal."""
-    for secret in ("scrypt$", PASSWORD, CANARY_KEY, "pgpt_"):
-        assert secret not in output
-    assert all(character == "\n" or character.isprintable() for character in output), output
 
 
 def log_in(stack, username, password):
@@ -57,12 +25,6 @@ def log_in(stack, username, password):
 
 def session(stack, token):
     return call(stack.url, "GET", "/user/session", token=token).status
-
-
-def post(stack, token, path, **form):
-    answer = call(stack.url, "POST", path, token=token, form=form)
-    assert answer.status == 200, answer
-    return answer.json
 
 
 def newest_event(stack, path):

@@ -6,9 +6,9 @@ import os
 import sqlite3
 import threading
 
+from admin import ok, post, refused
 from client import call
 from stack import Stack, wait_for
-from test_admin import ok, post, refused
 
 PASSWORD = "password-1"
 # Large prompts turn the WAL over: checkpoints fall into the time of the backups.

@@ -4,12 +4,12 @@ import contextlib
 import os
 
 import pytest
+from admin import ok
 from client import call
 from person import Person
 from redis_server import Redis
 from sse import Stream
 from stack import Stack, wait_for
-from test_admin import ok
 
 SLOW = "mock?chunks=80&chunk-delay-ms=60"
 
