@@ -106,7 +106,12 @@ let package = Package(
                 logging,
                 parser,
             ]),
-        program("MockUpstream", nio + [.product(name: "NIOWebSocket", package: "swift-nio")]),
+        program(
+            "MockUpstream",
+            nio + [
+                .product(name: "NIOWebSocket", package: "swift-nio"),
+                .product(name: "NIOSSL", package: "swift-nio-ssl"),
+            ]),
         program("LoadGenerator", nio, path: "Benchmarks/Load"),
 
         .target(

@@ -37,7 +37,7 @@ enum Rules {
             "Logging",
             "ArgumentParser",
         ],
-        "MockUpstream": ["NIOCore", "NIOPosix", "NIOHTTP1", "NIOWebSocket"],
+        "MockUpstream": ["NIOCore", "NIOPosix", "NIOHTTP1", "NIOSSL", "NIOWebSocket"],
         "LoadGenerator": ["NIOCore", "NIOPosix", "NIOHTTP1"],
     ]
 

@@ -6,6 +6,12 @@ struct Options: Equatable {
         case unix(String)
     }
 
+    /// The files that a server of TLS needs, in PEM.
+    struct Certificate: Equatable {
+        let chain: String
+        let privateKey: String
+    }
+
     /// Why a command line is not understood.
     struct Problem: Error, Equatable {
         let sentence: String
@@ -17,16 +23,20 @@ struct Options: Equatable {
     /// Milliseconds.
     var chunkDelay = 0
     var keepsRecords = true
+    /// With a certificate the server speaks TLS too, on a port of its own.
+    var certificate: Certificate?
     var wantsHelp = false
     var wantsVersion = false
 
     static let usage =
         "usage: mock-upstream [--port N | --unix PATH] [--key K] [--threads N] "
-        + "[--chunk-delay-ms N] [--no-record] [--version]"
+        + "[--chunk-delay-ms N] [--no-record] [--certificate PATH --private-key PATH] [--version]"
 
     static func read(_ arguments: [String]) throws(Problem) -> Options {
         var options = Options()
         var address: Address?
+        var chain: String?
+        var privateKey: String?
         var rest = arguments[...]
         while let name = rest.popFirst() {
             switch name {
@@ -36,6 +46,10 @@ struct Options: Equatable {
             case "--unix":
                 guard address == nil else { throw Problem(sentence: "one address only") }
                 address = .unix(try text(name, rest.popFirst()))
+            case "--certificate":
+                chain = try text(name, rest.popFirst())
+            case "--private-key":
+                privateKey = try text(name, rest.popFirst())
             case "--key":
                 options.key = try text(name, rest.popFirst())
             case "--threads":
@@ -53,6 +67,11 @@ struct Options: Equatable {
             }
         }
         if let address { options.address = address }
+        if let chain, let privateKey {
+            options.certificate = Certificate(chain: chain, privateKey: privateKey)
+        } else if chain != nil || privateKey != nil {
+            throw Problem(sentence: "--certificate and --private-key go together")
+        }
         return options
     }
 
@@ -83,6 +102,7 @@ struct Options: Equatable {
           --threads N   event loops (default 1)
           --chunk-delay-ms N   wait between the pieces of a stream whose call does not say
           --no-record   keep counters only, no rows for /mock/calls
+          --certificate PATH, --private-key PATH   speak TLS too, on a free port of localhost
 
         Options of a single call stand in its query string, or in the model's name after a "?",
         as in "mock?chunks=5&chunk-delay-ms=20". Each may be written with "mock-" before it:

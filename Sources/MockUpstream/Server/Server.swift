@@ -2,6 +2,7 @@ import Glibc
 import NIOCore
 import NIOHTTP1
 import NIOPosix
+import NIOSSL
 
 /// The running program: listens, says where, and stops on a signal.
 enum Server {
@@ -10,12 +11,22 @@ enum Server {
         let signals = blockSignals()
         raiseDescriptorLimit()
         let group = MultiThreadedEventLoopGroup(numberOfThreads: options.threads)
-        let listener = try listen(options, on: group)
+        let ledger = Ledger(capacity: options.keepsRecords ? 10_000 : 0)
+        let services = CallHandler.Services(
+            endpoints: Endpoints(key: options.key, chunkDelay: options.chunkDelay),
+            control: ControlAnswers(ledger: ledger),
+            ledger: ledger, standardHeaders: StandardHeaders())
+        let listener = try listen(at: options.address, services, on: group)
 
-        let address: String
+        var address: String
         switch options.address {
         case .unix(let path): address = "unix:\(path)"
         case .port: address = "http://127.0.0.1:\(listener.localAddress?.port ?? 0)"
+        }
+        if let certificate = options.certificate {
+            let secure = try listen(
+                at: .port(0), services, on: group, tls: try context(certificate))
+            address += " and https://localhost:\(secure.localAddress?.port ?? 0)"
         }
         print("listening on \(address)")
         fflush(nil)
@@ -27,26 +38,32 @@ enum Server {
         exit(0)
     }
 
+    private static func context(_ certificate: Options.Certificate) throws -> NIOSSLContext {
+        let chain = try NIOSSLCertificate.fromPEMFile(certificate.chain)
+        let key = try NIOSSLPrivateKey(file: certificate.privateKey, format: .pem)
+        var configuration = TLSConfiguration.makeServerConfiguration(
+            certificateChain: chain.map { .certificate($0) }, privateKey: .privateKey(key))
+        configuration.applicationProtocols = ["http/1.1"]
+        return try NIOSSLContext(configuration: configuration)
+    }
+
     private static func listen(
-        _ options: Options, on group: MultiThreadedEventLoopGroup
+        at address: Options.Address, _ services: CallHandler.Services,
+        on group: MultiThreadedEventLoopGroup, tls: NIOSSLContext? = nil
     ) throws -> any Channel {
-        let ledger = Ledger(capacity: options.keepsRecords ? 10_000 : 0)
-        let services = CallHandler.Services(
-            endpoints: Endpoints(key: options.key, chunkDelay: options.chunkDelay),
-            control: ControlAnswers(ledger: ledger),
-            ledger: ledger, standardHeaders: StandardHeaders())
         let bootstrap = ServerBootstrap(group: group)
             .serverChannelOption(.backlog, value: 4096)
             .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
             .childChannelInitializer { channel in
                 channel.eventLoop.makeCompletedFuture {
                     let pipeline = channel.pipeline.syncOperations
+                    if let tls { try pipeline.addHandler(NIOSSLServerHandler(context: tls)) }
                     let decoder = HTTPRequestDecoder(leftOverBytesStrategy: .forwardBytes)
                     try pipeline.addHandler(ByteToMessageHandler(decoder))
                     try pipeline.addHandler(CallHandler(services))
                 }
             }
-        switch options.address {
+        switch address {
         case .port(let port):
             return
                 try bootstrap
