@@ -1,7 +1,8 @@
 """What the tests share: one stack a module, a user of it, and its logs beside a failure.
 
-A module says with `STACK = {...}` how its stack is built, and with `DATABASES = (...)` that its tests
-run on several databases, one stack each; `postgresql+redis` has a Redis beside it.
+A module says with `STACK = {...}` how its stack is built, with `CROWD = 200` that so many calls are open
+beside its tests, and with `DATABASES = (...)` that its tests run on several databases, one stack each;
+`postgresql+redis` has a Redis beside it.
 """
 
 import pathlib
@@ -13,6 +14,7 @@ import pytest
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent / "harness"))
 
 import paths  # noqa: E402, F401  the folders of the harness
+from crowd import crowd  # noqa: E402
 from stack import Stack  # noqa: E402
 from surroundings import surrounded  # noqa: E402
 
@@ -44,9 +46,10 @@ def make_stack(database_kind):
 
 @pytest.fixture(scope="module")
 def stack(request, make_stack):
-    """nginx, workers and mock upstream, shared by the tests of a module."""
+    """nginx, workers and mock upstream, shared by the tests of a module, beside `CROWD` open calls."""
     with make_stack(**getattr(request.module, "STACK", {})) as running:
-        yield running
+        with crowd(running, getattr(request.module, "CROWD", 0)):
+            yield running
 
 
 @pytest.fixture(scope="module")

@@ -6,6 +6,9 @@ from person import Person, at_once
 from stack import wait_for
 
 DATABASES = ("sqlite", "postgresql+redis")
+# As in production: TLS to the upstream, and hundreds of calls open beside the tests.
+STACK = {"upstream_tls": True}
+CROWD = 200
 
 
 def test_one_name_signed_up_by_many_at_once_is_one_user(stack):
@@ -56,7 +59,7 @@ def test_prompts_that_race_a_deletion_are_answered_and_leave_nothing_behind(stac
         calls.insert(3, lambda chat=chat: owner.post("/chat/delete", id=chat))
         statuses = [answer.status for answer in at_once(calls)]
         assert statuses[3] == 200 and set(statuses) <= {200, 404}
-    stack.mock("/mock/wait?in-flight=0")
+    stack.mock(f"/mock/wait?in-flight={stack.held_calls}")
     assert owner.do("/chat/index")["chats"] == []
 
     def left():

@@ -6,6 +6,7 @@ import threading
 import database
 import pytest
 from client import check_error
+from crowd import crowd
 from person import Person, at_once
 from sse import Stream
 from stack import CANARY_KEY, Stack, wait_for
@@ -132,14 +133,14 @@ SCRIPTS = {
 @pytest.fixture(scope="module")
 def upstream(database_kind):
     # One for each database: what was asked is counted.
-    with Upstream(**SCRIPTS) as running:
+    with Upstream(tls=True, **SCRIPTS) as running:
         yield running
 
 
 @pytest.fixture(scope="module")
 def stack(make_stack, upstream):
-    settings = {"API_URL": upstream.url, "FIRST_BYTE_TIMEOUT": "4", "LOG_LEVEL": "debug"}
-    with make_stack(mock=False, settings=settings) as running:
+    settings = upstream.settings | {"FIRST_BYTE_TIMEOUT": "4", "LOG_LEVEL": "debug"}
+    with make_stack(mock=False, settings=settings) as running, crowd(running, 200, upstream):
         yield running
 
 
@@ -283,8 +284,8 @@ def test_an_old_server_is_asked_without_what_it_does_not_know(tmp_path):
         else:
             asked.echo()
 
-    with Upstream(old=is_old) as upstream:
-        settings = {"API_URL": upstream.url}
+    with Upstream(tls=True, old=is_old) as upstream:
+        settings = upstream.settings
         with Stack(workers=1, mock=False, settings=settings, state_directory=tmp_path) as stack:
             owner = Person(stack)
             chat = owner.chat()
@@ -380,7 +381,7 @@ def test_a_failed_prompt_with_a_key_runs_again_where_the_upstream_did_not_take_i
 
 
 def test_the_events_tell_of_every_reply_and_not_what_was_said(upstream):
-    with Stack(mock=False, settings={"API_URL": upstream.url, "LOG_LEVEL": "debug"}) as stack:
+    with Stack(mock=False, settings=upstream.settings | {"LOG_LEVEL": "debug"}) as stack:
         owner = Person(stack)
         group = owner.group()
         chat = owner.chat(group_id=group)

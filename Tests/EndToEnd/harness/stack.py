@@ -27,7 +27,8 @@ import uuid
 import paths  # noqa: F401  the folders beside this file
 
 import cluster
-from front import CHECKOUT, make_certificates, nginx_binary, write_nginx_files
+from certificates import make_certificates
+from front import CHECKOUT, nginx_binary, write_nginx_files
 from processes import (
     Processes,
     StackError,
@@ -67,7 +68,8 @@ class Stack:
 
     `settings` become the processes' environment; a value of None removes a default. With
     `tls=True` there are two more legs: `tls_url` is nginx over TLS with HTTP/1.1 and HTTP/2, and
-    the workers reach the mock over TLS at https://localhost. `ca_file` signs both.
+    the workers reach the mock over TLS at https://localhost, where nginx offers HTTP/2 too. With
+    `upstream_tls=True` the mock itself speaks TLS there, HTTP/1.1 alone. `ca_file` signs all.
     With `limits=True`, as with an environment, nginx's limits are those of production.
     With `port` the address is given; with `environment` the processes' whole environment is, and
     what they log goes to the terminal, with
@@ -87,6 +89,7 @@ class Stack:
         nginx=True,
         key=CANARY_KEY,
         tls=False,
+        upstream_tls=False,
         port=None,
         environment=None,
         streamer=None,
@@ -101,7 +104,8 @@ class Stack:
         self.directory = self.nginx = self.mock_process = None
         self._count, self._settings = workers, dict(settings or {})
         self._with_mock, self._mock_args = mock, list(mock_args)
-        self._with_nginx, self._with_tls = nginx, tls
+        self._with_nginx, self._with_tls, self._with_upstream_tls = nginx, tls, upstream_tls
+        self.held_calls = 0
         self._state_directory = state_directory
         self._environment = environment
         self._shows_requests = shows_requests
@@ -168,7 +172,7 @@ class Stack:
             self._with_streamer = not holder
 
         self.open_sockets()
-        if self._with_tls:
+        if self._with_tls or self._with_upstream_tls:
             self.ca_file = make_certificates(self.directory)
         if self._with_mock:
             self._start_mock()
@@ -463,14 +467,19 @@ class Stack:
         arguments = [binary("mock-upstream"), "--port", "0", *self._mock_args]
         if self.key and "--key" not in arguments:
             arguments += ["--key", self.key]
+        if self._with_upstream_tls:
+            arguments += ["--certificate", self._path("tls.pem")]
+            arguments += ["--private-key", self._path("tls.key")]
         self.mock_process = self._processes.start(
             arguments, "mock-upstream", log=self._log("mock.log"), stdout=subprocess.PIPE
         )
         line = first_line(self.mock_process)
         if not line.startswith("listening on http://"):
             raise StackError(f"mock-upstream did not start: {line!r}")
-        self.mock_url = self.upstream_url = line.split(" on ", 1)[1]
-        if self._with_tls:
+        # With TLS there are two addresses: the tests ask the first, the workers the last.
+        addresses = line.split(" on ", 1)[1].split(" and ")
+        self.mock_url, self.upstream_url = addresses[0], addresses[-1]
+        if self._with_tls and not self._with_upstream_tls:
             self._upstream_port = free_port()
             self.upstream_url = f"https://localhost:{self._upstream_port}"
 

@@ -9,8 +9,9 @@ import subprocess
 import urllib.parse
 
 import pytest
+from certificates import make_certificates
 from client import call, check_error, raw_socket
-from front import CHECKOUT, make_certificates, nginx_binary
+from front import CHECKOUT, nginx_binary
 from processes import free_port
 from stack import Stack, wait_for
 from visitors import SKIP, Visitor, browser  # noqa: F401  a fixture

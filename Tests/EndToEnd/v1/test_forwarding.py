@@ -14,6 +14,10 @@ from client import JSON, Answer, call, chat, check_error, exchange, raw_request
 from raw_upstream import RawUpstream
 from stack import CANARY_KEY, Stack
 
+# As in production: TLS to the upstream, and hundreds of calls open beside the tests.
+STACK = {"upstream_tls": True}
+CROWD = 200
+
 # Hop-by-hop, the operator's account, and what would act in the name of our origin or server.
 DROPPED = {
     "connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "te", "trailer",
@@ -210,7 +214,7 @@ def test_head_is_passed_on_as_head(stack, token):
     assert through.header("Content-Type") == straight.header("Content-Type")
     stack.mock_delete("/mock/calls")
     call(stack.url, "HEAD", "/v1/models?chunks=3", token=token)
-    stack.mock("/mock/wait?in-flight=0")
+    stack.mock(f"/mock/wait?in-flight={stack.held_calls}")
     [row] = stack.mock("/mock/calls")
     assert (row["method"], row["end"]) == ("HEAD", "done")
 
@@ -258,7 +262,7 @@ def test_request_headers_go_by_an_allow_list(stack, token):
     assert arrived.count(("content-type", JSON)) == 1
     others = sorted(pair for pair in arrived if pair[0] not in OF_THE_CALL)
     assert others == sorted((name.lower(), value) for name, value in ALLOWED)
-    host = urllib.parse.urlsplit(stack.mock_url).netloc
+    host = urllib.parse.urlsplit(stack.upstream_url).netloc
     assert [value for name, value in arrived if name == "host"] == [host]
 
 

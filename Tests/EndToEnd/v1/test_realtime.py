@@ -17,6 +17,10 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.frames import Frame, Opcode
 from websockets.sync.client import connect
 
+# As in production: TLS to the upstream, and hundreds of calls open beside the tests.
+STACK = {"upstream_tls": True}
+CROWD = 200
+
 PATH = "/v1/realtime"
 
 
@@ -190,8 +194,8 @@ def test_a_path_that_is_not_plain_opens_no_websocket(stack, token, path):
 @pytest.fixture(scope="module")
 def raw():
     """A product whose upstream answers bytes that a test gives."""
-    with RawUpstream() as upstream:
-        with Stack(workers=1, mock=False, settings={"API_URL": upstream.url}) as other:
+    with RawUpstream(tls=True) as upstream:
+        with Stack(workers=1, mock=False, settings=upstream.settings) as other:
             upstream.product, upstream.token = other, other.signup()[0]
             yield upstream
 
@@ -488,7 +492,7 @@ def test_other_calls_go_on_beside_one_that_is_held_back(stack, token):
 
 @contextlib.contextmanager
 def with_settings(**settings):
-    with Stack(workers=1, settings=settings) as running:
+    with Stack(workers=1, settings=settings, upstream_tls=True) as running:
         yield running, running.signup()[0]
 
 
@@ -544,7 +548,9 @@ def test_no_descriptor_is_left_behind(stack, token):
     # What is open at all times is open now.
     with opened(stack, token) as socket:
         socket.close()
-    wait_for(lambda: not stack.mock("/mock/wait?in-flight=0")["in_flight"], "silence")
+    others = stack.held_calls
+    is_silent = f"/mock/wait?in-flight={others}"
+    wait_for(lambda: stack.mock(is_silent)["in_flight"] == others, "silence")
     before = wait_for(lambda: held(), "a count")
     for number in range(20):
         with contextlib.suppress(InvalidStatus), opened(
@@ -564,7 +570,7 @@ def test_no_descriptor_is_left_behind(stack, token):
 
 @pytest.mark.parametrize("database_kind", ["sqlite", "postgresql+redis"], scope="module")
 def test_each_call_is_a_row_with_its_end(make_stack):
-    with make_stack(workers=1) as stack:
+    with make_stack(workers=1, upstream_tls=True) as stack:
         token, user = stack.signup()
 
         def do(name, query="", **options):
@@ -616,7 +622,7 @@ def test_each_call_is_a_row_with_its_end(make_stack):
 
 
 def test_a_killed_streamer_leaves_a_row_that_others_close():
-    with Stack(workers=1) as stack:
+    with Stack(workers=1, upstream_tls=True) as stack:
         token, _ = stack.signup()
         headers = bearer(token) | {"X-Request-Id": "killed"}
         with opened(stack, token, "?killed", headers=headers) as socket:
@@ -662,7 +668,8 @@ def test_an_upstream_that_is_not_there_is_502():
 
 def test_azure_has_the_deployment_in_the_query(stack):
     address = "/openai/deployments/my-deployment/completions?api-version=2025-04-01-preview"
-    settings = {"API_URL": stack.mock_url + address, "API_TYPE": "azure"}
+    settings = {"API_URL": stack.upstream_url + address, "API_TYPE": "azure"}
+    settings["SSL_CERT_FILE"] = stack.ca_file
     with Stack(workers=1, mock=False, settings=settings) as other:
         token, _ = other.signup()
         query = "?model=x&api-version=1999&deployment=theirs"
@@ -679,7 +686,7 @@ def test_azure_has_the_deployment_in_the_query(stack):
 
 def test_a_wrong_key_is_the_operators_trouble(stack):
     wrong = "sk-wrong-0123456789abcdef"
-    settings = {"API_URL": stack.mock_url}
+    settings = {"API_URL": stack.upstream_url, "SSL_CERT_FILE": stack.ca_file}
     with Stack(workers=1, mock=False, key=wrong, settings=settings) as other:
         token, _ = other.signup()
         response = refusal(other, token)

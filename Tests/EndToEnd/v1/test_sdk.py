@@ -14,6 +14,9 @@ def sdk(stack, token):
 
 
 DATABASES = ("sqlite", "postgresql+redis")
+# As in production: TLS to the upstream, and hundreds of calls open beside the tests.
+STACK = {"upstream_tls": True}
+CROWD = 200
 
 MESSAGES = [{"role": "user", "content": "tell me about spain"}]
 

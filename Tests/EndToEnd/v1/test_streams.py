@@ -5,13 +5,19 @@ import http.client
 import json
 import re
 import socket
+import tempfile
 import threading
 import time
 
 import client
 import pytest
+from certificates import accepted, make_certificates, server_context
 from client import JSON, call, chat, check_error, raw_request, raw_socket, read_to_end
 from stack import Stack, wait_for
+
+# As in production: TLS to the upstream, and hundreds of calls open beside the tests.
+STACK = {"upstream_tls": True}
+CROWD = 200
 
 AS_JSON = [("Content-Type", JSON)]
 
@@ -108,7 +114,7 @@ def test_a_cut_body_of_known_length_stays_short(stack, token):
 @pytest.fixture(scope="module")
 def secure(stack):
     """An nginx that speaks TLS and HTTP/2 with its clients, before the same upstream."""
-    settings = {"API_URL": stack.mock_url, "SSL_CERT_FILE": None}
+    settings = {"API_URL": stack.upstream_url, "SSL_CERT_FILE": stack.ca_file}
     with Stack(
         mock=False, tls=True, settings=settings, state_directory=stack.state_directory
     ) as other:
@@ -148,7 +154,8 @@ def test_a_short_answer_that_was_cut_is_an_error_or_an_abort(stack, token, path)
 def impatient(stack, token):
     """One more worker over the same database and upstream, with limits of seconds."""
     settings = {
-        "API_URL": stack.mock_url,
+        "API_URL": stack.upstream_url,
+        "SSL_CERT_FILE": stack.ca_file,
         "FIRST_BYTE_TIMEOUT": "2",
         "IDLE_TIMEOUT": "2",
         "CALL_TIMEOUT": "6",
@@ -198,16 +205,18 @@ class Silent:
         self.listener = socket.socket()
         self.listener.bind(("127.0.0.1", 0))
         self.listener.listen(64)
-        self.url = f"http://127.0.0.1:{self.listener.getsockname()[1]}"
+        self.url = f"https://localhost:{self.listener.getsockname()[1]}"
+        self._directory = tempfile.TemporaryDirectory(prefix="silent-")
+        self.ca_file = make_certificates(self._directory.name)
+        self._context = server_context(self._directory.name)
         self.closed_at, self.stack = [], None
         threading.Thread(target=self._serve, daemon=True).start()
 
     def _serve(self):
         with contextlib.suppress(OSError):
             while True:
-                threading.Thread(
-                    target=self._answer, args=self.listener.accept()[:1], daemon=True
-                ).start()
+                connection = accepted(self.listener.accept()[0], self._context)
+                threading.Thread(target=self._answer, args=[connection], daemon=True).start()
 
     def _answer(self, connection):
         with connection, contextlib.suppress(OSError):
@@ -219,6 +228,10 @@ class Silent:
                 pass
         self.closed_at.append(time.time() * 1000)
 
+    def close(self):
+        self.listener.close()
+        self._directory.cleanup()
+
     def wait_for_close(self):
         wait_for(lambda: self.closed_at, "the upstream to see the close")
         return self.closed_at.pop()
@@ -227,12 +240,12 @@ class Silent:
 @pytest.fixture(scope="module")
 def silent(stack, token):
     upstream = Silent()
-    settings = {"API_URL": upstream.url}
+    settings = {"API_URL": upstream.url, "SSL_CERT_FILE": upstream.ca_file}
     with Stack(
         workers=1, mock=False, settings=settings, state_directory=stack.state_directory
     ) as upstream.stack:
         yield upstream
-    upstream.listener.close()
+    upstream.close()
 
 
 def test_an_upstream_that_does_not_accept_is_504(stack, token):
@@ -246,7 +259,7 @@ def test_an_upstream_that_does_not_accept_is_504(stack, token):
             waiting.setblocking(False)
             waiting.connect_ex(listener.getsockname())
         settings = {
-            "API_URL": f"http://127.0.0.1:{listener.getsockname()[1]}",
+            "API_URL": f"https://127.0.0.1:{listener.getsockname()[1]}",
             "CONNECT_TIMEOUT": "0.3",
         }
         with Stack(

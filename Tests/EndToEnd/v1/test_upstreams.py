@@ -16,11 +16,16 @@ from client import (
 )
 from stack import CANARY_KEY, Stack, wait_for
 
+# As in production: TLS to the upstream, and hundreds of calls open beside the tests.
+STACK = {"upstream_tls": True}
+CROWD = 200
+
 
 @contextlib.contextmanager
 def beside(stack, **settings):
     """One more worker with an nginx of its own, over the same database."""
     key = settings.pop("key", CANARY_KEY)
+    settings.setdefault("SSL_CERT_FILE", stack.ca_file)
     with Stack(
         workers=1, mock=False, key=key, state_directory=stack.state_directory, settings=settings
     ) as other:
@@ -37,16 +42,25 @@ def called(stack, url, token, method, path, body=None, kind=JSON):
 
 @pytest.mark.parametrize("suffix", ["", "/", "/v1", "/v1/"])
 def test_the_end_of_api_url_does_not_matter(stack, token, suffix):
-    with beside(stack, API_URL=stack.mock_url + suffix) as other:
+    with beside(stack, API_URL=stack.upstream_url + suffix) as other:
         for path in ("/v1/models", "/v1/echo/v1/x?a=/v1"):
             answer, addresses = called(stack, other.url, token, "GET", path)
             assert answer.status == 200 and addresses == [path]
 
 
+def test_an_upstream_on_the_same_host_may_do_without_tls(stack, token):
+    with beside(stack, API_URL=stack.mock_url) as other:
+        answer, addresses = called(stack, other.url, token, "POST", "/v1/echo", b"x")
+        assert answer.status == 200 and addresses == ["/v1/echo"]
+        body = chat(stream=True)
+        streamed, _ = called(stack, other.url, token, "POST", "/v1/chat/completions", body)
+        assert streamed.body.endswith(b"data: [DONE]\n\n")
+
+
 @pytest.fixture(scope="module")
 def azure(stack):
     address = "/openai/deployments/my-deployment/completions?api-version=2022-12-01"
-    with beside(stack, API_URL=stack.mock_url + address, API_TYPE="azure") as other:
+    with beside(stack, API_URL=stack.upstream_url + address, API_TYPE="azure") as other:
         yield other
 
 
@@ -100,7 +114,7 @@ def test_azure_gets_its_own_header_for_the_key(stack, token, azure):
 
 
 def test_azures_newer_address_is_used_as_it_stands(stack, token):
-    with beside(stack, API_URL=stack.mock_url + "/openai/v1/", API_TYPE="azure") as other:
+    with beside(stack, API_URL=stack.upstream_url + "/openai/v1/", API_TYPE="azure") as other:
         for path in ("/v1/models", "/v1/echo/x?a=1"):
             answer, addresses = called(stack, other.url, token, "GET", path)
             assert answer.status == 200
@@ -109,7 +123,7 @@ def test_azures_newer_address_is_used_as_it_stands(stack, token):
 
 def test_a_wrong_key_is_the_operators_trouble_and_not_the_clients(stack, token):
     wrong = "sk-wrong-0123456789abcdef"
-    with beside(stack, API_URL=stack.mock_url, key=wrong) as other:
+    with beside(stack, API_URL=stack.upstream_url, key=wrong) as other:
         answer = call(other.url, "GET", "/v1/models", token=token)
         check_error(answer, 502, "upstream_auth")
         assert answer.header("x-should-retry") == "false"
@@ -119,7 +133,9 @@ def test_a_wrong_key_is_the_operators_trouble_and_not_the_clients(stack, token):
 
 
 def test_without_a_key_no_authorization_is_sent(stack, token):
-    with Stack(workers=1, key=None, state_directory=stack.state_directory) as other:
+    with Stack(
+        workers=1, key=None, upstream_tls=True, state_directory=stack.state_directory
+    ) as other:
         answer = call(other.url, "GET", "/v1/echo", token=token)
         names = [name.lower() for name, _ in answer.json["headers"]]
         assert "authorization" not in names and "api-key" not in names

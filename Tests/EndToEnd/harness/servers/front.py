@@ -1,13 +1,12 @@
 """nginx's files for one stack: those of nginx/ as they are installed, addresses and paths replaced.
 
 Around them an nginx.conf like Debian's, so that what nginx/ sets is tested against it. With TLS,
-also the certificates, and a TLS face for the mock upstream, which speaks plain HTTP only.
+also a TLS face for the mock upstream that offers HTTP/2, which the mock itself does not.
 """
 
 import os
 import pathlib
 import shutil
-import subprocess
 
 from processes import StackError, has_ipv6_loopback, open_files
 
@@ -167,19 +166,3 @@ map $http_upgrade $face_connection {{
             proxy_read_timeout 1h;
         }}
     }}"""
-
-
-def make_certificates(directory):
-    """A CA that exists for this stack alone and a certificate for localhost; the CA's path."""
-    key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-noenc", "-days", "2"]
-    names = "subjectAltName=DNS:localhost,IP:127.0.0.1,IP:::1"
-    authority = [*key, "-subj", "/CN=stack", "-keyout", "ca.key", "-out", "ca.pem"]
-    server = [*key, "-subj", "/CN=localhost", "-addext", names, "-CA", "ca.pem"]
-    server += ["-CAkey", "ca.key", "-keyout", "tls.key", "-out", "tls.pem"]
-    server += ["-addext", "basicConstraints=critical,CA:FALSE"]
-    for arguments in (authority, server):
-        command = ["openssl", "req", "-x509", *arguments]
-        done = subprocess.run(command, cwd=directory, capture_output=True, text=True)
-        if done.returncode != 0:
-            raise StackError("openssl: " + done.stderr)
-    return os.path.join(directory, "ca.pem")

@@ -5,11 +5,16 @@ hand: the turns of a request, the moment of each piece, an error in mid-stream. 
 only.
 """
 
+import contextlib
 import http.server
 import json
 import select
+import ssl
+import sys
+import tempfile
 import threading
 
+from certificates import accepted, announce_end, make_certificates, server_context
 from stack import wait_for
 
 
@@ -78,11 +83,17 @@ class Upstream:
     """Serves on the loopback while the `with` block lasts.
 
     A prompt that begins with a name in `scripts` is answered by that function, any other by an
-    echo. `asked` are all requests, oldest first.
+    echo. `asked` are all requests, oldest first. With `tls=True` it is reached over TLS, with a
+    certificate that `ca_file` signs; `settings` are what workers need to find it.
     """
 
-    def __init__(self, **scripts):
-        self.scripts, self.asked = scripts, []
+    def __init__(self, tls=False, **scripts):
+        self.scripts, self.asked = {"crowd": stay} | scripts, []
+        self._opened, context, self.ca_file = contextlib.ExitStack(), None, None
+        if tls:
+            directory = self._opened.enter_context(tempfile.TemporaryDirectory(prefix="upstream-"))
+            self.ca_file = make_certificates(directory)
+            context = server_context(directory)
         owner = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
@@ -97,8 +108,23 @@ class Upstream:
             daemon_threads = True
             request_queue_size = 512
 
+            def get_request(self):
+                connection, address = super().get_request()
+                return (accepted(connection, context) if context else connection), address
+
+            def shutdown_request(self, request):
+                announce_end(request)
+                super().shutdown_request(request)
+
+            def handle_error(self, request, client_address):
+                # A caller that goes in the handshake is no failure of the server.
+                if not isinstance(sys.exc_info()[1], (ConnectionError, ssl.SSLError)):
+                    super().handle_error(request, client_address)
+
         self._server = Server(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
+        host = "https://localhost" if tls else "http://127.0.0.1"
+        self.url = f"{host}:{self._server.server_address[1]}"
+        self.settings = {"API_URL": self.url} | ({"SSL_CERT_FILE": self.ca_file} if tls else {})
         self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
 
     def __enter__(self):
@@ -110,6 +136,7 @@ class Upstream:
             asked.go_on.set()
         self._server.shutdown()
         self._server.server_close()
+        self._opened.close()
 
     def _answer(self, handler, body):
         asked = Asked(handler, body)
@@ -127,6 +154,13 @@ class Upstream:
     def arrived(self, prompt):
         """Waits for the request with this prompt."""
         return wait_for(lambda: self.of(prompt), f"the prompt {prompt}")[-1]
+
+
+def stay(asked):
+    """Says its first words, and no more while the test lasts."""
+    asked.begin()
+    asked.say("first words")
+    asked.go_on.wait()
 
 
 def hold(asked):
