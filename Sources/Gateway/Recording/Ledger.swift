@@ -55,13 +55,15 @@ package final class Ledger: Sendable {
 
     // MARK: - Closing
 
-    /// Commits a closing row, with the time since the beginning of its request. False where that failed:
-    /// the request must not count as answered. The row is written later then, if rows can be again.
-    /// - Parameter end: how the call has ended if the row cannot be written; nil for as the row says.
-    package func close(
-        _ event: inout Event, since startedAt: Int64, orElse end: Event.End? = .error
-    ) async -> Bool {
+    /// Notes in a closing row how long its request took.
+    package func stamp(_ event: inout Event, since startedAt: Int64) {
         event.durationMicroseconds = clock.monotonicMicroseconds() - startedAt
+    }
+
+    /// Commits a closing row. False where that failed: the request must not count as answered. The row is
+    /// written later then, if rows can be again.
+    /// - Parameter end: how the call has ended if the row cannot be written; nil for as the row says.
+    package func close(_ event: Event, orElse end: Event.End? = .error) async -> Bool {
         do {
             try await events.close(event)
             if !isHealthy { pending.forget(event.id) }
@@ -77,14 +79,8 @@ package final class Ledger: Sendable {
         }
     }
 
-    /// Records a request without a valid credential: strangers must not be able to fill the disk, nor wait
-    /// for it.
-    package func refuse(_ event: inout Event, since startedAt: Int64) {
-        event.durationMicroseconds = clock.monotonicMicroseconds() - startedAt
-        refusals.record(event)
-    }
-
-    /// Records what a stranger did beside the request itself.
+    /// Records a request without a valid credential, one by one up to a number a minute and counted beyond it:
+    /// strangers must not be able to fill the disk. Waits for nothing.
     package func refuse(_ event: Event) {
         refusals.record(event)
     }
@@ -93,7 +89,7 @@ package final class Ledger: Sendable {
         logger.error(
             "event not recorded",
             metadata: [
-                "request.id": "\(event.requestID ?? "")", "error": "\(String(describing: error))",
+                "request.id": "\(event.requestID)", "error": "\(String(describing: error))",
             ])
     }
 

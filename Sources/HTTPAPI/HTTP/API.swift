@@ -245,7 +245,8 @@ package struct API: Sendable {
         call.event.bytesOut = Int64(response.body.count)
         call.event.end = call.event.end ?? (response.status < 500 ? .done : .error)
         if call.caller == nil && response.status >= 400 {
-            ledger.refuse(&call.event, since: call.startedAt)
+            ledger.stamp(&call.event, since: call.startedAt)
+            ledger.refuse(call.event)
         } else if await !close(call) {
             response = Response(Failure.unrecorded)
         }
@@ -256,7 +257,8 @@ package struct API: Sendable {
     private func abandon(_ call: Call) async {
         call.event.end = await endOfAbandoned(call)
         if call.caller == nil {
-            ledger.refuse(&call.event, since: call.startedAt)
+            ledger.stamp(&call.event, since: call.startedAt)
+            ledger.refuse(call.event)
         } else {
             _ = await close(call)
         }
@@ -291,7 +293,8 @@ package struct API: Sendable {
         if call.isClosed { return true }
         let startedAt = monotonicMicroseconds()
         defer { meter.committed(call, since: startedAt) }
-        call.isClosed = await ledger.close(&call.event, since: call.startedAt)
+        ledger.stamp(&call.event, since: call.startedAt)
+        call.isClosed = await ledger.close(call.event)
         return call.isClosed
     }
 }

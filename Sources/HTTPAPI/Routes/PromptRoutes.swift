@@ -122,8 +122,9 @@ extension API {
         var event = event
         note(outcome, in: &event)
         event.end = outcome.eventEnd
+        ledger.stamp(&event, since: startedAt)
         meter.upstreamEnded(event)
-        _ = await ledger.close(&event, since: startedAt)
+        _ = await ledger.close(event)
     }
 
     /// Answers a prompt that came before, with the reply that it got or is getting.

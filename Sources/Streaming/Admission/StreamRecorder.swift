@@ -5,7 +5,6 @@ package import ProxyGPT
 
 /// Admits, records and counts the streamer's requests from their arrival to the end of their stream or call. All endpoints share one, since the budget of rows for refused requests is the process's.
 package struct StreamRecorder: Sendable {
-    private let clock: any Clock
     private let ledger: Ledger
     let admission: Admission
     private let meter: StreamMeter
@@ -15,7 +14,6 @@ package struct StreamRecorder: Sendable {
         settings: Settings, store: any Store, events: any EventLog, clock: any Clock,
         identifiers: any IdentifierSource, scoreboard: Scoreboard? = nil, logger: Logger
     ) {
-        self.clock = clock
         ledger = Ledger(events: events, clock: clock, identifiers: identifiers, logger: logger)
         admission = Admission(settings, store: store, clock: clock, logger: logger)
         self.logger = logger
@@ -51,7 +49,7 @@ package struct StreamRecorder: Sendable {
     ) -> Response {
         var (event, response) = (begun, answer)
         event.status = response.status
-        event.durationMicroseconds = clock.monotonicMicroseconds() - startedAt
+        ledger.stamp(&event, since: startedAt)
         meter.ended(event)
         meter.preflight()
         if response.status != 204 {
@@ -71,12 +69,13 @@ package struct StreamRecorder: Sendable {
         event.status = response.status
         event.bytesOut = Int64(response.body.count)
         event.end = event.end ?? (response.status < 500 ? .done : .error)
+        ledger.stamp(&event, since: startedAt)
+        meter.ended(event)
         if event.userID == nil {
-            ledger.refuse(&event, since: startedAt)
-        } else if await !ledger.close(&event, since: startedAt) {
+            ledger.refuse(event)
+        } else if await !ledger.close(event) {
             response = Response(Failure.unrecorded)
         }
-        meter.ended(event)
         if response.status != 204 && response.status != 304 {
             response.headers.append(Header("Content-Length", String(response.body.count)))
         }
@@ -88,8 +87,9 @@ package struct StreamRecorder: Sendable {
     /// Closes the row of a request of which nothing more is to be sent.
     func ended(_ begun: Event, since startedAt: Int64) async {
         var event = begun
-        _ = await ledger.close(&event, since: startedAt, orElse: nil)
+        ledger.stamp(&event, since: startedAt)
         meter.ended(event)
+        _ = await ledger.close(event, orElse: nil)
     }
 
     /// The failure that a client receives for an error.
