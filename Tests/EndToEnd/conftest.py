@@ -15,8 +15,21 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent / "harness"))
 
 import paths  # noqa: E402, F401  the folders of the harness
 from crowd import crowd  # noqa: E402
+from schedule import ByStack, Durations  # noqa: E402
 from stack import Stack  # noqa: E402
 from surroundings import surrounded  # noqa: E402
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "alone: runs with no test beside it, since it measures or loads the machine")
+    if config.getoption("numprocesses", None) or hasattr(config, "workerinput"):
+        # The order of the pieces is ours.
+        config.option.loadscopereorder = False
+        config.pluginmanager.register(Durations())
+
+
+def pytest_xdist_make_scheduler(config, log):
+    return ByStack(config, log)
 
 
 def pytest_generate_tests(metafunc):

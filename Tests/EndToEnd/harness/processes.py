@@ -216,9 +216,14 @@ def is_free(port):
 
 
 def free_port():
-    """A free port below those that the kernel gives to outgoing connections."""
+    """A free port below those that the kernel gives to outgoing connections.
+
+    Each process of pytest-xdist has a range of its own: none takes what another has looked at.
+    """
+    number = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    first = 15000 + number % 8 * 2000
     for _ in range(200):
-        port = random.randint(15000, 31999)
+        port = random.randint(first, first + 1999)
         if is_free(port):
             return port
-    raise StackError("no free TCP port between 15000 and 31999")
+    raise StackError(f"no free TCP port between {first} and {first + 1999}")

@@ -15,6 +15,7 @@ from stack import Stack, wait_for
 HANG = "/v1/models?hang"
 
 
+@pytest.mark.alone
 def test_rolling_restarts_under_load_lose_no_request(record_property):
     """Kept connections on every leg, requests that must not be sent twice, and no failure."""
     with Stack(workers=2) as stack:
@@ -208,6 +209,7 @@ def test_a_kept_connection_serves_request_after_request(stack, token):
 STREAMS = 300
 
 
+@pytest.mark.alone
 def test_three_hundred_streams_at_once_in_one_worker_complete(stack, token):
     body = chat("mock?chunks=4&chunk-delay-ms=3000", stream=True)
     request = raw_request("POST", "/v1/chat/completions", token, body, [("Connection", "close")])

@@ -131,6 +131,7 @@ def assert_ends(streams, change):
         revoked_within_a_second([stream], [socket], change)
 
 
+@pytest.mark.alone
 def test_who_is_removed_on_one_is_out_on_the_other(one, other, here):
     chat, guest = here.chat(), Person(one)
     for name in ("add", "remove"):
@@ -145,6 +146,7 @@ def test_who_is_removed_on_one_is_out_on_the_other(one, other, here):
     check_error(guest.at(other).post("/chat/read", id=chat), 404, "not_found")
 
 
+@pytest.mark.alone
 def test_who_leaves_a_group_on_one_is_out_of_its_chats_on_the_other(one, other, here):
     guest = Person(one)
     group = here.group(guest)
@@ -156,12 +158,14 @@ def test_who_leaves_a_group_on_one_is_out_of_its_chats_on_the_other(one, other, 
     check_error(guest.at(other).post("/chat/prompt", id=chat, prompt="p"), 404, "not_found")
 
 
+@pytest.mark.alone
 def test_a_logout_on_one_is_one_on_the_other(other, here, there):
     chat = here.chat()
     assert_ends(watching(other, here, chat), lambda: here.do("/user/logout"))
     check_error(there.post("/user/session"), 401, "unauthorized")
 
 
+@pytest.mark.alone
 def test_a_new_password_on_one_ends_the_sessions_on_the_other(other, here, there):
     chat = here.chat()
     form = {"username": here.name, "password": "password-1"}
@@ -175,6 +179,7 @@ def test_a_new_password_on_one_ends_the_sessions_on_the_other(other, here, there
     assert there.do("/user/session")["user"]["id"] == here.id
 
 
+@pytest.mark.alone
 def test_an_operator_on_one_disables_on_the_other(one, other, here, there):
     chat = here.chat()
 

@@ -34,6 +34,7 @@ def post(stack, token, path, **options):
     return call(stack.url, "POST", path, token=token, **options)
 
 
+@pytest.mark.alone
 def test_a_server_that_goes_is_503_at_once_and_calls_are_refused_unrecorded(stack, server):
     person = Person(stack)
     chat = person.chat()
@@ -104,6 +105,7 @@ def test_a_crash_under_load_loses_no_answered_call(stack, server):
 
 
 @pytest.mark.skipif(not CAN_CUT, reason="network namespaces are not permitted here")
+@pytest.mark.alone
 def test_a_network_that_is_cut_lets_nobody_wait_for_long(server, tmp_path):
     answers, over = [], threading.Event()
     with Network() as network, Relay(server.directory + "/.s.PGSQL.5432", network) as relay:

@@ -393,6 +393,7 @@ def test_a_handshake_that_is_none_is_refused(stack, token, chat):
 # Rights that end
 
 
+@pytest.mark.alone
 def test_who_is_removed_from_a_chat_receives_nothing_more(stack, token, chat):
     other, user = member(stack, token, chat)
     with Stream(stack.url, chat, other).begin() as stream, websocket(stack, chat, other) as socket:
@@ -412,6 +413,7 @@ def test_who_is_removed_from_a_chat_receives_nothing_more(stack, token, chat):
         check_error(call(stack.url, "GET", f"/chat/stream?id={chat}", token=other), 404)
 
 
+@pytest.mark.alone
 def test_a_logout_ends_the_streams_of_its_session_alone(stack):
     first, user = stack.signup()
     form = {"username": user["username"], "password": "password-1"}
@@ -426,6 +428,7 @@ def test_a_logout_ends_the_streams_of_its_session_alone(stack):
             other.finished()
 
 
+@pytest.mark.alone
 def test_a_new_password_ends_the_streams_of_other_sessions(stack):
     first, user = stack.signup()
     form = {"username": user["username"], "password": "password-1"}
@@ -442,6 +445,7 @@ def test_a_new_password_ends_the_streams_of_other_sessions(stack):
         )
 
 
+@pytest.mark.alone
 def test_a_deleted_chat_ends_its_streams(stack, token, chat):
     with Stream(stack.url, chat, token).begin() as stream, websocket(stack, chat, token) as socket:
         revoked_within_a_second(
@@ -451,6 +455,7 @@ def test_a_deleted_chat_ends_its_streams(stack, token, chat):
         )
 
 
+@pytest.mark.alone
 def test_who_leaves_a_group_loses_its_chats(stack, token):
     group = call(stack.url, "POST", "/group/create", token=token, form={"name": "g"}).json["id"]
     other, user = stack.signup()

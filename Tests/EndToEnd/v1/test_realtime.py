@@ -450,6 +450,7 @@ def test_a_key_that_the_upstream_quotes_is_masked_even_across_fragments(stack, t
 # Rights and limits
 
 
+@pytest.mark.alone
 def test_a_logout_ends_an_open_call_within_a_second(stack):
     token, _ = stack.signup()
     with opened(stack, token, "?chunks=3&logout") as socket:
