@@ -1,7 +1,8 @@
 # The commands of Proxy GPT.
 #
 #   make run       serve on http://localhost:8080 in the foreground
-#   make test      every test there is
+#   make check     before each commit: build, formatting, unit tests and a smoke test, two minutes
+#   make test      every test there is, twelve minutes
 #   make soak      a thousand faults under running replies, some twenty minutes (SEED=, FAULTS=, DATABASE=)
 #   make faults    what clients see when PostgreSQL, Redis or a clock fails, as a table (ONLY=word)
 #   make fuzz      every parser of bytes from outside under sanitizers (SECONDS=60, ONLY=, MINIMIZE=1)
@@ -13,12 +14,16 @@
 #   make test-systemd   installs that package in a Debian of its own and boots it; with WHOLE=1 all that
 #                  is shown there, some ten minutes, with ONLY=words the checks with a word in the name
 #
-# run, test, soak, faults, bench and growth install the Debian packages that are missing, which needs root.
+# run, check, test, soak, faults, bench and growth install the Debian packages that are missing, which needs root.
+#
+# Those times are of a built tree on two quiet cores: `make build unit-tests-built` has been run, and no source
+# of Swift has changed since. What has changed is compiled as well, which the first line of the times shows.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := build
-.PHONY: run test soak faults fuzz lint bench growth install deb test-systemd build clean packages \
+.PHONY: run check test soak faults fuzz format lint bench growth install deb test-systemd build clean packages \
+	unit-tests-built unit-tests smoke-test end-to-end-tests-in-parallel end-to-end-tests-alone \
 	test-packages bench-packages systemd-packages
 
 # The same flags wherever the release is built, or SwiftPM would build it twice. Swift's own
@@ -44,30 +49,71 @@ LIBEXECDIR = $(PREFIX)/libexec/proxy-gpt
 COMPLETIONDIR = $(PREFIX)/share/bash-completion/completions
 MANDIR = $(PREFIX)/share/man
 
+# A part of `check` and `test` does not look again for what the first part has built.
 build: packages
-	swift build $(RELEASE)
+	$(if $(IS_BUILT),@true,swift build $(RELEASE))
 
 run: build
 	@exec python3 Tests/EndToEnd/harness/stack.py run
 
-# The unit tests are compiled while the end-to-end tests leave the processors idle, and run after them.
+# Each part runs by itself, so that its time is its own; `make TARGET` runs it alone.
+TIMES := .build/times
+PART = @mkdir -p .build; Tests/timed $(TIMES)
+SUBMAKE := $(MAKE) --no-print-directory
+
+check:
+	@rm -f $(TIMES)
+	$(PART) build $(SUBMAKE) build unit-tests-built
+	$(PART) formatting $(SUBMAKE) format
+	$(PART) "unit tests" $(SUBMAKE) unit-tests ARE_UNIT_TESTS_BUILT=1
+	$(PART) "smoke test" $(SUBMAKE) smoke-test IS_BUILT=1
+	@Tests/timed $(TIMES)
+
 # Ends with the runners' own counts; that no test ran at all is a failure too.
-test: build test-packages systemd-packages $(VENV)/installed
-	@nice swift build --build-tests > .build/unit-tests-build.log 2>&1 & building=$$!; \
-	trap 'kill $$building 2> /dev/null || true' EXIT; \
-	$(VENV)/bin/pytest -p no:cacheprovider Tests/EndToEnd 2>&1 | tee .build/end-to-end-tests.log; \
-	wait $$building || { cat .build/unit-tests-build.log; exit 1; }
-	$(UNIT_TESTS) swift test 2>&1 | tee .build/unit-tests.log
-	@grep -qE 'Test run with [1-9][0-9]* tests?' .build/unit-tests.log
-	$(MAKE) --no-print-directory test-systemd
+test:
+	@rm -f $(TIMES)
+	$(PART) build $(SUBMAKE) build
+	$(PART) "end-to-end tests side by side" $(SUBMAKE) end-to-end-tests-in-parallel IS_BUILT=1
+	$(PART) "end-to-end tests alone" $(SUBMAKE) end-to-end-tests-alone IS_BUILT=1
+	$(PART) "unit tests" $(SUBMAKE) unit-tests
+	$(PART) "tests under systemd" $(SUBMAKE) test-systemd IS_BUILT=1
+	@Tests/timed $(TIMES)
 	@echo
 	@echo "unit tests:       $$(grep -E 'Test run with [1-9][0-9]* tests?' .build/unit-tests.log | tail -1)"
-	@echo "end-to-end tests: $$(grep -E '[1-9][0-9]* passed' .build/end-to-end-tests.log | tail -1)"
+	@for log in .build/end-to-end-tests.log .build/end-to-end-tests-alone.log; do \
+		echo "end-to-end tests: $$(grep -E '[1-9][0-9]* passed' $$log | tail -1)"; \
+	done
 
-# The second package is the same under a later version: it is what the first is upgraded to.
+unit-tests-built: packages
+	$(if $(ARE_UNIT_TESTS_BUILT),@true,swift build --build-tests)
+
+unit-tests: unit-tests-built
+	$(UNIT_TESTS) swift test --skip-build 2>&1 | tee .build/unit-tests.log
+	@grep -qE 'Test run with [1-9][0-9]* tests?' .build/unit-tests.log
+
+PYTEST = $(VENV)/bin/pytest -p no:cacheprovider
+# A module and its stack stay in one process; more processes than cores, since the tests wait for much.
+PROCESSES ?= 4
+
+smoke-test: build test-packages $(VENV)/installed
+	$(PYTEST) -q Tests/EndToEnd/test_smoke.py
+
+# The unit tests are compiled meanwhile, where they are not.
+end-to-end-tests-in-parallel: build test-packages systemd-packages $(VENV)/installed
+	@nice swift build --build-tests > .build/unit-tests-build.log 2>&1 & building=$$!; \
+	trap 'kill $$building 2> /dev/null || true' EXIT; \
+	$(PYTEST) -m "not alone" -n $(PROCESSES) Tests/EndToEnd 2>&1 | tee .build/end-to-end-tests.log; \
+	wait $$building || { cat .build/unit-tests-build.log; exit 1; }
+
+# Those that measure, and those that load both cores by themselves.
+end-to-end-tests-alone: build test-packages $(VENV)/installed
+	$(PYTEST) -m alone Tests/EndToEnd 2>&1 | tee .build/end-to-end-tests-alone.log
+
+# The second package is the same under a later version: it is what the first is upgraded to. Packing
+# both tightly would take most of a minute.
 test-systemd: build systemd-packages
-	$(MAKE) --no-print-directory deb VERSION=$(VERSION)+next > /dev/null
-	$(MAKE) --no-print-directory deb > /dev/null
+	$(MAKE) --no-print-directory deb COMPRESSION=none VERSION=$(VERSION)+next > /dev/null
+	$(MAKE) --no-print-directory deb COMPRESSION=none > /dev/null
 	clang -shared -fPIC -O1 -o .build/clock.so Tests/Systemd/clock.c || rm -f .build/clock.so
 	python3 Tests/Systemd/boot.py .build/proxy-gpt_$(VERSION)_*.deb .build/proxy-gpt_$(VERSION)+next_*.deb \
 		$(if $(WHOLE),--whole) $(ONLY)
@@ -82,10 +128,12 @@ faults: build test-packages $(VENV)/installed
 fuzz: packages
 	@python3 Tests/Fuzz/fuzz.py $(or $(SECONDS),60) --only "$(ONLY)" $(if $(MINIMIZE),--minimize)
 
-lint: packages
-	swift format lint --strict --recursive Sources Tests Benchmarks Package.swift
+format: packages
+	swift format lint --strict --parallel --recursive Sources Tests Benchmarks Package.swift
+
+lint: format unit-tests-built
 	@mkdir -p .build
-	swift test --filter ImportRules 2>&1 | tee .build/import-rules.log
+	swift test --skip-build --filter ImportRules 2>&1 | tee .build/import-rules.log
 	@grep -qE 'Test run with [1-9][0-9]* tests?' .build/import-rules.log
 
 bench: build bench-packages test-packages
@@ -198,6 +246,7 @@ install:
 
 # dpkg's own tools alone. What the programs need is read out of them.
 DEB = .build/deb
+COMPRESSION ?= xz
 deb:
 	rm -rf $(DEB)
 	$(MAKE) --no-print-directory install DESTDIR=$(DEB)/root PREFIX=/usr SYSCONFDIR=/etc \
@@ -218,5 +267,5 @@ deb:
 	cd $(DEB)/root && find etc -type f -printf '/%p\n' | sort > DEBIAN/conffiles
 	cd $(DEB)/root && find * -type f ! -path 'DEBIAN/*' ! -path 'etc/*' -exec md5sum {} + > DEBIAN/md5sums
 	install -m 0755 systemd/debian/{preinst,postinst,prerm,postrm} $(DEB)/root/DEBIAN
-	dpkg-deb --root-owner-group -Zxz --build $(DEB)/root \
+	dpkg-deb --root-owner-group -Z$(COMPRESSION) --build $(DEB)/root \
 		.build/proxy-gpt_$(VERSION)_$$(dpkg --print-architecture).deb

@@ -277,7 +277,7 @@ class Audience:
         return max(watcher.opened for watcher in self.watchers)
 
 
-LONG = "mock?chunks=150&chunk-delay-ms=200"
+LONG = "mock?chunks=75&chunk-delay-ms=200"
 
 
 def under_load(body):
@@ -296,6 +296,6 @@ def under_load(body):
     callers.check()
     opened = audience.check()
     return (
-        f"{said or ''} in {took:.0f} s: {callers.count} calls and 4 streams of 30 s, none failed; "
+        f"{said or ''} in {took:.0f} s: {callers.count} calls and 4 streams of 15 s, none failed; "
         f"5 watchers, 2 of them by WebSocket, {opened} times connected, no word lost"
     )
