@@ -15,7 +15,9 @@ package struct Readiness: Sendable {
 
     /// What is missing, as sentences; nothing where all is well.
     func problems() async -> [String] {
-        guard await storage.isWell() else { return ["The database cannot be reached or written."] }
+        guard await storage.isHealthy() else {
+            return ["The database cannot be reached or written."]
+        }
         var problems: [String] = []
         let lead = await storage.clockLead()
         if abs(lead) > ClockTolerance.limit / 1000 {

@@ -1,7 +1,7 @@
 /// How the database is, for whoever decides whether this process can serve.
 package protocol StorageHealth: Sendable {
     /// Whether it answers, and has taken this process's last sign of life.
-    func isWell() async -> Bool
+    func isHealthy() async -> Bool
 
     /// Seconds that this host's clock is ahead of the database's.
     func clockLead() async -> Int64

@@ -33,13 +33,13 @@ package struct Chat: Sendable, Equatable {
 }
 
 /// What somebody is to a chat or a group, from which follows what it may do.
-package enum Standing: Int64, Sendable, Comparable {
+package enum ChatRole: Int64, Sendable, Comparable {
     /// May read and prompt.
     case member = 1
     /// May do everything.
     case owner = 2
 
-    package static func < (left: Standing, right: Standing) -> Bool {
+    package static func < (left: ChatRole, right: ChatRole) -> Bool {
         left.rawValue < right.rawValue
     }
 }
@@ -47,11 +47,11 @@ package enum Standing: Int64, Sendable, Comparable {
 /// A chat as somebody who may see it sees it.
 package struct ChatAccess: Sendable, Equatable {
     package let chat: Chat
-    package let standing: Standing
+    package let role: ChatRole
 
-    package init(chat: Chat, standing: Standing) {
+    package init(chat: Chat, role: ChatRole) {
         self.chat = chat
-        self.standing = standing
+        self.role = role
     }
 }
 

@@ -2,7 +2,7 @@ package import Metrics
 package import ProxyGPT
 
 extension SQLStorage: StorageHealth {
-    package func isWell() async -> Bool {
+    package func isHealthy() async -> Bool {
         guard await lease.canWrite() else { return false }
         do {
             return try await !database.query("SELECT 1 AS answer").isEmpty

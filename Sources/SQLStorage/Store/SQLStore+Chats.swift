@@ -177,7 +177,7 @@ extension SQLStore {
                 throw Failure.notFound("chat")
             }
             let found = try await transaction.user(removed)
-            guard access.standing == .owner || found == user else { throw Failure.notOwner("chat") }
+            guard access.role == .owner || found == user else { throw Failure.notOwner("chat") }
             guard let found else { throw removed.absence }
             let count = try await transaction.execute(
                 "DELETE FROM chat_users WHERE chat_id = \(id) AND user_id = \(found)")
@@ -276,7 +276,7 @@ extension Chat {
     /// Reads a chat with what `user` is to it, if it is anything.
     static func accessQuery(_ id: Chat.ID, _ user: User.ID) -> SQL {
         """
-        SELECT \(unsafe: columns), CASE WHEN \(isOwned(by: user)) THEN 2 ELSE 1 END AS standing
+        SELECT \(unsafe: columns), CASE WHEN \(isOwned(by: user)) THEN 2 ELSE 1 END AS role
         FROM chats WHERE id = \(id) AND \(isOpen(to: user))
         """
     }
@@ -284,8 +284,8 @@ extension Chat {
 
 extension ChatAccess {
     init?(row: Row) throws {
-        guard let standing = Standing(rawValue: try row.integer("standing")) else { return nil }
-        self.init(chat: try Chat(row: row), standing: standing)
+        guard let role = ChatRole(rawValue: try row.integer("role")) else { return nil }
+        self.init(chat: try Chat(row: row), role: role)
     }
 }
 

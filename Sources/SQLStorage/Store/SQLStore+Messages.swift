@@ -174,7 +174,7 @@ extension SQLStore {
                 throw Failure(
                     .notFound, "There is no message with this id.", parameter: "message_id")
             }
-            guard access.standing == .owner || message.userID == user else {
+            guard access.role == .owner || message.userID == user else {
                 throw Failure(
                     .forbidden, "Only who wrote the prompt and the chat's owner may stop a reply.")
             }

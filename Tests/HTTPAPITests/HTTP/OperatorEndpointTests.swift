@@ -28,7 +28,7 @@ import Testing
         var well = true
         var hosts: Int? = 1
         var lead: Int64 = 0
-        func isWell() async -> Bool { well }
+        func isHealthy() async -> Bool { well }
         func clockLead() async -> Int64 { lead }
         func hostCount() async throws -> Int {
             guard let hosts else { throw Failure.hidden }

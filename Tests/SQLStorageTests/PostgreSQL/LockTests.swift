@@ -356,12 +356,12 @@ internal import Testing
         configuration.lockTimeout = "20ms"
         try await place.with(configuration) { storage in
             try await storage.lease.start()
-            #expect(await storage.isWell())
+            #expect(await storage.isHealthy())
             let gate = Gate()
             defer { gate.open() }
             let stranger = try await stranger(
                 in: place, until: gate, "SELECT id FROM processes FOR UPDATE")
-            try await eventually { await !storage.isWell() }
+            try await eventually { await !storage.isHealthy() }
             gate.open()
             _ = await stranger.result
             try await storage.lease.beat()

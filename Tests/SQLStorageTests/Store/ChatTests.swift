@@ -16,7 +16,7 @@ internal import Testing
             let chat = makeChat(of: asim.id)
             try await storage.store.create(chat)
             let access = try await storage.store.access(to: chat.id, of: asim.id)
-            #expect(access == ChatAccess(chat: chat, standing: .owner))
+            #expect(access == ChatAccess(chat: chat, role: .owner))
             #expect(try await storage.store.access(to: chat.id, of: other.id) == nil)
             #expect(try await storage.store.access(to: Chat.ID("none"), of: asim.id) == nil)
         }
@@ -80,18 +80,18 @@ internal import Testing
             try await store.create(chat)
             try await store.addUser(UserReference("guest"), to: chat.id, by: maker.id, now: now)
 
-            func standing(_ user: User) async throws -> Standing? {
-                try await store.access(to: chat.id, of: user.id)?.standing
+            func role(_ user: User) async throws -> ChatRole? {
+                try await store.access(to: chat.id, of: user.id)?.role
             }
-            #expect(try await standing(owner) == .owner)
-            #expect(try await standing(maker) == .owner)
-            #expect(try await standing(guest) == .member)
+            #expect(try await role(owner) == .owner)
+            #expect(try await role(maker) == .owner)
+            #expect(try await role(guest) == .member)
 
             try await store.removeMembers(
                 [UserReference(maker.id.text)], from: group.id, by: maker.id, now: now)
-            #expect(try await standing(maker) == nil, "its maker has left the group")
+            #expect(try await role(maker) == nil, "its maker has left the group")
             #expect(try await store.users(of: chat.id).map(\.id) == [guest.id])
-            #expect(try await standing(owner) == .owner)
+            #expect(try await role(owner) == .owner)
             await #expect(throws: Failure.notFound("chat")) {
                 try await store.deleteChat(chat.id, by: maker.id, now: now)
             }
@@ -130,7 +130,7 @@ internal import Testing
                     UserReference("MEMBER"), to: chat.id, by: owner.id, now: now)
             }
             #expect(try await store.users(of: chat.id).map(\.id) == [owner.id, member.id])
-            #expect(try await store.access(to: chat.id, of: member.id)?.standing == .member)
+            #expect(try await store.access(to: chat.id, of: member.id)?.role == .member)
             for deed in [
                 { try await store.deleteChat(chat.id, by: member.id, now: now) },
                 {
