@@ -81,7 +81,7 @@ extension StreamFrame {
     var encoded: [UInt8] { encoded(at: 0, testSeal) }
 }
 
-extension FrameGroup {
+extension FrameBatch {
     init?(_ bytes: [UInt8]) { self.init(bytes, testSeal) }
 }
 

@@ -49,9 +49,9 @@ internal import Testing
 }
 
 @Suite struct LivePositionTests {
-    private func group(_ epoch: String, _ first: Int64, _ count: Int = 1) throws -> FrameGroup {
+    private func group(_ epoch: String, _ first: Int64, _ count: Int = 1) throws -> FrameBatch {
         let bytes = (0..<count).flatMap { end(of: "m\($0)").encoded }
-        return try #require(FrameGroup(Array("\(epoch)-\(first)\n".utf8) + bytes))
+        return try #require(FrameBatch(Array("\(epoch)-\(first)\n".utf8) + bytes))
     }
 
     @Test func `groups that follow one another are delivered`() throws {
@@ -94,7 +94,7 @@ internal import Testing
         position = LivePosition(FrameID(epoch: "e", sequence: 1))
         #expect(position.take(try group("e", largest)) == .fill)
         #expect(position.join(try group("e", largest)) == .fill)
-        #expect(FrameGroup(Array("e-\(Int64.max)\n".utf8) + end(of: "m").encoded) == nil)
+        #expect(FrameBatch(Array("e-\(Int64.max)\n".utf8) + end(of: "m").encoded) == nil)
     }
 
     @Test func `what was read and does not join is a gap`() throws {
@@ -119,7 +119,7 @@ internal import Testing
 
     @Test func `a group is read as it was written`() throws {
         let bytes = Array("epoch-41\n".utf8) + frames.flatMap(\.encoded)
-        let group = try #require(FrameGroup(bytes))
+        let group = try #require(FrameBatch(bytes))
         #expect(group.frames.map(\.frame) == frames)
         #expect(group.frames.map(\.id.sequence) == Array(41...45))
         #expect(group.last == 45)
@@ -127,7 +127,7 @@ internal import Testing
 
     @Test func `a frame of a kind that nobody knows takes its number and nothing more`() throws {
         let bytes = Array("e-1\n".utf8) + unknown("zebra") + end(of: "m").encoded
-        let group = try #require(FrameGroup(bytes))
+        let group = try #require(FrameBatch(bytes))
         #expect(group.count == 2)
         #expect(group.frames.map(\.id.sequence) == [2])
     }
@@ -135,7 +135,7 @@ internal import Testing
     @Test func `what is no group is none, cut or changed anywhere`() {
         let bytes = Array("epoch-41\n".utf8) + frames.flatMap(\.encoded)
         for length in 0..<bytes.count {
-            let group = FrameGroup(Array(bytes[..<length]))
+            let group = FrameBatch(Array(bytes[..<length]))
             #expect(group.map { $0.count < frames.count } ?? true)
         }
         for index in bytes.indices {
@@ -143,24 +143,24 @@ internal import Testing
                 var changed = bytes
                 changed[index] ^= change
                 // Whatever it is read as, nothing traps.
-                _ = FrameGroup(changed)
+                _ = FrameBatch(changed)
             }
         }
         for text in ["", "\n", "e-0\n", "e-9223372036854775807\n", "e\n", "-1\n", "é-1\n"] {
-            #expect(FrameGroup(Array(text.utf8) + end(of: "m").encoded) == nil)
-            #expect(FrameGroup(Array(text.utf8)) == nil)
+            #expect(FrameBatch(Array(text.utf8) + end(of: "m").encoded) == nil)
+            #expect(FrameBatch(Array(text.utf8)) == nil)
         }
         // As many as may be, of a kind that nobody knows, and one more.
-        let limit = FrameGroup.largestCount
+        let limit = FrameBatch.largestCount
         let strange = unknown("z")
         func group(_ count: Int) -> [UInt8] {
             Array("e-1\n".utf8) + (0..<count).flatMap { _ in strange }
         }
-        #expect(FrameGroup(group(limit))?.count == limit)
-        #expect(FrameGroup(group(limit + 1)) == nil)
+        #expect(FrameBatch(group(limit))?.count == limit)
+        #expect(FrameBatch(group(limit + 1)) == nil)
         let last = Array("e-\(FrameID.largestSequence)\n".utf8)
-        #expect(FrameGroup(last + end(of: "m").encoded) != nil)
-        #expect(FrameGroup(last + end(of: "m").encoded + end(of: "n").encoded) == nil)
+        #expect(FrameBatch(last + end(of: "m").encoded) != nil)
+        #expect(FrameBatch(last + end(of: "m").encoded + end(of: "n").encoded) == nil)
     }
 
     @Test func `words of one message within a group become one frame`() {

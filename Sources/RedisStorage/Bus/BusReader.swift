@@ -38,7 +38,7 @@ internal import ProxyGPT
     /// The groups after `id` that are remembered, and the head.
     func recent(
         after id: FrameID, renewing: String
-    ) async throws -> (head: FrameID, groups: [FrameGroup]) {
+    ) async throws -> (head: FrameID, groups: [FrameBatch]) {
         let wanted = groups
         let state: LogState
         do {
@@ -51,7 +51,7 @@ internal import ProxyGPT
         let entries = try Self.entries(state.rest.first)
         // The gap is read to its end.
         if entries.count < wanted { groups = Self.groups }
-        return (state.head, entries.compactMap { FrameGroup($0.bytes, place.seal) })
+        return (state.head, entries.compactMap { FrameBatch($0.bytes, place.seal) })
     }
 
     func frames(of chat: Chat.ID, after id: FrameID, known: FrameID?) async throws

@@ -140,7 +140,7 @@ enum FrameKind {
 }
 
 /// Frames that were appended in one step.
-struct FrameGroup: Equatable, Sendable {
+struct FrameBatch: Equatable, Sendable {
     let first: FrameID
     /// How many numbers it takes: frames of unknown kinds are counted.
     let count: Int

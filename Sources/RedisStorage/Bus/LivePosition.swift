@@ -31,7 +31,7 @@ struct LivePosition: Equatable {
     var id: FrameID { FrameID(epoch: epoch, sequence: last) }
 
     /// Takes a group that came by subscription.
-    mutating func take(_ group: FrameGroup) -> Step {
+    mutating func take(_ group: FrameBatch) -> Step {
         if group.first.epoch != epoch {
             if former.contains(group.first.epoch) { return .pass }
             restart(FrameID(epoch: group.first.epoch, sequence: group.last))
@@ -46,7 +46,7 @@ struct LivePosition: Equatable {
     }
 
     /// Takes a group that was read from the log; `fill` where it does not join.
-    mutating func join(_ group: FrameGroup) -> Step {
+    mutating func join(_ group: FrameBatch) -> Step {
         guard group.first.epoch == epoch, group.first.sequence <= last &+ 1 else { return .fill }
         guard group.last > last else { return .pass }
         last = group.last

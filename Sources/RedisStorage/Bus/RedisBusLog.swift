@@ -48,7 +48,7 @@ internal import ProxyGPT
     /// The epoch of the empty log that stands for Redis while it is away.
     private var emptyEpoch: String
     private var isFilling = false
-    private var waiting: [FrameGroup] = []
+    private var waiting: [FrameBatch] = []
     private var waitingSize = 0
     /// When publications of others are told of again.
     private var complainsAt: Int64 = 0
@@ -186,7 +186,7 @@ internal import ProxyGPT
 
     private func receive(_ bytes: [UInt8]) {
         guard deliver != nil else { return }
-        guard let group = FrameGroup(bytes, reader.place.seal) else {
+        guard let group = FrameBatch(bytes, reader.place.seal) else {
             // Anybody may publish, as often as they like.
             let now = monotonicMilliseconds()
             if now >= complainsAt { logger.warning("publication is none of ours") }
@@ -201,7 +201,7 @@ internal import ProxyGPT
     }
 
     /// What finds no room is a gap, which the next group or the next look finds.
-    private func wait(_ group: FrameGroup) {
+    private func wait(_ group: FrameBatch) {
         guard waiting.count < Self.waitingGroups, waitingSize + group.size <= Self.waitingBytes
         else { return }
         waiting.append(group)
@@ -213,7 +213,7 @@ internal import ProxyGPT
         waitingSize = 0
     }
 
-    private func take(_ group: FrameGroup) {
+    private func take(_ group: FrameBatch) {
         guard let step = position?.take(group) else { return }
         switch step {
         case .deliver: deliver(group)
@@ -228,7 +228,7 @@ internal import ProxyGPT
         }
     }
 
-    private func deliver(_ group: FrameGroup) {
+    private func deliver(_ group: FrameBatch) {
         let frames = zip(group.frames, group.positions).filter {
             positions.admits($0.frame, at: $1)
         }
@@ -289,7 +289,7 @@ internal import ProxyGPT
         }
     }
 
-    private func join(_ group: FrameGroup) -> Bool {
+    private func join(_ group: FrameBatch) -> Bool {
         switch position?.join(group) {
         case .deliver?:
             deliver(group)

@@ -45,7 +45,7 @@ extension Entry {
                 Array("a-9007199254740992\n\u{11}0123456789abcdefe".utf8),
             ]
         ) { bytes in
-            guard let group = Turns.turn({ FrameGroup(bytes, seal) }) else { return }
+            guard let group = Turns.turn({ FrameBatch(bytes, seal) }) else { return }
             require(
                 group.last >= group.first.sequence, "a group's last frame is not before its first")
             let merged = Turns.turn { StreamFrame.merge(group.frames.map(\.frame)) }
