@@ -63,22 +63,18 @@ extension Message {
 
 extension EventRecord {
     /// Names of the fields, in the order of `texts`.
-    static let fields = [
-        "id", "timestamp", "type", "request_id", "client_ip", "method", "path", "status",
-        "duration_us", "user_id", "chat_id", "group_id", "model", "prompt_tokens",
-        "completion_tokens", "upstream_status", "upstream_us", "upstream_request_id", "bytes_in",
-        "bytes_out", "end", "detail",
-    ]
+    static let fields = EventColumn.all.map(\.name)
 
     private var values: [JSONValue] {
-        [
-            .string(id), .string(timestamp.description), .string(kind), .string(requestID),
-            .string(clientAddress), .string(method), .string(path), .optional(status),
-            .optional(durationMicroseconds), .text(userID), .text(chatID), .text(groupID),
-            .text(model), .optional(promptTokens), .optional(completionTokens),
-            .optional(upstreamStatus), .optional(upstreamMicroseconds), .text(upstreamRequestID),
-            .integer(bytesIn), .integer(bytesOut), .text(end), .text(detail),
-        ]
+        EventColumn.all.map { column in
+            switch column.field {
+            case .text(let field): .string(self[keyPath: field])
+            case .optionalText(let field): .text(self[keyPath: field])
+            case .integer(let field): .integer(self[keyPath: field])
+            case .optionalInteger(let field): .optional(self[keyPath: field])
+            case .timestamp(let field): .string(self[keyPath: field].description)
+            }
+        }
     }
 
     var json: JSONValue {

@@ -1,11 +1,11 @@
-// How fast a database grows, told from samples: some rows of each part of the last day, however many
-// there are. No read of it lasts long.
+// The growth of a database, estimated from samples: some rows of each part of the last day, however
+// many there are. No read takes long.
 
 package import ProxyGPT
 
 /// How much is added in a day, at the rate of the last one.
 package struct StorageGrowth: Sendable, Equatable {
-    /// What one kind of rows takes.
+    /// The size of one kind of rows.
     package struct Part: Sendable, Equatable {
         package var rows = 0.0
         /// With its part of the indexes, roughly.
@@ -35,7 +35,7 @@ extension SQLStorage {
     private static let parts: Int64 = 24
     private static let hour: Int64 = 3_600_000
 
-    /// What is added in a day; nil where the first event is of this hour.
+    /// The growth in a day; nil where the first event is of this hour.
     ///
     /// - Parameters:
     ///   - bodyDays: how long bodies are kept.
@@ -119,7 +119,7 @@ extension SQLStorage {
     }
 }
 
-/// What a row takes, as SQL: its content, and what was measured to come on top for pages and indexes.
+/// The size of a row, as SQL: its content, and the measured overhead for pages and indexes.
 private struct Sizes {
     let event: String
     let body: String
@@ -135,21 +135,19 @@ private struct Sizes {
             message = "pg_column_size(messages.*) + 260"
             return
         }
-        func length(_ columns: String...) -> String {
+        func length(_ columns: [String]) -> String {
             columns.map { "COALESCE(LENGTH(CAST(\($0) AS BLOB)), 0)" }.joined(separator: " + ")
         }
-        event =
-            length(
-                "id", "type", "request_id", "client_ip", "method", "path", "user_id", "chat_id",
-                "group_id", "model", "upstream_request_id", "\"end\"", "detail", "process")
-            + " + 80"
+        let texts = EventColumn.all.filter { if case .text = $0.value { true } else { false } }
+        event = length(texts.map(\.sqlName) + ["process"]) + " + 80"
         body = """
             COALESCE(LENGTH(request), 0) + COALESCE(LENGTH(response), 0) + 140
                 + CASE WHEN COALESCE(LENGTH(request), 0) + COALESCE(LENGTH(response), 0) > 1000
                     THEN 2048 ELSE 0 END
             """
         message =
-            length("id", "chat_id", "user_id", "group_id", "prompt", "reply", "model", "process")
-            + " + 300"
+            length([
+                "id", "chat_id", "user_id", "group_id", "prompt", "reply", "model", "process",
+            ]) + " + 300"
     }
 }

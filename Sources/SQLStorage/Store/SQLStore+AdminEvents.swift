@@ -9,7 +9,7 @@ extension SQLStore {
         let order: SQL = scan.newestFirst ? "DESC" : "ASC"
         let rows = try await database.query(
             """
-            SELECT \(unsafe: EventRecord.columns) FROM events
+            SELECT \(unsafe: EventColumn.list()) FROM events
             WHERE id >= \(part.start) AND id < \(part.end) AND \(scan.filter.condition)
             ORDER BY id \(order)
             """)
@@ -19,7 +19,7 @@ extension SQLStore {
     package func events(ids: [String]) async throws -> [EventRecord] {
         let rows = try await database.query(
             """
-            SELECT \(unsafe: EventRecord.columns) FROM events WHERE id IN (\(list: ids)) ORDER BY id
+            SELECT \(unsafe: EventColumn.list()) FROM events WHERE id IN (\(list: ids)) ORDER BY id
             """)
         return try rows.map(EventRecord.init(row:))
     }
@@ -92,7 +92,7 @@ extension SQLStore {
 }
 
 extension EventScan.Filter {
-    /// What a row must be. A prefix is compared as it is: `LIKE` would read its wildcards.
+    /// The condition on a row. A prefix is compared with SUBSTR: `LIKE` would read its wildcards.
     var condition: SQL {
         let user: SQL = user.map { "AND user_id = \($0)" } ?? ""
         let kind: SQL = kind.map { "AND type = \($0)" } ?? ""
@@ -106,60 +106,9 @@ extension EventScan.Filter {
     }
 }
 
-extension EventRecord {
-    /// The columns that `init(row:)` reads.
-    fileprivate static let columns = """
-        id, timestamp, type, request_id, client_ip, method, path, status, duration_us, user_id,
-        chat_id, group_id, model, prompt_tokens, completion_tokens, upstream_status, upstream_us,
-        upstream_request_id, bytes_in, bytes_out, "end", detail
-        """
-
-    fileprivate init(row: Row) throws {
-        self.init()
-        id = try row.text("id")
-        timestamp = try row.timestamp("timestamp")
-        kind = try row.text("type")
-        requestID = try row.text("request_id")
-        clientAddress = try row.text("client_ip")
-        method = try row.text("method")
-        path = try row.text("path")
-        status = try row.optionalInteger("status")
-        durationMicroseconds = try row.optionalInteger("duration_us")
-        userID = try row.optionalText("user_id")
-        chatID = try row.optionalText("chat_id")
-        groupID = try row.optionalText("group_id")
-        model = try row.optionalText("model")
-        promptTokens = try row.optionalInteger("prompt_tokens")
-        completionTokens = try row.optionalInteger("completion_tokens")
-        upstreamStatus = try row.optionalInteger("upstream_status")
-        upstreamMicroseconds = try row.optionalInteger("upstream_us")
-        upstreamRequestID = try row.optionalText("upstream_request_id")
-        bytesIn = try row.integer("bytes_in")
-        bytesOut = try row.integer("bytes_out")
-        end = try row.optionalText("end")
-        detail = try row.optionalText("detail")
-    }
-}
-
-extension Transaction {
-    /// Adds an event that has ended, as part of what it tells of.
-    func record(_ event: Event, process: String) async throws {
-        try await execute(
-            """
-            INSERT INTO events (id, timestamp, type, request_id, client_ip, method, path, status,
-                user_id, chat_id, group_id, bytes_in, bytes_out, "end", detail, process)
-            VALUES (\(event.id), \(event.timestamp), \(event.kind.rawValue), \(event.requestID),
-                \(event.clientAddress), \(event.method), \(event.path),
-                \(event.status.map(Int64.init)), \(event.userID), \(event.chatID),
-                \(event.groupID), \(event.bytesIn), \(event.bytesOut), \(event.end?.rawValue),
-                \(event.detail), \(process))
-            """)
-    }
-}
-
 extension ChatSummary {
-    /// The newest chats, of all users or of one, in all groups or in one; with BETWEEN for the reason that
-    /// `Sweep` gives.
+    /// The newest chats, of all users or of one, in all groups or in one. BETWEEN is used for the
+    /// reason that `Sweep` gives.
     fileprivate static func query(
         of user: User.ID?, in group: Group.ID?, before chat: Chat.ID?, limit: Int
     ) -> SQL {

@@ -90,7 +90,7 @@ internal import Testing
     }
 
     @Test(arguments: Engine.allCases)
-    func `a database of the release before gets what is missing and keeps its rows`(
+    func `a database of the previous release gets the missing migrations and keeps its rows`(
         on engine: Engine
     )
         async throws
@@ -185,5 +185,10 @@ internal import Testing
                 process: ProcessIdentity(id: "a", host: "b", bootID: "c"), clock: TestClock(),
                 logger: silent)
         }
+    }
+
+    @Test func `the list of an event's columns is that of the table`() throws {
+        let columns = try ReferenceSchema.newest().columns(of: "events")
+        #expect(EventColumn.all.map(\.name) + ["process"] == columns)
     }
 }

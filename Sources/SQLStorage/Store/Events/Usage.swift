@@ -1,37 +1,38 @@
 // Counts usage from events, and folds whole days of the past into rows of their own.
 //
-// A step reads some events, adds their sums to `usage_days` and moves the mark on, the last two in one
-// transaction, which goes through only where the mark stands as it was before: so each event counts
-// once, whatever processes fold at once. Events are removed behind the mark alone.
+// A step reads some events, adds their sums to `usage_days` and moves the mark on, the last two in
+// one transaction, which succeeds only where the mark is at its earlier position: so each event
+// counts once, even if several processes fold at once. Only events behind the mark are removed.
 
 internal import EventLoop
 package import ProxyGPT
 
-/// What a step of folding has met.
+/// The result of one step of folding.
 enum UsageFold: Sendable {
     /// All that may be folded is.
     case done
     case progress
-    /// Somebody else was faster.
+    /// Another process was faster.
     case overtaken
 }
 
 extension Database {
-    /// Rows of one part: reads of whoever serves stay short.
+    /// Rows of one part: reads of a serving process stay short.
     private static var partSize: Int { 250 }
     /// Parts and keys of one transaction, about.
     private static var mostParts: Int { 16 }
     private static var mostKeys: Int { 200 }
     /// A day is folded when a whole further day has passed: clocks may be hours wrong for a while.
     private static var delay: Int64 { Timestamp.dayLength }
-    /// Models of one user and day that are told apart, about, and how many of them are no reason to look:
-    /// callers name models as they like, and the sums stay for ever.
+    /// The number of models of one user and day that are kept apart, about, and the number up to
+    /// which they are not counted: callers name models as they like, and the sums are kept for
+    /// ever.
     private static var mostModels: Int { 1000 }
     private static var fewModels: Int { 20 }
-    /// Stands for all further ones.
+    /// The name under which all further models are summed.
     static var otherModels: String { "(others)" }
     /// How long a call that is under way holds up the folding, in days.
-    private static var patience: Int64 { 7 }
+    private static var openCallLimit: Int64 { 7 }
 
     func usageProgress() async throws -> UsageProgress {
         let rows = try await query("SELECT folded, removed FROM usage_progress")
@@ -95,15 +96,16 @@ extension Database {
     private func foldablePart(
         of scan: EventScan, today: Int64
     ) async throws -> (counts: [(key: UsageKey, count: UsageCount)], end: String) {
-        // The mark stays where the events end: what somebody brings here from elsewhere is counted, too.
+        // The mark stays where the events end: events that an operator imports later are counted,
+        // too.
         guard let (day, part, rest) = try await partOfDay(scan) else { return ([], scan.start) }
-        let patience = EventScan.bound(day: today &- Self.patience)
+        let oldestOpen = EventScan.bound(day: today &- Self.openCallLimit)
         // Before the sums, so that no call ends in between. Written so that no index of open rows is
         // walked, which may be many.
         let open = try await query(
             """
             SELECT id FROM events
-            WHERE id >= \(max(part.start, patience)) AND id < \(part.end)
+            WHERE id >= \(max(part.start, oldestOpen)) AND id < \(part.end)
                 AND COALESCE("end", '') = '' AND type <> 'stream'
             ORDER BY id LIMIT 1
             """)
@@ -129,7 +131,7 @@ extension Database {
 
     private static func addition(_ key: UsageKey, _ count: UsageCount) -> SQL {
         let model = key.model.map(PostgresParameters.cleaned)
-        // Whoever writes to the table himself must not end the folding.
+        // A value that an operator wrote into the table must not end the folding.
         let sums = ["calls", "prompt_tokens", "completion_tokens"].map {
             "\($0) = CASE WHEN usage_days.\($0) < \(Row.integerLimit)"
                 + " THEN usage_days.\($0) + excluded.\($0) ELSE usage_days.\($0) END"

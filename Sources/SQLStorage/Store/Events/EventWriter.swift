@@ -4,18 +4,12 @@ internal import Metrics
 package import ProxyGPT
 internal import Synchronization
 
-/// Writes events through the writer's groups, past the machinery of transactions.
+/// Writes events through the writer's batches, past the machinery of transactions.
 package final class EventWriter: EventLog {
-    /// Lost rows since the last line about them.
-    private struct Dropped {
-        var count = 0
-        var nextLine: Int64 = 0
-    }
-
     private let queue: WriteQueue
     private let scoreboard: Scoreboard?
     private let logger: Logger
-    private let dropped = Mutex(Dropped())
+    private let dropped = Mutex(RareReport())
 
     init(_ queue: WriteQueue, scoreboard: Scoreboard? = nil, logger: Logger) {
         self.scoreboard = scoreboard
@@ -44,24 +38,17 @@ package final class EventWriter: EventLog {
         if !queue.record(event) { drop() }
     }
 
-    /// How many rows and transactions wait, for tests and for whoever watches the process.
+    /// The numbers of waiting rows and transactions, for tests and metrics.
     var waitingRows: Int { queue.counts.rows }
     var waitingTransactions: Int { queue.counts.transactions }
 
     /// Opening rows that something is remembered of.
     var remembered: Int { queue.counts.openings }
 
-    /// Counts a lost row; one line a second at most tells how many there were.
+    /// Counts a lost row; one log line a second at most has the number.
     private func drop() {
         if let scoreboard { scoreboard.count(scoreboard.catalog.eventsDropped) }
-        let now = monotonicMilliseconds()
-        let count: Int? = dropped.withLock { dropped in
-            dropped.count += 1
-            guard now >= dropped.nextLine else { return nil }
-            dropped.nextLine = now &+ 1000
-            defer { dropped.count = 0 }
-            return dropped.count
-        }
+        let count = dropped.withLock { $0.add(now: monotonicMilliseconds()) }
         if let count {
             logger.warning("events dropped", metadata: ["events.count": "\(count)"])
         }
