@@ -2,12 +2,12 @@ internal import EventLoop
 internal import Logging
 internal import ProxyGPT
 
-/// Context windows in Redis, where all processes of all hosts find them.
+/// Context windows in Redis, shared by all processes of all hosts.
 ///
-/// There is no second level in memory: what it would save is a fraction of a millisecond of a prompt
-/// that takes seconds, and only for chats whose prompts come to one process by chance.
+/// There is no second level in memory: it would save a fraction of a millisecond of a prompt that
+/// takes seconds, and only for chats whose prompts come to one process by chance.
 @EventLoop final class RedisContextCache: ContextCache {
-    /// Seconds that a window stays without being kept anew.
+    /// Seconds that a window stays without being written again.
     nonisolated static let lifetime = 86_400
     /// Bytes of the largest window that is kept.
     nonisolated static let sizeLimit = 1024 * 1024
@@ -19,8 +19,8 @@ internal import ProxyGPT
     private let seal: Seal
     private let budget: Int
 
-    /// - Parameter budget: the token budget of this process's windows. Those of another one say
-    ///   otherwise how far back a model is told, and are kept apart.
+    /// - Parameter budget: the token budget of this process's windows. Windows of another budget
+    ///   reach back to another message, and are kept apart.
     nonisolated init(_ client: RedisClient, prefix: String, seal: Seal, budget: Int) {
         self.client = client
         self.prefix = prefix
@@ -40,21 +40,21 @@ internal import ProxyGPT
         }
         guard let bytes = reply.bytes else { return nil }
         guard let content = opened(bytes, for: key) else {
-            // Of nobody's use, it must not keep a window away.
+            // An invalid value must not keep a valid window out.
             discard(key)
             return nil
         }
         return ContextWindow(encoded: content).flatMap { $0.budget == budget ? $0 : nil }
     }
 
-    /// What stands behind the head, if head and seal are ours.
+    /// The content behind the head, if head and seal are valid.
     private func opened(_ bytes: [UInt8], for key: String) -> [UInt8]? {
         guard let end = bytes.prefix(Self.headLimit).firstIndex(of: 0x0A) else { return nil }
         let head = String(decoding: bytes[..<end], as: UTF8.self)
         return seal.opened(bytes[(end + 1)...], for: key + " " + head)
     }
 
-    /// Has windows tried before Redis counts as back after refusals.
+    /// Adds the reading of windows to the trials before Redis counts as back after refusals.
     @EventLoop func start() {
         let key = "\(prefix)context:\(budget):trial"
         client.addTrial { _ in
@@ -71,7 +71,7 @@ internal import ProxyGPT
         client.send([Array("UNLINK".utf8), Array(key.utf8)]) { _ in }
     }
 
-    /// Returns when the window is on its way: a later question from here finds it.
+    /// Returns when the window is on its way: a later read from here finds it.
     @EventLoop func keep(_ window: ContextWindow, of chat: Chat.ID) async {
         guard window.budget == budget, window.size <= Self.sizeLimit else { return }
         let key = key(of: chat)
@@ -86,8 +86,8 @@ internal import ProxyGPT
         ) { _ in }
     }
 
-    /// Returns when the command is on its way. A window that another process keeps just then goes
-    /// when its lifetime is over.
+    /// Returns when the command is on its way. A window that another process writes just then stays
+    /// until its lifetime is over.
     @EventLoop func forget(_ chat: Chat.ID) async {
         client.send([Array("DEL".utf8), Array(key(of: chat).utf8)]) { _ in }
     }

@@ -1,21 +1,21 @@
 package import Logging
 package import ProxyGPT
 
-/// What a process keeps in Redis and reads from it. Redis may be away at any time, also at the start.
+/// A process's part in Redis. Redis may be away at any time, also at the start.
 package final class RedisStorage: Sendable {
-    /// Begins the names of all keys and channels; that of the installation comes next.
+    /// The beginning of the names of all keys and channels; the installation's name comes next.
     package static let prefix = "proxy-gpt:"
 
-    /// Context windows, for whoever runs replies.
+    /// Context windows, for processes that run replies.
     package var cache: any ContextCache { windows }
-    /// Frames on their way out, for whoever runs replies.
+    /// Frames on their way out, for processes that run replies.
     package let bus: RedisBus
-    /// Frames as they arrive, for whoever holds subscribers.
+    /// Frames as they arrive, for processes that hold subscribers.
     package let log: any BusLog
     private let client: RedisClient
     private let windows: RedisContextCache
 
-    /// What the settings say; nil where they name no Redis.
+    /// The storage that the settings name; nil where they name no Redis.
     package convenience init?(
         _ settings: Settings, keys: InstallationKeys, identifiers: any IdentifierSource,
         logger: Logger
@@ -27,9 +27,9 @@ package final class RedisStorage: Sendable {
     }
 
     /// - Parameters:
-    ///   - keys: name what this installation keeps, and mark it.
+    ///   - keys: name and seal this installation's entries.
     ///   - contextTokens: the token budget of context windows.
-    ///   - identifiers: where names of epochs and the spread of tries come from.
+    ///   - identifiers: the source of epochs' names and of the jitter of tries.
     package init(
         _ address: RedisAddress, keys: InstallationKeys, contextTokens: Int,
         identifiers: any IdentifierSource, logger: Logger
@@ -56,7 +56,7 @@ package final class RedisStorage: Sendable {
         await client.start()
     }
 
-    /// Sends what was published, as far as Redis is there, and ends the connections.
+    /// Sends the published frames, as far as Redis is there, and ends the connections.
     package func close() async {
         await log.stop()
         await bus.close()

@@ -1,10 +1,10 @@
 internal import Formats
 internal import ProxyGPT
 
-/// Marks what this installation keeps in Redis. What others have written there, or have put in another
-/// place than it was made for, does not open: it is not there.
+/// Seals this installation's entries in Redis. An entry of another writer, or one that was moved to
+/// another key, does not open: it counts as absent.
 struct Seal: Sendable {
-    /// Bytes that a seal takes, before what it is on.
+    /// Bytes of a seal, before the content.
     static let size = 16
 
     private let key: any MessageAuthenticator
@@ -14,22 +14,23 @@ struct Seal: Sendable {
     }
 
     /// The content behind its seal.
-    /// - Parameter place: where it may be found; empty where the content says that itself.
+    /// - Parameter place: the key of the entry; empty where the content names its place itself.
     func closed(_ content: [UInt8], for place: String = "") -> [UInt8] {
         code(of: content, place) + content
     }
 
-    /// The content, if it was closed by this installation, for this place, and is as it was.
+    /// The content, if this installation sealed it for this place, and it is unchanged.
     func opened(_ bytes: ArraySlice<UInt8>, for place: String = "") -> [UInt8]? {
         guard bytes.count >= Self.size else { return nil }
         let content = Array(bytes.dropFirst(Self.size))
-        // All of it, whatever the first difference is: time must not tell where that stands.
+        // Compares all bytes, wherever the first difference is: the time must not reveal its
+        // position.
         let difference = zip(bytes, code(of: content, place)).reduce(0) { $0 | ($1.0 ^ $1.1) }
         return difference == 0 ? content : nil
     }
 
     private func code(of content: [UInt8], _ place: String) -> [UInt8] {
-        // Its length before it: the end of one must not be the beginning of the other.
+        // Its length before it: the end of one part must not pass for the beginning of the other.
         var head = ByteWriter()
         head.text(place)
         return key.code(of: head.bytes, content)

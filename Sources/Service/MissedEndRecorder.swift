@@ -2,13 +2,13 @@ package import EventLoop
 package import Logging
 package import ProxyGPT
 
-/// Notes in the store which ends the bus has not carried in time, so that another process does: the bus may be
-/// away for this one alone.
+/// Notes ends in the store that the bus has not carried in time, so that another process carries
+/// them: the bus may be away for this process alone.
 @EventLoop package final class MissedEndRecorder {
-    /// Milliseconds from one look to the next.
+    /// Milliseconds from one check to the next.
     package nonisolated static let interval: Int64 = 250
     /// Milliseconds that an end may wait for the bus.
-    private nonisolated static let patience: Int64 = 500
+    private nonisolated static let overdueDelay: Int64 = 500
     /// Ends that are noted with one statement.
     private nonisolated static let batchSize = 200
 
@@ -27,10 +27,10 @@ package import ProxyGPT
         self.logger = logger
     }
 
-    /// Notes what is overdue.
-    package func tick() async { await record(after: Self.patience) }
+    /// Notes the overdue ends.
+    package func tick() async { await record(after: Self.overdueDelay) }
 
-    /// Notes all that the bus has not carried. Called once, when the bus is closed.
+    /// Notes all ends that the bus has not carried. Called once, when the bus is closed.
     package func finish() async { await record(after: 0) }
 
     private func record(after milliseconds: Int64) async {

@@ -1,5 +1,5 @@
-// The frame of the programs that serve: settings, signals, sockets and the service manager. What is
-// served, and how it drains, is each program's own.
+// The common part of the serving programs: settings, signals, sockets and the service manager.
+// Routes and draining are each program's own.
 
 package import EventLoop
 internal import Glibc
@@ -9,8 +9,10 @@ package import ProxyGPT
 
 /// A process that serves until it is asked to stop.
 @EventLoop package final class ServiceProcess {
-    /// Asks everything that must go on turning for an answer: what the process is doing, in a few words.
-    package typealias Pulse = @EventLoop (_ answer: @escaping @Sendable (String) -> Void) -> Void
+    /// Asks every part of the process that must stay responsive; the answer is the status, in a few
+    /// words.
+    package typealias HealthProbe =
+        @EventLoop (_ answer: @escaping @Sendable (String) -> Void) -> Void
 
     /// Exit code of a process that will not start because of its settings (sysexits.h, EX_CONFIG).
     private nonisolated static let configurationError: Int32 = 78
@@ -20,7 +22,7 @@ package import ProxyGPT
     package let settings: Settings
     package let logger: Logger
     private let manager: Settings.ServiceManager
-    private let heart: Heart
+    private let notifier: ServiceNotifier
     private var signals: Signals?
     private var stopping: UnsafeContinuation<Void, Never>?
     private var stopSignals = 0
@@ -29,14 +31,14 @@ package import ProxyGPT
         self.settings = settings
         self.manager = manager
         self.logger = logger
-        heart = Heart(manager, logger)
+        notifier = ServiceNotifier(manager, logger)
     }
 
-    /// Runs `body` on the event loop once the settings are found good, and ends the process with an
-    /// exit code of 1 when it throws. With `--check` the settings are looked at and nothing runs.
+    /// Runs `body` on the event loop once the settings are found valid, and ends the process with
+    /// an exit code of 1 when it throws. With `--check` the settings are checked and nothing runs.
     ///
     /// - Parameters:
-    ///   - purpose: what the program does, in a sentence for whoever asks with `--help`.
+    ///   - purpose: the program's purpose, in a sentence for `--help`.
     ///   - demandsSocket: whether it serves only on a socket that it is given.
     package nonisolated static func main(
         _ name: String, purpose: String, demandsSocket: Bool = false,
@@ -113,7 +115,7 @@ package import ProxyGPT
         return fstat(0, &status) == 0 && status.st_mode & S_IFMT == S_IFSOCK
     }
 
-    /// Connections, streams and upstream calls are a descriptor each.
+    /// Connections, streams and upstream calls take a descriptor each.
     private nonisolated static func raiseDescriptorLimit() {
         var limit = rlimit()
         guard getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0 else { return }
@@ -126,32 +128,32 @@ package import ProxyGPT
         signals = try Signals([SIGTERM, SIGINT]) { [weak self] in self?.received($0) }
     }
 
-    /// Says that the process serves, and returns when it is asked to stop. From now on, and while it
-    /// drains, the service manager hears of it as long as `pulse` is answered.
-    /// - Parameter isAskedInDrain: false where those who answer are gone before the drain is over.
-    package func serve(isAskedInDrain: Bool = true, pulse: @escaping Pulse) async {
+    /// Reports that the process serves, and returns when it is asked to stop. From now on, and
+    /// while it drains, the service manager gets reports as long as `probe` is answered.
+    /// - Parameter isProbedInDrain: false where the probed parts end before the drain is over.
+    package func serve(isProbedInDrain: Bool = true, probe: @escaping HealthProbe) async {
         logger.info("ready", metadata: ["process.id": "\(getpid())"])
-        heart.start(pulse)
+        notifier.start(probe)
         await withUnsafeContinuation { continuation in
             if stopSignals == 0 { stopping = continuation } else { continuation.resume() }
         }
-        heart.stop(goesOn: isAskedInDrain)
+        notifier.stop(goesOn: isProbedInDrain)
     }
 
     private func received(_ signal: Int32) {
         stopSignals += 1
-        // Asked twice, or by somebody at a keyboard, it does not wait for long calls.
+        // Asked twice, or interrupted at a keyboard, it does not wait for long calls.
         if stopSignals > 1 { endProcess(signal == SIGINT ? 130 : 143) }
         stopping?.resume()
         stopping = nil
     }
 
-    /// The socket that the service manager has given by this name.
+    /// The socket that the service manager has passed under this name.
     package func descriptor(named name: String) -> Int32? {
         (manager.descriptorNames ?? []).firstIndex(of: name).map { 3 + Int32($0) }
     }
 
-    /// Calls `action` again and again, so long after its last end, until the task is cancelled.
+    /// Calls `action` again and again, with a pause after its end, until the task is cancelled.
     package nonisolated static func tick(
         every milliseconds: Int64, _ action: @escaping @EventLoop () async -> Void
     ) -> Task<Void, Never> {

@@ -1,5 +1,5 @@
-// What a worker and a streamer begin and end in the same way: the database, Redis, the metrics that all
-// processes share, and what is recorded of ends that the bus did not take.
+// The common start and end of a worker and a streamer: the database, Redis, the shared metrics, and
+// the record of ends that the bus did not take.
 
 package import Credentials
 package import EventLoop
@@ -10,7 +10,7 @@ package import ProxyGPT
 package import RedisStorage
 package import SQLStorage
 
-/// The storage of a process that serves, with its identity and its metrics.
+/// The storage of a serving process, with its identity and its metrics.
 @EventLoop package final class ServiceStorage {
     package let clock: SystemClock
     package let identifiers: RandomIdentifiers
@@ -26,7 +26,7 @@ package import SQLStorage
     private var missedEnds: MissedEndRecorder?
 
     /// Opens what the settings name.
-    /// - Parameter kind: under which the metrics of this process are kept.
+    /// - Parameter kind: the label of this process in the metrics.
     package init(_ service: ServiceProcess, kind: ProcessKind) async throws {
         settings = service.settings
         logger = service.logger
@@ -65,10 +65,10 @@ package import SQLStorage
             pause: { await EventLoop.sleep(milliseconds: 5) })
     }
 
-    /// Begins to say that this process lives, and to look for those that do not.
+    /// Begins to renew the process's lease and to reap expired processes.
     /// - Parameters:
     ///   - bus: carries this process's frames; `close` closes it.
-    ///   - replyWasClosed: is told of each message that was closed in the place of a dead process.
+    ///   - replyWasClosed: called for each message that was closed in the place of a dead process.
     package func start(
         bus: any Bus, replyWasClosed: @escaping @EventLoop (Message) -> Void
     ) async throws {
@@ -79,7 +79,7 @@ package import SQLStorage
         missedEnds = MissedEndRecorder(bus: bus, store: sql.store, clock: clock, logger: logger)
     }
 
-    /// What this process does again and again for as long as it serves.
+    /// The periodic work of a serving process.
     package func tickers() -> [Task<Void, Never>] {
         [
             ServiceProcess.tick(every: MissedEndRecorder.interval) { [self] in
@@ -95,7 +95,7 @@ package import SQLStorage
         ]
     }
 
-    /// Sends and stores what is left, and closes the connections. Called last.
+    /// Sends and stores the remaining frames and rows, and closes the connections. Called last.
     package func close() async {
         await sql.lease.compareAges()
         await bus?.close()

@@ -53,7 +53,7 @@ struct StreamerProgram {
             + streaming.chores.map { ServiceProcess.tick(every: $0.interval, $0.run) }
         try await streaming.listen(on: try listener())
         storage.scoreboard.set(.ready)
-        await service.serve(isAskedInDrain: false) { streaming.report(to: $0) }
+        await service.serve(isProbedInDrain: false) { streaming.report(to: $0) }
         storage.scoreboard.set(.draining)
         logger.info("streamer draining")
         try await streaming.drain()
@@ -67,10 +67,10 @@ struct StreamerProgram {
     private func busAndLog(_ storage: ServiceStorage) throws -> (log: any BusLog, bus: any Bus) {
         if let redis = storage.redis { return (redis.log, redis.bus) }
         let log = try SQLiteBusLog.open(
-            file: settings.busFile, bell: bell(), process: storage.process,
+            file: settings.busFile, wakeup: wakeup(), process: storage.process,
             identifiers: storage.identifiers, scoreboard: storage.scoreboard, logger: logger)
         let bus = try SQLiteBus.open(
-            file: settings.busFile, bell: settings.bellSocket, process: storage.process,
+            file: settings.busFile, wakeup: settings.bellSocket, process: storage.process,
             identifiers: storage.identifiers, clock: storage.clock, logger: logger)
         log.watch { bus.isWritten }
         return (log, bus)
@@ -85,7 +85,7 @@ struct StreamerProgram {
         return listener
     }
 
-    private func bell() -> SQLiteBusLog.Bell {
+    private func wakeup() -> SQLiteBusLog.WakeupAddress {
         service.descriptor(named: "bell").map { .descriptor($0) } ?? .path(settings.bellSocket)
     }
 }

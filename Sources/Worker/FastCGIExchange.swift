@@ -5,7 +5,7 @@ internal import Gateway
 internal import HTTPAPI
 internal import ProxyGPT
 
-/// One FastCGI request seen as the API sees a request, its body and its answer.
+/// Presents one FastCGI request to the API as its request, body and answer.
 @EventLoop final class FastCGIExchange: ResponseWriter, BodySource {
     nonisolated let length: Int64?
     private let fastCGI: FastCGIRequest
@@ -17,8 +17,8 @@ internal import ProxyGPT
         }
     }
 
-    /// Takes the request in the API's words; called once. Headers are the parameters that begin with `HTTP_`
-    /// (RFC 3875, section 4.1.18).
+    /// Takes the request in the API's form; called once. Headers are the parameters that begin with
+    /// `HTTP_` (RFC 3875, section 4.1.18).
     func takeRequest() -> Request {
         var headers: [Header] = []
         headers.reserveCapacity(fastCGI.parameters.count)
@@ -44,7 +44,7 @@ internal import ProxyGPT
             case "AUTH_ONLY": asksAdmission = value == "yes"
             case "CONTENT_TYPE":
                 if !value.isEmpty { headers.append(Self.header("Content-Type", parameter)) }
-            // nginx says these twice.
+            // nginx sends these twice.
             case "HTTP_CONTENT_TYPE", "HTTP_CONTENT_LENGTH": break
             default:
                 if let name = Self.headerName(parameter.name) {
@@ -63,7 +63,7 @@ internal import ProxyGPT
         parameter.rawValue.map { Header(name, bytes: $0) } ?? Header(name, parameter.value)
     }
 
-    /// `HTTP_USER_AGENT` is `User-Agent`; nil for what is no header.
+    /// `HTTP_USER_AGENT` is `User-Agent`; nil for a parameter that is no header.
     private static func headerName(_ parameter: String) -> String? {
         let prefix = "HTTP_"
         guard parameter.hasPrefix(prefix) else { return nil }
@@ -131,7 +131,8 @@ internal import ProxyGPT
         fastCGI.isStopped
     }
 
-    /// The customary words behind a status (RFC 9110, section 15); nginx repeats what it is given.
+    /// The customary reason phrase of a status (RFC 9110, section 15); nginx repeats the phrase it
+    /// is given.
     private nonisolated static func reason(_ status: Int) -> String {
         switch status {
         case 200: "OK"

@@ -42,7 +42,7 @@ struct WorkerProgram {
         let bus: any Bus =
             try storage.redis?.bus
             ?? SQLiteBus.open(
-                file: settings.busFile, bell: bell(), process: storage.process,
+                file: settings.busFile, wakeup: wakeup(), process: storage.process,
                 identifiers: storage.identifiers, clock: storage.clock, logger: logger)
         let background = ServerBackground()
         let board = storage.scoreboard
@@ -91,21 +91,22 @@ struct WorkerProgram {
     /// The sockets by the names that the service manager gave them; alone, descriptor 0.
     private func sockets() -> FastCGIServer.Configuration {
         let listener = service.descriptor(named: "worker") ?? 0
-        // Whoever made it may have left room for a few waiting connections only.
+        // The service manager may have left room for a few waiting connections only.
         try? Sockets.setBacklog(of: listener)
         return FastCGIServer.Configuration(
             listener: listener,
             handover: service.descriptor(named: "handover"), maxInFlight: settings.maxInFlight)
     }
 
-    /// Where the streamer is woken: at the socket that the service manager has for it, by its own name.
-    private func bell() -> String {
+    /// The streamer's wakeup socket: under the name by which the service manager has bound it.
+    private func wakeup() -> String {
         let socket = service.descriptor(named: "bell").flatMap { try? Sockets.ownAddress(of: $0) }
         return socket?.path ?? settings.bellSocket
     }
 }
 
-/// What outlives its request runs beside the server's requests. The API is there before its server.
+/// Tasks that outlive their request run beside the server's requests. The API exists before its
+/// server.
 @EventLoop private final class ServerBackground: Background {
     weak var server: FastCGIServer?
 

@@ -50,7 +50,7 @@ internal import Testing
     }
 
     @Test(arguments: Kind.allCases)
-    func `an older window does not take the place of a newer one`(kind: Kind) async throws {
+    func `an older window does not replace a newer one`(kind: Kind) async throws {
         try await with(kind) { cache in
             await cache.keep(window(2), of: chat)
             await cache.keep(window(1), of: chat)
@@ -95,7 +95,7 @@ internal import Testing
 
     // MARK: - Redis alone
 
-    @Test func `what one process keeps, another one finds`() async throws {
+    @Test func `a window that one process writes is read by another one`() async throws {
         let server = try await RedisServer()
         let one = try await server.peer()
         let two = try await server.peer()
@@ -109,7 +109,7 @@ internal import Testing
         await two.close()
     }
 
-    @Test func `windows of another budget are nobody's`() async throws {
+    @Test func `windows of another budget are not read`() async throws {
         let server = try await RedisServer()
         let peer = try await server.peer()
         let other = RedisContextCache(
@@ -122,7 +122,7 @@ internal import Testing
     }
 
     @Test(arguments: ["", "rubbish", "1 1\n", "1 1\nx", "99999999999999999999 1\nx"])
-    func `what is no window is none, and is replaced`(value: String) async throws {
+    func `an invalid window is ignored, and is replaced`(value: String) async throws {
         try await expectReplaced { server in
             try await server.ask("SET", "test:context:100000000:chat", value)
         }
@@ -153,7 +153,9 @@ internal import Testing
         await peer.close()
     }
 
-    @Test func `while Redis is away there are no windows, and nobody waits for one`() async throws {
+    @Test func `while Redis is away there are no windows, and no caller waits for one`()
+        async throws
+    {
         let server = try await RedisServer()
         let peer = try await server.peer()
         await peer.cache.keep(window(4), of: chat)
@@ -173,7 +175,8 @@ internal import Testing
         async throws
     {
         let server = try await RedisServer()
-        let peer = try await server.peer(client: RedisClient.Tuning(budget: 50, patience: 10_000))
+        let peer = try await server.peer(
+            client: RedisClient.Tuning(budget: 50, connectTimeout: 10_000))
         try await peer.isReady()
         await peer.cache.keep(window(4), of: chat)
         server.pause()

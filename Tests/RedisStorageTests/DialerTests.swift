@@ -48,13 +48,13 @@ internal import Testing
             try RedisAddress("redis://somewhere:\(port)"),
             names: NameLookUp { _ in ["127.0.0.2", "127.0.0.1"] })
         // Half of it passes with the first; a busy machine has the rest.
-        let connection = try await dialer.open(patience: 20_000) { _, _ in }
+        let connection = try await dialer.open(connectTimeout: 20_000) { _, _ in }
         #expect(await connection.isOpen)
         await connection.close()
         withExtendedLifetime((server, swallower)) {}
     }
 
-    @Test func `a connection that is told of stands, however long the loop's turns are`()
+    @Test func `a connection that is announced is established, however long the loop's turns are`()
         async throws
     {
         let server = try await RedisServer()
@@ -68,7 +68,7 @@ internal import Testing
         }
     }
 
-    @Test func `who waits for a connection is told, though the loop turned on the way there`()
+    @Test func `a caller that waits for a connection gets it, though the loop turned meanwhile`()
         async throws
     {
         let server = try await RedisServer()
@@ -87,7 +87,7 @@ internal import Testing
             }
             for _ in 0..<50 {
                 let dialer = Dialer(try RedisAddress("unix://\(path)"))
-                let connection = try await dialer.open(patience: 20_000) { _, _ in }
+                let connection = try await dialer.open(connectTimeout: 20_000) { _, _ in }
                 await connection.close()
             }
             hog.cancel()
@@ -109,7 +109,7 @@ internal import Testing
         var isOpen: [Bool] = []
         for _ in 0..<1000 where isOpen.count < 2 {
             let opened = try? await dialer.open(
-                patience: 20_000, budget: 20, probe: "test:probe", scripts: []
+                connectTimeout: 20_000, budget: 20, probe: "test:probe", scripts: []
             ) { _, _ in }
             guard let connection = opened?.connection else { continue }
             await EventLoop.nextTurn()

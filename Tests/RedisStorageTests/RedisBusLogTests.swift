@@ -9,7 +9,11 @@ internal import Testing
 @Suite struct RedisBusLogTests {
     private let chat = Chat.ID("chat")
 
-    @Test func `who starts in the middle gets exactly what is published afterwards`() async throws {
+    @Test
+    func
+        `a log that starts in the middle delivers exactly the frames that are published afterwards`()
+        async throws
+    {
         let server = try await RedisServer()
         let peer = try await server.peer()
         peer.bus.publish(words("before", of: "m", prompt: "p"))
@@ -119,7 +123,7 @@ internal import Testing
 
     /// Looks often, so that the test need not wait.
     private var watchful: RedisBusLog.Tuning {
-        RedisBusLog.Tuning(looking: 20, patience: 10_000, travel: 50)
+        RedisBusLog.Tuning(pollInterval: 20, awayDelay: 10_000, travel: 50)
     }
 
     /// Ends the connections that listen, as a firewall would.
@@ -127,7 +131,9 @@ internal import Testing
         try await server.ask("CLIENT", "KILL", "TYPE", "pubsub")
     }
 
-    @Test func `what was published while the subscription was broken is filled in`() async throws {
+    @Test func `frames that were published while the subscription was broken are filled in`()
+        async throws
+    {
         let server = try await RedisServer()
         let peer = try await server.peer(log: watchful)
         let delivery = try await Delivery(peer.log)
@@ -178,10 +184,10 @@ internal import Testing
         await peer.close()
     }
 
-    @Test func `a gap that nobody remembers any more makes everybody start over`() async throws {
+    @Test func `a gap that Redis has forgotten makes every subscriber start over`() async throws {
         let server = try await RedisServer()
         let peer = try await server.peer(
-            log: RedisBusLog.Tuning(looking: 1_000_000, patience: 10_000, travel: 50))
+            log: RedisBusLog.Tuning(pollInterval: 1_000_000, awayDelay: 10_000, travel: 50))
         let other = try await server.peer()
         let delivery = try await Delivery(peer.log)
         peer.bus.publishReply("m", words: 1)

@@ -61,7 +61,7 @@ internal import Testing
         for peer in peers { await peer.close() }
     }
 
-    @Test func `what comes after a message's end is passed over, and so is a second end`()
+    @Test func `a frame after a message's end is skipped, and so is a second end`()
         async throws
     {
         let server = try await RedisServer()
@@ -79,7 +79,7 @@ internal import Testing
         await peer.close()
     }
 
-    @Test func `words whose beginning is not in the log are passed over, their end is not`()
+    @Test func `deltas whose beginning is not in the log are skipped, their end is not`()
         async throws
     {
         let server = try await RedisServer()
@@ -93,7 +93,7 @@ internal import Testing
         await peer.close()
     }
 
-    @Test func `a full queue drops words, the rest of their message with them, and no end`()
+    @Test func `a full queue drops deltas, the rest of their message with them, and no end`()
         async throws
     {
         let server = try await RedisServer()
@@ -133,7 +133,7 @@ internal import Testing
         await two.close()
     }
 
-    @Test func `a Redis that has forgotten the scripts is told them again`() async throws {
+    @Test func `a Redis that has forgotten the scripts gets them again`() async throws {
         let server = try await RedisServer()
         let peer = try await server.peer()
         let delivery = try await Delivery(peer.log)
@@ -146,7 +146,8 @@ internal import Testing
 
     // MARK: - Trimming
 
-    @Test func `a chat keeps a limited number of frames, and says so to who lacks older ones`()
+    @Test
+    func `a chat keeps a limited number of frames, and resets a subscriber that lacks older ones`()
         async throws
     {
         let server = try await RedisServer(["--stream-node-max-entries", "10"])
@@ -190,7 +191,9 @@ internal import Testing
         await peer.close()
     }
 
-    @Test func `expired frames are a reset for who lacks them, and for nobody else`() async throws {
+    @Test func `expired frames are a reset for a subscriber that lacks them, and for no other`()
+        async throws
+    {
         let server = try await RedisServer()
         let peer = try await server.peer()
         peer.bus.publishReply("m", words: 3)

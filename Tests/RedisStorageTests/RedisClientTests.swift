@@ -25,8 +25,7 @@ internal import Testing
     }
 
     @Test(arguments: ["wrong-canary@", "user-canary:wrong-canary@", ""])
-    func `a wrong password leaves Redis away, and no log tells it`(credentials: String) async throws
-    {
+    func `a wrong password leaves Redis away, and no log has it`(credentials: String) async throws {
         let server = try await RedisServer(["--requirepass", "right-canary"])
         let journal = LogJournal()
         let peer = await Peer(try server.address(credentials), logger: journal.logger)
@@ -76,24 +75,24 @@ internal import Testing
         let dialer = Dialer(try RedisAddress("redis://somewhere:\(port)"), names: names)
         for _ in 0..<2 {
             await #expect(throws: Dialer.Problem.self) {
-                _ = try await dialer.open(patience: 50) { _, _ in }
+                _ = try await dialer.open(connectTimeout: 50) { _, _ in }
             }
         }
         isDone.signal()
         try await eventually { await !names.isUnderWay }
         // What came late serves the next try: the resolver would be slow again.
-        let connection = try await dialer.open(patience: 10_000) { _, _ in }
+        let connection = try await dialer.open(connectTimeout: 10_000) { _, _ in }
         await connection.close()
         withExtendedLifetime(server) {}
     }
 
-    @Test func `who does not speak Redis's protocol is not Redis`() async throws {
+    @Test func `a server that does not speak Redis's protocol is not Redis`() async throws {
         for greeting in ["HTTP/1.1 400 Bad Request\r\n\r\n", "+OK\r\n+OK\r\n+OK\r\n", "*3\r\n", ""]
         {
             let stranger = try Stranger(greeting)
             let client = RedisClient(
                 try RedisAddress("unix://\(stranger.path)"), prefix: "test:",
-                tuning: RedisClient.Tuning(budget: 50, patience: 200), identifiers: ids,
+                tuning: RedisClient.Tuning(budget: 50, connectTimeout: 200), identifiers: ids,
                 logger: silent)
             _ = Loop.started
             await client.start()
@@ -148,18 +147,18 @@ internal import Testing
 
     @Test(arguments: [false, true])
     func `a Redis that is slow all the time is given up, though each answer comes`(
-        isPatient: Bool
+        mayBeLate: Bool
     ) async throws {
         let server = try await RedisServer()
         let journal = LogJournal()
         let client = RedisClient(
             try server.address(), prefix: "test:",
-            tuning: RedisClient.Tuning(budget: 100, patience: 10_000),
+            tuning: RedisClient.Tuning(budget: 100, connectTimeout: 10_000),
             identifiers: ids, logger: journal.logger)
         await client.start()
         try await eventually { await client.isReady }
         for _ in 0..<6 where !journal.text.contains("redis is away") {
-            await answer(of: client, to: bytes("BLPOP", "nothing", "1"), isPatient: isPatient)
+            await answer(of: client, to: bytes("BLPOP", "nothing", "1"), mayBeLate: mayBeLate)
             // The answer comes all the same.
             try await eventually { await client.underWay == 0 }
         }
@@ -168,14 +167,14 @@ internal import Testing
     }
 
     @EventLoop private func answer(
-        of client: RedisClient, to command: [[UInt8]], isPatient: Bool
+        of client: RedisClient, to command: [[UInt8]], mayBeLate: Bool
     ) async {
         await withUnsafeContinuation { continuation in
-            client.send(command, isPatient: isPatient) { _ in continuation.resume() }
+            client.send(command, mayBeLate: mayBeLate) { _ in continuation.resume() }
         }
     }
 
-    @Test func `an answer after the time is nobody's`() async throws {
+    @Test func `an answer after the time limit is dropped`() async throws {
         let server = try await RedisServer()
         let client = try await server.client(budget: 100)
         try await eventually { await client.isReady }
@@ -195,7 +194,7 @@ internal import Testing
         async throws
     {
         let server = try await RedisServer()
-        var tuning = Peer.patient
+        var tuning = Peer.slow
         (tuning.commands, tuning.bytes) = (10, 1000)
         let client = (try await server.peer(client: tuning)).client
         server.pause()
@@ -220,7 +219,8 @@ internal import Testing
 
     // MARK: - Ends
 
-    @Test func `a Redis that was killed fails what is under way, and is found again`() async throws
+    @Test func `a Redis that was killed fails the commands under way, and is found again`()
+        async throws
     {
         let server = try await RedisServer()
         let client = try await server.client()
@@ -277,7 +277,7 @@ internal import Testing
         let admin = try await server.client()
         let journal = LogJournal()
         let client = RedisClient(
-            try server.address(), prefix: "test:", tuning: Peer.patient, identifiers: ids,
+            try server.address(), prefix: "test:", tuning: Peer.slow, identifiers: ids,
             logger: journal.logger)
         let ends = Ends()
         await ends.kill(4, of: client, by: admin)

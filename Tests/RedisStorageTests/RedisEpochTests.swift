@@ -11,7 +11,7 @@ internal import Testing
 
     /// Looks often, and has the patience that a busy machine needs to begin.
     private var watchful: RedisBusLog.Tuning {
-        RedisBusLog.Tuning(looking: 20, patience: 30_000, travel: 50)
+        RedisBusLog.Tuning(pollInterval: 20, awayDelay: 30_000, travel: 50)
     }
 
     /// Publishes a reply whose middle falls into what `change` does to Redis, and expects that readers
@@ -170,7 +170,7 @@ internal import Testing
         await peer.close()
     }
 
-    @Test func `a reader notices a counter that went back also when nobody publishes`()
+    @Test func `a log notices a counter that went back also without publications`()
         async throws
     {
         let server = try await RedisServer()
@@ -189,7 +189,7 @@ internal import Testing
     ) async throws {
         let server = try await RedisServer()
         let reader = try await server.peer(
-            log: RedisBusLog.Tuning(looking: 1_000_000, patience: 10_000, travel: 50))
+            log: RedisBusLog.Tuning(pollInterval: 1_000_000, awayDelay: 10_000, travel: 50))
         let delivery = try await Delivery(reader.log)
         let writer = try await server.peer()
         for index in 0..<5 {
@@ -214,7 +214,8 @@ internal import Testing
 
     // MARK: - Away
 
-    @Test func `while Redis is away everybody is referred to the store, and starts over after it`()
+    @Test
+    func `while Redis is away subscribers are referred to the store, and start over after it`()
         async throws
     {
         let server = try await RedisServer()

@@ -53,7 +53,7 @@ internal import Testing
 
     /// Looks often, and has the patience that a busy machine needs to begin.
     private var watchful: RedisBusLog.Tuning {
-        RedisBusLog.Tuning(looking: 20, patience: 5000, travel: 50)
+        RedisBusLog.Tuning(pollInterval: 20, awayDelay: 5000, travel: 50)
     }
 
     @Test(arguments: Refusal.allCases)
@@ -207,7 +207,7 @@ internal import Testing
 
     // MARK: - Listening
 
-    @Test func `a refused subscription is told once`() async throws {
+    @Test func `a refused subscription is logged once`() async throws {
         let server = try await RedisServer()
         try await server.ask(
             "ACL", "SETUSER", "deaf", "on", ">word", "~*", "+@all", "resetchannels")
@@ -231,7 +231,7 @@ internal import Testing
         let stranger = try Stranger("")
         let journal = LogJournal()
         let subscription = await Subscription(
-            try RedisAddress("unix://\(stranger.path)"), channel: "channel", patience: 50,
+            try RedisAddress("unix://\(stranger.path)"), channel: "channel", connectTimeout: 50,
             identifiers: ids, logger: journal.logger, began: {}, receive: { _ in })
         await subscription.start()
         try await eventually { journal.text.contains("no answer in time") }
@@ -257,7 +257,7 @@ internal import Testing
         func recent(after sequence: Int64) async throws -> Int {
             try await reader.recent(
                 after: FrameID(epoch: head.epoch, sequence: sequence), renewing: ""
-            ).groups.count
+            ).batches.count
         }
         #expect(try await recent(after: 0) == 50)
         server.pause()

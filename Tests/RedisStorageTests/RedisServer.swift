@@ -127,7 +127,7 @@ final class RedisServer: Sendable {
     {
         let client = RedisClient(
             try address ?? self.address(), prefix: "test:",
-            tuning: RedisClient.Tuning(budget: budget, patience: 10_000), identifiers: ids,
+            tuning: RedisClient.Tuning(budget: budget, connectTimeout: 10_000), identifiers: ids,
             logger: silent)
         await client.start()
         await client.firstTry()

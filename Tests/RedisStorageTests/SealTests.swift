@@ -19,7 +19,7 @@ internal import Testing
             version: version, newestFirst: [message], limit: 1, budget: 100_000_000)
     }
 
-    @Test func `only what is whole, of this key and of this place opens`() {
+    @Test func `only an entry that is whole, of this key and of this place opens`() {
         let seal = Seal(testKeys.frames)
         let content = Array("content".utf8)
         let closed = seal.closed(content, for: "place")
@@ -72,7 +72,7 @@ internal import Testing
         Array("\(id.epoch)-\(id.sequence + 1)\n".utf8) + frames.flatMap(\.self)
     }
 
-    @Test func `frames that others publish reach nobody`() async throws {
+    @Test func `frames that other installations publish reach no subscriber`() async throws {
         let server = try await RedisServer()
         let peer = try await server.peer()
         let delivery = try await Delivery(peer.log)
@@ -124,7 +124,7 @@ internal import Testing
         await peer.close()
     }
 
-    @Test func `words that are there twice, or whose predecessors are missing, are passed over`() {
+    @Test func `deltas that come twice, or whose predecessors are missing, are skipped`() {
         var positions = WordPositions()
         func admits(_ frame: StreamFrame, _ position: Int) -> Bool {
             positions.admits(frame, at: position)

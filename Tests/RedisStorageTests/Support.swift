@@ -16,8 +16,8 @@ final class Peer: Sendable {
     let cache: RedisContextCache
 
     init(
-        _ address: RedisAddress, client tuning: RedisClient.Tuning = Peer.patient,
-        log logTuning: RedisBusLog.Tuning = Peer.patientLog, frameLimit: Int = 20_000,
+        _ address: RedisAddress, client tuning: RedisClient.Tuning = Peer.slow,
+        log logTuning: RedisBusLog.Tuning = Peer.slowLog, frameLimit: Int = 20_000,
         bounds: FrameQueue.Bounds = FrameQueue.Bounds(), logger: Logger = silent,
         prefix: String = "test:", keys: InstallationKeys = testKeys
     ) async {
@@ -37,8 +37,8 @@ final class Peer: Sendable {
     }
 
     /// Budgets that a busy machine does not exceed, for what is not about time.
-    static let patient = RedisClient.Tuning(budget: 10_000, patience: 10_000)
-    static let patientLog = RedisBusLog.Tuning(patience: 30_000)
+    static let slow = RedisClient.Tuning(budget: 10_000, connectTimeout: 10_000)
+    static let slowLog = RedisBusLog.Tuning(awayDelay: 30_000)
 
     func close() async {
         await log.stop()
@@ -53,8 +53,8 @@ final class Peer: Sendable {
 
 extension RedisServer {
     func peer(
-        client tuning: RedisClient.Tuning = Peer.patient,
-        log logTuning: RedisBusLog.Tuning = Peer.patientLog, frameLimit: Int = 20_000,
+        client tuning: RedisClient.Tuning = Peer.slow,
+        log logTuning: RedisBusLog.Tuning = Peer.slowLog, frameLimit: Int = 20_000,
         database: Int = 0, bounds: FrameQueue.Bounds = FrameQueue.Bounds(),
         logger: Logger = silent
     ) async throws -> Peer {

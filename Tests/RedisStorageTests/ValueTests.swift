@@ -41,10 +41,10 @@ internal import Testing
             #expect(longest.nextPause { $0.upperBound } == pause)
         }
         longest.close()
-        #expect(longest.nextPause(spread: \.lowerBound) == 1000, "a try alone is no success")
+        #expect(longest.nextPause(jitter: \.lowerBound) == 1000, "a try alone is no success")
         longest.succeeded()
         #expect(longest.nextPause { $0.upperBound } == 100)
-        for _ in 0..<100 { #expect(longest.nextPause(spread: ids.number) <= 2000) }
+        for _ in 0..<100 { #expect(longest.nextPause(jitter: ids.number) <= 2000) }
     }
 }
 
@@ -54,14 +54,14 @@ internal import Testing
         return try #require(FrameBatch(Array("\(epoch)-\(first)\n".utf8) + bytes))
     }
 
-    @Test func `groups that follow one another are delivered`() throws {
+    @Test func `batches that follow one another are delivered`() throws {
         var position = LivePosition(FrameID(epoch: "e", sequence: 4))
         #expect(position.take(try group("e", 5, 3)) == .deliver)
         #expect(position.take(try group("e", 8)) == .deliver)
         #expect(position.id == FrameID(epoch: "e", sequence: 8))
     }
 
-    @Test func `a gap is filled, and what came by both ways is delivered once`() throws {
+    @Test func `a gap is filled, and a batch that came by both ways is delivered once`() throws {
         var position = LivePosition(FrameID(epoch: "e", sequence: 4))
         #expect(position.take(try group("e", 7, 2)) == .fill)
         #expect(position.join(try group("e", 5, 2)) == .deliver)
@@ -86,7 +86,7 @@ internal import Testing
         #expect(position.take(try group("e", 5)) == .renew)
     }
 
-    @Test func `the largest numbers of all trap nobody`() throws {
+    @Test func `the largest numbers of all do not trap`() throws {
         let largest = FrameID.largestSequence
         var position = LivePosition(FrameID(epoch: "e", sequence: largest))
         #expect(position.take(try group("e", 5)) == .pass)
@@ -97,7 +97,7 @@ internal import Testing
         #expect(FrameBatch(Array("e-\(Int64.max)\n".utf8) + end(of: "m").encoded) == nil)
     }
 
-    @Test func `what was read and does not join is a gap`() throws {
+    @Test func `a batch that was read and does not join is a gap`() throws {
         var position = LivePosition(FrameID(epoch: "e", sequence: 4))
         #expect(position.join(try group("e", 6)) == .fill)
         #expect(position.join(try group("f", 5)) == .fill)
@@ -117,7 +117,7 @@ internal import Testing
         return [UInt8(sealed.count)] + sealed
     }
 
-    @Test func `a group is read as it was written`() throws {
+    @Test func `a batch is read as it was written`() throws {
         let bytes = Array("epoch-41\n".utf8) + frames.flatMap(\.encoded)
         let group = try #require(FrameBatch(bytes))
         #expect(group.frames.map(\.frame) == frames)
@@ -125,14 +125,14 @@ internal import Testing
         #expect(group.last == 45)
     }
 
-    @Test func `a frame of a kind that nobody knows takes its number and nothing more`() throws {
+    @Test func `a frame of an unknown kind takes its number and nothing more`() throws {
         let bytes = Array("e-1\n".utf8) + unknown("zebra") + end(of: "m").encoded
         let group = try #require(FrameBatch(bytes))
         #expect(group.count == 2)
         #expect(group.frames.map(\.id.sequence) == [2])
     }
 
-    @Test func `what is no group is none, cut or changed anywhere`() {
+    @Test func `a batch that is cut or changed anywhere is none`() {
         let bytes = Array("epoch-41\n".utf8) + frames.flatMap(\.encoded)
         for length in 0..<bytes.count {
             let group = FrameBatch(Array(bytes[..<length]))
@@ -162,18 +162,6 @@ internal import Testing
         #expect(FrameBatch(last + end(of: "m").encoded) != nil)
         #expect(FrameBatch(last + end(of: "m").encoded + end(of: "n").encoded) == nil)
     }
-
-    @Test func `words of one message within a group become one frame`() {
-        let group = [
-            words("", of: "a", prompt: "p"), words("1", of: "b", prompt: "q"), words("2", of: "a"),
-            words("3", of: "b"), end(of: "a"), words("4", of: "b"), end(of: "b"),
-        ]
-        #expect(
-            StreamFrame.merge(group) == [
-                words("2", of: "a", prompt: "p"), words("134", of: "b", prompt: "q"), end(of: "a"),
-                end(of: "b"),
-            ])
-    }
 }
 
 @Suite struct DecodedNumberTests {
@@ -185,7 +173,7 @@ internal import Testing
     ]
 
     @Test(arguments: extremes)
-    func `a number is a frame's or nobody's`(text: String, isSequence: Bool) {
+    func `a number is valid for a frame or refused`(text: String, isSequence: Bool) {
         let bytes = RedisReply.bytes(Array(text.utf8))
         #expect((bytes.sequence != nil) == isSequence)
         #expect((RedisReply.bytes(Array("\(text)-0".utf8)).entryNumber != nil) == isSequence)
@@ -196,13 +184,13 @@ internal import Testing
     }
 
     @Test(arguments: ["", "-", "1", "1 -0", String(repeating: "1", count: 100) + "-0"])
-    func `what is no id of an entry is none`(text: String) {
+    func `an invalid id of an entry is refused`(text: String) {
         #expect(RedisReply.bytes(Array(text.utf8)).entryNumber == nil)
         #expect(RedisReply.nothing.entryNumber == nil)
     }
 
     @Test(arguments: ["", "e\n", "e-1", "é", String(repeating: "e", count: 65)])
-    func `an epoch that clients could not be told is none`(epoch: String) {
+    func `an epoch that clients could not use is refused`(epoch: String) {
         #expect(LogState(.list([.bytes(Array(epoch.utf8)), .integer(1)])) == nil)
     }
 }

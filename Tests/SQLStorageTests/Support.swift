@@ -267,7 +267,7 @@ extension SQLStorage.Tuning {
     /// Nothing happens by itself as time passes.
     static var still: SQLStorage.Tuning {
         var tuning = SQLStorage.Tuning()
-        tuning.beatsByItself = false
+        tuning.renewsByItself = false
         return tuning
     }
 }
@@ -352,4 +352,24 @@ func closed(_ event: Event, _ end: Event.End = .done) -> Event {
     event.status = 200
     event.end = end
     return event
+}
+
+/// Writes events, adds the id of each committed one to a file, and kills the process after 700 of them.
+func writeEventsUntilKilled(_ storage: SQLStorage, acknowledging file: String) async {
+    let log = open(file, O_WRONLY | O_CREAT | O_APPEND, 0o600)
+    let acknowledged = Atomic(0)
+    _ = await concurrently(16) { index in
+        for _ in 0..<10_000 {
+            let event = makeEvent()
+            if index % 2 == 0 {
+                storage.events.open(event)
+                try await storage.events.opened(event.id)
+            }
+            try await storage.events.close(closed(event))
+            _ = write(log, event.id.text + "\n", 37)
+            if acknowledged.add(1, ordering: .relaxed).newValue == 700 {
+                kill(getpid(), SIGKILL)
+            }
+        }
+    }
 }

@@ -14,11 +14,11 @@ package struct Backoff: Sendable, Equatable {
     }
 
     /// Milliseconds until the next try.
-    /// - Parameter spread: gives a number from a range, another one each time.
-    package mutating func next(spread: (ClosedRange<Int64>) -> Int64) -> Int64 {
+    /// - Parameter jitter: gives a number from a range, another one each time.
+    package mutating func next(jitter: (ClosedRange<Int64>) -> Int64) -> Int64 {
         let pause = min(longest, first << Int64(min(tries, 10)))
         tries += 1
-        return spread(pause / 2...pause)
+        return jitter(pause / 2...pause)
     }
 
     /// Begins anew: a try was of use.

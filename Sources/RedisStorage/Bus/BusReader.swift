@@ -4,19 +4,19 @@ internal import ProxyGPT
 
 /// Asks Redis for the frames of the past.
 @EventLoop final class BusReader {
-    /// Frames of one chat that are told of the past, and their bytes; a reader that lacks more starts
-    /// over.
+    /// The most frames of one chat, and bytes, that history returns; a subscriber that lacks more
+    /// starts over.
     nonisolated static let historyLimit = 20_000
     nonisolated static let historyBytes = 16 * 1024 * 1024
     /// Entries that are read in one step of Redis, which does nothing else meanwhile.
     nonisolated static let page = 200
 
-    /// Groups of the last minute that are read in one step.
-    private nonisolated static let groups = 50
+    /// Batches of the last minute that are read in one step.
+    private nonisolated static let batches = 50
 
     let place: BusPlace
-    /// Fewer for a while after an answer came too late: the groups may be large and the line slow.
-    private var groups = BusReader.groups
+    /// Fewer for a while after a late answer: the batches may be large and the line slow.
+    private var batches = BusReader.batches
     private var renewableAt: Int64 = 0
     private let client: RedisClient
     private let identifiers: any IdentifierSource
@@ -30,27 +30,27 @@ internal import ProxyGPT
     }
 
     /// The id of the newest frame.
-    /// - Parameter known: one that there was: a log that does not reach so far is another one.
+    /// - Parameter known: an id that existed: a log that does not reach so far is another log.
     func head(known: FrameID?) async throws -> FrameID {
         try await run(.state, [], known: known).head
     }
 
-    /// The groups after `id` that are remembered, and the head.
+    /// The batches after `id` that Redis still has, and the head.
     func recent(
         after id: FrameID, renewing: String
-    ) async throws -> (head: FrameID, groups: [FrameBatch]) {
-        let wanted = groups
+    ) async throws -> (head: FrameID, batches: [FrameBatch]) {
+        let wanted = batches
         let state: LogState
         do {
             state = try await run(
                 .recent, ["\(id.sequence)", "\(wanted)"], known: id, renewing: renewing)
         } catch RedisError.late {
-            groups = max(1, wanted / 4)
+            batches = max(1, wanted / 4)
             throw RedisError.late
         }
         let entries = try Self.entries(state.rest.first)
         // The gap is read to its end.
-        if entries.count < wanted { groups = Self.groups }
+        if entries.count < wanted { batches = Self.batches }
         return (state.head, entries.compactMap { FrameBatch($0.bytes, place.seal) })
     }
 
@@ -76,7 +76,7 @@ internal import ProxyGPT
     func runningFrames(
         of chat: Chat.ID, known: FrameID?
     ) async throws -> (frames: [LoggedFrame], head: FrameID) {
-        // What runs may lose its beginning to a newer frame between two pages.
+        // A running message may lose its beginning to a newer frame between two pages.
         for _ in 0..<3 {
             if let found = try await tryRunningFrames(of: chat, known: known) { return found }
         }
@@ -90,7 +90,7 @@ internal import ProxyGPT
         let list = state.rest.first?.list ?? []
         var beginnings: [Message.ID: Int64] = [:]
         for index in stride(from: 0, to: list.count - 1, by: 2) {
-            // Who cannot be told the beginning is told nothing until the end.
+            // A subscriber without the beginning of a message gets nothing of it until its end.
             guard let message = list[index].text, let first = list[index + 1].sequence, first > 0
             else { continue }
             beginnings[Message.ID(message)] = first
@@ -121,7 +121,7 @@ internal import ProxyGPT
         var last: FrameID
     }
 
-    /// The next frames of a chat, how many entries that were and how many bytes.
+    /// The next frames of a chat, with the number of entries and bytes.
     private func page(
         of chat: Chat.ID, after id: FrameID, known: FrameID?
     ) async throws -> (page: Page, count: Int, size: Int)? {
@@ -136,7 +136,7 @@ internal import ProxyGPT
             let id = FrameID(epoch: state.head.epoch, sequence: entry.sequence)
             page.last = id
             size += entry.bytes.count
-            // What is none of ours, or another chat's, is not there.
+            // Entries of other programs or other chats are skipped.
             guard let read = try? StreamFrame.read(from: &reader, place.seal), reader.isAtEnd,
                 read.frame.chatID == chat
             else { continue }
@@ -177,7 +177,8 @@ internal import ProxyGPT
         return state
     }
 
-    /// Has the log begin anew, because of what no script writes: not more often than once a second.
+    /// Makes the log begin anew, because of an entry that no script writes: not more often than
+    /// once a second.
     func renew() async {
         let now = monotonicMilliseconds()
         guard now >= renewableAt, let run = client.runID else { return }

@@ -1,8 +1,7 @@
-// Frames as bytes: what a stream's entry holds, and what a group of them looks like when it is
-// published. A group is the id of its first frame, a line's end, and the frames behind their lengths;
-// their numbers follow one another. A frame is marked as this installation's, and says how many bytes of
-// its reply come before it: so nobody else's is taken for one, and none is taken twice or out of its
-// place.
+// Frames as bytes: the form of a stream's entry, and of a batch that is published. A batch is the
+// id of its first frame, a line's end, and the frames behind their lengths; their numbers follow
+// one another. A frame carries this installation's seal and the number of bytes of its reply before
+// it: so no frame of another program is accepted, and none is accepted twice or out of order.
 
 internal import Formats
 internal import ProxyGPT
@@ -13,16 +12,8 @@ extension StreamFrame {
         if case .words(_, _?) = content { true } else { false }
     }
 
-    /// What it weighs in the queue and in a group, roughly, in bytes.
-    var size: Int {
-        switch content {
-        case .words(let text, let prompt): 256 + text.utf8.count + (prompt?.utf8.count ?? 0)
-        case .ended: 256
-        }
-    }
-
     /// The frame as bytes, behind their number and its seal.
-    /// - Parameter position: how many bytes of the reply come before it.
+    /// - Parameter position: the number of bytes of the reply before it.
     func encoded(at position: Int, _ seal: Seal) -> [UInt8] {
         var writer = ByteWriter()
         switch content {
@@ -48,7 +39,7 @@ extension StreamFrame {
         writer.text(userID.text)
     }
 
-    /// How the script that appends it calls it.
+    /// The name of its kind in the script that appends it.
     var kind: UInt8 {
         switch content {
         case .words: isBeginning ? FrameKind.beginning : FrameKind.words
@@ -56,8 +47,8 @@ extension StreamFrame {
         }
     }
 
-    /// The next frame of `reader`. Throws where the bytes are no frame of ours; nil for a kind of a newer
-    /// release.
+    /// The next frame of `reader`. Throws where the bytes are no frame of this installation; nil
+    /// for a kind of a newer release.
     static func read(
         from reader: inout ByteReader, _ seal: Seal
     ) throws(MalformedFrame) -> PlacedFrame? {
@@ -96,38 +87,9 @@ extension StreamFrame {
                 chatID: Chat.ID(chat), messageID: Message.ID(message), userID: User.ID(user), frame),
             position: Int(position))
     }
-
-    /// One frame for all words of a message within a group. Frames of one message keep their order;
-    /// those of different messages came within 20 ms, and nobody asks for theirs.
-    static func merge(_ group: [StreamFrame]) -> [StreamFrame] {
-        if group.count == 1 { return group }
-        var merged: [StreamFrame] = []
-        var open: [Message.ID: Int] = [:]
-        for frame in group {
-            if frame.isEnd {
-                open[frame.messageID] = nil
-            } else if let index = open[frame.messageID] {
-                merged[index] = merged[index].joined(with: frame)
-                continue
-            } else {
-                open[frame.messageID] = merged.count
-            }
-            merged.append(frame)
-        }
-        return merged
-    }
-
-    private func joined(with next: StreamFrame) -> StreamFrame {
-        guard case .words(let words, let prompt) = content,
-            case .words(let more, let latePrompt) = next.content
-        else { return self }
-        return StreamFrame(
-            chatID: chatID, messageID: messageID, userID: userID,
-            .words(words + more, prompt: prompt ?? latePrompt))
-    }
 }
 
-/// Bytes that no frame is encoded as.
+/// Bytes that are no encoded frame.
 struct MalformedFrame: Error, CustomStringConvertible {
     var description: String { "a frame that cannot be decoded" }
 }
@@ -142,21 +104,21 @@ enum FrameKind {
 /// Frames that were appended in one step.
 struct FrameBatch: Equatable, Sendable {
     let first: FrameID
-    /// How many numbers it takes: frames of unknown kinds are counted.
+    /// The number of ids it takes: frames of unknown kinds are counted.
     let count: Int
     let frames: [LoggedFrame]
-    /// Of each of them, how many bytes of its reply come before it.
+    /// For each frame, the number of bytes of its reply before it.
     let positions: [Int]
-    /// Bytes that it came as.
+    /// Its size as it was published, in bytes.
     let size: Int
 
-    /// The most frames that a group may have: as many as the log keeps. Each takes time to read.
+    /// The most frames of a batch: as many as the log keeps. Each takes time to read.
     static let largestCount = 20_000
 
     /// The number of the last frame.
     var last: Int64 { first.sequence &+ Int64(count) &- 1 }
 
-    /// Reads a group as it was published by this installation; nil for anything else.
+    /// Reads a batch that this installation published; nil for anything else.
     init?(_ bytes: [UInt8], _ seal: Seal) {
         guard let end = bytes.prefix(100).firstIndex(of: 0x0A),
             let text = String(validating: bytes[..<end], as: UTF8.self),

@@ -1,26 +1,26 @@
 internal import ProxyGPT
 
-/// Where the live delivery stands in the log, and what a group that arrives means for it.
+/// The position of the live delivery in the log, which decides about each batch that arrives.
 struct LivePosition: Equatable {
-    /// What to do with a group.
+    /// The decision about a batch.
     enum Step: Equatable {
         case deliver
-        /// It is known already.
+        /// The batch is known already.
         case pass
-        /// Something between is missing.
+        /// A batch between is missing.
         case fill
-        /// What follows does not join what was delivered.
+        /// The following frames do not join the delivered ones.
         case startOver
         /// The log counts numbers a second time: it must not go on under this epoch.
         case renew
     }
 
     private(set) var epoch: String
-    /// The newest frame that was delivered, or passed over for good.
+    /// The newest frame that was delivered, or skipped for good.
     private(set) var last: Int64
     /// The newest frame that came by subscription: those come in the order of their numbers.
     private var arrived: Int64 = 0
-    /// Epochs that are over; some of their groups may still be on their way.
+    /// Epochs that are over; some of their batches may still be on their way.
     private var former: [String] = []
 
     init(_ id: FrameID) {
@@ -30,30 +30,30 @@ struct LivePosition: Equatable {
 
     var id: FrameID { FrameID(epoch: epoch, sequence: last) }
 
-    /// Takes a group that came by subscription.
-    mutating func take(_ group: FrameBatch) -> Step {
-        if group.first.epoch != epoch {
-            if former.contains(group.first.epoch) { return .pass }
-            restart(FrameID(epoch: group.first.epoch, sequence: group.last))
-            arrived = group.last
+    /// Takes a batch that came by subscription.
+    mutating func take(_ batch: FrameBatch) -> Step {
+        if batch.first.epoch != epoch {
+            if former.contains(batch.first.epoch) { return .pass }
+            restart(FrameID(epoch: batch.first.epoch, sequence: batch.last))
+            arrived = batch.last
             return .startOver
         }
-        if group.first.sequence <= arrived { return .renew }
+        if batch.first.sequence <= arrived { return .renew }
         // Not counted yet: it comes a second time, when the gap before it is filled.
-        if group.first.sequence > last &+ 1 { return .fill }
-        arrived = group.last
-        return join(group)
+        if batch.first.sequence > last &+ 1 { return .fill }
+        arrived = batch.last
+        return join(batch)
     }
 
-    /// Takes a group that was read from the log; `fill` where it does not join.
-    mutating func join(_ group: FrameBatch) -> Step {
-        guard group.first.epoch == epoch, group.first.sequence <= last &+ 1 else { return .fill }
-        guard group.last > last else { return .pass }
-        last = group.last
+    /// Takes a batch that was read from the log; `fill` where it does not join.
+    mutating func join(_ batch: FrameBatch) -> Step {
+        guard batch.first.epoch == epoch, batch.first.sequence <= last &+ 1 else { return .fill }
+        guard batch.last > last else { return .pass }
+        last = batch.last
         return .deliver
     }
 
-    /// Goes on elsewhere.
+    /// Continues at another position.
     mutating func restart(_ id: FrameID) {
         if id.epoch != epoch {
             former = (former + [epoch]).suffix(8)

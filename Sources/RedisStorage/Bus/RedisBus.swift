@@ -4,10 +4,10 @@ package import ProxyGPT
 
 /// The bus of several hosts: a log of frames in Redis.
 ///
-/// For whoever runs replies. A group of frames is one step of Redis, at most some 20 ms after they
-/// were published. While Redis is away, words are dropped at once.
+/// For processes that run replies. A batch of frames is one step of Redis, at most some 20 ms after
+/// they were published. While Redis is away, deltas are dropped at once.
 package final class RedisBus: Bus {
-    private let queue: FrameQueue
+    private let queue: BusQueue
     private let sender: BusSender
     private let logger: Logger
 
@@ -15,7 +15,7 @@ package final class RedisBus: Bus {
         _ client: RedisClient, place: BusPlace, identifiers: any IdentifierSource, logger: Logger,
         bounds: FrameQueue.Bounds = FrameQueue.Bounds()
     ) {
-        queue = FrameQueue(bounds: bounds)
+        queue = BusQueue(bounds: bounds)
         sender = BusSender(
             client, queue, place: place, identifiers: identifiers, logger: logger)
         self.logger = logger
@@ -35,7 +35,7 @@ package final class RedisBus: Bus {
         }
     }
 
-    package func isReachable() async -> Bool { await sender.look() }
+    package func isReachable() async -> Bool { await sender.probe() }
 
     package func takeOverdueEnds(after milliseconds: Int64) -> [Message.ID] {
         queue.withEnds { $0.takeOverdue(after: milliseconds, now: monotonicMilliseconds()) }
@@ -57,7 +57,7 @@ package final class RedisBus: Bus {
         await sender.renew(epoch)
     }
 
-    /// Carries what was published, as far as Redis is there. What comes later is dropped.
+    /// Carries the published frames, as far as Redis is there. Later frames are dropped.
     package func close() async {
         queue.close()
         await flush()
@@ -69,14 +69,14 @@ package final class RedisBus: Bus {
     }
 }
 
-/// Where the bus lies in Redis.
+/// The keys and the channel of the bus in Redis.
 struct BusPlace: Sendable {
     let prefix: String
     /// Channels are shared by all databases of a Redis, keys are not.
     let channel: String
     /// Frames that a chat keeps, roughly.
     var frameLimit = 20_000
-    /// What its frames are marked with.
+    /// The seal of its frames.
     let seal: Seal
 
     init(prefix: String, database: Int, seal: Seal) {
@@ -85,35 +85,31 @@ struct BusPlace: Sendable {
         channel = "\(prefix)bus:\(database)"
     }
 
-    /// Instead of an epoch that must not go on: whichever there is.
+    /// In the place of an epoch that must not go on: every epoch.
     static let any = "*"
 
     var keys: [String] { [prefix + "bus", prefix + "bus:recent"] }
 }
 
-/// Sends groups, one after the other: what follows a group that failed must not overtake it.
+/// Sends batches, one after the other: a batch behind one that failed must not overtake it.
 @EventLoop final class BusSender {
-    /// Milliseconds from one group to the next, unless the next one is full before.
-    nonisolated static let gathering: Int64 = 20
-
     private let client: RedisClient
-    private let queue: FrameQueue
+    private let queue: BusQueue
     private let place: BusPlace
     private let identifiers: any IdentifierSource
     private let logger: Logger
     private var known: FrameID?
-    private var lookableAt: Int64 = 0
+    private var nextProbe: Int64 = 0
     private var positions = WordPositions()
-    /// Groups in a row that were refused because of what stands in Redis: the log must not go on from
-    /// that.
+    /// Batches in a row that were refused because of the content of Redis: the log must not go on
+    /// from that.
     private var refused = 0
-    /// While a group is under way, or for a while after one has failed.
+    /// While a batch is under way, or for a while after one has failed.
     private var isSending = false
-    private var due: Int64 = 0
     private var timer: Timer?
 
     nonisolated init(
-        _ client: RedisClient, _ queue: FrameQueue, place: BusPlace,
+        _ client: RedisClient, _ queue: BusQueue, place: BusPlace,
         identifiers: any IdentifierSource, logger: Logger
     ) {
         self.client = client
@@ -123,21 +119,21 @@ struct BusPlace: Sendable {
         self.logger = logger
     }
 
-    /// Whether Redis is there. Tries what sending takes, at most once a second: whoever has nothing to send
-    /// would not learn otherwise that it is refused.
-    func look() -> Bool {
+    /// Whether Redis is there. Tries everything that sending needs, at most once a second: a
+    /// process that has nothing to send would not notice otherwise that Redis refuses it.
+    func probe() -> Bool {
         let now = monotonicMilliseconds()
-        if let run = client.runID, now >= lookableAt {
-            lookableAt = now &+ 1000
+        if let run = client.runID, now >= nextProbe {
+            nextProbe = now &+ 1000
             let opening = place.opening(run: run, known: known, identifiers)
             client.run(.state, keys: place.keys, opening) { _ in }
         }
         return client.isReady
     }
 
-    /// Reads how far the store had come when the log last heard of it, and notes how far it has.
+    /// Reads the store's count as the log has it, and writes a new one.
     func mark(keeping count: (Int64, epoch: String)?) async -> LogMark? {
-        // A process that starts must know it before anybody asks for the past.
+        // A process that starts must know it before the first question about the past.
         await client.firstTry()
         guard let run = client.runID else { return nil }
         let arguments = [count.map { "\($0.0)" } ?? "", count?.epoch ?? ""]
@@ -149,7 +145,7 @@ struct BusPlace: Sendable {
         return LogMark(epoch: state.head.epoch, storeCount: state.rest.first?.sequence ?? 0)
     }
 
-    /// Has the log begin anew, if it still has this epoch; false where Redis did not do it.
+    /// Makes the log begin anew, if it still has this epoch; false where Redis did not do it.
     func renew(_ epoch: String) async -> Bool {
         guard let run = client.runID else { return false }
         let opening = place.opening(run: run, known: nil, identifiers, renewing: epoch)
@@ -162,57 +158,55 @@ struct BusPlace: Sendable {
         client.listen { [weak self] change in
             guard let self else { return }
             if change == .away {
-                if let dropped = queue.lose() { Self.report(dropped, to: logger) }
+                if let dropped = queue.redisWentAway() { Self.report(dropped, to: logger) }
             } else {
-                queue.recover()
+                queue.redisReturned()
                 wake()
             }
         }
     }
 
-    /// Sends what there is to send, if it is time.
+    /// Sends a batch, if it is time.
     func wake() {
         guard !isSending, let run = client.runID else { return }
         let now = monotonicMilliseconds()
-        switch queue.next(mayGather: now < due) {
+        switch queue.next(now: now) {
         case .nothing: break
-        case .some:
+        case .wait(let due):
             guard timer == nil else { return }
             timer = EventLoop.schedule(afterMilliseconds: due - now) { [weak self] in
                 self?.timer = nil
                 self?.wake()
             }
-        case .group(let group):
-            due = now + Self.gathering
-            send(group, run)
+        case .batch: send(queue.take(now: now), run)
         }
     }
 
-    private func send(_ group: [StreamFrame], _ run: String) {
+    private func send(_ batch: [StreamFrame], _ run: String) {
         isSending = true
         let arguments = appending(
-            StreamFrame.merge(group),
+            StreamFrame.merge(batch),
             place.opening(
                 run: run, known: known, identifiers,
                 renewing: renewing))
-        client.run(.append, keys: place.keys, arguments, isPatient: true) { [weak self] result in
+        client.run(.append, keys: place.keys, arguments, mayBeLate: true) { [weak self] result in
             guard let self else { return }
             if case .success(let reply) = result, let id = LogState(reply)?.head {
                 known = id
                 refused = 0
-                queue.settle(group)
+                queue.settle(batch)
                 goOn()
             } else {
                 if case .failure(let error) = result, error.isAboutContent { refused += 1 }
-                if let dropped = queue.giveUp(group) { Self.report(dropped, to: logger, result) }
+                if let dropped = queue.giveUp(batch) { Self.report(dropped, to: logger, result) }
                 // An error that lasts must not keep the loop busy.
                 EventLoop.schedule(afterMilliseconds: 100) { [weak self] in self?.goOn() }
             }
         }
     }
 
-    /// The epoch that must not go on: at first the one that is known, which others may have ended
-    /// already. What a script that broke off has left behind must not make the next try look well.
+    /// The epoch that must not go on: at first the known one, which another process may have ended
+    /// already. Keys that an aborted script has left behind must not make the next try succeed.
     private var renewing: String {
         switch refused {
         case 0: ""
@@ -233,7 +227,7 @@ struct BusPlace: Sendable {
         return arguments
     }
 
-    /// All that the bus does, with a frame that nobody watches.
+    /// All commands of the bus, with a frame of a chat without subscribers.
     private func trial(run: String) -> [Trial] {
         let opening = place.opening(run: run, known: nil, identifiers)
         let frame = StreamFrame(
@@ -274,7 +268,7 @@ extension BusPlace {
     }
 }
 
-/// What the scripts of the bus answer: where the log stands, and something more.
+/// The answer of the bus's scripts: the position of the log, and more.
 struct LogState {
     let head: FrameID
     let rest: ArraySlice<RedisReply>

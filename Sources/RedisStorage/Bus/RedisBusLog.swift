@@ -1,9 +1,11 @@
-// The log of frames as the streamer reads it: live by subscription, the past from the chats' streams.
+// The log of frames as the streamer reads it: live by subscription, the past from the chats'
+// streams.
 //
 // A publication may be missed (a connection that breaks, a subscription that is deaf): the numbers
-// tell, and what is missing is read from the groups of the last minute. Where that is not possible,
-// everybody starts over. While Redis is away, this is an empty log of its own epoch: whoever asks is
-// referred to the store, and hears of Redis' return by starting over. Confined to the loop.
+// show it, and the missing frames are read from the batches of the last minute. Where that is not
+// possible, every subscriber starts over. While Redis is away, this is an empty log with an epoch
+// of its own: callers are referred to the store, and the return of Redis makes them start over.
+// Confined to the loop.
 
 internal import EventLoop
 internal import Logging
@@ -11,22 +13,22 @@ internal import ProxyGPT
 
 /// Reads the frames that the processes of all hosts publish.
 @EventLoop final class RedisBusLog: BusLog {
-    /// What tests change.
+    /// Values that tests change.
     struct Tuning: Sendable {
-        /// Milliseconds from one look at the newest number to the next: when it is not what was
-        /// delivered, publications were missed.
-        var looking: Int64 = 1000
-        /// Milliseconds that Redis may be away before everybody is referred to the store.
-        var patience: Int64 = 1000
+        /// Milliseconds from one poll of the newest number to the next: when it is not the
+        /// delivered one, publications were missed.
+        var pollInterval: Int64 = 1000
+        /// Milliseconds that Redis may be away before callers are referred to the store.
+        var awayDelay: Int64 = 1000
         /// Milliseconds that a publication may be on its way when its number is known already.
         var travel: Int64 = 100
     }
 
-    /// Groups that wait, and their bytes, while a gap before them is filled.
-    private nonisolated static let waitingGroups = 4096
+    /// Batches that wait, and their bytes, while a gap before them is filled.
+    private nonisolated static let waitingBatches = 4096
     private nonisolated static let waitingBytes = 16 * 1024 * 1024
 
-    /// How often Redis is asked for the past, and the milliseconds between.
+    /// The number of attempts to ask Redis for the past, and the milliseconds between.
     private nonisolated static let attempts = 20
     private nonisolated static let pause: Int64 = 100
 
@@ -39,21 +41,21 @@ internal import ProxyGPT
     private var deliver: (@Sendable ([LoggedFrame]) -> Void)?
     private var starting: UnsafeContinuation<Void, Never>?
     private var isListening = false
-    /// Tells timers of an earlier start from those of this one.
+    /// Distinguishes timers of an earlier start from those of this one.
     private var generation = 0
 
-    /// Where the delivery stands; nil while Redis is away.
+    /// The position of the delivery; nil while Redis is away.
     private var position: LivePosition?
     private var positions = WordPositions()
-    /// The epoch of the empty log that stands for Redis while it is away.
+    /// The epoch of the empty log that replaces Redis while it is away.
     private var emptyEpoch: String
     private var isFilling = false
     private var waiting: [FrameBatch] = []
     private var waitingSize = 0
-    /// When publications of others are told of again.
+    /// When publications of other installations are logged again.
     private var complainsAt: Int64 = 0
-    /// Looks in a row that have failed.
-    private var failedLooks = 0
+    /// Polls in a row that have failed.
+    private var failedPolls = 0
 
     nonisolated init(
         _ client: RedisClient, place: BusPlace, identifiers: any IdentifierSource,
@@ -76,7 +78,8 @@ internal import ProxyGPT
         await client.firstTry()
         self.deliver = deliver
         let subscription = Subscription(
-            client.address, channel: reader.place.channel, patience: client.tuning.patience,
+            client.address, channel: reader.place.channel,
+            connectTimeout: client.tuning.connectTimeout,
             identifiers: identifiers, logger: logger,
             began: { [weak self] in self?.fill() },
             receive: { [weak self] in self?.receive($0) })
@@ -87,15 +90,15 @@ internal import ProxyGPT
             let generation = generation
             await withUnsafeContinuation { continuation in
                 guard generation == self.generation else { return continuation.resume() }
-                // What comes of it must find somebody who waits.
+                // The result must find a waiting task.
                 starting = continuation
-                after(tuning.patience) { $0.started() }
+                after(tuning.awayDelay) { $0.started() }
                 subscription.start()
             }
         } else {
             subscription.start()
         }
-        look()
+        poll()
     }
 
     private func started() {
@@ -116,7 +119,7 @@ internal import ProxyGPT
     private func take(_ change: RedisClient.Change) {
         switch change {
         case .ready: fill()
-        case .away: after(tuning.patience) { if !$0.client.isReady { $0.lose() } }
+        case .away: after(tuning.awayDelay) { if !$0.client.isReady { $0.lose() } }
         }
     }
 
@@ -127,31 +130,31 @@ internal import ProxyGPT
         }
     }
 
-    /// Refers everybody to the store.
+    /// Refers all callers to the store.
     private func lose() {
         guard position != nil else { return }
         position = nil
         positions = WordPositions()
         forgetWaiting()
-        failedLooks = 0
+        failedPolls = 0
         emptyEpoch = identifiers.epoch
         logger.notice("bus log is away")
         deliver?([])
     }
 
-    /// Looks regularly whether anything was missed.
-    private func look() {
+    /// Polls regularly for missed publications.
+    private func poll() {
         let isDeaf = subscription?.isLive == false
-        after(isDeaf ? min(tuning.looking, 250) : tuning.looking) { log in
+        after(isDeaf ? min(tuning.pollInterval, 250) : tuning.pollInterval) { log in
             let generation = log.generation
             EventLoop.spawn {
-                await log.lookNow()
-                if log.deliver != nil, generation == log.generation { log.look() }
+                await log.pollNow()
+                if log.deliver != nil, generation == log.generation { log.poll() }
             }
         }
     }
 
-    private func lookNow() async {
+    private func pollNow() async {
         guard let seen = position, !isFilling else {
             fill()
             return
@@ -159,13 +162,13 @@ internal import ProxyGPT
         let head: FrameID
         do {
             head = try await reader.head(known: seen.id)
-            failedLooks = 0
+            failedPolls = 0
         } catch RedisError.late {
-            // One that is slow all the time is given up by the client, and counts as away then.
+            // The client gives up a Redis that is always slow, which counts as away then.
             return
         } catch {
-            failedLooks += 1
-            if failedLooks > 1 { lose() }
+            failedPolls += 1
+            if failedPolls > 1 { lose() }
             return
         }
         guard let position, !isFilling,
@@ -186,26 +189,26 @@ internal import ProxyGPT
 
     private func receive(_ bytes: [UInt8]) {
         guard deliver != nil else { return }
-        guard let group = FrameBatch(bytes, reader.place.seal) else {
-            // Anybody may publish, as often as they like.
+        guard let batch = FrameBatch(bytes, reader.place.seal) else {
+            // Any client may publish, as often as it likes.
             let now = monotonicMilliseconds()
             if now >= complainsAt { logger.warning("publication is none of ours") }
             complainsAt = now &+ 60_000
             return
         }
         if isFilling {
-            wait(group)
+            wait(batch)
         } else {
-            take(group)
+            take(batch)
         }
     }
 
-    /// What finds no room is a gap, which the next group or the next look finds.
-    private func wait(_ group: FrameBatch) {
-        guard waiting.count < Self.waitingGroups, waitingSize + group.size <= Self.waitingBytes
+    /// A batch that finds no room is a gap, which the next batch or the next poll finds.
+    private func wait(_ batch: FrameBatch) {
+        guard waiting.count < Self.waitingBatches, waitingSize + batch.size <= Self.waitingBytes
         else { return }
-        waiting.append(group)
-        waitingSize += group.size
+        waiting.append(batch)
+        waitingSize += batch.size
     }
 
     private func forgetWaiting() {
@@ -213,23 +216,23 @@ internal import ProxyGPT
         waitingSize = 0
     }
 
-    private func take(_ group: FrameBatch) {
-        guard let step = position?.take(group) else { return }
+    private func take(_ batch: FrameBatch) {
+        guard let step = position?.take(batch) else { return }
         switch step {
-        case .deliver: deliver(group)
+        case .deliver: deliver(batch)
         case .pass: break
         case .fill:
-            wait(group)
+            wait(batch)
             fill()
         case .startOver:
-            startOver(at: group.first.epoch)
-            deliver(group)
-        case .renew: fill(renewing: group.first.epoch)
+            startOver(at: batch.first.epoch)
+            deliver(batch)
+        case .renew: fill(renewing: batch.first.epoch)
         }
     }
 
-    private func deliver(_ group: FrameBatch) {
-        let frames = zip(group.frames, group.positions).filter {
+    private func deliver(_ batch: FrameBatch) {
+        let frames = zip(batch.frames, batch.positions).filter {
             positions.admits($0.frame, at: $1)
         }
         if !frames.isEmpty { deliver?(frames.map(\.0)) }
@@ -243,8 +246,8 @@ internal import ProxyGPT
 
     // MARK: - Gaps
 
-    /// Reads what is missing between what was delivered and the head; at the beginning, and after
-    /// Redis was away, where the head is. Groups that arrive meanwhile wait.
+    /// Reads the batches between the delivered ones and the head; at the beginning, and after Redis
+    /// was away, only the position of the head. Batches that arrive meanwhile wait.
     private func fill(renewing: String = "") {
         guard !isFilling, deliver != nil, client.isReady, let subscription,
             subscription.isLive || position != nil
@@ -254,7 +257,7 @@ internal import ProxyGPT
             do {
                 try await self.fillNow(renewing: renewing)
             } catch {
-                // The next look finds the gap again, and all that waited is in it.
+                // The next poll finds the gap again, with all batches that waited.
                 self.logger.debug("gap not filled", metadata: ["redis.error": "\(error)"])
                 self.forgetWaiting()
             }
@@ -267,7 +270,7 @@ internal import ProxyGPT
         guard let begun = position else {
             let head = try await reader.head(known: nil)
             guard deliver != nil else { return }
-            // The first beginning is no starting over.
+            // No subscriber starts over at the first beginning.
             if starting == nil { startOver(at: head.epoch) }
             position = LivePosition(head)
             started()
@@ -275,13 +278,13 @@ internal import ProxyGPT
         }
         var last = begun.last
         while true {
-            let (head, groups) = try await reader.recent(
+            let (head, batches) = try await reader.recent(
                 after: FrameID(epoch: begun.epoch, sequence: last), renewing: renewing)
             guard deliver != nil, position != nil else { return }
-            let isWhole = head.epoch == begun.epoch && groups.allSatisfy { join($0) }
+            let isWhole = head.epoch == begun.epoch && batches.allSatisfy { join($0) }
             last = position?.last ?? 0
             if isWhole && last >= head.sequence { return }
-            if !isWhole || groups.isEmpty {
+            if !isWhole || batches.isEmpty {
                 position?.restart(head)
                 startOver(at: head.epoch)
                 return
@@ -289,10 +292,10 @@ internal import ProxyGPT
         }
     }
 
-    private func join(_ group: FrameBatch) -> Bool {
-        switch position?.join(group) {
+    private func join(_ batch: FrameBatch) -> Bool {
+        switch position?.join(batch) {
         case .deliver?:
-            deliver(group)
+            deliver(batch)
             return true
         case .pass?: return true
         default: return false
@@ -300,14 +303,14 @@ internal import ProxyGPT
     }
 
     private func takeWaiting() {
-        let groups = waiting
+        let batches = waiting
         forgetWaiting()
-        for (index, group) in groups.enumerated() {
+        for (index, batch) in batches.enumerated() {
             if isFilling {
-                for group in groups[index...] { wait(group) }
+                for batch in batches[index...] { wait(batch) }
                 return
             }
-            take(group)
+            take(batch)
         }
     }
 
@@ -340,7 +343,8 @@ internal import ProxyGPT
 
     private var emptyHead: FrameID { FrameID(epoch: emptyEpoch, sequence: 0) }
 
-    /// Asks Redis, after a failure again until it answers or was given up: then the empty log does.
+    /// Asks Redis, after a failure again until it answers or is given up: then the empty log
+    /// answers.
     private func asking<T>(
         orElse empty: () -> T, _ body: () async throws -> T
     ) async throws -> T {
@@ -356,7 +360,8 @@ internal import ProxyGPT
         throw RedisError.unavailable
     }
 
-    /// Whether Redis is asked. Once it was given up, it is again when everybody has been told.
+    /// Whether Redis is asked. After it was given up, it is asked again when all subscribers have
+    /// started over.
     private var isThere: Bool {
         position != nil || deliver == nil && client.isReady
     }

@@ -1,20 +1,20 @@
 internal import ProxyGPT
 
-/// A frame with its place in its reply.
+/// A frame with its position in its reply.
 struct PlacedFrame: Equatable, Sendable {
     /// No reply is as long: positions are added to.
     static let largestPosition: UInt64 = 1 << 40
 
     let frame: StreamFrame
-    /// How many bytes of the reply come before it.
+    /// The number of bytes of the reply before it.
     let position: Int
 }
 
-/// How far the words of replies have come. Whoever sends says of each frame how many bytes come before
-/// it; whoever reads passes over what does not follow what was read before: words that are there twice,
-/// or whose predecessors are missing.
+/// The positions that replies have reached. A sender adds to each frame the number of bytes before
+/// it; a receiver skips frames that do not follow the ones it has: deltas that come twice, or whose
+/// predecessors are missing.
 struct WordPositions: Sendable {
-    /// Replies that are under way at once, at most: of more nothing is known.
+    /// The most replies under way at once: of more nothing is known.
     private static let limit = 20_000
 
     private var ends: [Message.ID: Int] = [:]
@@ -26,8 +26,8 @@ struct WordPositions: Sendable {
         return position
     }
 
-    /// Whether a frame that was read follows what was read before. The first one of a message always
-    /// does: reading may begin in the middle.
+    /// Whether a received frame follows the one before. The first one of a message always does:
+    /// receiving may begin in the middle.
     mutating func admits(_ frame: StreamFrame, at position: Int) -> Bool {
         guard frame.isEnd || position == ends[frame.messageID] ?? position else { return false }
         move(frame, from: position)
@@ -39,7 +39,7 @@ struct WordPositions: Sendable {
             ends[frame.messageID] = nil
             return
         }
-        // Those whose end was never seen.
+        // Replies whose end was never received.
         if ends.count >= Self.limit, ends[frame.messageID] == nil { ends = [:] }
         ends[frame.messageID] = position &+ text.utf8.count
     }

@@ -1,13 +1,13 @@
 internal import ProxyGPT
 
-/// Decides whether Redis is asked at all: a value that is told what happened.
+/// Decides whether commands are sent to Redis at all: a value that gets the results.
 ///
-/// It opens after three failures in a row or when the connection has ended. Whoever owns it then
-/// tries from time to time, each time after a longer pause, until one try has succeeded.
+/// It opens after three failures in a row or when the connection has ended. Its owner then tries
+/// from time to time, each time after a longer pause, until one try has succeeded.
 struct Breaker: Equatable {
     /// Failures in a row that open it.
     static let failureLimit = 3
-    /// Milliseconds between two tries, at most.
+    /// The most milliseconds between two tries.
     static let longestPause: Int64 = 2000
 
     /// Closed: commands pass. At the start it is open, with the first try due at once.
@@ -15,14 +15,14 @@ struct Breaker: Equatable {
     private var failures = 0
     private var pauses = Backoff(first: 100, longest: longestPause)
 
-    /// A command was answered in time. Only this makes the pauses short again: whoever takes
-    /// connections and then answers nothing must not be tried ever more often.
+    /// A command was answered in time. Only this makes the pauses short again: a server that
+    /// accepts connections and then answers nothing must not be tried ever more often.
     mutating func succeeded() {
         failures = 0
         pauses.reset()
     }
 
-    /// A connection has stood for a while, of use or not asked for anything.
+    /// A connection has existed for a while, whether it was used or not.
     mutating func stood() {
         if failures == 0 { pauses.reset() }
     }
@@ -48,7 +48,7 @@ struct Breaker: Equatable {
     }
 
     /// Milliseconds until the next try.
-    mutating func nextPause(spread: (ClosedRange<Int64>) -> Int64) -> Int64 {
-        pauses.next(spread: spread)
+    mutating func nextPause(jitter: (ClosedRange<Int64>) -> Int64) -> Int64 {
+        pauses.next(jitter: jitter)
     }
 }

@@ -1,25 +1,25 @@
-// Makes connections to Redis: looks the name up, connects, says the password, chooses the database.
+// Makes connections to Redis: looks the name up, connects, authenticates, selects the database.
 //
-// Everything together has a limit in time, but for the name, which has one of its own; and at the end a
-// write must be answered within a command's budget: a Redis that answers slowly, or takes no writes, is
-// not taken.
+// The whole has a time limit, except for the name, which has one of its own; and at the end a write
+// must be answered within a command's budget: a Redis that answers slowly, or takes no writes, is
+// not used.
 
 internal import EventLoop
 internal import ProxyGPT
 
-/// Opens connections that commands can be sent on.
+/// Opens connections for commands.
 @EventLoop final class Dialer {
     /// A connection that has answered.
     struct Opened {
         let connection: RedisConnection
-        /// Another one for each start of Redis.
+        /// A new one for each start of Redis.
         let run: String
-        /// It throws keys away when its memory is full.
+        /// It evicts keys when its memory is full.
         let evicts: Bool
         let shas: [String: [UInt8]]
     }
 
-    /// Why there is no connection, with nothing in it that Redis or the settings said.
+    /// Why there is no connection, without any text of Redis or the settings.
     struct Problem: Error, CustomStringConvertible {
         let description: String
 
@@ -40,14 +40,14 @@ internal import ProxyGPT
 
     /// Opens a connection for commands.
     /// - Parameters:
-    ///   - probe: the key that is written to find out whether that can be done.
-    ///   - trial: what must not be refused.
+    ///   - probe: the key that is written to find out whether writes are taken.
+    ///   - trial: commands that must not be refused.
     func open(
-        patience: Int64, budget: Int64, probe: String, scripts: [RedisScript],
+        connectTimeout: Int64, budget: Int64, probe: String, scripts: [RedisScript],
         trial: (_ run: String) -> [Trial] = { _ in [] }, closed: @escaping Closed
     ) async throws(Problem) -> Opened {
-        let targets = try await targets(within: patience)
-        let limit = TimeLimit(patience)
+        let targets = try await targets(within: connectTimeout)
+        let limit = TimeLimit(connectTimeout)
         defer { limit.cancel() }
         let connection = try await connect(to: targets, limit, closed)
         do throws(Problem) {
@@ -73,10 +73,12 @@ internal import ProxyGPT
         }
     }
 
-    /// Opens a connection to listen on.
-    func open(patience: Int64, closed: @escaping Closed) async throws(Problem) -> RedisConnection {
-        let targets = try await targets(within: patience)
-        let limit = TimeLimit(patience)
+    /// Opens a connection for a subscription.
+    func open(connectTimeout: Int64, closed: @escaping Closed) async throws(Problem)
+        -> RedisConnection
+    {
+        let targets = try await targets(within: connectTimeout)
+        let limit = TimeLimit(connectTimeout)
         defer { limit.cancel() }
         let connection = try await connect(to: targets, limit, closed)
         do throws(Problem) {
@@ -95,7 +97,7 @@ internal import ProxyGPT
         var problem = Problem("the name has no address")
         for target in targets where !limit.hasPassed {
             do throws(Problem) {
-                // One that swallows packets must not hide the others.
+                // An address that swallows packets must not hide the others.
                 let share = limit.milliseconds / Int64(targets.count)
                 return try await connect(to: target, share, limit, closed)
             } catch {
@@ -179,13 +181,13 @@ internal import ProxyGPT
     }
 }
 
-/// Waits for one connection to stand or fail.
+/// Waits until one connection is established or fails.
 @EventLoop private final class Attempt {
     weak var connection: RedisConnection?
     private var waiting: UnsafeContinuation<String?, Never>?
     private var result: String??
 
-    /// Nil when the connection stands, else why not.
+    /// Nil when the connection is established, else the reason.
     func outcome(_ begin: () -> Void) async -> String? {
         begin()
         return await withUnsafeContinuation { continuation in
@@ -235,7 +237,7 @@ internal import ProxyGPT
 }
 
 extension RedisConnection {
-    /// Sends a command of the beginning and waits; absent arguments are left out.
+    /// Sends a command of the handshake and waits; absent arguments are left out.
     fileprivate func ask(_ arguments: String?...) async throws(Dialer.Problem) -> RedisReply {
         try await ask(
             arguments.compactMap { $0.map { Array($0.utf8) } },

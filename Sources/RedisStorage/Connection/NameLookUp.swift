@@ -1,14 +1,14 @@
 internal import EventLoop
 
-/// Finds the addresses of one host on a thread of its own, since getaddrinfo(3) blocks, and nothing
-/// makes it return.
+/// Finds the addresses of one host on a thread of its own, since getaddrinfo(3) blocks, and cannot
+/// be interrupted.
 @EventLoop final class NameLookUp {
     private nonisolated let lookUp: @Sendable (String) -> [String]
     private lazy var thread = ThreadPool(name: "redis-name", threads: 1, capacity: 4)
     private(set) var isUnderWay = false
     private var waiting: [Int: UnsafeContinuation<[String]?, Never>] = [:]
     private var waiters = 0
-    /// What was found when nobody waited any more, for who asks next: a resolver that is slow is
+    /// The result of a look-up that came too late, for the next caller: a resolver that is slow is
     /// slow each time.
     private var late: [String]?
 
@@ -20,11 +20,11 @@ internal import EventLoop
         self.lookUp = lookUp
     }
 
-    /// The addresses as text, none where the name has none; nil where that is not known in time.
+    /// The addresses as text, none where the name has none; nil where they are not known in time.
     func addresses(of name: String, within milliseconds: Int64) async -> [String]? {
         var timer: Timer?
         defer { timer?.cancel() }
-        // All of it where nothing can come between: what is waited for finds who waits.
+        // All of it without a suspension: the result must find its waiting caller.
         return await withUnsafeContinuation { continuation in
             if let late {
                 self.late = nil

@@ -1,26 +1,26 @@
-// A process's way to Redis for commands: one connection, made anew whenever it was lost.
+// A process's client for commands: one connection, made anew whenever it was lost.
 //
-// Owns the connection, the breaker and the timers of both. Every command has a budget of time;
-// whoever asks is answered within it, whatever Redis does. Bounds: commands under way and their
-// bytes. Confined to the loop. Knows nothing of what the commands are for.
+// Owns the connection, the breaker and the timers of both. Every command has a time budget; its
+// caller gets an answer within it, whatever Redis does. Bounds: commands under way and their bytes.
+// Confined to the loop. Knows nothing of the purpose of the commands.
 
 internal import EventLoop
 internal import Logging
 internal import ProxyGPT
 
-/// Sends commands while Redis is well, and refuses them at once while it is not.
+/// Sends commands while Redis is healthy, and refuses them at once while it is not.
 @EventLoop final class RedisClient {
-    /// What tests change.
+    /// Values that tests change.
     struct Tuning: Sendable {
         /// Milliseconds until a command counts as failed.
         var budget: Int64 = 50
-        /// Milliseconds for a try: look-up, connection, password, scripts.
-        var patience: Int64 = 1000
+        /// Milliseconds for a try: look-up, connection, authentication, scripts.
+        var connectTimeout: Int64 = 1000
         var commands = 512
         var bytes = 8 * 1024 * 1024
     }
 
-    /// What the owner of a connection hears.
+    /// A change that listeners are told of.
     enum Change: Equatable {
         case ready
         case away
@@ -34,7 +34,7 @@ internal import ProxyGPT
     private let logger: Logger
     private let identifiers: any IdentifierSource
     private let dialer: Dialer
-    /// The key that each new connection is tried with.
+    /// The key with which each new connection is tried.
     private let probe: String
     private var breaker = Breaker()
     private var refusals = Refusals()
@@ -47,9 +47,10 @@ internal import ProxyGPT
     private var shas: [String: [UInt8]] = [:]
     private var isStopped = false
     private var lastProblem: String?
-    /// Whether the connection has answered a command, or stood for a while.
+    /// Whether the connection has answered a command, or existed for a while.
     private var isProven = false
-    /// Whether the last connection ended unproven: then nobody is told of the next before it is.
+    /// Whether the last connection ended unproven: then the next one is announced only when it is
+    /// proven.
     private var hasFaltered = false
     private var hasTried = false
     private var awaitingTry: [UnsafeContinuation<Void, Never>] = []
@@ -72,10 +73,11 @@ internal import ProxyGPT
         guard attempt == nil, connection == nil, !isStopped else { return }
         tryLater(after: 0)
         // The look-up of a name may take longer.
-        EventLoop.schedule(afterMilliseconds: tuning.patience) { [weak self] in self?.endTry() }
+        EventLoop.schedule(afterMilliseconds: tuning.connectTimeout) { [weak self] in self?.endTry()
+        }
     }
 
-    /// Waits until it is known for the first time whether Redis is there, or a try's time is over.
+    /// Waits until the first try has succeeded or failed, or its time is over.
     func firstTry() async {
         await withUnsafeContinuation { continuation in
             if hasTried || isStopped {
@@ -108,27 +110,28 @@ internal import ProxyGPT
     /// Commands whose answers have not come, in time or not.
     var underWay: Int { connection?.pending ?? 0 }
 
-    /// Tells of every change, and of the state as it is where Redis is there already.
+    /// Reports every change, and the present state where Redis is there already.
     func listen(_ listener: @escaping (Change) -> Void) {
         listeners.append(listener)
         if runID != nil { listener(.ready) }
     }
 
-    /// Has these commands tried before anybody is told that Redis is there again after refusals.
+    /// Adds commands that are tried before Redis counts as back after refusals.
     func addTrial(_ commands: @escaping (_ run: String) -> [Trial]) {
         trials.append(commands)
     }
 
     // MARK: - Commands
 
-    /// Sends a command. `answer` is called within the budget: with what Redis said or with an error.
+    /// Sends a command. `answer` is called within the budget: with the reply of Redis or with an
+    /// error.
     ///
     /// - Parameters:
-    ///   - isPatient: the answer may come late; only the end of the connection is final.
-    ///   The breaker counts a failure for each budget that passes all the same.
-    ///   - group: what counts as refused when the command is, see `Refusals`.
+    ///   - mayBeLate: the answer may come late; only the end of the connection is final. The
+    ///     breaker counts a failure for each budget that passes all the same.
+    ///   - group: the name under which a refusal of the command is counted, see `Refusals`.
     func send(
-        _ arguments: [[UInt8]], group: String? = nil, isPatient: Bool = false,
+        _ arguments: [[UInt8]], group: String? = nil, mayBeLate: Bool = false,
         _ answer: @escaping RedisConnection.Answer
     ) {
         guard breaker.isClosed, let connection else {
@@ -142,13 +145,13 @@ internal import ProxyGPT
             answer(.failure(.overloaded))
             return
         }
-        let deadline = Deadline(tuning.budget, repeats: isPatient, answer) { [weak self] in
+        let deadline = Deadline(tuning.budget, repeats: mayBeLate, answer) { [weak self] in
             self?.failed(.late, nil, on: connection)
         }
         connection.send(arguments) { [weak self] result in
             switch result {
             case .success:
-                // Late is no success: of a Redis that is slow all the time each answer comes.
+                // A late answer is no success: every answer of a slow Redis comes in the end.
                 if !deadline.hasPassed { self?.succeeded(group, on: connection) }
             case .failure(let error): self?.failed(error, group, on: connection)
             }
@@ -167,22 +170,22 @@ internal import ProxyGPT
 
     /// Runs a script, which Redis most often knows by its digest.
     func run(
-        _ script: RedisScript, keys: [String], _ arguments: [[UInt8]], isPatient: Bool = false,
+        _ script: RedisScript, keys: [String], _ arguments: [[UInt8]], mayBeLate: Bool = false,
         _ answer: @escaping RedisConnection.Answer
     ) {
         let rest = [Array(String(keys.count).utf8)] + keys.map { Array($0.utf8) } + arguments
         let whole = [Array("EVAL".utf8), Array(script.text.utf8)] + rest
         guard let sha = shas[script.name] else {
-            send(whole, group: script.name, isPatient: isPatient, answer)
+            send(whole, group: script.name, mayBeLate: mayBeLate, answer)
             return
         }
-        send([Array("EVALSHA".utf8), sha] + rest, group: script.name, isPatient: isPatient) {
+        send([Array("EVALSHA".utf8), sha] + rest, group: script.name, mayBeLate: mayBeLate) {
             [weak self] result in
             guard let self, result == .failure(.refused(code: "NOSCRIPT")) else {
                 answer(result)
                 return
             }
-            send(whole, group: script.name, isPatient: isPatient, answer)
+            send(whole, group: script.name, mayBeLate: mayBeLate, answer)
         }
     }
 
@@ -216,22 +219,22 @@ internal import ProxyGPT
         prove()
     }
 
-    /// Notes that a connection is of use.
+    /// Takes note that a connection is useful.
     private func prove() {
         guard !isProven else { return }
         isProven = true
         lastProblem = nil
-        if hasFaltered { tellOfReturn() }
+        if hasFaltered { announceReturn() }
         hasFaltered = false
     }
 
-    private func tellOfReturn() {
+    private func announceReturn() {
         logger.notice("redis is there", metadata: ["redis.address": "\(address)"])
     }
 
     // MARK: - The connection
 
-    /// Gives the connection up, with all that is under way on it, and tries again later.
+    /// Gives the connection up, with all commands under way on it, and tries again later.
     private func lose(_ problem: String) {
         guard let connection else { return }
         self.connection = nil
@@ -242,7 +245,7 @@ internal import ProxyGPT
         hasFaltered = !isProven
         connection.close()
         for listener in listeners { listener(.away) }
-        tryLater(after: breaker.nextPause(spread: identifiers.number))
+        tryLater(after: breaker.nextPause(jitter: identifiers.number))
     }
 
     private func dropConnection() {
@@ -263,7 +266,7 @@ internal import ProxyGPT
         guard !isStopped else { return }
         do {
             let opened = try await dialer.open(
-                patience: tuning.patience, budget: tuning.budget, probe: probe,
+                connectTimeout: tuning.connectTimeout, budget: tuning.budget, probe: probe,
                 scripts: RedisScript.all,
                 trial: { [trials, isOnTrial] run in
                     isOnTrial ? trials.flatMap { $0(run) } : []
@@ -281,7 +284,7 @@ internal import ProxyGPT
             guard !isStopped else { return }
             report("\(error)")
             endTry()
-            tryLater(after: breaker.nextPause(spread: identifiers.number))
+            tryLater(after: breaker.nextPause(jitter: identifiers.number))
         }
     }
 
@@ -293,23 +296,23 @@ internal import ProxyGPT
         runID = opened.run
         breaker.close()
         isProven = false
-        if !hasFaltered { tellOfReturn() }
+        if !hasFaltered { announceReturn() }
         EventLoop.schedule(afterMilliseconds: Breaker.longestPause) { [weak self] in
             guard let self, connection === opened.connection else { return }
             breaker.stood()
             prove()
         }
         if opened.evicts {
-            // Of a frame that was thrown away nobody could tell that it is missing.
+            // A frame in a lost batch would be missing without a trace.
             logger.warning("redis evicts keys: set its maxmemory-policy to noeviction")
         }
         endTry()
         for listener in listeners { listener(.ready) }
-        // It may have ended when it was nobody's yet.
+        // It may have ended before it had an owner.
         if !opened.connection.isOpen { lose("the connection ended at once") }
     }
 
-    /// A problem that lasts is told once.
+    /// A problem that lasts is logged once.
     private func report(_ problem: String) {
         guard problem != lastProblem else { return }
         lastProblem = problem
@@ -319,7 +322,7 @@ internal import ProxyGPT
     }
 }
 
-/// Sees to it that a command is answered once, and in time.
+/// Ensures that a command is answered once, and in time.
 @EventLoop private final class Deadline {
     private var waiting: RedisConnection.Answer?
     private var timer: Timer?

@@ -1,11 +1,11 @@
 internal import CHiredis
 internal import ProxyGPT
 
-/// What Redis answers, copied out of hiredis's memory.
+/// A reply of Redis, copied out of hiredis's memory.
 enum RedisReply: Equatable, Sendable {
     case nothing
     case status(String)
-    /// The first word of an error alone: what follows may quote our arguments.
+    /// The first word of an error alone: the rest may quote our arguments.
     case error(code: String)
     case integer(Int64)
     case bytes([UInt8])
@@ -14,7 +14,7 @@ enum RedisReply: Equatable, Sendable {
     /// Copies a reply; hiredis's reader nests them at most seven deep.
     init(_ reply: UnsafePointer<redisReply>) {
         switch reply.pointee.type {
-        // A word, which is all that any command answers.
+        // A status, which is the whole answer of some commands.
         case REDIS_REPLY_STATUS:
             self = .status(String(decoding: Self.text(reply).prefix(64), as: UTF8.self))
         case REDIS_REPLY_ERROR: self = .error(code: Self.errorCode(Self.text(reply)))
@@ -76,18 +76,18 @@ enum RedisReply: Equatable, Sendable {
     }
 }
 
-/// Why a command brought nothing.
+/// Why a command has no result.
 enum RedisError: Error, Equatable, CustomStringConvertible {
-    /// Redis is away, and nobody asks until it is back.
+    /// Redis is away, and no command is sent until it is back.
     case unavailable
-    /// As much is under way as may be.
+    /// The bound of commands under way is reached.
     case overloaded
     /// The answer did not come in time.
     case late
     /// The connection ended before the answer came.
     case closed(String)
     case refused(code: String)
-    /// The answer is not what the command answers.
+    /// The answer does not have the command's form.
     case unexpected
 
     var description: String {
@@ -101,7 +101,7 @@ enum RedisError: Error, Equatable, CustomStringConvertible {
         }
     }
 
-    /// Whether it speaks against Redis as a whole, not against one command.
+    /// Whether it concerns Redis as a whole, not one command.
     var isFailureOfRedis: Bool {
         switch self {
         case .late, .closed: true
@@ -112,14 +112,14 @@ enum RedisError: Error, Equatable, CustomStringConvertible {
         }
     }
 
-    /// Whether it says that keys hold what no script writes: another type, no number. In a script each
+    /// Whether keys hold content that no script writes: another type, no number. In a script each
     /// error but a few has the first word `ERR`.
     var isAboutContent: Bool {
         self == .refused(code: "WRONGTYPE") || self == .refused(code: "ERR")
     }
 
     /// Whether Redis takes no writes: a failed snapshot, full memory, a replica. It is of no use
-    /// then, however well it answers.
+    /// then, even if it answers.
     var isRefusalToWrite: Bool {
         guard case .refused(let code) = self else { return false }
         return ["MISCONF", "OOM", "READONLY", "NOREPLICAS"].contains(code)

@@ -1,4 +1,4 @@
-// What Redis does in one step, in its own language (Lua 5.1, see "Scripting with Lua" in its manual).
+// The programs that Redis runs in one step, in Lua 5.1 (see "Scripting with Lua" in its manual).
 //
 // The bus has these keys; EPOCH and the ids behind it make the names of most:
 //   bus                     hash: epoch, seq (the newest frame's number), run (the start of Redis that
@@ -25,8 +25,9 @@ struct RedisScript: Sendable {
 
     /// Seconds that a chat's frames stay when no message of it runs, and when one does.
     static let lifetime = 600
-    static let patience = 3600
-    /// Seconds for which it is known what a chat had, and a little less for which that is relied on.
+    static let runningLifetime = 3600
+    /// Seconds for which a chat's former frames are remembered, and a little less for which that is
+    /// relied on.
     static let chatMemory = 93_600
     static let memory = 86_400
 
@@ -124,7 +125,7 @@ struct RedisScript: Sendable {
                     redis.call('HSET', base .. 'chat:' .. chat, 'last', id)
                     if kind == 'e' then
                         redis.call('HDEL', running, message)
-                        redis.call('SET', ended, '', 'EX', \(patience))
+                        redis.call('SET', ended, '', 'EX', \(runningLifetime))
                     elseif not isRunning then
                         redis.call('HSET', running, message, id)
                     end
@@ -148,7 +149,7 @@ struct RedisScript: Sendable {
                     end
                 end
                 local lifetime = \(lifetime)
-                if redis.call('EXISTS', running) == 1 then lifetime = \(patience) end
+                if redis.call('EXISTS', running) == 1 then lifetime = \(runningLifetime) end
                 redis.call('EXPIRE', stream, lifetime)
                 redis.call('EXPIRE', running, lifetime)
                 redis.call('EXPIRE', base .. 'chat:' .. chat, \(chatMemory))

@@ -1,17 +1,17 @@
-/// Counts refusals in a row: of a Redis that answers in time and refuses the same thing each time nobody
-/// has any use. A success of something else says nothing.
+/// Counts refusals in a row: a Redis that answers in time and refuses the same command each time is
+/// of no use. A success of another command changes nothing.
 struct Refusals: Equatable {
     /// Refusals in a row that are too many.
     static let limit = 3
 
-    /// What is refused or not: the names of the scripts, and the one for reading windows.
+    /// The name under which reads of context windows are counted; scripts have names of their own.
     static let windows = "get"
 
     private var counts: [(group: String, count: Int)] = []
 
     /// Counts a refusal; true when it is one too many.
     mutating func refused(_ group: String, code: String) -> Bool {
-        // Of a single key: whoever reads it makes it anew.
+        // It concerns a single key, which the next write replaces.
         if group == Self.windows && code == "WRONGTYPE" { return false }
         guard let index = counts.firstIndex(where: { $0.group == group }) else {
             counts.append((group, 1))
@@ -30,8 +30,8 @@ struct Refusals: Equatable {
     }
 }
 
-/// A command that has to succeed before a connection counts, once commands were refused: so that nobody
-/// is told of the return of a Redis that goes on refusing.
+/// A command that has to succeed before a connection counts, once commands were refused: so a Redis
+/// that goes on refusing is not announced as back.
 struct Trial {
     /// Nil where the arguments are a whole command.
     var script: RedisScript?

@@ -1,22 +1,22 @@
-// Lets hiredis build only answers that it can bear.
+// Lets hiredis build only answers that it can handle.
 //
-// hiredis asserts, which ends the process, that an answer was asked for and that what comes to a
+// hiredis asserts, which ends the process, that an answer was asked for and that an answer to a
 // subscriber has the shape of a publication (async.c, redisProcessCallbacks and
-// __redisGetSubscribeCallback). Whoever stands at the other end might say otherwise. The reader
-// builds answers by a table of functions (read.h, redisReplyObjectFunctions); the one here asks the
-// connection first, and "no memory" from it ends the connection in good order. The same ends an answer
-// that announces more than any of ours has, before room is made for it.
+// __redisGetSubscribeCallback). The server may send anything else. The reader builds answers by a
+// table of functions (read.h, redisReplyObjectFunctions); the one here asks the connection first,
+// and "no memory" from it ends the connection in good order. The same ends an answer that announces
+// more than any of ours has, before room is made for it.
 
 internal import CHiredis
 internal import EventLoop
 
-/// Stands between hiredis's reader and what builds its answers.
+/// A filter between hiredis's reader and the functions that build its answers.
 @EventLoop enum ReplyGuard {
-    /// What the reader is about to build.
+    /// The element that the reader is about to build.
     struct Piece {
-        /// It stands within a list.
+        /// It is inside a list.
         let isPart: Bool
-        /// It belongs where it stands in a publication: three elements, the first two of them texts.
+        /// It fits at this position of a publication: three elements, the first two of them texts.
         let isPublication: Bool
         /// Elements of a list, for which room is made at once, whether they come or not.
         var elements = 0
@@ -24,13 +24,13 @@ internal import EventLoop
         var bytes = 0
     }
 
-    /// What one answer may bring, with all that is in it.
+    /// The bounds of one answer, with everything in it.
     struct Allowance {
         /// No answer of ours has half as many.
         private var elements = 100_000
         private var bytes = 256 * 1024 * 1024
 
-        /// False for what is too much.
+        /// False for an element beyond the bounds.
         mutating func takes(_ piece: Piece) -> Bool {
             guard (0...elements).contains(piece.elements), (0...bytes).contains(piece.bytes) else {
                 return false
@@ -41,7 +41,7 @@ internal import EventLoop
         }
     }
 
-    /// Bytes of one text or line, at most: a group of frames is far smaller.
+    /// Bytes of one text or line, at most: a batch of frames is far smaller.
     private static let textLimit = 16 * 1024 * 1024
 
     /// Whether the text that is being read is longer than any of ours, as far as is known by now.
@@ -55,18 +55,18 @@ internal import EventLoop
             stack.bindMemory(to: redisReadTask.self).dropFirst(max(0, current)).first?.type
         }
         guard current >= 0, type == REDIS_REPLY_STRING else { return false }
-        // Its length stands here until all of it has come.
+        // Its length is here until all of it has come.
         let digits = waiting.prefix(20).prefix { (0x30...0x39).contains($0) }
         let length = Int64(String(decoding: digits.map { UInt8(bitPattern: $0) }, as: UTF8.self))
         return !digits.isEmpty && length.map { $0 > Int64(textLimit) } ?? true
     }
 
     private static var original: redisReplyObjectFunctions?
-    // hiredis keeps the pointer for as long as there are readers: for ever.
+    // hiredis keeps the pointer as long as there are readers: for ever.
     private static let table: UnsafeMutablePointer<redisReplyObjectFunctions> = .allocate(
         capacity: 1)
 
-    /// - Parameter object: the connection, as every reading knows it.
+    /// - Parameter object: the connection, as every reader knows it.
     static func install(
         in reader: UnsafeMutablePointer<redisReader>?, object: UnsafeMutableRawPointer
     ) {
@@ -118,7 +118,7 @@ internal import EventLoop
     ) -> Bool {
         guard let connection = RedisConnection.at(task.pointee.privdata) else { return false }
         let type = task.pointee.type
-        // An error by itself is what hiredis has a way for.
+        // hiredis handles an error outside of a list by itself.
         let isError = type == REDIS_REPLY_ERROR
         guard task.pointee.parent != nil else {
             return isError

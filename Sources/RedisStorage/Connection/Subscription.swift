@@ -2,11 +2,11 @@ internal import EventLoop
 internal import Logging
 internal import ProxyGPT
 
-/// A connection that hears what is published on one channel, made anew whenever it was lost.
+/// A connection that is subscribed to one channel, made anew whenever it was lost.
 @EventLoop final class Subscription {
     private let dialer: Dialer
     private let channel: String
-    private let patience: Int64
+    private let connectTimeout: Int64
     private let identifiers: any IdentifierSource
     private let logger: Logger
     private let began: () -> Void
@@ -19,16 +19,16 @@ internal import ProxyGPT
     private(set) var isLive = false
 
     /// - Parameters:
-    ///   - began: called whenever the channel is heard from now on.
+    ///   - began: called whenever the subscription is active from now on.
     ///   - receive: called with each message.
     init(
-        _ address: RedisAddress, channel: String, patience: Int64,
+        _ address: RedisAddress, channel: String, connectTimeout: Int64,
         identifiers: any IdentifierSource, logger: Logger, began: @escaping () -> Void,
         receive: @escaping ([UInt8]) -> Void
     ) {
         dialer = Dialer(address)
         self.channel = channel
-        self.patience = patience
+        self.connectTimeout = connectTimeout
         self.identifiers = identifiers
         self.logger = logger
         self.began = began
@@ -70,7 +70,7 @@ internal import ProxyGPT
     private func tryNow() async {
         do {
             guard !isStopped else { return }
-            let opened = try await dialer.open(patience: patience) {
+            let opened = try await dialer.open(connectTimeout: connectTimeout) {
                 [weak self] connection, reason in
                 guard let self, self.connection === connection else { return }
                 lose(reason)
@@ -81,7 +81,7 @@ internal import ProxyGPT
             }
             connection = opened
             guard opened.isOpen else {
-                // It ended when it was nobody's yet.
+                // It ended before it had an owner.
                 lose("the connection ended at once")
                 return
             }
@@ -98,23 +98,23 @@ internal import ProxyGPT
                     guard let self, connection === opened else { return }
                     receive(bytes)
                 })
-            EventLoop.schedule(afterMilliseconds: patience) { [weak self] in
+            EventLoop.schedule(afterMilliseconds: connectTimeout) { [weak self] in
                 guard let self, connection === opened, !isLive else { return }
                 lose("no answer in time")
             }
         } catch {
             report("\(error)")
-            tryLater(after: pauses.nextPause(spread: identifiers.number))
+            tryLater(after: pauses.nextPause(jitter: identifiers.number))
         }
     }
 
     private func lose(_ problem: String) {
         report(problem)
         drop()
-        tryLater(after: pauses.nextPause(spread: identifiers.number))
+        tryLater(after: pauses.nextPause(jitter: identifiers.number))
     }
 
-    /// A problem that lasts is told once.
+    /// A problem that lasts is logged once.
     private func report(_ problem: String) {
         guard problem != lastProblem else { return }
         lastProblem = problem

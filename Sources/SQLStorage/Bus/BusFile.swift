@@ -1,27 +1,28 @@
 // The file that the bus lives in, as a thing that may be replaced while processes have it open.
 //
-// What it holds is of no worth after a reboot: a file of another boot is emptied, a damaged one is
-// deleted and made anew. Both begin a new epoch. Whoever has the old file open finds out by the
-// inode, see stat(2), and opens the new one.
+// The content is worthless after a reboot: a file of another boot is emptied, a damaged one is
+// deleted and created anew. Both begin a new epoch. A process that has the old file open notices
+// the other inode, see stat(2), and opens the new file.
 //
-// A file may also have been put back to what it was before, with the whole directory. Whoever has it
-// open knows how far it had come. Where nobody has, nobody can tell: so the first process that opens
-// it begins a new epoch too. A lock tells who is the first, shared by all that have it open.
+// A file may also have been put back to an earlier state, with the whole directory. A process that
+// has it open knows its last position. Where no process has, that is not known: so the first
+// process that opens the file begins a new epoch too. A lock, shared by all processes that have the
+// file open, shows which one is the first.
 
 internal import EventLoop
 internal import Glibc
 internal import ProxyGPT
 internal import Synchronization
 
-/// Opens the bus's file and tells when it is another one.
+/// Opens the bus's file and notices when it was replaced.
 struct BusFile: Sendable {
-    /// Which file stands under a path: device and inode.
+    /// The identity of the file at a path: device and inode.
     struct Identity: Equatable, Sendable {
         let device: UInt
         let inode: UInt
     }
 
-    /// The connection of somebody who writes, and what stands around it.
+    /// A writer's connection with the locks that belong to it.
     struct Opened {
         let connection: SQLiteConnection
         let gate: WriteGate
@@ -41,11 +42,12 @@ struct BusFile: Sendable {
         self.identifiers = identifiers
     }
 
-    /// Says to others that the file is open here, for as long as it is there.
+    /// Shows other processes that the file is open here, as long as the object lives.
     private final class Life: Sendable {
         private let lock = Mutex<LockFile?>(nil)
 
-        /// Joins those that have the file open, inside the gate; true where there are no others.
+        /// Joins the processes that have the file open, inside the gate; true where there are no
+        /// others.
         func begin(_ file: String) throws(SystemError) -> Bool {
             try lock.withLock { lock throws(SystemError) in
                 guard lock == nil else { return false }
@@ -58,7 +60,7 @@ struct BusFile: Sendable {
         }
     }
 
-    /// The file that stands under the path now, nil for none.
+    /// The file at the path now, nil for none.
     var identity: Identity? {
         var status = stat()
         guard stat(path, &status) == 0 else { return nil }
@@ -73,7 +75,7 @@ struct BusFile: Sendable {
     func open(
         insteadOf damaged: Identity? = nil, renewing former: String? = nil
     ) throws -> sending Opened {
-        // Others know the lock files by the same path: links are followed once, here.
+        // Other processes know the lock files by the same path: links are followed once, here.
         let path = try SQLStorage.existing(path, mayCreate: true)
         let gate = try WriteGate(database: path)
         try gate.enter()
@@ -102,14 +104,16 @@ struct BusFile: Sendable {
         return Opened(connection: connection, gate: gate, identity: identity)
     }
 
-    /// Empties a log that must not go on: one of another boot, since with `synchronous=NORMAL` a power failure
-    /// may have taken its newest frames, whose ids would be given twice, and one that nobody has open.
+    /// Empties a log that must not go on: one of another boot, since with `synchronous=NORMAL` a
+    /// power failure may have taken its newest frames, whose ids would be given twice, and one that
+    /// no process has open.
     private func beginEpochIfDue(
         _ connection: SQLiteConnection, _ isFirst: Bool, _ former: String?
     ) throws {
         let rows = try connection.query("SELECT boot_id, epoch FROM log")
         let isShared = try connection.query("PRAGMA user_version").first?.integer("user_version")
-        // At a file of the release before may be processes of it, which do not say that they have it open.
+        // A file of the previous release may be in use by processes of that release, which do not
+        // take the lock.
         let mayBeFirst = isFirst && isShared == 1
         if isShared != 1 { try connection.run("PRAGMA user_version = 1") }
         if rows.count == 1, let row = rows.first, try row.text("boot_id") == bootID, !mayBeFirst,
@@ -141,16 +145,16 @@ struct BusFile: Sendable {
             """)
     }
 
-    /// Deletes the file and what SQLite keeps beside it. Only inside the gate. Connections that
-    /// others have to it go on with what nobody else sees; none of ours touches the new one when
-    /// it closes, since it neither checkpoints then nor deletes anything.
+    /// Deletes the file and SQLite's files beside it. Only inside the gate. Open connections go on
+    /// with a file that no other process sees; none of ours touches the new file when it closes,
+    /// since it neither checkpoints then nor deletes anything.
     private static func delete(_ path: String) {
         for name in ["", "-wal", "-shm"] { unlink(path + name) }
     }
 }
 
 extension Error {
-    /// Whether it says that the file's content is broken.
+    /// Whether the error means that the file's content is broken.
     var isDamage: Bool {
         if case .failed(_, _, let cause)? = self as? MigrationError { return cause.isDamage }
         return (self as? DatabaseError)?.kind == .damaged

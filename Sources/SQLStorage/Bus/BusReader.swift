@@ -7,19 +7,19 @@ internal import ProxyGPT
 
 /// Reads the log of frames.
 final class BusReader {
-    /// Where the log stands.
+    /// The position of the log.
     struct State {
         let epoch: String
         /// The newest frame that was ever written, 0 before the first.
         let head: Int64
-        /// The newest frame that is gone, 0 when all are there.
+        /// The newest frame that was trimmed, 0 when all are there.
         let trimmed: Int64
         let floor: Int64
     }
 
-    /// What one batch weighs at most, roughly.
+    /// The most bytes of one batch, roughly.
     private static let batchBytes = 2 * 1024 * 1024
-    /// What one chat's history weighs at most; a reader that lacks more starts over.
+    /// The most bytes of one chat's history; a subscriber that lacks more starts over.
     private static let historyBytes = 16 * 1024 * 1024
 
     let identity: BusFile.Identity
@@ -30,7 +30,7 @@ final class BusReader {
     private let trimmedChat: SQLiteStatement
     private let running: SQLiteStatement
 
-    /// Opens the file, which somebody who writes has made.
+    /// Opens the file, which a writer has created.
     init(_ file: BusFile) throws {
         guard let identity = file.identity else {
             throw DatabaseError(.inputOutput, "there is no such file", during: "open \(file.path)")
@@ -59,7 +59,7 @@ final class BusReader {
                 SELECT id FROM messages WHERE chat_id = ?1 AND ended_at IS NULL)
             ORDER BY seq
             """)
-        // Replaced between the look and the opening: the next attempt finds the new one.
+        // Replaced between the check and the opening: the next attempt finds the new file.
         guard file.identity == identity else {
             throw DatabaseError(.inputOutput, "the file was replaced", during: "open \(file.path)")
         }
@@ -79,7 +79,7 @@ final class BusReader {
         return found
     }
 
-    /// Of what no writer writes: the file is made anew, as one whose pages are damaged.
+    /// Content that no writer writes: the file is created anew, like one whose pages are damaged.
     private static func foreign(_ what: String) -> DatabaseError {
         DatabaseError(.damaged, "a number that no log counts to", during: "read \(what)")
     }
@@ -137,7 +137,7 @@ final class BusReader {
         return sequence
     }
 
-    /// What a statement gave.
+    /// The result of a statement.
     private struct Reading {
         var frames: [LoggedFrame] = []
         /// Rows, those of unknown kinds included.

@@ -1,52 +1,17 @@
-// What the bus's writer says to the database, bound column by column.
+// The statements of the bus's writer, bound column by column.
 //
 // Owned by the writer and used on its thread alone, inside the gate but for `hasOldFrames`.
 
 internal import ProxyGPT
-
-/// One row of the log that is to be: a frame, or the words of several.
-struct BusRow: Equatable {
-    let frame: StreamFrame
-
-    /// Makes one row of all words of a message within a group. Frames of one message keep their
-    /// order; those of different messages came within 20 ms, and nobody asks for theirs.
-    static func merge(_ group: [StreamFrame]) -> [BusRow] {
-        if group.count == 1 { return [BusRow(frame: group[0])] }
-        var rows: [(frame: StreamFrame, text: String, prompt: String?)] = []
-        var open: [Message.ID: Int] = [:]
-        for frame in group {
-            switch frame.content {
-            case .words(let text, let prompt):
-                if let index = open[frame.messageID] {
-                    rows[index].text += text
-                    if let prompt { rows[index].prompt = rows[index].prompt ?? prompt }
-                } else {
-                    open[frame.messageID] = rows.count
-                    rows.append((frame, text, prompt))
-                }
-            case .ended:
-                open[frame.messageID] = nil
-                rows.append((frame, "", nil))
-            }
-        }
-        return rows.map { row in
-            if row.frame.isEnd { return BusRow(frame: row.frame) }
-            return BusRow(
-                frame: StreamFrame(
-                    chatID: row.frame.chatID, messageID: row.frame.messageID,
-                    userID: row.frame.userID, .words(row.text, prompt: row.prompt)))
-        }
-    }
-}
 
 /// Puts frames into the log and takes old ones out.
 final class BusStatements {
     /// Milliseconds that frames stay after their message's end.
     static let lifetime: Int64 = 600_000
     /// Milliseconds without a frame after which a message without an end is given up.
-    static let patience: Int64 = 3_600_000
-    /// Milliseconds for which it is known of which chat a frame was that is gone.
-    static let memory: Int64 = 86_400_000
+    static let idleLimit: Int64 = 3_600_000
+    /// Milliseconds for which the chat of a trimmed frame is remembered.
+    static let chatMemory: Int64 = 86_400_000
 
     private let connection: SQLiteConnection
     private let state: SQLiteStatement
@@ -77,7 +42,7 @@ final class BusStatements {
             """)
     }
 
-    /// Where the log stands, inside a transaction.
+    /// The position of the log, inside a transaction.
     func head() throws(DatabaseError) -> FrameID {
         defer { state.reset() }
         guard try state.step() else {
@@ -90,11 +55,10 @@ final class BusStatements {
         case unknown, running, ended
     }
 
-    /// Appends rows to the log. What comes after a message's end is passed over: a process that was
-    /// only paused goes on with a reply that others have ended.
-    func insert(_ rows: [BusRow], at time: Int64) throws(DatabaseError) {
-        for row in rows {
-            let frame = row.frame
+    /// Appends frames to the log. A frame after its message's end is skipped: a process that was
+    /// only paused goes on with a reply that another process has ended.
+    func insert(_ frames: [StreamFrame], at time: Int64) throws(DatabaseError) {
+        for frame in frames {
             let stage = try stage(of: frame.messageID)
             if stage == .ended { continue }
             try insert(frame, at: time)
@@ -151,12 +115,12 @@ final class BusStatements {
 
     // MARK: - Trimming
 
-    /// Whether there is anything to trim: a look that waits for nobody.
+    /// Whether there is anything to trim: a read that waits for no lock.
     func hasOldFrames(at now: Int64) throws -> Bool {
         try !oldMessages(at: now, limit: 1).isEmpty
             || !connection.query(
                 """
-                SELECT seq FROM trimmed_chats WHERE trimmed_at <= \(now - Self.memory) LIMIT 1
+                SELECT seq FROM trimmed_chats WHERE trimmed_at <= \(now - Self.chatMemory) LIMIT 1
                 """
             ).isEmpty
     }
@@ -168,7 +132,7 @@ final class BusStatements {
             left -= try trim(row, at: now, limit: left)
             if left <= 0 { return false }
         }
-        try forgetChats(before: now - Self.memory, limit: limit)
+        try forgetChats(before: now - Self.chatMemory, limit: limit)
         return true
     }
 
@@ -181,10 +145,10 @@ final class BusStatements {
                 WHERE ended_at <= \(now - Self.lifetime) ORDER BY ended_at LIMIT \(limit))
             UNION ALL
             SELECT id, chat_id, first_seq, \(largest) FROM messages
-            WHERE ended_at IS NULL AND begun_at <= \(now - Self.patience) AND COALESCE((
+            WHERE ended_at IS NULL AND begun_at <= \(now - Self.idleLimit) AND COALESCE((
                 SELECT created_at FROM frames
                 WHERE chat_id = messages.chat_id AND seq >= first_seq AND message_id = messages.id
-                ORDER BY seq DESC LIMIT 1), 0) <= \(now - Self.patience)
+                ORDER BY seq DESC LIMIT 1), 0) <= \(now - Self.idleLimit)
             """)
     }
 
@@ -233,7 +197,7 @@ final class BusStatements {
 
 @available(*, unavailable) extension BusStatements: Sendable {}
 
-/// The words of the column `kind`.
+/// The values of the column `kind`.
 enum BusKind {
     static let words = "words"
     static let ended = "ended"

@@ -1,32 +1,32 @@
 // The one thread of a process that writes to the bus.
 //
-// Owns the writing connection and the bell's socket. Commits in groups: the first frame after a
-// pause at once, then what gathers in 20 ms. After each commit it rings the bell. Checkpoints by
-// itself when the WAL has grown, and every half minute it trims. A file that was replaced or is
-// damaged is opened anew; while it cannot be written, frames are dropped. Everybody else reaches
-// the writer through the queue.
+// Owns the writing connection and the wakeup socket's sender. Commits in batches: the first frame
+// after a pause at once, then the frames that gather in 20 ms. After each commit it wakes the
+// streamer. Checkpoints by itself when the WAL has grown, and trims every half minute. A file that
+// was replaced or is damaged is opened anew; while it cannot be written, frames are dropped. All
+// other threads reach the writer through the queue.
 
 internal import EventLoop
 internal import Glibc
 internal import Logging
 internal import ProxyGPT
 
-/// Commits frames, group by group.
+/// Commits frames, batch by batch.
 final class BusWriter {
-    /// What tests change.
+    /// Values that tests change.
     struct Tuning: Sendable {
-        /// Pages of 4 KiB in the WAL from which a checkpoint follows the group: 8 MiB.
+        /// Pages of 4 KiB in the WAL from which a checkpoint follows the batch: 8 MiB.
         var checkpointPages: Int32 = 2000
-        /// Milliseconds from one look for old frames to the next.
+        /// Milliseconds from one check for old frames to the next.
         var sweeping: Int64 = 30_000
-        var bounds = BusQueue.Bounds()
-        /// Called on the writer's thread with the connection, before each group.
+        var bounds = FrameQueue.Bounds()
+        /// Called on the writer's thread with the connection, before each batch.
         var observe: (@Sendable (SQLiteConnection) throws -> Void)?
     }
 
     /// Milliseconds before the next attempt after a failed one.
     private static let retrying: Int64 = 250
-    /// Milliseconds without a group after which it is tried whether one could be written.
+    /// Milliseconds without a batch after which a trial shows whether one could be written.
     private static let trying: Int64 = 1000
 
     /// The open file with the statements prepared on it.
@@ -37,8 +37,8 @@ final class BusWriter {
 
     private let file: BusFile
     private let queue: BusQueue
-    private let bell: DatagramSocket
-    private let bellAddress: Sockets.UnixAddress
+    private let wakeup: DatagramSocket
+    private let wakeupAddress: Sockets.UnixAddress
     private let clock: any Clock
     private let tuning: Tuning
     private let logger: Logger
@@ -51,13 +51,13 @@ final class BusWriter {
     private var lost = 0
 
     init(
-        _ file: BusFile, _ opened: sending BusFile.Opened, queue: BusQueue, bell: String,
+        _ file: BusFile, _ opened: sending BusFile.Opened, queue: BusQueue, wakeup: String,
         clock: any Clock, tuning: Tuning, logger: Logger
     ) throws {
         self.file = file
         self.queue = queue
-        self.bell = try DatagramSocket()
-        bellAddress = try Sockets.UnixAddress(path: bell)
+        self.wakeup = try DatagramSocket()
+        wakeupAddress = try Sockets.UnixAddress(path: wakeup)
         self.clock = clock
         self.tuning = tuning
         self.logger = logger
@@ -70,31 +70,29 @@ final class BusWriter {
         startThread(name: "bus-writer") {
             handedOver?.serve()
             let queue = handedOver?.queue
-            // The connection is closed before anybody learns that the bus is.
+            // The connection is closed before the queue reports the end.
             handedOver = nil
             queue?.end()
         }
     }
 
     private func serve() {
-        var due: Int64 = 0
         var earliest: Int64 = 0
         var alarm = monotonicMilliseconds() &+ tuning.sweeping
         var trial = monotonicMilliseconds() &+ Self.trying
         while true {
-            switch queue.waitForWork(due: due, earliest: earliest, alarm: min(alarm, trial)) {
+            switch queue.waitForWork(earliest: earliest, alarm: min(alarm, trial)) {
             case .end: return
-            case .group:
-                due = monotonicMilliseconds() &+ BusQueue.gathering
-                let group = queue.take()
+            case .batch:
+                let batch = queue.take()
                 do {
-                    try write(group)
+                    try write(batch)
                     trial = monotonicMilliseconds() &+ Self.trying
                     queue.note(isWritten: true)
-                    queue.settle(group)
+                    queue.settle(batch)
                 } catch {
                     queue.note(isWritten: false)
-                    report(error, dropped: queue.giveUp(group))
+                    report(error, dropped: queue.giveUp(batch))
                     earliest = monotonicMilliseconds() &+ Self.retrying
                 }
             case .alarm: break
@@ -112,15 +110,15 @@ final class BusWriter {
 
     // MARK: - Groups
 
-    private func write(_ group: [StreamFrame]) throws {
-        let rows = BusRow.merge(group)
+    private func write(_ batch: [StreamFrame]) throws {
+        let frames = StreamFrame.merge(batch)
         try inGate { session in
-            try session.statements.insert(rows, at: uptime)
+            try session.statements.insert(frames, at: uptime)
         }
-        bell.send([1], to: bellAddress)
+        wakeup.send([1], to: wakeupAddress)
     }
 
-    /// Finds out whether a group could be written, where there was none for a while. Nothing is.
+    /// Finds out whether a batch could be written, after a time without one. Writes nothing.
     private func tryToWrite() {
         do {
             try inGate { _ in }
@@ -131,7 +129,7 @@ final class BusWriter {
         }
     }
 
-    /// Runs `body` as one transaction on the file that stands under the path now.
+    /// Runs `body` as one transaction on the file at the path now.
     private func inGate(_ body: (Session) throws -> Void) throws {
         for _ in 0..<2 {
             let session = try opened()
@@ -144,7 +142,7 @@ final class BusWriter {
                 throw error
             }
         }
-        throw DatabaseError(.inputOutput, "the file is replaced again and again", during: "group")
+        throw DatabaseError(.inputOutput, "the file is replaced again and again", during: "batch")
     }
 
     /// False when the file under the path is another one.
@@ -165,7 +163,8 @@ final class BusWriter {
         return true
     }
 
-    /// A log that has not come as far as it had was put back to what it was: its numbers would be given twice.
+    /// A log behind its known position was put back to an earlier state: its numbers would be given
+    /// twice.
     private func renewIfRolledBack(_ session: Session) throws {
         let head = try session.statements.head()
         guard let known, head.epoch == known.epoch, head.sequence < known.sequence else { return }
@@ -211,8 +210,8 @@ final class BusWriter {
     // MARK: - Trimming
 
     /// Trims one batch; true when there is nothing more to trim. The writers do it, since they make
-    /// the log grow: it stays small also where no streamer runs. Whoever looks first in a half
-    /// minute does the work.
+    /// the log grow: it stays small also where no streamer runs. The first writer to check in a
+    /// half minute does the work.
     private func sweep() -> Bool {
         do {
             let statements = try opened().statements
@@ -233,7 +232,7 @@ final class BusWriter {
     /// Once a second at most.
     private func report(_ error: any Error, dropped: Int?) {
         lost += dropped ?? 0
-        guard let count = failures.note() else { return }
+        guard let count = failures.add(now: monotonicMilliseconds()) else { return }
         defer { lost = 0 }
         logger.error(
             "bus not written",
@@ -245,19 +244,3 @@ final class BusWriter {
 }
 
 @available(*, unavailable) extension BusWriter: Sendable {}
-
-/// Counts what is told once a second at most.
-struct RareReport {
-    private var untold = 0
-    private var last: Int64?
-
-    /// Counts one more; returns how many since the last report when it is time for another.
-    mutating func note() -> Int? {
-        untold += 1
-        let now = monotonicMilliseconds()
-        if let last, now - last < 1000 { return nil }
-        last = now
-        defer { untold = 0 }
-        return untold
-    }
-}

@@ -5,8 +5,8 @@ package import ProxyGPT
 
 /// The bus of one host: a log of frames in a SQLite file that all processes share.
 ///
-/// For whoever runs replies. Frames are committed by a thread of its own, at most some 20 ms after
-/// they were published, and durable as far as a crash of the process goes.
+/// For processes that run replies. Frames are committed by a thread of its own, at most some 20 ms
+/// after they were published, and survive a crash of the process.
 package final class SQLiteBus: Bus {
     private let queue: BusQueue
     private let file: BusFile
@@ -22,25 +22,25 @@ package final class SQLiteBus: Bus {
     ///
     /// - Parameters:
     ///   - file: `bus.db` in the state directory; made where it is absent.
-    ///   - bell: the socket to ring after commits; nobody need be there.
+    ///   - wakeup: the socket to signal after commits; a streamer need not be there.
     /// - Throws: as `SQLStorage.open`.
     package static func open(
-        file: String, bell: String, process: ProcessIdentity, identifiers: any IdentifierSource,
+        file: String, wakeup: String, process: ProcessIdentity, identifiers: any IdentifierSource,
         clock: any Clock, logger: Logger
     ) throws -> SQLiteBus {
         try open(
-            file: file, bell: bell, process: process, identifiers: identifiers, clock: clock,
+            file: file, wakeup: wakeup, process: process, identifiers: identifiers, clock: clock,
             logger: logger, tuning: BusWriter.Tuning())
     }
 
     static func open(
-        file: String, bell: String, process: ProcessIdentity, identifiers: any IdentifierSource,
+        file: String, wakeup: String, process: ProcessIdentity, identifiers: any IdentifierSource,
         clock: any Clock, logger: Logger, tuning: BusWriter.Tuning
     ) throws -> SQLiteBus {
         let file = BusFile(path: file, bootID: process.bootID, identifiers: identifiers)
         let queue = BusQueue(bounds: tuning.bounds)
         let writer = try BusWriter(
-            file, file.open(), queue: queue, bell: bell, clock: clock, tuning: tuning,
+            file, file.open(), queue: queue, wakeup: wakeup, clock: clock, tuning: tuning,
             logger: logger)
         BusWriter.start(writer)
         return SQLiteBus(queue, file: file, logger: logger)
@@ -72,8 +72,8 @@ package final class SQLiteBus: Bus {
 
     package func isPending(_ id: Message.ID) -> Bool { queue.withEnds { $0.contains(id) } }
 
-    /// The file is as old as this start of the host at most, and begins anew where nobody has it open: whoever
-    /// has remembers by himself how far the store had come.
+    /// The file is no older than this start of the host, and begins anew where no process has it
+    /// open: a process that has it open remembers the store's count itself.
     package func mark() async -> LogMark? {
         queue.epoch.map { LogMark(epoch: $0, storeCount: nil) }
     }
@@ -85,14 +85,15 @@ package final class SQLiteBus: Bus {
         return false
     }
 
-    /// Runs what may wait for the gate.
+    /// Runs work that may wait for the gate.
     private func onThread<T: Sendable>(_ body: @escaping @Sendable () -> T) async -> T {
         await withUnsafeContinuation { continuation in
             startThread(name: "bus-renewal") { continuation.resume(returning: body()) }
         }
     }
 
-    /// Commits what was published and ends the thread. What is published afterwards is dropped.
+    /// Commits the frames that were published and ends the thread. Frames that are published
+    /// afterwards are dropped.
     package func close() async {
         await withUnsafeContinuation { queue.close($0) }
     }

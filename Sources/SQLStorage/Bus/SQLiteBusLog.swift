@@ -1,10 +1,10 @@
-// The log of frames as the streamer reads it: one query for all chats whenever a writer rings, and
-// every 250 ms in case that nobody could. While the file cannot be read or written, this is an empty log
-// of its own epoch: whoever asks is referred to the store, and hears of the file's return by starting
-// over.
+// The log of frames as the streamer reads it: one query for all chats whenever a writer signals,
+// and every 250 ms in case that a signal was lost. While the file cannot be read or written, this
+// is an empty log with an epoch of its own: callers are referred to the store, and the file's
+// return makes them start over.
 //
-// Owns the reading connection and the bell's socket, both confined to the loop. Neither creates
-// nor changes the file, but for the moment of opening and for a file that turns out to be damaged.
+// Owns the reading connection and the wakeup socket, both confined to the loop. Neither creates nor
+// changes the file, except at opening and for a file that turns out to be damaged.
 
 package import EventLoop
 package import Logging
@@ -13,29 +13,29 @@ package import ProxyGPT
 
 /// Reads the frames that all processes of the host publish.
 @EventLoop package final class SQLiteBusLog: BusLog {
-    /// Milliseconds without a ring after which the log is read all the same.
+    /// Milliseconds without a signal after which the log is read all the same.
     package nonisolated static let interval: Int64 = 250
-    /// Milliseconds that the file may be of no use before everybody is referred to the store.
-    private nonisolated static let patience: Int64 = 500
-    /// How often the file is asked for the past while it is of no use and not away.
+    /// Milliseconds that the file may be unusable before callers are referred to the store.
+    private nonisolated static let awayDelay: Int64 = 500
+    /// The number of attempts to read the past while the file is unusable and not away.
     private nonisolated static let attempts = 20
-    /// Milliseconds of the longest lag that is told: what a row says may be any number.
+    /// Milliseconds of the longest lag that is reported: a row may hold any number.
     private nonisolated static let longestLag: Int64 = 86_400_000
     /// Frames in one batch.
     nonisolated static let batch = 512
-    /// Frames of one chat that are told of the past; a reader that lacks more starts over.
+    /// The most frames of one chat that history returns; a subscriber that lacks more starts over.
     nonisolated static let historyLimit = 20_000
 
-    /// Where writers ring.
-    package enum Bell: Sendable {
-        /// A path, in the place of whichever socket stands there.
+    /// The socket that writers signal.
+    package enum WakeupAddress: Sendable {
+        /// A path; replaces any socket there.
         case path(String)
         /// A datagram socket that is bound already.
         case descriptor(Int32)
     }
 
     private let file: BusFile
-    private let bell: WakeupSocket
+    private let wakeup: WakeupSocket
     private let scoreboard: Scoreboard?
     private let logger: Logger
     private var reader: BusReader?
@@ -46,7 +46,7 @@ package import ProxyGPT
     private var isRepairing = false
     private var isBellTaken = false
 
-    // Where the delivery stands.
+    // The position of the delivery.
     private var epoch = ""
     private var last: Int64 = 0
 
@@ -54,27 +54,29 @@ package import ProxyGPT
     private var isWritten: @Sendable () -> Bool = { true }
     /// Since when the file has been of no use.
     private var uselessSince: Int64?
-    /// The epoch of the empty log that stands for the file while it is away.
+    /// The epoch of the empty log that replaces the file while it is away.
     private var emptyEpoch: String?
 
     private nonisolated init(
-        _ file: BusFile, bell: WakeupSocket, scoreboard: Scoreboard?, logger: Logger
+        _ file: BusFile, wakeup: WakeupSocket, scoreboard: Scoreboard?, logger: Logger
     ) {
         self.scoreboard = scoreboard
         self.file = file
-        self.bell = bell
+        self.wakeup = wakeup
         self.logger = logger
     }
 
-    /// Opens the log, which is made where it is absent, and the bell. Blocks for a moment.
+    /// Opens the log, which is created where it is absent, and the wakeup socket. Blocks for a
+    /// moment.
     package nonisolated static func open(
-        file: String, bell: Bell, process: ProcessIdentity, identifiers: any IdentifierSource,
+        file: String, wakeup: WakeupAddress, process: ProcessIdentity,
+        identifiers: any IdentifierSource,
         scoreboard: Scoreboard? = nil, logger: Logger
     ) throws -> SQLiteBusLog {
         let file = BusFile(path: file, bootID: process.bootID, identifiers: identifiers)
-        let socket = try WakeupSocket(bell)
+        let socket = try WakeupSocket(wakeup)
         _ = try file.open()
-        return SQLiteBusLog(file, bell: socket, scoreboard: scoreboard, logger: logger)
+        return SQLiteBusLog(file, wakeup: socket, scoreboard: scoreboard, logger: logger)
     }
 
     // MARK: - Live
@@ -88,7 +90,7 @@ package import ProxyGPT
         let state = try reading { try $0.readState() }
         epoch = state.epoch
         last = state.head
-        _ = try bell.restore()
+        _ = try wakeup.restore()
         try watchBell()
         self.deliver = deliver
         setTimer()
@@ -101,13 +103,13 @@ package import ProxyGPT
         timer?.cancel()
         timer = nil
         reader = nil
-        bell.removeName()
+        wakeup.removeName()
     }
 
     private func watchBell() throws {
         watch?.cancel()
-        watch = try EventLoop.watch(bell.descriptor, for: .readable) { [weak self] _ in
-            self?.bell.drain()
+        watch = try EventLoop.watch(wakeup.descriptor, for: .readable) { [weak self] _ in
+            self?.wakeup.drain()
             self?.deliverNews()
         }
     }
@@ -117,15 +119,15 @@ package import ProxyGPT
             guard let self, deliver != nil else { return }
             restoreBell()
             deliverNews()
-            lookAtFile()
+            checkFile()
             setTimer()
         }
     }
 
-    /// Has writers find the bell again where its name is gone.
+    /// Restores the wakeup socket's name where it is gone.
     private func restoreBell() {
         do {
-            let finding = try bell.restore()
+            let finding = try wakeup.restore()
             if finding == .isNew {
                 try watchBell()
                 logger.notice("wake-up socket made again")
@@ -163,12 +165,12 @@ package import ProxyGPT
             deliver([])
             news = try reader.frames(after: 0, limit: Self.batch)
         } else if news.state.head < last {
-            // Put back to an earlier state: what has been delivered is not in it.
+            // Put back to an earlier state: the delivered frames are not in it.
             repair(nil, renewing: epoch)
             return true
         } else if news.state.trimmed > last {
-            // This process stood still for so long that frames are gone that it never saw. Everybody
-            // starts over now, and reads the rest as history.
+            // This process stood still for so long that frames it never read were trimmed. Every
+            // subscriber starts over now, and reads the rest as history.
             logger.warning("frames missed")
             deliver([])
             last = news.state.head
@@ -185,15 +187,15 @@ package import ProxyGPT
 
     // MARK: - Away
 
-    /// Has the log count as away while `isWritten` says no.
+    /// Makes the log count as away while `isWritten` returns false.
     package func watch(_ isWritten: @escaping @Sendable () -> Bool) {
         self.isWritten = isWritten
     }
 
     @EventLoop package func isAway() async -> Bool { emptyEpoch != nil }
 
-    /// Finds out whether the file is of use, and tells when that changes.
-    private func lookAtFile() {
+    /// Checks whether the file is usable, and reports a change.
+    private func checkFile() {
         let state = isWritten() ? try? reading { try $0.readState() } : nil
         if let state {
             uselessSince = nil
@@ -203,7 +205,7 @@ package import ProxyGPT
         let now = monotonicMilliseconds()
         let since = uselessSince ?? now
         uselessSince = since
-        guard emptyEpoch == nil, now - since >= Self.patience else { return }
+        guard emptyEpoch == nil, now - since >= Self.awayDelay else { return }
         emptyEpoch = String(file.identifiers.next().filter { $0 != "-" }.suffix(16))
         logger.warning("bus log is away")
         deliver?([])
@@ -272,7 +274,7 @@ package import ProxyGPT
 
     // MARK: - The file
 
-    /// Calls `body` with a reader of the file that stands under the path now.
+    /// Calls `body` with a reader of the file at the path now.
     private func reading<T>(_ body: (BusReader) throws -> T) throws -> T {
         let reader = try current()
         do {
@@ -295,7 +297,7 @@ package import ProxyGPT
         return reader
     }
 
-    /// Delivers what was committed to a file before it was replaced.
+    /// Delivers the frames that were committed to a file before it was replaced.
     private func deliverRest(of reader: BusReader) {
         guard let deliver else { return }
         do {
@@ -321,7 +323,7 @@ package import ProxyGPT
 
     /// Once a second at most.
     private func report(_ error: any Error) {
-        guard let count = failures.note() else { return }
+        guard let count = failures.add(now: monotonicMilliseconds()) else { return }
         logger.error(
             "bus not read",
             metadata: ["storage.error": "\(error)", "bus.failures": "\(count)"])

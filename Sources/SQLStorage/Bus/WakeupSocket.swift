@@ -2,9 +2,9 @@ internal import EventLoop
 internal import Glibc
 
 /// The socket at which writers wake the streamer, and its name in the file system: a name that is
-/// gone is made again, since writers would find nobody for the rest of the process's life.
+/// gone is made again, since no writer would reach this process for the rest of its life.
 @EventLoop final class WakeupSocket {
-    /// What a look at the name has found.
+    /// The result of a check of the name.
     enum Finding {
         /// Writers reach this process.
         case isInPlace
@@ -16,13 +16,13 @@ internal import Glibc
 
     private let path: String?
     private var socket: DatagramSocket
-    /// The socket that somebody else has bound and goes on to hold.
+    /// A socket that another process has bound and continues to hold.
     private let adopted: DatagramSocket?
     /// The name as this process found or made it.
     private var identity: BusFile.Identity?
     private var hasMadeName: Bool
 
-    nonisolated init(_ place: SQLiteBusLog.Bell) throws {
+    nonisolated init(_ place: SQLiteBusLog.WakeupAddress) throws {
         switch place {
         case .path(let path):
             self.path = path
@@ -42,10 +42,10 @@ internal import Glibc
 
     var descriptor: Int32 { socket.descriptor }
 
-    /// Takes what has come.
+    /// Reads and discards the signals that have come.
     func drain() { socket.drain() }
 
-    /// Looks whether writers find this process, and makes the name again where none stands.
+    /// Checks whether writers find this process, and makes the name again where none exists.
     func restore() throws -> Finding {
         guard let path else { return .isInPlace }
         let found = Self.identity(of: path)

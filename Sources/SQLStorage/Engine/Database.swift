@@ -5,18 +5,18 @@ package protocol Database: Sendable {
     /// Runs one reading statement on the newest committed state. Holds no snapshot afterwards.
     func query(_ sql: SQL) async throws -> [Row]
 
-    /// Runs `body` as one transaction and returns what it returned once that is committed. When
-    /// `body` throws, nothing it wrote remains and its error is thrown on. `body` awaits nothing
-    /// but the transaction's own queries, and may be run anew where others stood in its way.
+    /// Runs `body` as one transaction and returns its result once that is committed. When `body`
+    /// throws, nothing it wrote remains and its error is thrown on. `body` awaits nothing but the
+    /// transaction's own queries, and may be run again after a conflict with another transaction.
     ///
-    /// In SQLite transactions come one after the other. In PostgreSQL they run beside one another,
-    /// and each statement sees what was committed before it (READ COMMITTED): whoever writes what
-    /// follows from what was read locks first what that rests on.
+    /// In SQLite transactions run one after the other. In PostgreSQL they run beside one another,
+    /// and each statement sees everything that was committed before it (READ COMMITTED): a
+    /// transaction that writes a conclusion from its reads first locks the rows it has read.
     func transaction<T: Sendable>(
         _ body: @Sendable @escaping (any Transaction) async throws -> T
     ) async throws -> T
 
-    /// What its SQL is like where it differs.
+    /// The SQL that differs between the databases.
     var dialect: Dialect { get }
 }
 
@@ -38,23 +38,23 @@ package protocol Transaction {
     @discardableResult
     func execute(_ sql: SQL) async throws -> Int
 
-    /// Has a statement run whose result nobody needs: with the next one, or with the commit, which
-    /// spares a round trip. Its failure is then theirs.
+    /// Sends a statement without waiting for its result: it runs with the next one, or with the
+    /// commit, which saves a round trip. That one then throws its failure.
     func send(_ sql: SQL) async throws
 
     /// Locks the rows that a SELECT … FOR … names until the end, before the next statement reads.
-    /// Nothing in SQLite, where nobody else writes.
+    /// Does nothing in SQLite, which has one writer at a time.
     func lock(_ sql: SQL) async throws
 
-    /// Says that the transaction is one of many that remove much: what that leaves to do on the disk,
-    /// while others wait, is done in small parts.
+    /// Marks the transaction as one of many that remove much: the work that remains on the disk is
+    /// done in small parts, because other writers wait for it.
     func yieldsToOthers()
 
-    /// What its SQL is like where it differs.
+    /// The SQL that differs between the databases.
     var dialect: Dialect { get }
 }
 
-/// Says what the database refused and why. Holds no bound value.
+/// What the database refused, and the reason. Holds no bound value.
 package struct DatabaseError: Error, CustomStringConvertible {
     package enum Kind: Sendable {
         /// Another row has the value of a unique column.
@@ -67,11 +67,11 @@ package struct DatabaseError: Error, CustomStringConvertible {
         case inputOutput
         /// The file's content is none of SQLite's, or broken.
         case damaged
-        /// Somebody else kept the write lock for too long, or the server has no room for more.
+        /// Another process kept the write lock for too long, or the server has no room for more.
         case busy
         /// The server is not there, or was lost before the transaction was to be committed.
         case connection
-        /// The server was lost while it committed: nobody knows whether it has.
+        /// The server was lost while it committed: the result is not known.
         case uncertain
         /// Other transactions stood in the way; another try may succeed.
         case conflict
@@ -79,7 +79,7 @@ package struct DatabaseError: Error, CustomStringConvertible {
         case suspended
         /// It took longer than it may.
         case interrupted
-        /// Somebody else held a lock for longer than it is waited for. Nothing was done.
+        /// Another session held a lock for longer than the limit. Nothing was done.
         case locked
         /// The transaction or the storage had ended.
         case closed
@@ -90,7 +90,7 @@ package struct DatabaseError: Error, CustomStringConvertible {
     let message: String
     /// The statement's text, or the call that failed.
     let during: String
-    /// Whether the server itself said so, before it did anything: with a connection that is of no use
+    /// Whether the server itself reported it, before it did anything: the connection is of no use
     /// any more, but nothing of the transaction has remained.
     var isRefusal = false
 
@@ -112,9 +112,9 @@ package struct DatabaseError: Error, CustomStringConvertible {
 }
 
 extension DatabaseError {
-    /// What whoever awaits the database is told: that it may try again, where the disk or the server
-    /// is at fault. The error itself has been logged by then.
-    var told: any Error {
+    /// The failure that a caller gets: it may try again, where the disk or the server is at fault.
+    /// The error itself has been logged by then.
+    var clientFailure: any Error {
         switch kind {
         case .full, .inputOutput, .damaged, .busy:
             Failure(.unavailable, "Nothing can be stored just now.", retryAfter: 5)

@@ -1,6 +1,6 @@
 internal import ProxyGPT
 
-/// What differs between the databases in a table's definition, and in a few statements.
+/// The differences between the databases in a table's definition, and in a few statements.
 package struct Dialect: Sendable {
     /// Compared byte by byte, whatever the database's language is: ids and pages rest on it.
     let text: String
@@ -17,17 +17,20 @@ package struct Dialect: Sendable {
     /// Ends a SELECT of rows that are about to go: locks them, and passes over those that another
     /// process is at.
     var skipLocked = ""
-    /// How many rows of unknown size a statement removes: the fewer, the shorter others wait.
+    /// The number of rows of unknown size that a statement removes: the fewer, the shorter other
+    /// writers wait.
     var batch = 1
-    /// Holds once all living processes had the time to beat after the database itself was away.
+    /// Holds once all living processes had the time to renew their leases after the database itself
+    /// was away.
     var hasSettled = "1 = 1"
 
-    /// The present moment in SQL: by the database's clock where hosts share it, whose own differ.
+    /// The present moment in SQL: by the database's clock where several hosts share it, since their
+    /// clocks differ.
     func moment(_ now: Timestamp) -> SQL {
         clock.map { SQL(unsafe: $0) } ?? "\(now)"
     }
 
-    /// A time that a host has reckoned when its own clock said `now`, by the database's clock.
+    /// A time that a host has computed when its own clock showed `now`, by the database's clock.
     func time(_ time: Timestamp, at now: Timestamp) -> SQL {
         clock.map { "\(unsafe: $0) + \(time.milliseconds &- now.milliseconds)" } ?? "\(time)"
     }

@@ -1,6 +1,7 @@
 internal import Metrics
 
-/// A database that says how long its users wait for it: to the figures, and to the request that waits.
+/// A database that measures how long its callers wait for it: for the metrics, and for the request
+/// that waits.
 struct MeasuredDatabase: Database {
     let database: any Database
     let scoreboard: Scoreboard
@@ -29,7 +30,7 @@ struct MeasuredDatabase: Database {
 }
 
 extension Scoreboard {
-    /// Counts a group of rows that was committed.
+    /// Counts a batch of rows that was committed.
     func noteCommit(rows: Int, since startedAt: Int64) {
         observe(catalog.commitRows, 0, Int64(rows))
         observe(catalog.commitTime, 0, monotonicMicroseconds() - startedAt)

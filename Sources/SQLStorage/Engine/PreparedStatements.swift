@@ -1,10 +1,10 @@
 // The statements that one connection has prepared, each under a name of its own.
 //
-// Batches follow one another without waiting, and one that fails undoes none of the others. So none
-// relies on what another has only asked for: until the server has confirmed a statement, each batch
-// prepares it anew.
+// Batches follow one another without waiting, and one that fails undoes none of the others. So no
+// batch relies on a statement that another batch has only sent: until the server has confirmed a
+// statement, each batch prepares it anew.
 
-/// Knows what the server of a connection has prepared, and what it may forget.
+/// Knows which statements the server of a connection has prepared, and which it may deallocate.
 struct PreparedStatements {
     struct Key: Hashable {
         let text: String
@@ -31,11 +31,11 @@ struct PreparedStatements {
     /// How many statements are kept prepared.
     static let limit = 256
     /// How many are let go at once.
-    private static let company = 8
+    private static let batchSize = 8
 
     private var known: [Key: Known] = [:]
     private var uses: UInt64 = 0
-    /// What the server has prepared and nobody uses any more.
+    /// Statements that the server has prepared and no caller uses any more.
     private var leftover: [String] = []
 
     /// Finds a statement, or makes room and a name for it.
@@ -56,9 +56,9 @@ struct PreparedStatements {
 
     private mutating func makeRoom() -> [String] {
         guard known.count + leftover.count >= Self.limit else { return [] }
-        var names = Array(leftover.prefix(Self.company))
+        var names = Array(leftover.prefix(Self.batchSize))
         leftover.removeFirst(names.count)
-        // What is not confirmed may not be there to be let go.
+        // A statement that is not confirmed may not exist, and cannot be deallocated.
         let oldest = known.filter { $0.value.batch == nil }
             .min { $0.value.lastUse < $1.value.lastUse }
         if names.isEmpty, let oldest {

@@ -17,11 +17,12 @@ package struct Row: Sendable {
         throw RowError(column: column, expected: "text", found: value.kind)
     }
 
-    /// What `integer` returns at most, and negated at least: 2^53. Sums and products with small factors
-    /// fit in 64 bits, and JSON's numbers are exact up to it (RFC 8259, section 6).
+    /// The largest result of `integer`, and negated the smallest: 2^53. Sums and products with
+    /// small factors fit in 64 bits, and JSON's numbers are exact up to it (RFC 8259, section 6).
     package static let integerLimit: Int64 = FrameID.largestSequence
 
-    /// A number, cut down to the limit: whoever may write to the database must not end a process.
+    /// A number, cut down to the limit: a number that an operator wrote into the database must not
+    /// end a process.
     package func integer(_ column: String) throws(RowError) -> Int64 {
         let value = try value(column)
         guard case .integer(let integer) = value else {
@@ -30,7 +31,8 @@ package struct Row: Sendable {
         return max(-Self.integerLimit, min(Self.integerLimit, integer))
     }
 
-    /// A version or sequence number. Throws where it is none: cut down, it would be another's.
+    /// A version or sequence number. Throws where the value is none: cut down, it would be the
+    /// number of another row.
     package func sequence(_ column: String) throws(RowError) -> Int64 {
         let number = try integer(column)
         guard (0..<Self.integerLimit).contains(number) else {
@@ -39,8 +41,8 @@ package struct Row: Sendable {
         return number
     }
 
-    /// One of the words of a type; the weakest, `fallback`, for a word that this release does not know, as
-    /// after a newer one was rolled back.
+    /// One of the values of a type; the weakest, `fallback`, for a value that this release does not
+    /// know, as after a newer one was rolled back.
     package func word<Word: RawRepresentable<String>>(
         _ column: String, or fallback: Word
     ) throws(RowError) -> Word {
@@ -81,7 +83,7 @@ package struct Row: Sendable {
     }
 }
 
-/// Says that a row is not what the code expects: a mistake in a statement, or a damaged database.
+/// A row is not as the code expects: a mistake in a statement, or a damaged database.
 package struct RowError: Error, Equatable, CustomStringConvertible {
     let column: String
     let expected: String

@@ -86,7 +86,7 @@ extension SQL: CustomStringConvertible, CustomDebugStringConvertible, CustomRefl
     package var customMirror: Mirror { Mirror(self, children: ["text": text]) }
 }
 
-/// What a column holds or a statement is given: SQLite's five kinds.
+/// The value of a column or parameter: SQLite's five kinds.
 package enum SQLValue: Sendable, Equatable {
     case null
     case integer(Int64)

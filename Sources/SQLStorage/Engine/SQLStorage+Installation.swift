@@ -3,7 +3,7 @@ package import ProxyGPT
 extension SQLStorage {
     /// The installation that the database is of: `new`, where no process has made one before.
     ///
-    /// - Throws: also where somebody has changed the row to what is none.
+    /// - Throws: also where an operator has changed the row to an invalid one.
     package func installation(
         orElse new: @autoclosure () -> Installation
     ) async throws -> Installation {

@@ -12,7 +12,8 @@ extension SQLStorage {
     ///   - prepares: false where a pooler of transactions stands before PostgreSQL.
     ///   - isPassing: true for a program that is no part of the service, and not counted with it.
     ///   - mayBeIncomplete: true for the one that moves an installation to PostgreSQL.
-    ///   - isBackground: true for a program that writes much and must hold up nobody: it checkpoints
+    ///   - isBackground: true for a program that writes much and must not delay the service: it
+    ///     checkpoints
     ///     the WAL often, so that no checkpoint takes long.
     /// - Throws: as `open(file:…)`.
     package static func open(
@@ -75,10 +76,10 @@ extension SQLStorage {
             await pool.close()
             throw error
         }
-        let bell = LoopBell()
-        let queue = WriteQueue(bell)
+        let wakeup = LoopWakeup()
+        let queue = WriteQueue(wakeup)
         let writer = PostgresEventWriter(
-            pool, queue: queue, bell: bell, process: process.id, scoreboard: scoreboard,
+            pool, queue: queue, wakeup: wakeup, process: process.id, scoreboard: scoreboard,
             logger: logger)
         EventLoop.spawn { await writer.serve() }
         let database = PostgresDatabase(pool, dialect: tuning.dialect, logger: logger)
@@ -91,7 +92,7 @@ extension SQLStorage {
             events: EventWriter(queue, scoreboard: scoreboard, logger: logger),
             lease: ProcessLease(
                 process, database: urgent, clock: clock, eventDays: eventDays, logger: logger,
-                beatsByItself: tuning.beatsByItself),
+                renewsByItself: tuning.renewsByItself),
             database: database, connections: { await pool.connections }
         ) {
             await withUnsafeContinuation { queue.close($0) }
@@ -100,7 +101,7 @@ extension SQLStorage {
     }
 }
 
-/// Whether what is looked for once, at the start, was looked for.
+/// Whether the checks that are made once, at the start, were made.
 @EventLoop private final class StartCheck {
     var isDone = false
 
@@ -112,17 +113,17 @@ package struct ServerHealth: Sendable {
     package let version: String
     package let schemaVersion: Int64
     package let bytes: Int64
-    /// Connections to the server, those of others included, and how many it allows.
+    /// Connections to the server, those of other clients included, and how many it allows.
     package let used: Int64
     package let allowed: Int64
-    /// What the processes that are alive need of it.
+    /// The most connections that the living processes open.
     package let room: PostgresRoom
-    /// Locks of others that writes may have to wait for, a sentence each.
+    /// Locks of other sessions that writes may have to wait for, a sentence each.
     package let locks: [String]
 }
 
 extension SQLStorage {
-    /// Asks the server how it is. For PostgreSQL alone.
+    /// Asks the server for its state. For PostgreSQL alone.
     ///
     /// - Parameter connections: how many each process of the service has.
     package func examineServer(connections: Int) async throws -> ServerHealth {

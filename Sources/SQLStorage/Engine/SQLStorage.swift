@@ -10,7 +10,7 @@ package struct SQLStorage: Sendable {
     package let events: EventWriter
     package let lease: ProcessLease
     let database: any Database
-    /// Commits what is queued and closes the connections.
+    /// Commits the queued writes and closes the connections.
     private let closing: @Sendable () async -> Void
     /// Connections to a server; nil where the database is a file.
     let connections: @Sendable () async -> (busy: Int, idle: Int)?
@@ -32,7 +32,7 @@ package struct SQLStorage: Sendable {
     ///
     /// - Parameter mayCreate: false for programs that must not make a database where none is.
     /// - Throws: `OpenError`, `MigrationError`, `DatabaseError` or `SystemError`, each of which
-    ///   says what is wrong in one line.
+    ///   describes the problem in one line.
     package static func open(
         file: String, mayCreate: Bool = true, process: ProcessIdentity, clock: any Clock,
         eventDays: Int64 = 30, scoreboard: Scoreboard? = nil, logger: Logger
@@ -42,13 +42,13 @@ package struct SQLStorage: Sendable {
             scoreboard: scoreboard, logger: logger, tuning: Tuning())
     }
 
-    /// What tests change.
+    /// Values that tests change.
     struct Tuning {
         var checkpointPages = Writer.checkpointPages
         var idleCheckpointPages = Writer.idleCheckpointPages
         var migrations = Migrations.all
         var observe: (@Sendable (Writer.Step) -> Void)?
-        var beatsByItself = true
+        var renewsByItself = true
         var dialect = Dialect.postgreSQL
     }
 
@@ -63,14 +63,14 @@ package struct SQLStorage: Sendable {
         let file = try existing(file, mayCreate: mayCreate)
         let isMove = life != nil
         let life = try life ?? shared(file)
-        let bell = Doorbell()
-        let queue = WriteQueue(bell)
+        let wakeup = ThreadWakeup()
+        let queue = WriteQueue(wakeup)
         let (connection, gate) = try migrated(file, tuning.migrations)
         let moves: SQL = "SELECT 1 AS one FROM moves WHERE ended_at IS NOT NULL"
         guard try isMove || connection.query(moves).isEmpty else { throw OpenError.moved(file) }
         let reader = SQLiteReader(try SQLiteConnection(file: file, role: .reader))
         let writer = try Writer(
-            connection, gate: gate, queue: queue, bell: bell, process: process.id,
+            connection, gate: gate, queue: queue, wakeup: wakeup, process: process.id,
             checkpointPages: tuning.checkpointPages,
             idleCheckpointPages: tuning.idleCheckpointPages, scoreboard: scoreboard,
             logger: logger, observe: tuning.observe)
@@ -81,7 +81,7 @@ package struct SQLStorage: Sendable {
             events: EventWriter(queue, scoreboard: scoreboard, logger: logger),
             lease: ProcessLease(
                 process, database: database, clock: clock, eventDays: eventDays, logger: logger,
-                beatsByItself: tuning.beatsByItself),
+                renewsByItself: tuning.renewsByItself),
             database: database
         ) {
             await database.close()
@@ -150,14 +150,14 @@ package struct SQLStorage: Sendable {
         }
     }
 
-    /// Says why a database cannot be opened at all.
+    /// The reason why a database cannot be opened at all.
     package enum OpenError: Error, Equatable, CustomStringConvertible {
         case absent(String)
         case link(String)
         /// Everything in it has moved to PostgreSQL, and nothing that came later would follow.
         case moved(String)
         case libraryTooOld(Int32)
-        /// What libpq finds wrong with the address.
+        /// libpq's objection to the address.
         case invalidAddress(String)
         case serverTooOld(String)
         case wrongEncoding(String)

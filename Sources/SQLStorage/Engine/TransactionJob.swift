@@ -39,7 +39,7 @@ final class Job<T: Sendable>: TransactionJob, @unchecked Sendable {
     }
 
     private func end(_ result: Result<T, any Error>, _ transaction: SQLiteTransaction) {
-        // A body that was given up on must not touch what others may be reading.
+        // A body that was given up on must not touch a connection that other tasks may be reading.
         if transaction.isUsable { self.result = result }
     }
 
@@ -49,7 +49,7 @@ final class Job<T: Sendable>: TransactionJob, @unchecked Sendable {
 
     func finish(_ failure: (any Error)?) {
         if let failure {
-            continuation.resume(throwing: (failure as? DatabaseError)?.told ?? failure)
+            continuation.resume(throwing: (failure as? DatabaseError)?.clientFailure ?? failure)
         } else if let result {
             continuation.resume(with: result)
         } else {
@@ -89,7 +89,7 @@ final class SQLiteTransaction: Transaction, @unchecked Sendable {
         try execute(sql)
     }
 
-    /// Nobody else writes meanwhile.
+    /// No other task writes meanwhile.
     func lock(_ sql: SQL) {}
 
     func yieldsToOthers() {
@@ -134,12 +134,13 @@ final class WriterExecutor: TaskExecutor, @unchecked Sendable {
         if thread.load(ordering: .relaxed) == UInt(pthread_self()) {
             local.append(job)
         } else if !queue.add(job) {
-            // The writer is gone and with it the transaction: the body sees errors wherever it is.
+            // The writer has ended and with it the transaction: the body gets errors from every
+            // query.
             job.runSynchronously(on: asUnownedTaskExecutor())
         }
     }
 
-    /// Runs what bodies have left to do, until they all end or wait for something elsewhere.
+    /// Runs the remaining jobs of bodies, until they all end or wait for something elsewhere.
     func runJobs() {
         local.append(contentsOf: queue.takeStrayJobs())
         while !local.isEmpty {

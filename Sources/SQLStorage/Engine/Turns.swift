@@ -1,5 +1,5 @@
-// Those of one process who will lock the same row come one after the other, before they take a
-// connection: a row that somebody else has locked holds up one connection and not the pool.
+// Transactions of one process that will lock the same row run one after the other, before they take
+// a connection: a row that another process has locked holds up one connection and not the pool.
 //
 // Confined to the loop. Bound: as many wait as requests are in flight; none gets its turn after the
 // limit, so that all are refused together.
@@ -14,16 +14,16 @@ internal import ProxyGPT
         let continuation: UnsafeContinuation<Void, Never>
     }
 
-    /// Milliseconds that somebody may wait.
+    /// Milliseconds that a caller may wait.
     private nonisolated let limit: Int64
-    /// Who waits behind the one who has its turn, by key.
+    /// The callers that wait behind the one that has its turn, by key.
     private var waiting: [String: [Waiter]] = [:]
 
     nonisolated init(limit: Int64) {
         self.limit = limit
     }
 
-    /// Runs `body` when the turn has come at all keys, which everybody names in the same order.
+    /// Runs `body` when the turn has come at all keys, which all callers name in the same order.
     func run<T: Sendable>(
         _ keys: [String], _ body: @Sendable () async throws -> T
     ) async throws -> T {
@@ -36,7 +36,7 @@ internal import ProxyGPT
         return try await body()
     }
 
-    /// How many keys somebody is at, and how many wait.
+    /// The numbers of keys in use and of waiting callers.
     var counts: (busy: Int, waiting: Int) {
         (waiting.count, waiting.values.reduce(0) { $0 + $1.count })
     }
@@ -52,7 +52,7 @@ internal import ProxyGPT
         }
         guard monotonicMilliseconds() &- since <= limit else {
             giveBack(key)
-            throw DatabaseError.locked.told
+            throw DatabaseError.locked.clientFailure
         }
     }
 

@@ -1,8 +1,9 @@
 internal import Synchronization
 
-/// Words in columns that this release does not know, each of which is to be logged once.
+/// Values in columns that this release does not know, each of which is to be logged once.
 ///
-/// Rows are decoded where nobody logs, so the words wait here for the heartbeat.
+/// Rows are decoded where there is no logger, so the values wait here for the next renewal of the
+/// lease.
 final class UnknownWords: Sendable {
     /// Of the process, as its log is.
     static let shared = UnknownWords()
@@ -28,7 +29,7 @@ final class UnknownWords: Sendable {
         }
     }
 
-    /// Those that came since the last call, each as `COLUMN WORD`.
+    /// The values that came since the last call, each as `COLUMN WORD`.
     func take() -> [String] {
         state.withLock { state in
             defer { state.fresh = [] }

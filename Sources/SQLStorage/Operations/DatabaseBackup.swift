@@ -2,13 +2,13 @@
 // the database is; and the check of the copy with SQLite.
 //
 // In WAL mode writers append to the WAL alone; the database file changes only in checkpoints, and
-// ours do without while `checkpoint.lock` is held shared. So the file stands still. What is
-// committed in the WAL is read from the WAL index inside the gate, where no commit is under way;
-// those frames stand still, too, unless the WAL is reset: "After a complete checkpoint, if no other
-// connections are in transactions that use the WAL, then subsequent write transactions can overwrite
-// the WAL file from the beginning" (sqlite.org/fileformat2.html, "WAL Reset"). A complete checkpoint
-// means that the database file has all of them, so then it is the copy, alone. A second reset
-// cannot follow without a checkpoint.
+// ours are skipped while `checkpoint.lock` is held shared. So the file does not change. The
+// committed part of the WAL is read from the WAL index inside the gate, where no commit is under
+// way; those frames do not change, too, unless the WAL is reset: "After a complete checkpoint, if
+// no other connections are in transactions that use the WAL, then subsequent write transactions can
+// overwrite the WAL file from the beginning" (sqlite.org/fileformat2.html, "WAL Reset"). A complete
+// checkpoint means that the database file has all of them, so then the file alone is the copy. A
+// second reset cannot follow without a checkpoint.
 //
 // The process must not have the database open: see RawFile. Called by the operator's commands.
 
@@ -17,7 +17,7 @@ internal import Glibc
 
 /// Copies a database, in use or not, into one file.
 package enum DatabaseBackup {
-    /// What a backup has become.
+    /// The result of a backup.
     package struct Report: Sendable {
         package let pages: Int64
         package let bytes: Int64
@@ -29,8 +29,8 @@ package enum DatabaseBackup {
 
     /// Copies `database` to `target`, checks the copy and only then gives it its name. It holds all
     /// that was committed when the call began.
-    /// - Parameter asReader: runs what opens the database's own files, perhaps as their owner, while
-    ///   the copy is the caller's.
+    /// - Parameter asReader: runs the code that opens the database's own files, perhaps as their
+    ///   owner, while the copy belongs to the caller.
     /// - Throws: `BackupError`, `DatabaseError` or `SystemError`; `target` is untouched then.
     package static func make(
         of database: String, to target: String, replacing: Bool,
@@ -55,7 +55,7 @@ package enum DatabaseBackup {
 
     // MARK: - Bytes
 
-    /// Copies the database file, and of the WAL what belongs to it. Returns the WAL's part.
+    /// Copies the database file, and the part of the WAL that belongs to it. Returns that part.
     private static func copyBytes(
         of database: String, to copy: RawFile, wal: RawFile
     ) throws -> Int64 {
@@ -66,7 +66,8 @@ package enum DatabaseBackup {
         }
         let life = try LockFile(SQLStorage.lifeLock(of: database))
         if life.tryLock(.exclusive) {
-            // Nobody has it open, and nobody opens it meanwhile. The WAL index means nothing then.
+            // No process has it open, and none opens it meanwhile. The WAL index means nothing
+            // then.
             return try copyIdle(database, file, to: copy, wal: wal)
         }
         let length = try copyCommitted(of: database, to: wal)
@@ -85,7 +86,7 @@ package enum DatabaseBackup {
         return try log.copy(to: wal)
     }
 
-    /// Copies what is committed in the WAL of a database that is in use.
+    /// Copies the committed part of the WAL of a database that is in use.
     private static func copyCommitted(of database: String, to wal: RawFile) throws -> Int64 {
         let gate = try WriteGate(database: database)
         for _ in 0..<500 {
@@ -93,7 +94,7 @@ package enum DatabaseBackup {
                 guard let log, index.frames > 0 else { return 0 }
                 let length = try log.copy(index.walLength, to: wal)
                 // Reset meanwhile, the database file has it all.
-                let isWhole = index.tells(of: try log.beginning(WALIndex.walHeaderSize))
+                let isWhole = index.describes(try log.beginning(WALIndex.walHeaderSize))
                 return isWhole ? length : 0
             }
             // A process is just opening the database, or died over the index; the next one mends it.
@@ -102,7 +103,7 @@ package enum DatabaseBackup {
         throw BackupError.unreadableLog(database)
     }
 
-    /// The WAL and what of it is committed; nil when that cannot be told at this moment.
+    /// The WAL and its committed part; nil when that cannot be determined at this moment.
     private static func committed(
         in database: String, _ gate: WriteGate
     ) throws -> (log: RawFile?, index: WALIndex)? {
@@ -113,7 +114,7 @@ package enum DatabaseBackup {
         else { return nil }
         if index.frames == 0 { return (nil, index) }
         guard let log = try RawFile.existing(database + "-wal"),
-            index.tells(of: try log.beginning(WALIndex.walHeaderSize)),
+            index.describes(try log.beginning(WALIndex.walHeaderSize)),
             try log.size() >= index.walLength
         else { return nil }
         return (log, index)
@@ -121,15 +122,15 @@ package enum DatabaseBackup {
 
     // MARK: - The copy
 
-    /// What a database says of itself.
+    /// A database's own description of itself.
     struct Facts {
         let pages: Int64
         let schemaVersion: Int64
     }
 
-    /// Makes one file of a database that nobody else knows, and looks at all of it.
+    /// Makes one file of a database that no process has open, and checks all of it.
     /// - Parameters:
-    ///   - name: the file that the copy was made of, which errors tell of.
+    ///   - name: the file that the copy was made of, for errors.
     ///   - expectsOwnSchema: throws where the file has anything in its schema that is not ours, or not as
     ///     we make it.
     static func check(
@@ -147,7 +148,7 @@ package enum DatabaseBackup {
     ) throws -> Facts {
         let connection = try SQLiteConnection(file: file, role: .alone)
         let version = try connection.schemaVersion(name)
-        // The check of all pages computes what the schema says.
+        // The check of all pages evaluates expressions of the schema.
         if expectsOwnSchema { try ReferenceSchema(version: version).check(connection, name) }
         try connection.becomeOneFile()
         let faults = try connection.query("PRAGMA integrity_check(3)").map {
@@ -182,7 +183,7 @@ package enum DatabaseBackup {
     }
 }
 
-/// Says why a backup cannot be made or put in place.
+/// The reason why a backup cannot be made or put in place.
 package enum BackupError: Error, Equatable, CustomStringConvertible {
     case exists(String)
     case absent(String)
@@ -219,8 +220,8 @@ package enum BackupError: Error, Equatable, CustomStringConvertible {
 }
 
 extension SQLiteConnection {
-    /// Moves what is in the WAL into the file and does away with it. Leaving WAL mode "checkpoints
-    /// and deletes the write-ahead-log file" (the comment at OP_JournalMode in SQLite's vdbe.c).
+    /// Moves the WAL's content into the file and removes the WAL. Leaving WAL mode "checkpoints and
+    /// deletes the write-ahead-log file" (the comment at OP_JournalMode in SQLite's vdbe.c).
     func becomeOneFile() throws {
         let mode = try query("PRAGMA journal_mode = DELETE").first?.values.first
         guard mode == .text("delete") else {

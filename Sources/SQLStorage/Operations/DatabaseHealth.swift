@@ -2,19 +2,19 @@ internal import CSQLite
 internal import EventLoop
 internal import Glibc
 
-/// What can be told of a database that is in use, without being in anybody's way.
+/// The state of a database that is in use, found without delaying the service.
 package struct DatabaseHealth: Sendable {
-    /// What a look at the pages has found.
+    /// The result of a check of the pages.
     package enum Pages: Sendable, Equatable {
         case sound
-        /// Nothing wrong in the time there was: tables that were looked at whole, and others.
+        /// No error in the time there was: the tables that were checked whole, and the others.
         case soundSoFar(whole: [String], others: [String])
         case damaged(String)
     }
 
     package let schemaVersion: Int64
     package let knownSchemaVersion: Int64
-    /// What its schema has otherwise than this program makes it, which a restore would refuse.
+    /// The difference between its schema and this program's, which a restore would refuse.
     package let otherSchema: String?
     package let pages: Pages
     package let bytes: Int64
@@ -22,17 +22,17 @@ package struct DatabaseHealth: Sendable {
     /// Bytes of the file that are free for new rows.
     package let freeBytes: Int64
 
-    /// How long one statement looks at pages, in milliseconds: the snapshot that it holds keeps the WAL
+    /// Milliseconds for which one statement checks pages: the snapshot that it holds keeps the WAL
     /// from starting over.
-    static let patience: Int64 = 200
+    static let statementLimit: Int64 = 200
 
-    /// Looks at the database. Throws where it cannot be read, or has a schema that is not known.
-    /// - Parameter patience: milliseconds of one statement.
+    /// Examines the database. Throws where it cannot be read, or has an unknown schema.
+    /// - Parameter statementLimit: milliseconds of one statement.
     package static func examine(_ file: String) throws -> DatabaseHealth {
-        try examine(file, patience: patience)
+        try examine(file, statementLimit: statementLimit)
     }
 
-    static func examine(_ file: String, patience: Int64) throws -> DatabaseHealth {
+    static func examine(_ file: String, statementLimit: Int64) throws -> DatabaseHealth {
         let file = try SQLStorage.existing(file, mayCreate: false)
         let sizes = (size(of: file), size(of: file + "-wal"))
         let connection = try SQLiteConnection(file: file, role: .reader)
@@ -47,7 +47,7 @@ package struct DatabaseHealth: Sendable {
         return DatabaseHealth(
             schemaVersion: version, knownSchemaVersion: Migrations.all.last?.version ?? 0,
             otherSchema: try schema.difference(to: connection),
-            pages: try connection.look(at: try schema.tables(), for: patience), bytes: sizes.0,
+            pages: try connection.check(try schema.tables(), for: statementLimit), bytes: sizes.0,
             walBytes: sizes.1, freeBytes: free ?? 0)
     }
 
@@ -68,10 +68,10 @@ package struct DatabaseHealth: Sendable {
 }
 
 extension SQLiteConnection {
-    /// Looks at all pages, or where that takes longer at the tables one by one, in statements of at most
+    /// Checks all pages, or where that takes longer the tables one by one, in statements of at most
     /// so many milliseconds each.
-    fileprivate func look(
-        at tables: [String], for milliseconds: Int64
+    fileprivate func check(
+        _ tables: [String], for milliseconds: Int64
     ) throws -> DatabaseHealth.Pages {
         if let faults = try check("PRAGMA quick_check(3)", within: milliseconds) {
             return faults.isEmpty ? .sound : .damaged(faults)
@@ -89,8 +89,9 @@ extension SQLiteConnection {
         return .soundSoFar(whole: whole, others: others)
     }
 
-    /// What a check finds; empty where all is well, nil where it takes too long. What an interrupted
-    /// check says is no finding: it takes pages that it has not read for missing.
+    /// The errors that a check finds; empty where there are none, nil where it takes too long. The
+    /// report of an interrupted check does not count: it takes pages that it has not read for
+    /// missing.
     private func check(_ pragma: String, within milliseconds: Int64) throws -> String? {
         let (faults, isWhole) = try interrupting(after: milliseconds) {
             () throws(DatabaseError) in try query(SQL(unsafe: pragma))

@@ -1,9 +1,9 @@
 // A grown installation moves from SQLite to PostgreSQL.
 //
-// Tables are copied one after the other in the order of their keys, a batch a transaction: so the
-// newest key that has arrived tells where to go on after an interruption. In the end both sides are
-// read again and compared row by row; only then the new database may be served from. Nobody may have
-// the old one open meanwhile, and it stays as it is. Called by the operator's commands.
+// Tables are copied one after the other in the order of their keys, a batch a transaction: so after
+// an interruption the newest key in the target shows where to go on. In the end both sides are read
+// again and compared row by row; only then the new database may be used. No process may have the
+// old one open meanwhile, and it stays as it is. Called by the operator's commands.
 
 internal import EventLoop
 package import Logging
@@ -11,24 +11,26 @@ package import ProxyGPT
 
 /// Copies everything from a SQLite file to PostgreSQL.
 package struct DatabaseMove {
-    /// What a move has done.
+    /// The result of a move.
     package struct Report: Sendable {
         /// The tables and how many rows of each were compared.
         package var tables: [(name: String, rows: Int)] = []
     }
 
-    /// What is under way: a table, how many of its rows are done, and whether they are compared already.
+    /// The progress: a table, the number of its rows that are done, and whether they are being
+    /// compared.
     package typealias Progress = @EventLoop (_ table: String, _ rows: Int, _ compares: Bool) -> Void
 
-    /// A table and the columns that its rows are told apart by, in the order in which rows refer to
-    /// one another.
+    /// A table and the columns that identify its rows; tables come in the order in which rows refer
+    /// to one another.
     struct Table: Sendable {
         let name: String
         let key: [String]
 
         /// Whether null characters become U+FFFD on the way, as where PostgreSQL is written to at once.
         ///
-        /// Events tell what callers sent; everything else was looked at before it was stored.
+        /// Events contain text from callers as it came; every other text was checked before it was
+        /// stored.
         var isCleaned: Bool { name == "events" }
 
         static let all = [
@@ -44,9 +46,10 @@ package struct DatabaseMove {
             Table(name: "usage_progress", key: ["id"]),
             Table(name: "events", key: ["id"]), Table(name: "event_bodies", key: ["id"]),
         ]
-        /// Tables that have rows in a new database: counters at zero, and what operators have looked at.
+        /// Tables that have rows in a new database: counters at zero, and events of operators'
+        /// commands.
         static let fresh = ["counters", "events", "usage_progress"]
-        /// Tables that tell of a database itself.
+        /// Tables about a database itself.
         static let others = [
             "schema_migrations", "processes", "moves", "installation", "missed_ends",
         ]
@@ -72,10 +75,11 @@ package struct DatabaseMove {
         self.progress = progress
     }
 
-    /// Copies what is in `file` and not yet in `target`, compares all, and gives `target` free.
+    /// Copies the rows of `file` that are not yet in `target`, compares all rows, and makes
+    /// `target` usable.
     ///
     /// - Parameter target: opened by a program that is no part of the service.
-    /// - Throws: `MoveError`, or what opening throws. The next run goes on from there.
+    /// - Throws: `MoveError`, or an error of opening. The next run goes on from there.
     @EventLoop package static func run(
         from file: String, to target: SQLStorage, identifiers: any IdentifierSource,
         clock: any Clock, logger: Logger, progress: @escaping Progress
@@ -99,7 +103,8 @@ package struct DatabaseMove {
         }
     }
 
-    /// Throws where the file has a schema that is not ours, before anything is written to it.
+    /// Throws where the file has another schema than this program's, before anything is written to
+    /// it.
     private static func check(_ file: String) throws {
         let connection = try SQLiteConnection(file: file, role: .reader)
         let version = try connection.schemaVersion(file)
@@ -126,12 +131,12 @@ package struct DatabaseMove {
 
     // MARK: - Before
 
-    /// Nobody runs a reply any more.
+    /// Ends all open events and replies: no process runs a reply any more.
     private func closeWhatIsOpen() async throws {
         let now = clock.now()
         _ = try await source.database.transaction { transaction in
             try await transaction.execute("DELETE FROM processes")
-            return try await transaction.buryDeadProcesses([], now: now, if: "1 = 1")
+            return try await transaction.reapExpiredProcesses([], now: now, if: "1 = 1")
         }
     }
 
@@ -149,7 +154,7 @@ package struct DatabaseMove {
         throw MoveError.hasNullCharacter(table.name, Self.name(of: row.values))
     }
 
-    /// By what the target knows this source again.
+    /// The name by which the target recognizes this source.
     private func identity(_ identifiers: any IdentifierSource) async throws -> String {
         let found = try await source.database.query("SELECT source FROM moves ORDER BY began_at")
         if let first = found.first { return try first.text("source") }
@@ -192,7 +197,7 @@ package struct DatabaseMove {
             for table in Table.fresh {
                 try await transaction.execute("DELETE FROM \(unsafe: table)")
             }
-            // What is kept in Redis under that name was of what stood here before.
+            // Entries in Redis under that name belong to the earlier content of this database.
             try await transaction.execute(SQL(unsafe: SQLStorage.renewal))
             try await transaction.execute(
                 "INSERT INTO moves (source, began_at) VALUES (\(name), \(now))")
@@ -253,7 +258,7 @@ package struct DatabaseMove {
 
     private func columns(of table: Table) -> [String] { columns[table.name] ?? [] }
 
-    /// A key as people are told of it.
+    /// A key for error messages.
     private static func name(of key: [SQLValue]) -> String {
         key.map {
             switch $0 {
@@ -348,7 +353,7 @@ extension Row {
     }
 }
 
-/// Says why a move cannot begin, go on or end.
+/// The reason why a move cannot begin, go on or end.
 package enum MoveError: Error, Equatable, CustomStringConvertible {
     case sourceIsInUse(String)
     case targetIsInUse

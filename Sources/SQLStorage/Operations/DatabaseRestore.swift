@@ -1,7 +1,7 @@
-// A backup takes the place of the database.
+// Puts a backup in the place of the database.
 //
-// Nobody may have the database open: all that do hold `proxy.db.lock` shared. The process itself
-// must not either: see RawFile. Called by the operator's commands.
+// No process may have the database open: all that do hold `proxy.db.lock` shared. The restoring
+// process itself must not either: see RawFile. Called by the operator's commands.
 
 internal import EventLoop
 internal import Glibc
@@ -9,7 +9,7 @@ package import ProxyGPT
 
 /// Puts a backup in the place of the database.
 package enum DatabaseRestore {
-    /// A backup that was opened, perhaps by root for somebody who may not.
+    /// A backup that was opened, perhaps by root on behalf of another user.
     package final class Source {
         fileprivate let path: String
         fileprivate let file: RawFile
@@ -34,7 +34,7 @@ package enum DatabaseRestore {
         }
     }
 
-    /// What a restore has done.
+    /// The result of a restore.
     package struct Report: Sendable {
         /// Where the database is that was there before; nil where there was none.
         package let kept: String?
@@ -66,8 +66,8 @@ package enum DatabaseRestore {
         return Report(kept: kept, pages: facts.pages, schemaVersion: facts.schemaVersion)
     }
 
-    /// What Redis keeps may be newer than the backup, or that of where the backup was made: nothing of
-    /// it is this database's.
+    /// Entries in Redis may be newer than the backup, or belong to the installation it was made of:
+    /// none belongs to this database.
     private static func renewInstallation(_ file: String) throws {
         let connection = try SQLiteConnection(file: file, role: .alone)
         let tables: SQL = "SELECT 1 FROM sqlite_schema WHERE name = 'installation'"
@@ -76,8 +76,8 @@ package enum DatabaseRestore {
         _ = try connection.execute(SQL(unsafe: SQLStorage.renewal))
     }
 
-    /// Gives the database a second name that nobody else has, as one file where that is possible. What is
-    /// damaged is kept as it is.
+    /// Gives the database a second, unused name, as one file where that is possible. A damaged
+    /// database is kept as it is.
     private static func keep(_ database: String, as wanted: String) throws -> String? {
         guard access(database, F_OK) == 0 else {
             // A WAL without its database must not become the new one's.
@@ -110,7 +110,7 @@ package enum DatabaseRestore {
         throw SystemError("link \(wanted)", code: EEXIST)
     }
 
-    /// Frames of the other database must reach nobody: a new file is a new epoch.
+    /// No subscriber may get frames of the other database: a new file is a new epoch.
     private static func removeBus(beside database: String) {
         let directory = database.lastIndex(of: "/").map { String(database[...$0]) } ?? "./"
         DatabaseBackup.removeDatabase(directory + "bus.db")

@@ -1,13 +1,13 @@
-// Locks on our tables that others hold: of an operator at a prompt, of maintenance.
+// Locks on our tables that other sessions hold: of an operator at a prompt, of maintenance.
 
 internal import Formats
 internal import ProxyGPT
 
 extension SQLStorage {
-    /// Locks of sessions that are none of ours and that writes may have to wait for, a sentence each. For
-    /// PostgreSQL alone.
+    /// Locks of sessions that do not belong to the service and that writes may have to wait for, a
+    /// sentence each. For PostgreSQL alone.
     func foreignLocks() async throws -> [String] {
-        // Reads and the automatic vacuum hold up nobody who writes.
+        // Reads and the automatic vacuum delay no writer.
         let rows = try await database.query(
             """
             SELECT locks.pid, COALESCE(who.application_name, '') AS name,

@@ -1,4 +1,4 @@
-// What comes back for one statement, copied out of libpq's result at once.
+// The result of one statement, copied out of libpq's result at once.
 
 internal import CPostgres
 
@@ -23,8 +23,7 @@ struct PostgresResult: ~Copyable {
 struct PostgresAnswer: Sendable {
     let rows: [Row]
     let count: Int
-    /// What the statement was, as the server says: `COMMIT`, or `ROLLBACK` where nothing could be
-    /// committed.
+    /// The command tag of the statement: `COMMIT`, or `ROLLBACK` where nothing could be committed.
     let tag: String
 }
 
@@ -97,13 +96,13 @@ final class PostgresColumns {
 }
 
 extension DatabaseError {
-    /// Reads what the server says of a statement's failure, by its class of error
+    /// Reads the server's report of a statement's failure, by its class of error
     /// (postgresql.org/docs/15/errcodes-appendix.html).
     init(postgres result: borrowing PostgresResult, during text: String) {
         let state = proxy_gpt_pq_sqlstate(result.pointer).map { String(cString: $0) } ?? ""
         let message = proxy_gpt_pq_message(result.pointer).map { String(cString: $0) } ?? ""
-        // What was prepared is gone, or prepared for a table that is another by now, a transaction lay
-        // idle, or the server takes no writes any more: another connection is needed.
+        // A prepared statement is gone, or its table has changed, a transaction was idle for too
+        // long, or the server takes no writes any more: another connection is needed.
         let isRefusal =
             ["26000", "25P03", "25006"].contains(state)
             || state == "0A000" && message.hasPrefix("cached plan")

@@ -1,9 +1,9 @@
 // One connection to PostgreSQL on the loop.
 //
-// Always in libpq's pipeline mode: what is known at once is sent at once, and answered in one round
-// trip. A batch ends with a synchronization point, so that the failure of one statement undoes the
-// rest of its batch and nothing of the next. Confined to the loop. Knows nothing of pools and
-// transactions.
+// Always in libpq's pipeline mode: statements that are known at once are sent at once, and answered
+// in one round trip. A batch ends with a synchronization point, so that the failure of one
+// statement undoes the rest of its batch and nothing of the next. Confined to the loop. Knows
+// nothing of pools and transactions.
 
 internal import CPostgres
 internal import EventLoop
@@ -31,11 +31,11 @@ struct PostgresStatement: Sendable {
 @EventLoop final class PostgresConnection {
     typealias Completion = @EventLoop (Result<[PostgresAnswer], DatabaseError>) -> Void
 
-    /// What the server answers one by one.
+    /// The steps that the server answers one by one.
     private enum Step {
         case preparation(PreparedStatements.Key, name: String)
-        case farewell(name: String)
-        /// The settings of a transaction, whose answer nobody waits for.
+        case deallocate(name: String)
+        /// The settings of a transaction, whose answer is not awaited.
         case settings
         case statement(text: String, PostgresColumns)
     }
@@ -57,11 +57,11 @@ struct PostgresStatement: Sendable {
     private var prepared = PreparedStatements()
     private var batches: UInt64 = 0
     private var running: [Batch] = []
-    /// The server that it leads to, where that has told.
+    /// The server that it leads to, where that is known.
     var origin: PostgresOrigin?
     /// Why the connection is of no use any more.
     private(set) var failure: DatabaseError?
-    /// What befell the socket, as in errno.
+    /// The error of the socket, as in errno.
     private var socketError: Int32 = 0
     /// Whether it failed because nothing comes back any more, not even from the server's host.
     var hasVanished: Bool { Self.unreachable.contains(socketError) }
@@ -70,9 +70,9 @@ struct PostgresStatement: Sendable {
     /// Called once, when it fails.
     var onFailure: ((DatabaseError) -> Void)?
 
-    /// What makes the settings of a transaction, where a pooler stands before the server and the next
-    /// transaction may be on another of its connections. Then nothing is prepared either, and nothing
-    /// of a session relied on.
+    /// The statement that makes the settings of a transaction, where a pooler stands before the
+    /// server and the next transaction may be on another of its connections. Then no statement is
+    /// prepared either, and no setting of a session is relied on.
     private let transactionSettings: String?
 
     init(_ handle: PostgresHandle, transactionSettings: String? = nil) throws {
@@ -98,7 +98,7 @@ struct PostgresStatement: Sendable {
 
     var serverVersion: Int32 { PQserverVersion(connection) }
 
-    /// The process that serves the connection, as it was told at the beginning.
+    /// The server's process that serves the connection, as reported at the beginning.
     var serverProcess: Int32 { PQbackendPID(connection) }
 
     /// Sends a batch behind those that are under way and returns the answers, one a statement. Throws
@@ -152,12 +152,12 @@ struct PostgresStatement: Sendable {
                 .connection, "the server does not answer", during: "wait"))
     }
 
-    /// Ends the connection for the reason that others have ended for.
+    /// Ends the connection for the same reason as other connections to that server.
     func giveUp(_ reason: DatabaseError) {
         fail(reason)
     }
 
-    /// Ends the connection; what is under way fails.
+    /// Ends the connection; statements under way fail.
     func close() {
         fail(.closed)
     }
@@ -170,7 +170,7 @@ struct PostgresStatement: Sendable {
         let count = Int32(clamping: key.types.count)
         let use = prepared.use(key, in: batch.number)
         for name in use.leftover {
-            batch.steps.append(.farewell(name: name))
+            batch.steps.append(.deallocate(name: name))
             guard
                 PQsendQueryParams(
                     connection, "DEALLOCATE \(name)", 0, nil, nil, nil, nil, 0) == 1
@@ -232,7 +232,7 @@ struct PostgresStatement: Sendable {
             if !readiness.isDisjoint(with: .hungUp) { takeSocketError() }
             let isOpen = PQconsumeInput(connection) == 1
             if isOpen { lastHeard = monotonicMilliseconds() }
-            // What the server said before it closed is read in any case.
+            // The server's last words before it closed are read in any case.
             readAnswers()
             if !isOpen || socketError != 0 {
                 fail(DatabaseError(.connection, lossMessage, during: "receive"))
@@ -241,8 +241,8 @@ struct PostgresStatement: Sendable {
         if failure == nil, waitsForWriting { flush() }
     }
 
-    /// What befalls a connection whose packets are lost, see tcp(7), TCP_USER_TIMEOUT. The server, or
-    /// its host, would have ended it in another way.
+    /// The error of a connection whose packets are lost, see tcp(7), TCP_USER_TIMEOUT. The server,
+    /// or its host, would have ended it in another way.
     private nonisolated static let unreachable = [
         ETIMEDOUT, EHOSTUNREACH, EHOSTDOWN, ENETUNREACH, ENETDOWN,
     ]
@@ -295,7 +295,7 @@ struct PostgresStatement: Sendable {
             note(result, status, during: key.text)
         case (_, .statement(let text, _)): note(result, status, during: text)
         case (_, .settings): note(result, status, during: "settings")
-        case (_, .farewell(let name)):
+        case (_, .deallocate(let name)):
             prepared.keep(name)
             note(result, status, during: "deallocate")
         }
@@ -307,7 +307,7 @@ struct PostgresStatement: Sendable {
         // The statements behind a failed one are only passed over.
         guard status != PGRES_PIPELINE_ABORTED, running[0].failure == nil else { return }
         var error = DatabaseError(postgres: result, during: text)
-        // The server says nothing of a connection that broke.
+        // The server sends nothing over a connection that broke.
         if error.message.isEmpty {
             error = DatabaseError(.connection, lossMessage, during: text)
         }
@@ -322,7 +322,7 @@ struct PostgresStatement: Sendable {
         watch = nil
         let batches = running
         running.removeAll()
-        // Of a refusal only the batch that met it knows that nothing was done.
+        // Of a refusal only the batch that was refused knows that nothing was done.
         let loss = DatabaseError(error.kind, error.message, during: error.during)
         for batch in batches { batch.completion(.failure(batch.failure ?? loss)) }
         onFailure?(error)

@@ -6,7 +6,7 @@ internal import ProxyGPT
 final class PostgresDatabase: Database {
     private let pool: PostgresPool
     let dialect: Dialect
-    /// Whether its users go before all others that wait for a connection.
+    /// Whether its statements go before all others that wait for a connection.
     private let isUrgent: Bool
     private let logger: Logger
 
@@ -17,7 +17,8 @@ final class PostgresDatabase: Database {
         self.logger = logger
     }
 
-    /// A commit that somebody was told of is seen by every statement that is sent afterwards.
+    /// A commit that was reported to its caller is visible to every statement that is sent
+    /// afterwards.
     func query(_ sql: SQL) async throws -> [Row] {
         let statement = PostgresStatement(sql)
         var retries = PostgresRetries(within: pool.grace)
@@ -25,8 +26,10 @@ final class PostgresDatabase: Database {
             do {
                 return try await pool.run(statement, isUrgent: isUrgent).rows
             } catch let error as DatabaseError {
-                // Lost with its connection: what was only read may be read again.
-                guard error.kind == .connection, retries.allow(error) else { throw told(error) }
+                // Lost with its connection: a read may be repeated.
+                guard error.kind == .connection, retries.allow(error) else {
+                    throw clientFailure(for: error)
+                }
             }
         }
     }
@@ -39,7 +42,7 @@ final class PostgresDatabase: Database {
             do {
                 return try await runOnce(body)
             } catch let error as DatabaseError {
-                guard retries.allow(error) else { throw told(error) }
+                guard retries.allow(error) else { throw clientFailure(for: error) }
             }
         }
     }
@@ -58,7 +61,7 @@ final class PostgresDatabase: Database {
         } catch {
             await transaction.rollBack()
             await pool.giveBack(connection)
-            // A body may throw its own error instead of the one that it met.
+            // A body may throw its own error instead of the one of its query.
             if let cause = await transaction.failure, !(error is DatabaseError),
                 cause.kind == .connection
             {
@@ -68,38 +71,39 @@ final class PostgresDatabase: Database {
         }
     }
 
-    private func told(_ error: DatabaseError) -> any Error {
+    private func clientFailure(for error: DatabaseError) -> any Error {
         switch error.kind {
-        // The pool tells once how long the server is away.
+        // The pool logs once how long the server is away.
         case .connection, .closed, .uniqueViolation, .constraint: break
         default:
             logger.warning("statement failed", metadata: ["storage.error": "\(error)"])
         }
-        return error.told
+        return error.clientFailure
     }
 }
 
-/// Counts how often something was run again that others, or a lost connection, stood in the way of.
+/// Counts how often something was run again after a conflict or a lost connection.
 struct PostgresRetries {
     /// A server that takes longer to fail is not asked again.
-    private let patience: Int64
+    private let limit: Int64
     private let start = monotonicMilliseconds()
     private var counts: [DatabaseError.Kind: Int] = [:]
 
-    /// - Parameter patience: milliseconds.
-    init(within patience: Int64) {
-        self.patience = patience
+    /// - Parameter limit: milliseconds.
+    init(within limit: Int64) {
+        self.limit = limit
     }
 
-    /// Whether what failed in this way may be run once more. It has left nothing behind.
+    /// Whether a statement or transaction that failed in this way may be run once more. It has left
+    /// nothing behind.
     mutating func allow(_ error: DatabaseError) -> Bool {
         let limit =
             switch error.kind {
             case .conflict: 5
             // All connections may be dead, and each is found out alone.
-            case .connection: monotonicMilliseconds() - start < patience ? 10 : 0
-            // Somebody else has just added or removed what its own questions did not see yet: asked
-            // again, they find it and refuse in the right words.
+            case .connection: monotonicMilliseconds() - start < limit ? 10 : 0
+            // Another transaction has just added or removed a row that the body's own reads did not
+            // see yet: run again, the body finds it and refuses with the right message.
             case .uniqueViolation, .constraint: 1
             default: 0
             }
@@ -116,12 +120,12 @@ struct PostgresRetries {
     private nonisolated static let commit = PostgresStatement("COMMIT")
     private nonisolated static let rollBack = PostgresStatement("ROLLBACK")
     /// How many statements without a result are gathered at most.
-    private nonisolated static let company = 100
+    private nonisolated static let batchSize = 100
 
     private let connection: PostgresConnection
     nonisolated let dialect: Dialect
     private let limit: Int64
-    /// Sent with the next statement whose result somebody waits for.
+    /// Statements to be sent with the next one whose result is awaited.
     private var gathered: [PostgresStatement] = []
     private var hasBegun = false
     private var hasEnded = false
@@ -144,7 +148,7 @@ struct PostgresRetries {
 
     @EventLoop func send(_ sql: SQL) async throws {
         guard !hasEnded else { throw DatabaseError.transactionEnded }
-        if gathered.count < Self.company {
+        if gathered.count < Self.batchSize {
             gathered.append(PostgresStatement(sql))
         } else {
             _ = try await run(PostgresStatement(sql))
@@ -165,7 +169,7 @@ struct PostgresRetries {
         return answer
     }
 
-    /// Sends what has gathered and one more statement, all in one round trip.
+    /// Sends the gathered statements and one more, all in one round trip.
     private func flush(with last: PostgresStatement) async throws -> [PostgresAnswer] {
         let statements = (hasBegun ? [] : [Self.begin]) + gathered + [last]
         hasBegun = true
@@ -178,7 +182,7 @@ struct PostgresRetries {
         }
     }
 
-    /// Commits what was done; throws `uncertain` when nobody knows whether that succeeded.
+    /// Commits the transaction; throws `uncertain` when it is not known whether that succeeded.
     func commit() async throws {
         hasEnded = true
         guard hasBegun || !gathered.isEmpty else { return }
@@ -198,7 +202,7 @@ struct PostgresRetries {
         }
     }
 
-    /// Undoes what was done.
+    /// Rolls the transaction back.
     func rollBack() async {
         hasEnded = true
         guard hasBegun, connection.failure == nil else { return }
@@ -206,14 +210,14 @@ struct PostgresRetries {
         do {
             _ = try await connection.run([Self.rollBack], within: limit)
         } catch {
-            // What is left open dies with the connection.
+            // An open transaction ends with the connection.
             connection.close()
         }
     }
 }
 
 extension DatabaseError {
-    /// Whether nobody knows what became of a COMMIT that failed in this way.
+    /// Whether the result of a COMMIT that failed in this way is unknown.
     fileprivate var leavesCommitOpen: Bool {
         (kind == .connection || kind == .closed) && !isRefusal
     }

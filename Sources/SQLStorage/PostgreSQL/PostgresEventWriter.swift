@@ -1,5 +1,5 @@
-// Commits events in groups, as Writer does for SQLite: while one group is under way the next gathers
-// in the queue. Runs on the loop. Knows no table itself; see PostgresEvents.
+// Commits events in batches, as Writer does for SQLite: while one batch is under way the next
+// gathers in the queue. Runs on the loop. Knows no table itself; see PostgresEvents.
 
 internal import EventLoop
 internal import Logging
@@ -7,65 +7,66 @@ internal import Metrics
 internal import ProxyGPT
 
 /// Wakes a task of the loop that waits.
-final class LoopBell: Bell {
+final class LoopWakeup: Wakeup {
     @EventLoop private final class Sleeper {
-        private var isRung = false
+        private var isSignaled = false
         private var continuation: UnsafeContinuation<Void, Never>?
 
         nonisolated init() {}
 
-        func ring() {
-            isRung = true
+        func signal() {
+            isSignaled = true
             let waiting = continuation
             continuation = nil
             waiting?.resume()
         }
 
         func wait(until deadline: Int64?) async {
-            if !isRung {
+            if !isSignaled {
                 let timer = deadline.map { deadline in
                     EventLoop.schedule(
                         afterMilliseconds: deadline &- monotonicMilliseconds()
-                    ) { self.ring() }
+                    ) { self.signal() }
                 }
                 await withUnsafeContinuation { waiting in
-                    if isRung { waiting.resume() } else { continuation = waiting }
+                    if isSignaled { waiting.resume() } else { continuation = waiting }
                 }
                 timer?.cancel()
             }
-            isRung = false
+            isSignaled = false
         }
     }
 
     private let sleeper = Sleeper()
 
-    func ring() {
+    func signal() {
         let sleeper = sleeper
         if EventLoop.shared.executor.isCurrent {
-            EventLoop.assumeIsolated { sleeper.ring() }
+            EventLoop.assumeIsolated { sleeper.signal() }
         } else {
-            EventLoop.spawn { sleeper.ring() }
+            EventLoop.spawn { sleeper.signal() }
         }
     }
 
-    /// Returns once the bell was rung, or at a moment of `monotonicMilliseconds`.
+    /// Returns once the wakeup was rung, or at a moment of `monotonicMilliseconds`.
     @EventLoop func wait(until deadline: Int64?) async {
         await sleeper.wait(until: deadline)
     }
 }
 
-/// Commits what the queue holds, group by group.
+/// Commits the content of the queue, batch by batch.
 @EventLoop final class PostgresEventWriter {
-    /// How much one group takes.
-    private nonisolated static let groupRows = 1000
-    private nonisolated static let groupBytes = 4 * 1024 * 1024
-    /// Milliseconds that a group waits for locks of others. A row that is lost for a lock of a second would be
-    /// worse than one that is late; calls wait for it, however, and those behind a lock that lasts do not.
+    /// The most rows and bytes of one batch.
+    private nonisolated static let batchRows = 1000
+    private nonisolated static let batchBytes = 4 * 1024 * 1024
+    /// Milliseconds that a batch waits for locks of other sessions. A row that is lost for a lock
+    /// of a second would be worse than one that is late; but calls wait for it, and they do not
+    /// wait for a lock that lasts.
     private nonisolated static let lockLimit: Int64 = 3000
 
     private nonisolated let pool: PostgresPool
     private nonisolated let queue: WriteQueue
-    private nonisolated let bell: LoopBell
+    private nonisolated let wakeup: LoopWakeup
     private nonisolated let process: String
     private nonisolated let scoreboard: Scoreboard?
     private nonisolated let logger: Logger
@@ -73,16 +74,16 @@ final class LoopBell: Bell {
     private var openRows: Set<Event.ID> = []
     /// Rows whose opening got no answer: they may be there.
     private var doubtfulRows: Set<Event.ID> = []
-    private var failedGroups = 0
+    private var failures = WriteFailures()
 
     nonisolated init(
-        _ pool: PostgresPool, queue: WriteQueue, bell: LoopBell, process: String,
+        _ pool: PostgresPool, queue: WriteQueue, wakeup: LoopWakeup, process: String,
         scoreboard: Scoreboard? = nil, logger: Logger
     ) {
         self.scoreboard = scoreboard
         self.pool = pool
         self.queue = queue
-        self.bell = bell
+        self.wakeup = wakeup
         self.process = process
         self.logger = logger
     }
@@ -91,8 +92,8 @@ final class LoopBell: Bell {
     func serve() async {
         while true {
             switch queue.step() {
-            case .wait(let deadline): await bell.wait(until: deadline)
-            case .work: await writeGroup(queue.take(rows: Self.groupRows, bytes: Self.groupBytes))
+            case .wait(let deadline): await wakeup.wait(until: deadline)
+            case .work: await writeBatch(queue.take(rows: Self.batchRows, bytes: Self.batchBytes))
             case .end:
                 for closer in queue.end() { closer.resume() }
                 return
@@ -100,58 +101,58 @@ final class LoopBell: Bell {
         }
     }
 
-    private func writeGroup(_ items: [WriteItem]) async {
+    private func writeBatch(_ items: [WriteItem]) async {
         if items.isEmpty { return }
         do {
             let startedAt = monotonicMicroseconds()
-            let written = try await write(group(of: items))
+            let written = try await write(batch(of: items))
             scoreboard?.noteCommit(rows: items.count, since: startedAt)
-            failedGroups = 0
-            tell(items, written)
+            failures.end()
+            resumeWaiters(items, written)
         } catch let error as DatabaseError where error.concernsOneRow && items.count > 1 {
-            for item in items { await writeGroup([item]) }
+            for item in items { await writeBatch([item]) }
         } catch {
-            report(error, rows: items.count)
-            tell(items, error)
+            failures.report(error, rows: items.count, to: logger)
+            resumeWaiters(items, error)
         }
     }
 
-    private func group(of items: [WriteItem]) -> PostgresEvents {
-        var group = PostgresEvents(process: process)
+    private func batch(of items: [WriteItem]) -> PostgresEvents {
+        var batch = PostgresEvents(process: process)
         for item in items {
             switch item {
-            case .open(let row): group.add(row.event)
+            case .open(let row): batch.add(row.event)
             case .whole(let row):
                 if openRows.contains(row.event.id) {
-                    group.close(row.event)
+                    batch.close(row.event)
                 } else if doubtfulRows.contains(row.event.id) {
-                    group.addOrClose(row.event)
+                    batch.addOrClose(row.event)
                 } else {
-                    group.add(row.event)
+                    batch.add(row.event)
                 }
             case .transaction: break
             }
         }
-        return group
+        return batch
     }
 
-    /// Writes a group and returns the ids of its rows; once more, when the connection is lost: an id is
-    /// added once at most, so it does no harm if the first time was enough.
-    private func write(_ group: PostgresEvents) async throws -> Set<String> {
-        let statement = group.statement
+    /// Writes a batch and returns the ids of its rows; once more, when the connection is lost: an
+    /// id is added once at most, so it does no harm if the first time was enough.
+    private func write(_ batch: PostgresEvents) async throws -> Set<String> {
+        let statement = batch.statement
         var retries = PostgresRetries(within: pool.grace)
         var isRepeated = false
-        let limit = failedGroups == 0 ? min(Self.lockLimit, pool.statementLimit) : 0
+        let limit = failures.count == 0 ? min(Self.lockLimit, pool.statementLimit) : 0
         let end = monotonicMilliseconds() &+ limit
         while true {
             do {
                 var written = try await ids(statement)
-                if !group.doubtful.isSubset(of: written) {
+                if !batch.doubtful.isSubset(of: written) {
                     // The statement waited for their opening's commit, and did not see it yet.
                     written.formUnion(try await ids(statement))
                 }
-                if !isRepeated || written.count == group.count { return written }
-                return written.union(try await ids(group.question))
+                if !isRepeated || written.count == batch.count { return written }
+                return written.union(try await ids(batch.question))
             } catch let error as DatabaseError
                 where error.kind == .locked && monotonicMilliseconds() < end
             {
@@ -170,7 +171,7 @@ final class LoopBell: Bell {
         return Set(try answer.rows.map { try $0.text("id") })
     }
 
-    private func tell(_ items: [WriteItem], _ written: Set<String>) {
+    private func resumeWaiters(_ items: [WriteItem], _ written: Set<String>) {
         for item in items {
             switch item {
             case .open(let row):
@@ -190,7 +191,7 @@ final class LoopBell: Bell {
         }
     }
 
-    private func tell(_ items: [WriteItem], _ failure: any Error) {
+    private func resumeWaiters(_ items: [WriteItem], _ failure: any Error) {
         for item in items {
             switch item {
             case .open(let row):
@@ -217,23 +218,10 @@ final class LoopBell: Bell {
         .uniqueViolation, "there is an event of this id", during: "add event")
     private nonisolated static let foreignRow = DatabaseError(
         .other, "the row was closed by another process", during: "close event")
-
-    /// Logs the first failure and then every thousandth.
-    private func report(_ error: any Error, rows: Int) {
-        if failedGroups % 1000 == 0 {
-            logger.error(
-                "write group failed",
-                metadata: [
-                    "storage.error": "\(error)", "storage.rows": "\(rows)",
-                    "storage.failed_groups": "\(failedGroups + 1)",
-                ])
-        }
-        failedGroups += 1
-    }
 }
 
 extension DatabaseError {
-    /// Whether a statement failed for what stands in one of its rows.
+    /// Whether a statement may have failed for the content of one of its rows.
     fileprivate var concernsOneRow: Bool {
         switch kind {
         case .uniqueViolation, .constraint, .other: true

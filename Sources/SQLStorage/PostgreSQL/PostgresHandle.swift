@@ -24,9 +24,9 @@ final class PostgresHandle: @unchecked Sendable {
         PQfinish(pointer)
     }
 
-    /// What the address may say otherwise: seconds to connect; when a host from which nothing comes
-    /// back is taken for gone, two seconds after it was sent something or asked whether it is there;
-    /// and that the server takes writes, where the address names several.
+    /// Settings that the address may override: seconds to connect; when a host from which nothing
+    /// comes back counts as gone, two seconds after something was sent or a keepalive; and that the
+    /// server takes writes, where the address names several.
     private static let defaults = [
         ("connect_timeout", "5"), ("keepalives_idle", "1"), ("keepalives_interval", "1"),
         ("keepalives_count", "2"), ("tcp_user_timeout", "2000"),
@@ -62,9 +62,9 @@ final class PostgresHandle: @unchecked Sendable {
         return handle
     }
 
-    /// What libpq says of the last failure, in one line.
+    /// libpq's message about the last failure, in one line.
     var message: String {
-        // A password that is not escaped may be part of what libpq takes for a name and quotes.
+        // A password that is not escaped may be part of the name that libpq reads and quotes.
         let text = Self.hidingQuoted(
             PQerrorMessage(pointer).map { String(cString: $0) } ?? "",
             where: { $0.contains(UInt8(ascii: "@")) })
@@ -72,8 +72,7 @@ final class PostgresHandle: @unchecked Sendable {
         return lines.isEmpty ? "the connection is lost" : lines.joined(separator: "; ")
     }
 
-    /// Says what libpq finds wrong with an address, without a word of what stands in it; nil when it
-    /// can be used.
+    /// libpq's objection to an address, without any part of the address; nil when it can be used.
     static func problem(with address: Secret) -> String? {
         var message: UnsafeMutablePointer<CChar>?
         if let options = PQconninfoParse(address.revealed, &message) {
@@ -82,13 +81,12 @@ final class PostgresHandle: @unchecked Sendable {
         }
         guard let message else { return "out of memory" }
         defer { PQfreemem(message) }
-        // libpq quotes what it stumbled over, which may be part of a password.
+        // libpq quotes the text that it could not read, which may be part of a password.
         let said = hidingQuoted(String(cString: message), where: { _ in true })
         return said.split(separator: "\n").first.map(String.init) ?? "not an address"
     }
 
-    /// How long the address says that a lock is waited for, as in `options=-c lock_timeout=2s`; nil where
-    /// it says nothing.
+    /// The address's own lock timeout, as in `options=-c lock_timeout=2s`; nil where it has none.
     static func lockTimeout(in address: Secret) -> String? {
         guard let options = PQconninfoParse(address.revealed, nil) else { return nil }
         defer { PQconninfoFree(options) }
@@ -109,7 +107,7 @@ final class PostgresHandle: @unchecked Sendable {
             let pieces = part.split(
                 separator: UInt8(ascii: "="), maxSplits: 1, omittingEmptySubsequences: false)
             guard pieces.count == 2 else { continue }
-            // `-c name=value`, `-cname=value` or `--name=value`, where dashes stand for underscores.
+            // `-c name=value`, `-cname=value` or `--name=value`, where dashes replace underscores.
             let name = pieces[0].map { $0 == UInt8(ascii: "-") ? UInt8(ascii: "_") : $0 }
             let isIt = ["lock_timeout", "_clock_timeout", "__lock_timeout"].contains {
                 name.elementsEqual($0.utf8)
@@ -125,7 +123,8 @@ final class PostgresHandle: @unchecked Sendable {
         return found
     }
 
-    /// A text without what stands between its first quote and its last: a password may have some, too.
+    /// A text without the part between its first quote and its last: a password may contain quotes,
+    /// too.
     static func hidingQuoted(
         _ text: String, where isSecret: (Substring.UTF8View) -> Bool
     ) -> String {

@@ -1,18 +1,18 @@
-// Which server a connection leads to. After a failover an old primary may go on serving beside the
-// promoted standby: whoever writes to both loses what the one has that goes down.
+// The server that a connection leads to. After a failover an old primary may go on serving beside
+// the promoted standby: a service that writes to both loses the rows on the one that goes down.
 
 internal import EventLoop
 internal import ProxyGPT
 
 /// A server's history, as far as an ordinary user may read it.
 struct PostgresOrigin: Sendable, Equatable {
-    /// The same for a primary and its standbys; nil where the server does not tell.
+    /// The same for a primary and its standbys; nil where the server does not report it.
     var system: Int64?
     /// Rises with each promotion.
     var timeline: Int64
 
-    /// What stands against a connection of this origin beside living ones of another; nil where
-    /// nothing does.
+    /// The objection to a connection of this origin beside living ones of another; nil where there
+    /// is none.
     func conflict(with living: PostgresOrigin) -> DatabaseError? {
         if let system, let other = living.system, system != other {
             return DatabaseError(
@@ -45,7 +45,7 @@ struct PostgresOrigin: Sendable, Equatable {
         "SELECT \(timeline) AS timeline, NULL AS system",
     ]
 
-    /// Asks the server; nil where it is one of those that only speak like PostgreSQL.
+    /// Asks the server; nil where it only speaks the protocol of PostgreSQL.
     @EventLoop static func read(
         _ connection: PostgresConnection, within limit: Int64
     ) async throws -> PostgresOrigin? {

@@ -1,8 +1,8 @@
 // The values of one statement as PostgreSQL's binary format has them, in one buffer.
 //
-// Every value carries its type, or a text would be taken for whatever the place suggests; NULL alone
-// leaves the choice to the place. (postgresql.org/docs/15/libpq-exec.html, PQexecParams: "If paramTypes
-// is NULL, or any particular element in the array is zero, the server infers a data type".)
+// Every value carries its type, or a text would take the type of its context; NULL alone leaves the
+// choice to the context. (postgresql.org/docs/15/libpq-exec.html, PQexecParams: "If paramTypes is
+// NULL, or any particular element in the array is zero, the server infers a data type".)
 
 /// Types of values, by their numbers in `pg_type`.
 enum PostgresType {
@@ -120,8 +120,8 @@ struct PostgresParameters: Sendable {
         lengths.append(Int32(clamping: buffer.count - start))
     }
 
-    /// Calls `body` with what libpq's calls want: addresses, lengths and formats of the values, which
-    /// are valid until it returns.
+    /// Calls `body` with the arguments of libpq's calls: addresses, lengths and formats of the
+    /// values, which are valid until it returns.
     func withPointers<T>(
         _ body: (
             _ values: UnsafePointer<UnsafePointer<CChar>?>?, _ lengths: UnsafePointer<Int32>?,

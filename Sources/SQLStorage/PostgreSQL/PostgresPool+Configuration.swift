@@ -1,7 +1,7 @@
 internal import ProxyGPT
 
 extension PostgresPool {
-    /// How a pool reaches its server, and how long it waits for what.
+    /// The address of a pool's server, and the pool's time limits.
     struct Configuration: Sendable {
         var address: Secret
         var size: Int
@@ -11,16 +11,16 @@ extension PostgresPool {
         var statementLimit: Int64 = 5000
         /// Milliseconds after that, in which the answer must arrive.
         var answerGrace: Int64 = 2000
-        /// How long the server lets a statement wait for a lock, in its own words: our transactions take
-        /// milliseconds, so who waits longer waits for a stranger.
+        /// The server's limit for a statement's wait for a lock, as PostgreSQL writes it: our
+        /// transactions take milliseconds, so a longer wait is for a lock of another program.
         var lockTimeout = "500ms"
-        /// Milliseconds that the server lets a transaction lie idle: a process that stands still holds
-        /// no lock longer.
+        /// Milliseconds that the server lets a transaction be idle: a process that stands still
+        /// holds no lock longer.
         var idleLimit: Int64 = 10_000
         /// Milliseconds that a task waits for a connection while there are some.
         var waitLimit: Int64 = 2000
-        /// Milliseconds that a task waits for the first connection after all were lost, or asks again
-        /// after its own was.
+        /// Milliseconds that a task waits for the first connection after all were lost, or tries
+        /// again after its own was.
         var grace: Int64 = 1000
         var queueLimit = 10_000
         /// Whether the process is one of the service's, whose connections are counted.
@@ -28,7 +28,7 @@ extension PostgresPool {
         /// Whether a database is opened to which not all has been moved yet.
         var mayBeIncomplete = false
 
-        /// The same, with what the address says itself.
+        /// The same, with the settings in the address.
         var withTimeoutOfAddress: Configuration {
             var changed = self
             changed.lockTimeout = PostgresHandle.lockTimeout(in: address) ?? lockTimeout

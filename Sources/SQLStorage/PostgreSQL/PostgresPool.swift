@@ -11,28 +11,29 @@ internal import ProxyGPT
 
 /// Lends connections, and runs single statements on them.
 @EventLoop final class PostgresPool {
-    /// Milliseconds from one look for what has waited too long to the next.
-    private nonisolated static let lookInterval: Int64 = 250
+    /// Milliseconds from one check of waiting requests to the next.
+    private nonisolated static let checkInterval: Int64 = 250
     /// Milliseconds between two tries to connect, at least.
     private nonisolated static let shortestPause: Int64 = 50
-    /// Milliseconds without a word, after which a connection is given up along with one that vanished.
+    /// Milliseconds without an answer, after which a connection is given up along with one that
+    /// vanished.
     private nonisolated static let silence: Int64 = 1000
     /// How many reads that wait are sent in one go.
-    private nonisolated static let company = 8
+    private nonisolated static let batchSize = 8
 
-    /// Who waits for a connection.
+    /// A request that waits for a connection.
     private struct Waiter {
-        enum Wish {
+        enum Request {
             case lease(@EventLoop (Result<PostgresConnection, DatabaseError>) -> Void)
             case statement(PostgresStatement, PostgresConnection.Completion)
         }
 
-        let wish: Wish
+        let request: Request
         let deadline: Int64
 
         /// The same, for no longer than until then.
         func waiting(until end: Int64) -> Waiter {
-            Waiter(wish: wish, deadline: min(deadline, end))
+            Waiter(request: request, deadline: min(deadline, end))
         }
     }
 
@@ -47,7 +48,7 @@ internal import ProxyGPT
     private var idle: [PostgresConnection] = []
     /// A connection that is being prepared.
     private var newcomer: PostgresConnection?
-    /// Those who cannot wait behind others: events and heartbeats.
+    /// Requests that must not wait behind others: of events and heartbeats.
     private var urgent: [Waiter] = []
     private var waiting: [Waiter] = []
     private var waitingStart = 0
@@ -78,7 +79,7 @@ internal import ProxyGPT
         (members.count, urgent.count + waiting.count - waitingStart)
     }
 
-    /// Those that somebody uses, and those that wait for somebody.
+    /// Connections in use, and requests that wait for one.
     var connections: (busy: Int, idle: Int) { (members.count - idle.count, idle.count) }
 
     // MARK: - Using
@@ -114,7 +115,7 @@ internal import ProxyGPT
         return try result.get()
     }
 
-    /// Takes a connection back, which goes on to the next who waits.
+    /// Takes a connection back and gives it to the next request that waits.
     func giveBack(_ connection: PostgresConnection) {
         guard connection.isBetweenTransactions, !isClosed else {
             connection.close()
@@ -123,7 +124,7 @@ internal import ProxyGPT
         dispatch(connection)
     }
 
-    /// Closes all connections; who waits or comes later is refused.
+    /// Closes all connections; waiting and later requests are refused.
     func close() {
         isClosed = true
         newcomer?.close()
@@ -133,20 +134,20 @@ internal import ProxyGPT
 
     // MARK: - Waiting
 
-    private func add(_ wish: Waiter.Wish, isUrgent: Bool) {
-        if isClosed { return refuse(wish, .closed) }
+    private func add(_ request: Waiter.Request, isUrgent: Bool) {
+        if isClosed { return refuse(request, .closed) }
         keepTicking()
         if let connection = idle.popLast() {
-            serve(wish, connection)
+            serve(request, connection)
             return
         }
         let isAway = members.isEmpty
-        if isAway, let lastFailure { return refuse(wish, lastFailure) }
+        if isAway, let lastFailure { return refuse(request, lastFailure) }
         guard waiting.count - waitingStart + urgent.count < configuration.queueLimit else {
-            return refuse(wish, Self.crowded)
+            return refuse(request, Self.crowded)
         }
         let limit = isAway ? configuration.grace : configuration.waitLimit
-        let waiter = Waiter(wish: wish, deadline: monotonicMilliseconds() &+ limit)
+        let waiter = Waiter(request: request, deadline: monotonicMilliseconds() &+ limit)
         if isUrgent { urgent.append(waiter) } else { waiting.append(waiter) }
     }
 
@@ -155,8 +156,8 @@ internal import ProxyGPT
     private static let silent = DatabaseError(
         .connection, "the server does not answer", during: "connect")
 
-    private func serve(_ wish: Waiter.Wish, _ connection: PostgresConnection) {
-        switch wish {
+    private func serve(_ request: Waiter.Request, _ connection: PostgresConnection) {
+        switch request {
         case .lease(let body): body(.success(connection))
         case .statement(let statement, let completion):
             connection.submit(
@@ -169,20 +170,20 @@ internal import ProxyGPT
         }
     }
 
-    private func refuse(_ wish: Waiter.Wish, _ error: DatabaseError) {
-        switch wish {
+    private func refuse(_ request: Waiter.Request, _ error: DatabaseError) {
+        switch request {
         case .lease(let body): body(.failure(error))
         case .statement(_, let completion): completion(.failure(error))
         }
     }
 
-    /// Gives a free connection to whoever waits: to one that leases it, or to several reads.
+    /// Gives a free connection to the next requests: to one that leases it, or to several reads.
     private func dispatch(_ connection: PostgresConnection) {
         var served = 0
-        while served < Self.company, let waiter = nextWaiter(mayLease: served == 0) {
-            serve(waiter.wish, connection)
+        while served < Self.batchSize, let waiter = nextWaiter(mayLease: served == 0) {
+            serve(waiter.request, connection)
             served += 1
-            if case .lease = waiter.wish { return }
+            if case .lease = waiter.request { return }
             if connection.failure != nil { return }
         }
         if served == 0 { idle.append(connection) }
@@ -190,12 +191,12 @@ internal import ProxyGPT
 
     private func nextWaiter(mayLease: Bool) -> Waiter? {
         if let first = urgent.first {
-            if case .lease = first.wish, !mayLease { return nil }
+            if case .lease = first.request, !mayLease { return nil }
             return urgent.removeFirst()
         }
         guard waitingStart < waiting.count else { return nil }
         let first = waiting[waitingStart]
-        if case .lease = first.wish, !mayLease { return nil }
+        if case .lease = first.request, !mayLease { return nil }
         return takeWaiting()
     }
 
@@ -217,14 +218,14 @@ internal import ProxyGPT
         urgent = []
         waiting = []
         waitingStart = 0
-        for waiter in all { refuse(waiter.wish, error) }
+        for waiter in all { refuse(waiter.request, error) }
     }
 
-    /// Looks for what has waited for too long, four times a second while there is anything to wait for.
+    /// Refuses requests that have waited for too long, four times a second while any wait.
     private func keepTicking() {
         guard !isTicking else { return }
         isTicking = true
-        EventLoop.schedule(afterMilliseconds: Self.lookInterval) { [weak self] in self?.tick() }
+        EventLoop.schedule(afterMilliseconds: Self.checkInterval) { [weak self] in self?.tick() }
     }
 
     private func tick() {
@@ -238,11 +239,11 @@ internal import ProxyGPT
         while let first = urgent.first, first.deadline <= now {
             urgent.removeFirst()
             hasRefused = true
-            refuse(first.wish, reason)
+            refuse(first.request, reason)
         }
         while waitingStart < waiting.count, waiting[waitingStart].deadline <= now {
             hasRefused = true
-            refuse(takeWaiting().wish, reason)
+            refuse(takeWaiting().request, reason)
         }
         if isAway, hasRefused, members.isEmpty { goAway(reason) }
         if idle.count < members.count || newcomer != nil || counts.waiting > 0 { keepTicking() }
@@ -273,7 +274,7 @@ internal import ProxyGPT
         }
     }
 
-    /// What stands against a connection beside those that live.
+    /// The objection to a connection beside the living ones.
     private func conflict(of connection: PostgresConnection) -> DatabaseError? {
         guard let origin = connection.origin else { return nil }
         return members.lazy.compactMap { $0.origin }.compactMap { origin.conflict(with: $0) }.first
@@ -304,7 +305,7 @@ internal import ProxyGPT
         fill()
     }
 
-    /// Opens what is missing, one connection after the other.
+    /// Opens the missing connections, one after the other.
     private func fill() {
         guard !isClosed, !isConnecting, members.count < configuration.size else { return }
         isConnecting = true
@@ -331,14 +332,14 @@ internal import ProxyGPT
             }
             // A try that was long is a pause by itself.
             let passed = monotonicMilliseconds() &- start
-            let pause = pauses.next(spread: identifiers.number)
+            let pause = pauses.next(jitter: identifiers.number)
             await EventLoop.sleep(milliseconds: max(Self.shortestPause, pause &- passed))
             isConnecting = false
             fill()
         }
     }
 
-    /// Refuses whoever comes from now on, until there is a connection again.
+    /// Refuses requests from now on, until there is a connection again.
     private func goAway(_ cause: DatabaseError) {
         if lastFailure == nil {
             logger.error("database away", metadata: ["storage.error": "\(cause)"])
@@ -355,7 +356,7 @@ internal import ProxyGPT
         }
         if connection.hasVanished { giveUpSilent(error) }
         if members.isEmpty {
-            // Those who waited for two seconds now wait for the next connection alone.
+            // Requests that waited for two seconds now wait for the next connection alone.
             let end = monotonicMilliseconds() &+ configuration.grace
             urgent = urgent.map { $0.waiting(until: end) }
             waiting = waiting[waitingStart...].map { $0.waiting(until: end) }
@@ -364,8 +365,8 @@ internal import ProxyGPT
         fill()
     }
 
-    /// The way to the server is cut, and who uses or waits for any other connection that it led to need
-    /// not find that out alone. Connections that were heard a moment ago lead another way.
+    /// The way to the server is cut: requests on any other connection to it need not find that out
+    /// one by one. Connections with an answer a moment ago lead another way.
     private func giveUpSilent(_ error: DatabaseError) {
         let now = monotonicMilliseconds()
         for member in members where now &- member.lastHeard > Self.silence {

@@ -1,6 +1,6 @@
 // Whether a pooler stands between this process and PostgreSQL that gives each transaction another
-// connection of the server, as PgBouncer does with pool_mode = transaction. Statements prepared on one
-// are not there on the next, and settings of a session are somebody else's.
+// connection of the server, as PgBouncer does with pool_mode = transaction. Statements prepared on
+// one are not there on the next, and settings of a session belong to other clients.
 
 internal import EventLoop
 internal import ProxyGPT
@@ -17,7 +17,7 @@ enum PostgresPooler {
     @EventLoop static func check(
         _ connection: PostgresConnection, at address: Secret
     ) async throws {
-        // A pooler tells its clients a number of its own.
+        // A pooler gives its clients process numbers of its own.
         let first = try await served(connection)
         guard first != Int64(connection.serverProcess) else { return }
         let handle = try await PostgresPool.connector.run { try PostgresHandle.connect(address) }
@@ -25,7 +25,8 @@ enum PostgresPooler {
         defer { other.close() }
         for _ in 0..<rounds {
             let before = try await served(connection)
-            // While the other one holds what served us last, somebody else must serve us.
+            // While the other connection holds the server process that served us last, another one
+            // must serve us.
             _ = try await answers(of: other, to: [PostgresStatement("BEGIN"), process])
             let after = try await served(connection)
             _ = try await answers(of: other, to: [PostgresStatement("ROLLBACK")])

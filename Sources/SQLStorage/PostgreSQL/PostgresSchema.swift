@@ -1,24 +1,24 @@
 // Brings the schema of a PostgreSQL database up to date, one process at a time.
 //
-// The version is read first, without a lock: where nothing is to be done nobody waits for anybody. A
-// lock is asked for and not waited for, so that the log can say meanwhile who holds it.
+// The version is read first, without a lock: where there is nothing to do no process waits for
+// another. The lock is tried and not waited for, so that the log can name its holder meanwhile.
 
 internal import EventLoop
 internal import Logging
 internal import ProxyGPT
 
-/// The schema, which whoever starts first brings up to date.
+/// The schema, which the process that starts first brings up to date.
 struct PostgresSchema {
-    /// What became of a step.
+    /// The result of a step.
     private enum Step {
         case done
-        /// Somebody else has a lock that it needs.
+        /// Another session has a lock that the step needs.
         case blocked
     }
 
-    /// The number of the lock that migrations are done under; any will do that nobody else uses.
+    /// The number of the lock that migrations take; any number that no other program uses.
     static let lock: Int64 = 0x5047_5054_4D49_4752
-    /// Milliseconds that a migration may take, and the wait for locks of others.
+    /// Milliseconds that a migration may take, and the wait for locks of other sessions.
     private static let limit: Int64 = 3_600_000
     /// Milliseconds from one try to the next, and from one line about them to the next.
     private static let pause: Int64 = 250
@@ -84,8 +84,8 @@ struct PostgresSchema {
         return try Migrations.pending(after: found, in: migrations).first
     }
 
-    /// Does a step in a transaction with its record, unless somebody else has done it meanwhile. The
-    /// lock ends with the transaction, so that it passes through poolers too.
+    /// Does a step in a transaction with its record, unless another process has done it meanwhile.
+    /// The lock ends with the transaction, so that it works through poolers too.
     private func step(
         _ connection: PostgresConnection, _ migration: Migration
     ) async throws -> Step {
@@ -123,7 +123,7 @@ struct PostgresSchema {
         }
     }
 
-    /// Who has the lock, or has been at our tables for longer than it is waited for.
+    /// The session that has the lock, or that has held our tables for longer than the limit.
     private func holders(_ connection: PostgresConnection) async throws -> String {
         let rows = try await run(
             connection,

@@ -1,5 +1,5 @@
-// What happens before PostgreSQL is used: each new connection is set up, the schema is brought up to
-// date, and the server's connections are counted.
+// The start of PostgreSQL: each new connection is set up, the schema is brought up to date, and the
+// server's connections are counted.
 
 internal import EventLoop
 internal import Logging
@@ -32,7 +32,7 @@ enum PostgresSession {
             connection, within: limits.statementLimit)
     }
 
-    /// What is set for a session, or for each transaction where sessions are somebody else's.
+    /// The settings of a session, or of each transaction where sessions belong to other clients.
     ///
     /// Durability may be stronger than usual, with replicas, but not weaker. Compiling statements costs
     /// more than these small ones ever take.
@@ -68,7 +68,7 @@ package struct PostgresRoom: Sendable {
             + "\(needed), PostgreSQL allows \(allowed) (\(allowedBy))"
     }
 
-    // A heartbeat that is 15 s old is nobody's, see ProcessLease.
+    // The process of a heartbeat that is 15 s old is dead, see ProcessLease.
     static let question = SQL(
         unsafe: """
             SELECT CAST(current_setting('max_connections') AS BIGINT)

@@ -6,14 +6,14 @@ internal import ProxyGPT
 /// Names this process among all that share the database.
 package struct ProcessIdentity: Sendable, Equatable {
     package let id: String
-    /// The host's name, for people alone: whoever renames a host does not make another one of it.
+    /// The host's name, for logs alone: a renamed host is still the same host.
     package let host: String
-    /// Tells one installation of an operating system from another, also where both started with one boot id;
-    /// nil in a container without.
+    /// Distinguishes installations of an operating system, also where two started with one boot id;
+    /// nil in a container without one.
     package let machine: String?
     /// New for every start of the host's kernel.
     package let bootID: String
-    /// Tells one state directory of a host from another, whatever path leads to it.
+    /// Distinguishes the state directories of a host, whatever path leads to them.
     package let directory: String
 
     package init(
@@ -30,9 +30,9 @@ package struct ProcessIdentity: Sendable, Equatable {
     /// containers of one host may have one name and have two homes.
     package var home: String { directory.isEmpty ? bootID : bootID + " " + directory }
 
-    /// The calling process under a new `id`, with its state directory. Throws when the kernel does not
-    /// tell.
-    /// - Parameter digest: a one-way function. The machine's id itself must be shown to nobody, see
+    /// The calling process under a new `id`, with its state directory. Throws when the kernel does
+    /// not report them.
+    /// - Parameter digest: a one-way function. The machine's id itself must not be published, see
     ///   machine-id(5).
     package static func current(
         id: String, stateDirectory: String, digest: ([UInt8]) -> [UInt8]
@@ -52,8 +52,8 @@ package struct ProcessIdentity: Sendable, Equatable {
             directory: try number(of: stateDirectory))
     }
 
-    /// What stands for a machine's id; nil for a text that is none, as in an image of a system that has not
-    /// started yet.
+    /// The published form of a machine's id; nil for a text that is no id, as in an image of a
+    /// system that has not started yet.
     static func machine(_ id: [UInt8], _ digest: ([UInt8]) -> [UInt8]) -> String? {
         let isID = id.allSatisfy { (0x30...0x39).contains($0) || (0x61...0x66).contains($0) }
         guard id.count == 32, isID else { return nil }

@@ -1,6 +1,6 @@
-// Whether the database and the bus's log are of one age. A database that was put back to an earlier state,
-// from a snapshot or a copy, does not have what the log tells of: then the log begins a new epoch, and
-// ids of before lead to a reset.
+// Whether the database and the bus's log are of one age. A database that was put back to an earlier
+// state, from a snapshot or a copy, lacks messages that the log has frames of: then the log begins
+// a new epoch, and older frame ids lead to a reset.
 //
 // The database counts heartbeats, and the log hears of the count. The count only grows: one that the log
 // knows already, or this process, is counted a second time.
@@ -8,20 +8,20 @@
 internal import EventLoop
 internal import Formats
 internal import Logging
-package import ProxyGPT
+internal import ProxyGPT
 
 extension ProcessLease {
-    /// Counts once more and compares with what the log knows. Does nothing where no log can tell.
+    /// Raises the count and compares it with the log's. Does nothing where no log can be asked.
     package func compareAges() async {
         guard let bus, let mark = await bus.mark() else { return }
         // Without a server and Redis all is in one directory, and processes keep the file that they have.
         guard mark.storeCount != nil || database.dialect.hasServer else { return }
         let count: Int64
         do {
-            guard let counted = try await countBeat() else { return }
+            guard let counted = try await countHeartbeat() else { return }
             count = counted
         } catch {
-            logger.debug("beat not counted", metadata: ["storage.error": "\(error)"])
+            logger.debug("heartbeat not counted", metadata: ["storage.error": "\(error)"])
             return
         }
         let own = lastAge.flatMap { $0.epoch.hasSameBytes(as: mark.epoch) ? $0.count : nil }
@@ -33,7 +33,7 @@ extension ProcessLease {
         logger.warning(
             "database was put back to an earlier state: the bus log begins anew",
             metadata: ["bus.epoch": "\(mark.epoch)"])
-        // Where that fails it is tried again with the next beat.
+        // Where that fails the next renewal tries again.
         guard await bus.beginAnew(after: mark.epoch) else { return }
         lastAge = nil
         guard let new = await bus.mark(), !new.epoch.hasSameBytes(as: mark.epoch) else { return }
@@ -42,7 +42,7 @@ extension ProcessLease {
     }
 
     /// The next number; nil where another process is counting just now.
-    private func countBeat() async throws -> Int64? {
+    private func countHeartbeat() async throws -> Int64? {
         let lock = database.dialect.skipLocked
         return try await database.transaction { transaction in
             try await transaction.query(

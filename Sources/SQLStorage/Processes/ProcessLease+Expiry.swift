@@ -6,11 +6,12 @@ extension ProcessLease {
     /// How long a table is cleaned up at a time, in milliseconds.
     private nonisolated static let time: Int64 = 1000
 
-    /// Deletes old bodies, expired sessions, revocations that all have read, and what was deleted, and
-    /// folds usage, in small transactions, for a second at most each. Returns whether all is done.
+    /// Deletes old bodies, expired sessions, revocations that all processes have read, and deleted
+    /// rows, and folds usage, in small transactions, for a second at most each. Returns whether
+    /// everything is done.
     @discardableResult
     package func expire() async throws -> Bool {
-        try await completePlaces()
+        try await completeChatUsers()
         let areDeletionsDone = try await sweepDeletions()
         let now = try await database.currentTime(clock.now())
         guard try await mayDelete(at: now) else { return areDeletionsDone }
@@ -41,18 +42,18 @@ extension ProcessLease {
         return false
     }
 
-    /// Fills in what processes of the release before leave out of a place in a chat.
-    private func completePlaces() async throws {
+    /// Fills in the columns of chat users that processes of the previous release leave empty.
+    private func completeChatUsers() async throws {
         let incomplete: SQL = "SELECT chat_id FROM chat_users WHERE seq = 0 LIMIT 1"
         guard try await !database.query(incomplete).isEmpty else { return }
         _ = try await database.transaction { transaction in
-            try await transaction.execute(SQL(unsafe: Migrations.completePlaces))
+            try await transaction.execute(SQL(unsafe: Migrations.completeChatUsers))
         }
     }
 
-    /// Whether what looks old may be deleted; not in the first hour after a jump of the host's clock,
-    /// where it is the only one. At the first look a jump shows in the rows: the newest one of before
-    /// this hour is older than a day more.
+    /// Whether old rows may be deleted: not in the first hour after a jump of the host's clock,
+    /// where that is the only clock. On the first call a jump shows in the rows: the newest row
+    /// from before this hour is more than a day older.
     package func mayDelete(at now: Timestamp) async throws -> Bool {
         guard !database.dialect.hasServer else { return true }
         if let holdsUntil { return clock.monotonicMicroseconds() >= holdsUntil }
@@ -69,7 +70,7 @@ extension ProcessLease {
         return gap <= Timestamp.dayLength
     }
 
-    /// The same beside the beats, which go on when it fails.
+    /// The same beside the renewals, which go on when it fails.
     func cleanUp() async {
         do {
             try await expire()
@@ -98,8 +99,8 @@ extension ProcessLease {
     ) async throws -> Bool {
         let end = monotonicMilliseconds() &+ Self.time
         while !Task.isCancelled, monotonicMilliseconds() < end {
-            // A look first, and last: what others are at is not gone yet. At the oldest row alone, or it
-            // would read all rows to find none.
+            // A read first, and last: rows that another process is deleting are not gone yet. Only
+            // the oldest row, or the query would read all rows to find none.
             let isClean = try await database.query(
                 """
                 SELECT \(unsafe: key)

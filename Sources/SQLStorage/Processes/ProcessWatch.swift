@@ -3,9 +3,10 @@ internal import ProxyGPT
 
 /// Decides which processes are alive, as one of them sees it.
 ///
-/// Processes of one start of a host go by its monotonic clock, which nobody sets. Those of others go by the
-/// database's clock. A heartbeat that lies ahead of it tells of a clock that was set back: such a process is
-/// dead when it does not beat again in the time that it has, by the monotonic clock of whoever watches.
+/// Processes of one start of a host are compared by its monotonic clock, which cannot be set. All
+/// others are compared by the database's clock. A heartbeat ahead of that clock comes from a clock
+/// that was set back: such a process is dead when it does not renew its lease within the lifetime,
+/// by the monotonic clock of the observing process.
 struct ProcessWatch: Sendable {
     let own: ProcessIdentity
     /// Heartbeats that lie ahead, and since when each has been seen.

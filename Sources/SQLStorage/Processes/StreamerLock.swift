@@ -3,13 +3,13 @@ internal import Formats
 internal import Glibc
 internal import ProxyGPT
 
-/// Shows that a state directory has its streamer. The lock (flock(2)) goes with the object, and with
-/// the process however that ends; the file says whose it is.
+/// Shows that a state directory has its streamer. The lock (flock(2)) ends with the object, and
+/// with the process however that ends; the file holds the number of the process.
 package final class StreamerLock: Sendable {
     /// Another streamer serves from the same directory.
     package struct InUse: Error, Equatable, CustomStringConvertible {
         let directory: String
-        /// The number of its process, where the file says one.
+        /// The number of its process, where the file has one.
         let holder: Int32?
 
         package var description: String {
@@ -20,7 +20,7 @@ package final class StreamerLock: Sendable {
 
     private let descriptor: Int32
 
-    /// Takes the lock at once, or says who has it.
+    /// Takes the lock at once, or throws `InUse`.
     package init(stateDirectory: String) throws {
         let path = stateDirectory + "/streamer.lock"
         descriptor = try Self.opened(path, in: stateDirectory)
@@ -45,7 +45,7 @@ package final class StreamerLock: Sendable {
         let flags = O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_CREAT | O_EXCL
         let new = open(path, flags, 0o600)
         if new >= 0 {
-            // Or the service could not open what root has made.
+            // Or the service could not open a file that root has created.
             var status = stat()
             if geteuid() == 0, stat(directory, &status) == 0 {
                 fchown(new, status.st_uid, status.st_gid)

@@ -1,7 +1,7 @@
 // Stops statements of SQLite that take too long.
 //
 // A thread of its own, since a check of pages is one instruction of SQLite's machine: it calls no
-// progress handler, but looks whether it is to stop (sqlite3_interrupt).
+// progress handler, but checks whether it was interrupted (sqlite3_interrupt).
 
 internal import CSQLite
 internal import EventLoop

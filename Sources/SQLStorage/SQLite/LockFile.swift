@@ -1,8 +1,8 @@
 internal import EventLoop
 internal import Glibc
 
-/// A file beside the database that is there to be locked (flock(2)). The lock goes with the object,
-/// and with the process.
+/// A file beside the database that exists only to be locked (flock(2)). The lock ends with the
+/// object, and with the process.
 final class LockFile: Sendable {
     enum Mode {
         case shared, exclusive
@@ -27,7 +27,7 @@ final class LockFile: Sendable {
         }
     }
 
-    /// Takes the lock if nobody is in the way.
+    /// Takes the lock if no other process has it.
     func tryLock(_ mode: Mode) -> Bool {
         flock(descriptor, mode.operation | LOCK_NB) == 0
     }

@@ -1,5 +1,5 @@
-// How files are opened by name. Operators run commands as root on a directory that belongs to the
-// service's user, who could put a link or a pipe under any name in it.
+// Opens files by name. Operators run commands as root on a directory that belongs to the service's
+// user, which could put a link or a pipe under any name in it.
 
 internal import EventLoop
 internal import Glibc

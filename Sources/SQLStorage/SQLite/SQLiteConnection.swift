@@ -10,23 +10,23 @@ internal import Glibc
 
 /// Runs statements on the file, keeping each prepared.
 final class SQLiteConnection {
-    /// What the connection is for.
+    /// The purpose of the connection.
     enum Role {
         case reader, writer
         /// The file's only user, whatever its journal mode is.
         case alone
     }
 
-    /// What a power failure may take.
+    /// The commits that a power failure may take.
     enum Durability: String {
         /// Nothing that is committed.
         case full = "FULL"
-        /// The newest commits; what is left is whole.
+        /// The newest commits; the remaining database is whole.
         case normal = "NORMAL"
     }
 
-    /// What the WAL keeps of its size when it starts over (sqlite.org/pragma.html, "journal_size_limit"):
-    /// twice of what it has from one checkpoint to the next.
+    /// The size to which the WAL is cut when it starts over (sqlite.org/pragma.html,
+    /// "journal_size_limit"): twice the growth from one checkpoint to the next.
     static let walLimit: Int64 = 64 << 20
 
     /// Where the WAL hook leaves its number; the hook holds its address.
@@ -59,8 +59,8 @@ final class SQLiteConnection {
         try configure(SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
         try configure(SQLITE_DBCONFIG_DQS_DML, 0)
         try configure(SQLITE_DBCONFIG_DQS_DDL, 0)
-        // What a file brings along, which may be anybody's: its schema calls no function that does
-        // more than compute, and of triggers and views we have none (sqlite.org/security.html).
+        // A file may come from anywhere: its schema calls no function that does more than compute,
+        // and ours has no triggers and views (sqlite.org/security.html).
         try configure(SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0)
         try configure(SQLITE_DBCONFIG_DEFENSIVE, 1)
         try configure(SQLITE_DBCONFIG_ENABLE_TRIGGER, 0)
@@ -127,7 +127,8 @@ final class SQLiteConnection {
     func execute(_ sql: SQL) throws(DatabaseError) -> Int {
         let before = sqlite3_total_changes64(handle)
         try statement(sql.text).run(sql.values)
-        // Zero for statements that change nothing, where `changes` still tells of an earlier one.
+        // Zero for statements that change nothing, where `changes` still has the number of an
+        // earlier one.
         return sqlite3_total_changes64(handle) == before ? 0 : Int(sqlite3_changes64(handle))
     }
 
@@ -143,8 +144,8 @@ final class SQLiteConnection {
         sqlite3_exec(handle, "ROLLBACK", nil, nil, nil)
     }
 
-    /// Runs `body` and stops it after this time. Returns what it returned, nil where it failed of that,
-    /// and whether it was left to itself.
+    /// Runs `body` and interrupts it after this time. Returns the result of `body`, nil where the
+    /// interruption made it fail, and whether it ended without one.
     func interrupting<T>(
         after milliseconds: Int64, _ body: () throws(DatabaseError) -> T
     ) throws(DatabaseError) -> (value: T?, isWhole: Bool) {
@@ -178,10 +179,10 @@ final class SQLiteConnection {
         }
     }
 
-    /// Copies all of the WAL into the database and gives its space back, where nobody reads from it just
-    /// now; otherwise as `checkpoint`. Only inside the gate.
+    /// Copies all of the WAL into the database and gives its space back, where no connection reads
+    /// from it just now; otherwise as `checkpoint`. Only inside the gate.
     func emptyWAL() throws(DatabaseError) {
-        // Who waits to write does not wait for readers here.
+        // Writers that wait behind the gate do not wait for readers here.
         sqlite3_busy_handler(handle, nil, nil)
         defer { waitForOthers() }
         let code = sqlite3_wal_checkpoint_v2(handle, nil, SQLITE_CHECKPOINT_TRUNCATE, nil, nil)
@@ -191,7 +192,8 @@ final class SQLiteConnection {
         }
     }
 
-    /// Copies what no reader needs any more from the WAL into the database. Only inside the gate.
+    /// Copies the frames that no reader needs any more from the WAL into the database. Only inside
+    /// the gate.
     @discardableResult
     func checkpoint() throws(DatabaseError) -> (pages: Int32, copied: Int32) {
         var pages: Int32 = 0

@@ -36,11 +36,11 @@ final class SQLiteDatabase: Database {
 
 /// The reading connection. Its reads take some microseconds and stay on the loop.
 ///
-/// All reads of one turn of the loop share a snapshot, which spares most of the locking. Whoever
-/// awaited a write sees it: a commit is told by a job that comes from the writer's thread, and
-/// those begin a turn, while the snapshot of the turn before has ended.
+/// All reads of one turn of the loop share a snapshot, which saves most of the locking. A task that
+/// awaited a write sees it: the job that reports a commit comes from the writer's thread, and such
+/// jobs begin a turn, while the snapshot of the turn before has ended.
 @EventLoop final class SQLiteReader {
-    // Unsafe in `init` alone, before anybody else knows the object; the methods are the loop's.
+    // Unsafe in `init` alone, before the object is shared; the methods are isolated to the loop.
     private nonisolated(unsafe) var connection: SQLiteConnection?
     private var hasSnapshot = false
 
@@ -58,10 +58,10 @@ final class SQLiteDatabase: Database {
         return try connection.query(sql)
     }
 
-    /// What the reads since the last time have cost.
+    /// The cost of the reads since the last call.
     func takeCost() -> (steps: Int, scanned: Int) { connection?.takeCost() ?? (0, 0) }
 
-    /// Lets go of the snapshot; the next read sees what is committed by then.
+    /// Ends the snapshot; the next read sees everything that is committed by then.
     func endSnapshot() {
         guard hasSnapshot, let connection else { return }
         hasSnapshot = false

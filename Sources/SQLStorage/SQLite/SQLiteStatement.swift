@@ -72,8 +72,8 @@ final class SQLiteStatement {
         }
     }
 
-    /// What the statement has cost since the last time this was asked (sqlite3_stmt_status):
-    /// instructions of SQLite's machine, and steps of scans that no index helped.
+    /// The cost of the statement since the last call (sqlite3_stmt_status): instructions of
+    /// SQLite's machine, and steps of scans that no index helped.
     func takeCost() -> (steps: Int, scanned: Int) {
         (
             Int(sqlite3_stmt_status(handle, SQLITE_STMTSTATUS_VM_STEP, 1)),
@@ -81,7 +81,7 @@ final class SQLiteStatement {
         )
     }
 
-    /// Lets go of the snapshot and of what was bound.
+    /// Ends the snapshot and forgets the bound values.
     func reset() {
         // The code is that of the last step, which has been thrown already.
         sqlite3_reset(handle)
@@ -183,7 +183,7 @@ final class SQLiteStatement {
 @available(*, unavailable) extension SQLiteStatement: Sendable {}
 
 extension DatabaseError {
-    /// Reads at once what the connection says of its last call.
+    /// Reads at once the connection's report about its last call.
     init(sqlite connection: OpaquePointer?, code: Int32, during: String) {
         let extended = connection.map { sqlite3_extended_errcode($0) } ?? code
         let kind: Kind =

@@ -1,4 +1,4 @@
-/// The beginning of a `-shm` file: what is committed in the WAL, as SQLite's own readers see it.
+/// The beginning of a `-shm` file: the committed part of the WAL, as SQLite's own readers see it.
 ///
 /// "mxFrame: Number of valid and committed frames in the WAL file" and the other fields:
 /// sqlite.org/walformat.html, "The WAL-Index Header".
@@ -10,7 +10,7 @@ struct WALIndex: Equatable {
 
     let frames: UInt32
     let pageSize: Int
-    /// As they stand in the WAL's own header, which names its generation.
+    /// The salts of the WAL's own header, which name its generation.
     let salts: [UInt8]
 
     /// Nil where the index is not whole: not made yet, or its writer died over it. "A copy of bytes 0
@@ -42,8 +42,8 @@ struct WALIndex: Equatable {
             : Int64(Self.walHeaderSize) + Int64(frames) * Int64(pageSize + Self.frameHeaderSize)
     }
 
-    /// Whether a WAL that begins with these bytes is the one that the index tells of.
-    func tells(of walHeader: [UInt8]) -> Bool {
+    /// Whether a WAL that begins with these bytes is the one that the index describes.
+    func describes(_ walHeader: [UInt8]) -> Bool {
         walHeader.count >= Self.walHeaderSize && Array(walHeader[16..<24]) == salts
     }
 }

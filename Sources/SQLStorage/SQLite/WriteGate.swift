@@ -2,13 +2,13 @@
 // row.
 //
 // Up to SQLite 3.51.2 a checkpoint that overlaps a commit which resets the WAL can lose committed
-// pages (sqlite.org/wal.html, "The WAL-Reset Bug"). SQLite has one writer at a time anyway, so
-// each one goes through here alone, and checkpoints do the same.
+// pages (sqlite.org/wal.html, "The WAL-Reset Bug"). SQLite has one writer at a time anyway, so each
+// writer passes this gate alone, and checkpoints do the same.
 //
-// Whoever comes takes `gate`, then waits for `wal`, then lets `gate` go: so one process at most
-// waits for `wal`, and whoever has just left cannot overtake it. `checkpoint` is taken beside them
-// by checkpoints, which do without when a backup has it. flock(2) belongs to the open file, so
-// there is one gate for each storage. Called by the writer's thread.
+// A writer takes `gate`, then waits for `wal`, then releases `gate`: so one process at most waits
+// for `wal`, and a process that has just left cannot overtake it. Checkpoints take `checkpoint` as
+// well, and are skipped while a backup has it. flock(2) belongs to the open file, so there is one
+// gate for each storage. Called by the writer's thread.
 
 internal import EventLoop
 
@@ -25,11 +25,11 @@ final class WriteGate {
         checkpoint = try LockFile(Self.checkpointLock(of: file))
     }
 
-    /// Held exclusively by a checkpoint, and shared by whoever needs that there is none: then the
-    /// database file does not change.
+    /// Held exclusively by a checkpoint, and shared by a backup, which needs that there is no
+    /// checkpoint: then the database file does not change.
     static func checkpointLock(of file: String) -> String { file + ".checkpoint.lock" }
 
-    /// Waits until nobody else commits or checkpoints.
+    /// Waits until no other process commits or checkpoints.
     func enter() throws(SystemError) {
         try gate.lock(.exclusive)
         defer { gate.unlock() }
@@ -41,7 +41,7 @@ final class WriteGate {
         wal.unlock()
     }
 
-    /// Asks, inside the gate, whether a checkpoint may be made now; ended with `endCheckpoint`.
+    /// Whether a checkpoint may be made now; called inside the gate, ended with `endCheckpoint`.
     func beginCheckpoint() -> Bool { checkpoint.tryLock(.exclusive) }
 
     func endCheckpoint() {

@@ -1,12 +1,12 @@
 internal import ProxyGPT
 
-/// Somebody who learns once what became of a write.
+/// A caller that is told once how a write ended.
 protocol Waiter: Sendable {
     /// Called once, on the loop, after the commit; with the reason when there was none.
     func finish(_ failure: (any Error)?)
 }
 
-/// One thing that the writer does in a group.
+/// One write of a batch.
 enum WriteItem: Sendable {
     case transaction(any TransactionJob)
     /// The opening row of a call.
@@ -14,7 +14,7 @@ enum WriteItem: Sendable {
     /// A closing row, or a whole one.
     case whole(EventRow)
 
-    /// What it adds to a group, roughly, in bytes.
+    /// The size in a batch, roughly, in bytes.
     var size: Int {
         switch self {
         case .transaction: 1024
@@ -26,7 +26,7 @@ enum WriteItem: Sendable {
 /// An event on its way to the table.
 final class EventRow: Sendable {
     let event: Event
-    /// The moment of `monotonicMilliseconds` from which the row starts a group by itself.
+    /// The moment of `monotonicMilliseconds` from which the row starts a batch by itself.
     let deadline: Int64
     private let continuation: UnsafeContinuation<Void, any Error>?
 

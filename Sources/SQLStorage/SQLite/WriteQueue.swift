@@ -1,18 +1,18 @@
-// What waits for the writer's next group.
+// The writes that wait for the writer's next batch.
 //
 // Filled by any thread, emptied by the writer's. Bounds: 10,000 transactions, then `unavailable`;
-// 10,000 records that nobody waits for, then they are dropped. Opening and closing rows are one or
-// two for each call in flight, whose number the caller limits.
+// 10,000 records without a waiting caller, then they are dropped. Opening and closing rows are one
+// or two for each call in flight, whose number the caller limits.
 
 internal import EventLoop
 internal import ProxyGPT
 internal import Synchronization
 
-/// Hands work to the writer, what cannot wait at once and the rest in company.
+/// Hands writes to the writer: urgent ones at once, the others together with later ones.
 final class WriteQueue: Sendable {
-    /// How long an opening row or a record waits for company before it starts a group.
-    static let patience: Int64 = 25
-    /// How long after the last group the writer goes on looking by itself, in milliseconds.
+    /// Milliseconds that an opening row or a record waits for others before it starts a batch.
+    static let maxBatchDelay: Int64 = 25
+    /// Milliseconds after the last batch for which the writer polls the queue.
     static let wakefulness: Int64 = 1000
     static let recordLimit = 10_000
     static let transactionLimit = 10_000
@@ -25,38 +25,38 @@ final class WriteQueue: Sendable {
     }
 
     fileprivate struct State: Sendable {
-        /// Starts a group at once.
+        /// Starts a batch at once.
         var urgent: [WriteItem] = []
         /// Opening rows and records in the order of their deadlines. A row whose call was closed
-        /// meanwhile stays in here and is passed over.
-        var patient: [WriteItem] = []
-        var patientStart = 0
+        /// meanwhile stays in here and is skipped.
+        var deferred: [WriteItem] = []
+        var deferredStart = 0
         var openings: [Event.ID: Opening] = [:]
         var records = 0
         var transactions = 0
         var strayJobs: [UnownedJob] = []
-        /// Nil while the writer is busy and will look here by itself.
+        /// Nil while the writer is busy and will poll by itself.
         var sleep: Sleep?
-        /// When something was taken last. For a while after that the writer looks by itself, so
-        /// that an opening row, of which most are swallowed, need not wake it.
+        /// When something was taken last. For a while after that the writer polls, so that an
+        /// opening row, most of which are merged with their closing row, need not wake it.
         var lastTaken: Int64 = 0
         var isClosed = false
         var hasEnded = false
         var closers: [UnsafeContinuation<Void, Never>] = []
     }
 
-    /// What wakes an idle writer.
+    /// The event that wakes an idle writer.
     fileprivate enum Sleep {
         case untilRung
         case untilDeadline
     }
 
     private let state = Mutex(State())
-    private let bell: any Bell
+    private let wakeup: any Wakeup
 
-    /// - Parameter bell: wakes the writer.
-    init(_ bell: any Bell) {
-        self.bell = bell
+    /// - Parameter wakeup: wakes the writer.
+    init(_ wakeup: any Wakeup) {
+        self.wakeup = wakeup
     }
 
     // MARK: - Filling
@@ -76,7 +76,7 @@ final class WriteQueue: Sendable {
 
     /// Queues an opening row; false when the queue is closed.
     func open(_ event: Event) -> Bool {
-        let row = EventRow(event, deadline: monotonicMilliseconds() &+ Self.patience)
+        let row = EventRow(event, deadline: monotonicMilliseconds() &+ Self.maxBatchDelay)
         return change(or: false) { state in
             if state.isClosed { return nil }
             state.openings[event.id] = .queued(row)
@@ -84,7 +84,7 @@ final class WriteQueue: Sendable {
         }
     }
 
-    /// Makes the opening row of `id` urgent; `continuation` learns when it is committed.
+    /// Makes the opening row of `id` urgent; `continuation` is resumed when it is committed.
     func force(_ id: Event.ID, _ continuation: UnsafeContinuation<Void, any Error>) {
         let waiter = OpeningWaiter(continuation: continuation)
         var answer: Result<Void, any Error>?
@@ -117,9 +117,9 @@ final class WriteQueue: Sendable {
         }
     }
 
-    /// Queues a row that nobody waits for; false when there was no room.
+    /// Queues a row without a waiting caller; false when there was no room.
     func record(_ event: Event) -> Bool {
-        let row = EventRow(event, deadline: monotonicMilliseconds() &+ Self.patience)
+        let row = EventRow(event, deadline: monotonicMilliseconds() &+ Self.maxBatchDelay)
         return change(or: false) { state in
             if state.isClosed || state.records >= Self.recordLimit { return nil }
             state.records += 1
@@ -136,7 +136,7 @@ final class WriteQueue: Sendable {
         }
     }
 
-    /// Takes nothing more from now on; `continuation` learns when all is written.
+    /// Takes nothing more from now on; `continuation` is resumed when everything is written.
     func close(_ continuation: UnsafeContinuation<Void, Never>) {
         var hasEnded = false
         change { state in
@@ -148,53 +148,54 @@ final class WriteQueue: Sendable {
         if hasEnded { continuation.resume() }
     }
 
-    /// What waits, and what is remembered.
+    /// The numbers of waiting writes and of remembered openings.
     var counts: (rows: Int, transactions: Int, openings: Int) {
         state.withLock { state in
             (
-                state.urgent.count - state.transactions + state.patient.count - state.patientStart,
+                state.urgent.count - state.transactions + state.deferred.count
+                    - state.deferredStart,
                 state.transactions, state.openings.count
             )
         }
     }
 
-    /// Changes the state and rings where the change says so.
+    /// Changes the state and wakes the writer where the change returns true.
     private func change(_ body: (inout State) throws -> Bool) rethrows {
-        if try state.withLock({ try body(&$0) }) { ring() }
+        if try state.withLock({ try body(&$0) }) { wake() }
     }
 
-    /// Wakes the writer; from the loop not before the turn ends, so that one group takes all that
-    /// the turn brings.
-    private func ring() {
+    /// Wakes the writer; from the loop not before the turn ends, so that one batch takes everything
+    /// that the turn brings.
+    private func wake() {
         guard EventLoop.shared.executor.isCurrent else {
-            bell.ring()
+            wakeup.signal()
             return
         }
         EventLoop.assumeIsolated {
-            EventLoop.atEndOfTurn { self.bell.ring() }
+            EventLoop.atEndOfTurn { self.wakeup.signal() }
         }
     }
 
     /// The same for changes that may refuse, by nil.
     private func change(or refusal: Bool, _ body: (inout State) -> Bool?) -> Bool {
-        guard let mustRing = state.withLock({ body(&$0) }) else { return refusal }
-        if mustRing { ring() }
+        guard let mustWake = state.withLock({ body(&$0) }) else { return refusal }
+        if mustWake { wake() }
         return true
     }
 
     // MARK: - Emptying, by the writer alone
 
-    /// What the writer is to do.
+    /// The next work of the writer.
     enum Step {
         /// Something is due.
         case work
-        /// Nothing is, before this moment of `monotonicMilliseconds` or until the bell rings.
+        /// Nothing, before this moment of `monotonicMilliseconds` or until a signal.
         case wait(until: Int64?)
         /// The queue is closed and empty.
         case end
     }
 
-    /// Looks what is to be done; who is told to wait is woken by the bell from then on.
+    /// Returns the next work; a writer that gets `.wait` is woken by the wakeup from then on.
     func step() -> Step {
         let now = monotonicMilliseconds()
         return state.withLock { state in
@@ -204,7 +205,7 @@ final class WriteQueue: Sendable {
                 if state.isClosed { return .end }
                 if now &- state.lastTaken < Self.wakefulness {
                     state.sleep = .untilDeadline
-                    return .wait(until: now &+ Self.patience)
+                    return .wait(until: now &+ Self.maxBatchDelay)
                 }
                 state.sleep = .untilRung
                 return .wait(until: nil)
@@ -215,7 +216,7 @@ final class WriteQueue: Sendable {
         }
     }
 
-    /// Takes what is due, within the bounds of a group.
+    /// Takes the writes that are due, within the bounds of a batch.
     func take(rows: Int, bytes: Int) -> [WriteItem] {
         let now = monotonicMilliseconds()
         return state.withLock { state in
@@ -224,8 +225,8 @@ final class WriteQueue: Sendable {
             while items.count < rows, size < bytes, let deadline = state.nextDeadline(),
                 deadline <= now || state.isClosed
             {
-                let item = state.patient[state.patientStart]
-                state.patientStart += 1
+                let item = state.deferred[state.deferredStart]
+                state.deferredStart += 1
                 switch item {
                 case .open(let row): state.openings[row.event.id] = .underWay([])
                 case .whole: state.records -= 1
@@ -251,7 +252,7 @@ final class WriteQueue: Sendable {
         }
     }
 
-    /// Says what became of opening rows and returns who waits for them.
+    /// Takes note of the result of opening rows and returns the callers that wait for them.
     func settle(_ ids: [Event.ID], _ failure: (any Error)?) -> [OpeningWaiter] {
         if ids.isEmpty { return [] }
         return state.withLock { state in
@@ -272,7 +273,7 @@ final class WriteQueue: Sendable {
         }
     }
 
-    /// Marks the end of the writer and returns who waits for it.
+    /// Marks the end of the writer and returns the callers that wait for it.
     func end() -> [UnsafeContinuation<Void, Never>] {
         state.withLock { state in
             state.hasEnded = true
@@ -283,20 +284,20 @@ final class WriteQueue: Sendable {
 }
 
 extension WriteQueue.State {
-    /// Tells whether the writer must be woken for something urgent.
+    /// Whether the writer must be woken for an urgent write.
     fileprivate mutating func wakesWriter() -> Bool {
         defer { sleep = nil }
         return sleep != nil
     }
 
-    /// Adds what can wait; tells whether the writer must be woken to set its alarm.
+    /// Adds a write that can wait; true when the writer must be woken to set its alarm.
     fileprivate mutating func addPatient(_ item: WriteItem) -> Bool {
-        if patientStart > 64, patientStart * 2 > patient.count {
-            patient.removeFirst(patientStart)
-            patientStart = 0
+        if deferredStart > 64, deferredStart * 2 > deferred.count {
+            deferred.removeFirst(deferredStart)
+            deferredStart = 0
         }
-        patient.append(item)
-        // An alarm that is set rings for an older row, and the writer then sets the next.
+        deferred.append(item)
+        // An alarm that is set is for an older row; the writer then sets the next one.
         return sleep == .untilRung ? wakesWriter() : false
     }
 
@@ -305,19 +306,19 @@ extension WriteQueue.State {
         if !openings.isEmpty, case .failed = openings[id] { openings[id] = nil }
     }
 
-    /// The deadline of the first patient row that is still wanted.
+    /// The deadline of the first deferred row that is still wanted.
     fileprivate mutating func nextDeadline() -> Int64? {
-        while patientStart < patient.count {
-            switch patient[patientStart] {
+        while deferredStart < deferred.count {
+            switch deferred[deferredStart] {
             case .whole(let row): return row.deadline
             case .transaction: return 0
             case .open(let row):
                 if case .queued = openings[row.event.id] { return row.deadline }
-                patientStart += 1
+                deferredStart += 1
             }
         }
-        patient.removeAll(keepingCapacity: true)
-        patientStart = 0
+        deferred.removeAll(keepingCapacity: true)
+        deferredStart = 0
         return nil
     }
 }

@@ -1,8 +1,8 @@
 // The one thread that writes.
 //
-// Owns the writing connection, and with it every transaction of the process. Commits in groups:
-// while one COMMIT waits for the disk, the next group gathers in the queue. Checkpoints by itself
-// when the WAL has grown, or has grown a little and nobody writes. Everybody else reaches it
+// Owns the writing connection, and with it every transaction of the process. Commits in batches:
+// while one COMMIT waits for the disk, the next batch gathers in the queue. Checkpoints by itself
+// when the WAL has grown, or has grown a little and nothing is written. All other threads reach it
 // through the queue. Knows no table but those of events.
 
 internal import EventLoop
@@ -11,26 +11,26 @@ internal import Logging
 internal import Metrics
 internal import ProxyGPT
 
-/// Commits what the queue holds, group by group.
+/// Commits the content of the queue, batch by batch.
 final class Writer {
-    /// How much one group takes.
-    static let groupRows = 1000
-    static let groupBytes = 4 * 1024 * 1024
-    /// Pages of 4 KiB in the WAL from which a checkpoint follows the group: 31 MiB. Measured from 500
-    /// to 8000: fewer make the longest wait shorter, but let more than one in a hundred wait.
+    /// The most rows of one batch.
+    static let batchRows = 1000
+    static let batchBytes = 4 * 1024 * 1024
+    /// Pages of 4 KiB in the WAL from which a checkpoint follows the batch: 31 MiB. Measured from
+    /// 500 to 8000: fewer make the longest wait shorter, but let more than one in a hundred wait.
     static let checkpointPages: Int32 = 8000
-    /// The same of a process that writes much and must hold up nobody.
+    /// The same for a process that writes much in the background and must not delay the others.
     static let checkpointPagesInBackground: Int32 = 500
     /// The same while no process has written for `idleTime`: 512 KiB. A few writes a second, by whomever,
     /// go round in a WAL of that size instead of taking 31 MiB of the disk.
     static let idleCheckpointPages: Int32 = 128
     static let idleTime: Int64 = 25
 
-    /// Microseconds to wait after a group that many waited for, until those that it woke are
-    /// back: measured with 16 and 64 tasks, a fifth less of CPU for each row and no wait longer.
+    /// Microseconds to wait after a batch that many tasks waited for, until those tasks are back:
+    /// measured with 16 and 64 tasks, a fifth less of CPU for each row and no wait longer.
     static let gathering: UInt32 = 50
 
-    /// What the writer tells tests about itself, on its own thread and inside the gate.
+    /// Reports of the writer to tests, on its own thread and inside the gate.
     enum Step {
         case entered, committing, committed, checkpointing, checkpointed, leaving
     }
@@ -38,7 +38,7 @@ final class Writer {
     private let connection: SQLiteConnection
     private let gate: WriteGate
     private let queue: WriteQueue
-    private let bell: Doorbell
+    private let wakeup: ThreadWakeup
     private let executor: WriterExecutor
     private let events: EventStatements
     private let checkpointPages: Int32
@@ -48,17 +48,17 @@ final class Writer {
     private let observe: (@Sendable (Step) -> Void)?
     /// Rows of events that were opened here and not closed yet.
     private var openRows: Set<Event.ID> = []
-    private var failedGroups = 0
+    private var failures = WriteFailures()
     private var lastRows = 0
-    /// Whether the group removes much, as those behind it will.
-    private var groupYields = false
-    /// Whether a group has left the WAL so large that it is checkpointed in the next pause.
+    /// Whether the batch removes much, as the batches behind it will.
+    private var batchYields = false
+    /// Whether a batch has left the WAL so large that it is checkpointed in the next pause.
     private var awaitsPause = false
-    /// What the database's version has been since that moment, as far as this process has looked.
+    /// The database's version since that moment, as far as this process has seen.
     private var pause: (version: Int64, since: Int64)?
 
     init(
-        _ connection: SQLiteConnection, gate: WriteGate, queue: WriteQueue, bell: Doorbell,
+        _ connection: SQLiteConnection, gate: WriteGate, queue: WriteQueue, wakeup: ThreadWakeup,
         process: String,
         checkpointPages: Int32, idleCheckpointPages: Int32 = Writer.idleCheckpointPages,
         scoreboard: Scoreboard? = nil, logger: Logger, observe: (@Sendable (Step) -> Void)?
@@ -68,7 +68,7 @@ final class Writer {
         self.connection = connection
         self.gate = gate
         self.queue = queue
-        self.bell = bell
+        self.wakeup = wakeup
         self.checkpointPages = checkpointPages
         self.logger = logger
         self.observe = observe
@@ -82,7 +82,7 @@ final class Writer {
         startThread(name: "sqlite-writer") {
             handedOver?.serve()
             let queue = handedOver?.queue
-            // The connection is closed before anybody learns that the storage is.
+            // The connection is closed before the queue reports the end.
             handedOver = nil
             for closer in queue?.end() ?? [] { closer.resume() }
         }
@@ -94,36 +94,36 @@ final class Writer {
             switch queue.step() {
             case .wait(let deadline):
                 checkpointInPause()
-                bell.wait(until: deadline)
+                wakeup.wait(until: deadline)
             case .end: return
             case .work:
                 executor.runJobs()
                 if lastRows >= 8 { usleep(Self.gathering) }
-                writeGroup()
+                writeBatch()
             }
         }
     }
 
-    // MARK: - One group
+    // MARK: - One batch
 
-    /// What became of a group, told to everybody at once after the commit.
+    /// The results of a batch, reported to all callers at once after the commit.
     private struct Outcome {
-        var told: [(waiter: any Waiter, failure: (any Error)?)] = []
+        var results: [(waiter: any Waiter, failure: (any Error)?)] = []
         var opened: [Event.ID] = []
         /// Opening rows that failed alone.
         var refused: [(id: Event.ID, failure: any Error)] = []
         var closed: [Event.ID] = []
     }
 
-    private func writeGroup() {
+    private func writeBatch() {
         var outcome = Outcome()
-        groupYields = false
+        batchYields = false
         do {
             try gate.enter()
         } catch {
-            fail(queue.take(rows: Self.groupRows, bytes: Self.groupBytes), error, &outcome)
-            report(error, rows: outcome.told.count)
-            tell(outcome, failure: error)
+            fail(queue.take(rows: Self.batchRows, bytes: Self.batchBytes), error, &outcome)
+            failures.report(error, rows: outcome.results.count, to: logger)
+            resumeWaiters(outcome, failure: error)
             return
         }
         observe?(.entered)
@@ -131,42 +131,43 @@ final class Writer {
             observe?(.leaving)
             gate.leave()
         }
-        // Taken only now: what came while others were committing belongs to this group.
+        // Taken only now: writes that came while other processes were committing belong to this
+        // batch.
         var items: ArraySlice<WriteItem> = []
         do {
             let startedAt = monotonicMicroseconds()
             try connection.run("BEGIN IMMEDIATE")
-            items = queue.take(rows: Self.groupRows, bytes: Self.groupBytes)[...]
+            items = queue.take(rows: Self.batchRows, bytes: Self.batchBytes)[...]
             while let item = items.first {
                 let failure = try write(item, &outcome)
-                outcome.told.append((item.waiter, failure))
+                outcome.results.append((item.waiter, failure))
                 items = items.dropFirst()
             }
             observe?(.committing)
             try connection.run("COMMIT")
             observe?(.committed)
-            scoreboard?.noteCommit(rows: outcome.told.count, since: startedAt)
-            failedGroups = 0
-            lastRows = outcome.told.count
-            tell(outcome, failure: nil)
+            scoreboard?.noteCommit(rows: outcome.results.count, since: startedAt)
+            failures.end()
+            lastRows = outcome.results.count
+            resumeWaiters(outcome, failure: nil)
             let limit =
-                groupYields
+                batchYields
                 ? min(checkpointPages, Self.checkpointPagesInBackground) : checkpointPages
             if connection.walPages >= limit { checkpoint() }
             awaitsPause = connection.walPages >= idleCheckpointPages
             pause = nil
         } catch {
             connection.rollBack()
-            if items.isEmpty && outcome.told.isEmpty {
-                items = queue.take(rows: Self.groupRows, bytes: Self.groupBytes)[...]
+            if items.isEmpty && outcome.results.isEmpty {
+                items = queue.take(rows: Self.batchRows, bytes: Self.batchBytes)[...]
             }
             fail(items, error, &outcome)
-            report(error, rows: outcome.told.count)
-            tell(outcome, failure: error)
+            failures.report(error, rows: outcome.results.count, to: logger)
+            resumeWaiters(outcome, failure: error)
         }
     }
 
-    /// Writes one item. Returns the failure that is its own; throws one that ends the group.
+    /// Writes one item. Returns a failure of that item alone; throws one that ends the batch.
     private func write(_ item: WriteItem, _ outcome: inout Outcome) throws -> (any Error)? {
         do {
             switch item {
@@ -199,11 +200,11 @@ final class Writer {
         job.start(transaction, on: executor)
         executor.runJobs()
         transaction.end()
-        if transaction.yields { groupYields = true }
+        if transaction.yields { batchYields = true }
         switch job.outcome {
         case .success:
             guard connection.isInTransaction else {
-                throw DatabaseError(.other, "the group was rolled back", during: "transaction")
+                throw DatabaseError(.other, "the batch was rolled back", during: "transaction")
             }
             try connection.run("RELEASE one")
             return nil
@@ -220,7 +221,7 @@ final class Writer {
 
     private func undo() throws {
         guard connection.isInTransaction else {
-            throw DatabaseError(.other, "the group was rolled back", during: "transaction")
+            throw DatabaseError(.other, "the batch was rolled back", during: "transaction")
         }
         try connection.run("ROLLBACK TO one")
         try connection.run("RELEASE one")
@@ -231,38 +232,25 @@ final class Writer {
     ) {
         for item in items {
             if case .open(let row) = item { outcome.opened.append(row.event.id) }
-            outcome.told.append((item.waiter, error))
+            outcome.results.append((item.waiter, error))
         }
     }
 
-    /// Wakes everybody that waits for the group, by one job on the loop.
-    private func tell(_ outcome: Outcome, failure: (any Error)?) {
+    /// Resumes all callers that wait for the batch, by one job on the loop.
+    private func resumeWaiters(_ outcome: Outcome, failure: (any Error)?) {
         if failure == nil {
             for id in outcome.closed { openRows.remove(id) }
         } else {
             for id in outcome.opened { openRows.remove(id) }
         }
-        var told = outcome.told
-        for waiter in queue.settle(outcome.opened, failure) { told.append((waiter, failure)) }
+        var results = outcome.results
+        for waiter in queue.settle(outcome.opened, failure) { results.append((waiter, failure)) }
         for (id, itsOwn) in outcome.refused {
-            for waiter in queue.settle([id], itsOwn) { told.append((waiter, itsOwn)) }
+            for waiter in queue.settle([id], itsOwn) { results.append((waiter, itsOwn)) }
         }
-        EventLoop.spawn { [told] in
-            for (waiter, itsOwn) in told { waiter.finish(itsOwn ?? failure) }
+        EventLoop.spawn { [results] in
+            for (waiter, itsOwn) in results { waiter.finish(itsOwn ?? failure) }
         }
-    }
-
-    /// Logs the first failure and then every thousandth: a full disk fails each group.
-    private func report(_ error: any Error, rows: Int) {
-        if failedGroups % 1000 == 0 {
-            logger.error(
-                "write group failed",
-                metadata: [
-                    "storage.error": "\(error)", "storage.rows": "\(rows)",
-                    "storage.failed_groups": "\(failedGroups + 1)",
-                ])
-        }
-        failedGroups += 1
     }
 
     // MARK: - Checkpoints
@@ -284,7 +272,7 @@ final class Writer {
         }
     }
 
-    /// Called while there is nothing to write, every now and then for a second after the last group.
+    /// Called while there is nothing to write, repeatedly for a second after the last batch.
     private func checkpointInPause() {
         guard awaitsPause, let version = try? connection.dataVersion() else { return }
         let now = monotonicMilliseconds()
@@ -320,7 +308,7 @@ extension WriteItem {
 }
 
 extension DatabaseError {
-    /// Whether a statement's failure is that of the disk, and so of everybody in the group.
+    /// Whether a statement's failure is a failure of the disk, and so of the whole batch.
     fileprivate var endsGroup: Bool {
         switch kind {
         case .full, .inputOutput, .damaged, .busy: true

@@ -4,13 +4,13 @@ extension Migrations {
     /// A place in a chat says which chat it is of, so that lists and rights need no look at every chat:
     /// `seq`, `owner_id` and `group_id` are the chat's. None of them changes while the chat has users but
     /// the owner of a group's chat, which nobody looks for here. A process of the release before leaves
-    /// them out, and `completePlaces` fills them in.
-    @Sendable static func places(_ dialect: Dialect) -> [String] {
+    /// them out, and `completeChatUsers` fills them in.
+    @Sendable static func chatUsers(_ dialect: Dialect) -> [String] {
         [
             "ALTER TABLE chat_users ADD COLUMN seq \(dialect.integer) NOT NULL DEFAULT 0",
             "ALTER TABLE chat_users ADD COLUMN owner_id \(dialect.text) NOT NULL DEFAULT ''",
             "ALTER TABLE chat_users ADD COLUMN group_id \(dialect.text)",
-            completePlaces,
+            completeChatUsers,
             "CREATE INDEX chat_users_incomplete ON chat_users (chat_id) WHERE seq = 0",
             "CREATE INDEX chat_users_in_order ON chat_users (user_id, seq)",
             """
@@ -30,7 +30,7 @@ extension Migrations {
         ]
     }
 
-    static let completePlaces = """
+    static let completeChatUsers = """
         UPDATE chat_users SET
             seq = chats.seq, owner_id = chats.user_id, group_id = chats.group_id
         FROM chats WHERE chats.id = chat_users.chat_id AND chat_users.seq = 0

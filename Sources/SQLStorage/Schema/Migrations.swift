@@ -39,7 +39,7 @@ enum Migrations {
         Migration(version: 5, name: "moves", statements: moves),
         Migration(version: 6, name: "log-ins under way", statements: logins),
         Migration(version: 7, name: "installation", statements: installation),
-        Migration(version: 8, name: "places in chats", statements: places),
+        Migration(version: 8, name: "places in chats", statements: chatUsers),
         Migration(version: 9, name: "deletions", statements: deletions),
         Migration(version: 10, name: "generations of sessions", statements: generations),
         Migration(version: 11, name: "processes and missed ends", statements: processes),

@@ -4,7 +4,7 @@ internal import ProxyGPT
 /// The schema as the program's own steps make it, in a database in memory: a file that comes from elsewhere is
 /// held against it.
 struct ReferenceSchema {
-    /// What a schema has: a table, an index, a trigger or a view.
+    /// An object of a schema: a table, an index, a trigger or a view.
     private struct Object {
         let kind: String
         let name: String
@@ -21,7 +21,8 @@ struct ReferenceSchema {
         }
     }
 
-    /// How many objects are read of a file, and how much of each definition: more than ours have.
+    /// The most objects that are read of a file, and the most of each definition: more than ours
+    /// have.
     private static let mostObjects: Int64 = 1000
     private static let longestDefinition: Int64 = 65_536
 
@@ -56,13 +57,14 @@ struct ReferenceSchema {
     }
 
     /// Throws where the database of `other` is not as we make it.
-    /// - Parameter file: what errors tell of.
+    /// - Parameter file: the name for errors.
     func check(_ other: SQLiteConnection, _ file: String) throws {
         guard let difference = try difference(to: other) else { return }
         throw BackupError.otherSchema(file, difference)
     }
 
-    /// What the database of `other` has and ours has not, lacks, or has otherwise; nil where they are the same.
+    /// The first difference: an object that `other` has and ours has not, lacks, or defines
+    /// otherwise; nil where they are the same.
     func difference(to other: SQLiteConnection) throws -> String? {
         let ours = try Self.objects(of: connection)
         let theirs = try Self.objects(of: other)

@@ -1,8 +1,9 @@
-// Marks of what is to go, and what follows from them: nobody has a right to it, and nobody sees it.
+// Marks of groups, users and chats that are deleted, and the conditions that follow from them: a
+// marked row gives no right and is not shown.
 
 internal import ProxyGPT
 
-/// What a row of `deletions` stands for, in the order in which it goes.
+/// The kinds of rows of `deletions`, in the order in which a sweep removes their content.
 enum Deletion: String {
     case group
     /// Sessions that have ended, of a user that stays.
@@ -12,18 +13,19 @@ enum Deletion: String {
     /// The id of the mark of a user's sessions. No user has it.
     static func sessionsMark(of user: String) -> String { ":" + user }
 
-    /// The user whose sessions a mark stands for.
+    /// The user of the sessions that a mark is for.
     static func user(ofSessionsMark id: String) -> String {
         String(decoding: id.utf8.dropFirst(), as: UTF8.self)
     }
 }
 
 extension Chat {
-    /// Holds for chats that have not been deleted with their group or, outside of groups, their owner.
+    /// Holds for chats that have not been deleted, neither with their group nor, outside of groups,
+    /// with their owner.
     static let isKept: SQL =
         "COALESCE(chats.group_id, chats.user_id) NOT IN (SELECT id FROM deletions)"
     /// The same of a row of `chat_users`.
-    static let isKeptPlace: SQL =
+    static let isKeptChatUser: SQL =
         "COALESCE(chat_users.group_id, chat_users.owner_id) NOT IN (SELECT id FROM deletions)"
 }
 
@@ -39,8 +41,8 @@ extension User {
 }
 
 extension Transaction {
-    /// How many members leave a group with its mark; others who may ask for one another find that
-    /// they share it no more.
+    /// The number of members that leave a group together with its mark: two such users no longer
+    /// see each other through the group. The other members leave with the sweep.
     private static var members: Int { 1000 }
 
     /// Marks a group with its members and chats.
@@ -62,7 +64,7 @@ extension Transaction {
 
     /// Marks a user with all it holds. Throws `notFound` where there is none.
     func deleteUser(_ id: User.ID, now: Timestamp) async throws {
-        // Its name is free for somebody else at once; no name has a colon.
+        // The name is free for another user at once; no user name has a colon.
         let count = try await execute(
             """
             UPDATE users SET disabled_at = \(now), folded_name = \(":" + id.text)
@@ -72,7 +74,7 @@ extension Transaction {
         try await send(
             "INSERT INTO deletions (id, kind) VALUES (\(id), \(Deletion.user.rawValue))")
         try await revoke(Revocation(user: id), now: now)
-        // Streams of others in its chats.
+        // Streams of other users in chats of the deleted user.
         try await revoke(Revocation(holder: id), now: now)
     }
 }

@@ -1,7 +1,8 @@
 internal import EventLoop
 package import ProxyGPT
 
-// The operator's view of users and sessions. The event that tells of a change is committed with it.
+// The operator's view of users and sessions. The event about a change is committed together with
+// it.
 
 extension SQLStore: AdminStore {
     package func accounts(
@@ -81,19 +82,19 @@ extension SQLStore: AdminStore {
     }
 
     package func deleteUser(
-        _ id: User.ID, handingGroupsTo heir: User.ID?, _ event: Event
+        _ id: User.ID, handingGroupsTo newOwner: User.ID?, _ event: Event
     ) async throws -> Belongings {
         let process = process
         let now = event.timestamp
         let belongings = try await belongings(of: id)
         // Some at a time before, and in the end those that it has got meanwhile.
         while try await database.transaction({
-            try await $0.handOn(groupsOf: id, to: heir, now: now)
+            try await $0.handOn(groupsOf: id, to: newOwner, now: now)
         }) {}
         try await database.transaction { transaction in
             try await transaction.lock("SELECT id FROM users WHERE id = \(id) FOR UPDATE")
             try await transaction.stopReplies(to: id)
-            _ = try await transaction.handOn(groupsOf: id, to: heir, now: now)
+            _ = try await transaction.handOn(groupsOf: id, to: newOwner, now: now)
             try await transaction.deleteUser(id, now: now)
             try await transaction.record(event, process: process)
         }
@@ -161,7 +162,8 @@ extension SQLStore: AdminStore {
         return count
     }
 
-    /// How many sessions of a user there are. Asked before they end: while they are counted nobody waits.
+    /// The number of a user's sessions. Counted before the transaction that ends them, so that no
+    /// writer waits for the count.
     private func countSessions(of user: User.ID) async throws -> Int {
         let rows = try await database.query(
             """
@@ -227,7 +229,7 @@ extension Belongings {
 }
 
 extension Transaction {
-    /// Asks whoever runs them to stop the replies to a user.
+    /// Asks the processes that run the replies to a user to stop them.
     fileprivate func stopReplies(to id: User.ID) async throws {
         try await execute(
             """
@@ -236,22 +238,22 @@ extension Transaction {
             """)
     }
 
-    /// Gives some of a user's groups to `heir`, or marks them with their chats; says whether there were
-    /// any.
+    /// Gives some of a user's groups to `newOwner`, or marks them with their chats; false when the
+    /// user owned none.
     fileprivate func handOn(
-        groupsOf id: User.ID, to heir: User.ID?, now: Timestamp
+        groupsOf id: User.ID, to newOwner: User.ID?, now: Timestamp
     ) async throws -> Bool {
         let rows = try await query(
             "SELECT id FROM groups WHERE owner_id = \(id) AND \(Group.isKept) LIMIT 20")
         for row in rows {
             let group: Group.ID = try row.id("id")
-            guard let heir else {
+            guard let newOwner else {
                 try await deleteGroup(group, now: now)
                 continue
             }
-            try await addMember(heir, to: group, now: now)
+            try await addMember(newOwner, to: group, now: now)
             try await execute(
-                "UPDATE groups SET owner_id = \(heir), updated_at = \(now) WHERE id = \(group)")
+                "UPDATE groups SET owner_id = \(newOwner), updated_at = \(now) WHERE id = \(group)")
         }
         return !rows.isEmpty
     }

@@ -1,6 +1,7 @@
 package import ProxyGPT
 
-// Who may do what is part of each statement, so that nothing can change between question and deed.
+// Each statement contains the check of the caller's rights, so that no right can change between the
+// check and the change.
 
 extension SQLStore {
     package func create(_ chat: Chat) async throws {
@@ -31,19 +32,20 @@ extension SQLStore {
         return try rows.first.flatMap(ChatAccess.init(row:))
     }
 
-    /// Three sources, each in order by an index of its own, so that no list is sorted that grows: of each
-    /// group the first ones alone.
+    /// Three sources, each in order by an index of its own, so that no long list is sorted: each
+    /// group contributes only its first chats.
     package func chats(
         of user: User.ID, in group: Group.ID?, _ page: Page
     ) async throws -> Listing<Chat> {
-        let bounds = try await bounds(of: page, in: "chats", where: Chat.isOpen(to: user))
+        let bounds = try await bounds(of: page, in: "chats", where: Chat.isAccessible(by: user))
         let range = bounds.condition
         let order: SQL = page.isForward ? "ASC" : "DESC"
         let count = page.limit + 1
         let joined: SQL =
             if let group {
-                // Two bounds of both columns, and not a group and a range: PostgreSQL, which takes the
-                // columns for independent, would expect a few rows, and read and sort all there are.
+                // Two bounds of both columns, and not a group and a range: PostgreSQL takes the
+                // columns for independent, would expect a few rows, and would read and sort all of
+                // them.
                 """
                 (group_id, seq) > (\(group), \(bounds.low))
                     AND (group_id, seq) < (\(group), \(bounds.high))
@@ -83,7 +85,7 @@ extension SQLStore {
                 SELECT id, MAX(seq) AS place FROM (
                     SELECT id, seq FROM (
                         SELECT chat_id AS id, seq FROM chat_users
-                        WHERE user_id = \(user) AND \(Chat.isKeptPlace) AND \(joined)) AS joined
+                        WHERE user_id = \(user) AND \(Chat.isKeptChatUser) AND \(joined)) AS joined
                     UNION ALL SELECT id, seq FROM (
                         \(ofGroups) WHERE group_members.user_id = \(user)
                             AND \(Group.isKeptMembership) \(ofMember)
@@ -122,7 +124,7 @@ extension SQLStore {
                 "INSERT INTO deleted_chats (id) VALUES (\(id)) ON CONFLICT (id) DO NOTHING")
             var budget = SweepBudget()
             _ = try await transaction.sweepMessages(of: id.text, &budget)
-            // Last: others who revoke something wait from here on.
+            // Last: other transactions that write a revocation wait from here on.
             try await transaction.revoke(Revocation(chat: id), now: now)
         }
     }
@@ -157,7 +159,7 @@ extension SQLStore {
             guard try counts.first?.integer("count") ?? 0 < Int64(Chat.userLimit) else {
                 throw Failure.invalid("user_id", "A chat has at most \(Chat.userLimit) users.")
             }
-            // Its owner is in a chat already, in a group's by being a member.
+            // The owner is a user of the chat already, in a group's chat by being a member.
             try await transaction.send(
                 """
                 INSERT INTO chat_users (chat_id, user_id, created_at, seq, owner_id, group_id)
@@ -195,7 +197,7 @@ extension SQLStore {
         }
     }
 
-    /// What a page of a table asks of its `seq`, as a condition. Throws as `bounds`.
+    /// The condition on `seq` for a page of a table. Throws as `bounds`.
     func range(of page: Page, in table: String, where condition: SQL) async throws -> SQL {
         try await bounds(of: page, in: table, where: condition).condition
     }
@@ -225,7 +227,7 @@ struct SequenceBounds {
 }
 
 extension Page {
-    /// What is said of an anchor that names nothing.
+    /// The message about an anchor that names no row.
     var unknownAnchor: Failure {
         .invalid(parameter, "There is nothing with this id in the list.")
     }
@@ -245,39 +247,39 @@ extension Chat {
             createdAt: try row.timestamp("created_at"), updatedAt: try row.timestamp("updated_at"))
     }
 
-    /// Holds for chats that `user` owns: those of its own, those of its groups, and those it made in
-    /// a group that it is still a member of.
+    /// Holds for chats that `user` owns: its own ones, those of its groups, and those it made in a
+    /// group of which it is still a member.
     static func isOwned(by user: User.ID) -> SQL {
         """
         (\(isKept) AND CASE WHEN chats.group_id IS NULL THEN chats.user_id = \(user)
         ELSE (SELECT groups.owner_id FROM groups WHERE groups.id = chats.group_id) = \(user)
-            OR (chats.user_id = \(user) AND \(isOpenToMember(user))) END)
+            OR (chats.user_id = \(user) AND \(isAccessibleToMember(user))) END)
         """
     }
 
-    /// Holds for chats that `user` has a part in. With EXISTS in the place of selects of one value
-    /// PostgreSQL may read all places and memberships of the user to look at one chat.
-    static func isOpen(to user: User.ID) -> SQL {
+    /// Holds for chats that `user` can read. With EXISTS in the place of selects of one value
+    /// PostgreSQL may read all chat users and memberships of the user to check one chat.
+    static func isAccessible(by user: User.ID) -> SQL {
         """
         (\(isKept) AND ((chats.group_id IS NULL AND chats.user_id = \(user))
         OR (SELECT 1 FROM chat_users
             WHERE chat_users.chat_id = chats.id AND chat_users.user_id = \(user)) = 1
-        OR \(isOpenToMember(user))))
+        OR \(isAccessibleToMember(user))))
         """
     }
 
-    private static func isOpenToMember(_ user: User.ID) -> SQL {
+    private static func isAccessibleToMember(_ user: User.ID) -> SQL {
         """
         (SELECT 1 FROM group_members
             WHERE group_members.group_id = chats.group_id AND group_members.user_id = \(user)) = 1
         """
     }
 
-    /// Reads a chat with what `user` is to it, if it is anything.
+    /// Reads a chat with the access that `user` has to it; no row where there is none.
     static func accessQuery(_ id: Chat.ID, _ user: User.ID) -> SQL {
         """
         SELECT \(unsafe: columns), CASE WHEN \(isOwned(by: user)) THEN 2 ELSE 1 END AS role
-        FROM chats WHERE id = \(id) AND \(isOpen(to: user))
+        FROM chats WHERE id = \(id) AND \(isAccessible(by: user))
         """
     }
 }

@@ -20,13 +20,13 @@ extension SQLStore {
         let rows = try await database.query(
             """
             SELECT \(unsafe: Group.columns) FROM groups
-            WHERE id = \(id) AND \(Group.isOpen(to: viewer))
+            WHERE id = \(id) AND \(Group.isAccessible(by: viewer))
             """)
         return try rows.first.map(Group.init(row:))
     }
 
     package func groups(of user: User.ID, _ page: Page) async throws -> Listing<Group> {
-        let range = try await range(of: page, in: "groups", where: Group.isOpen(to: user))
+        let range = try await range(of: page, in: "groups", where: Group.isAccessible(by: user))
         let order: SQL = page.isForward ? "ASC" : "DESC"
         let rows = try await database.query(
             """
@@ -117,9 +117,10 @@ extension SQLStore {
                 transaction in
                 try await transaction.lock(id)
                 let members = try await transaction.removable(removed, from: id, by: user)
-                // Places first, in short transactions: whoever is a member still needs none.
+                // Chat users first, in short transactions: a member has access without being a chat
+                // user.
                 for member in members
-                where try await transaction.removeSomePlaces(of: member, in: id) {
+                where try await transaction.removeSomeChatUsers(of: member, in: id) {
                     try await transaction.revoke(Revocation(user: member, group: id), now: now)
                     return false
                 }
@@ -135,7 +136,7 @@ extension SQLStore {
 }
 
 extension Group {
-    /// The groups that a user, named by an expression, is a member or the owner of, as `group_id`.
+    /// The groups of which a user, named by an expression, is a member or the owner, as `group_id`.
     static func ids(of user: SQL) -> SQL {
         """
         SELECT group_id FROM group_members WHERE group_members.user_id = \(user)
@@ -157,8 +158,8 @@ extension Group {
             createdAt: try row.timestamp("created_at"), updatedAt: try row.timestamp("updated_at"))
     }
 
-    /// Holds for groups that `user` is a member of.
-    static func isOpen(to user: User.ID) -> SQL {
+    /// Holds for groups of which `user` is a member.
+    static func isAccessible(by user: User.ID) -> SQL {
         """
         (\(isKept) AND (SELECT 1 FROM group_members
             WHERE group_members.group_id = groups.id AND group_members.user_id = \(user)) = 1)
@@ -172,7 +173,7 @@ extension Transaction {
         let rows = try await query(
             """
             SELECT \(unsafe: Group.columns) FROM groups
-            WHERE id = \(id) AND \(Group.isOpen(to: user))
+            WHERE id = \(id) AND \(Group.isAccessible(by: user))
             """)
         return try rows.first.map(Group.init(row:))
     }
@@ -198,7 +199,7 @@ extension Transaction {
             parameter: "user_ids")
     }
 
-    /// The users that `removed` names, where `user` may take all of them out of the group.
+    /// The users that `removed` names, where `user` may remove all of them from the group.
     fileprivate func removable(
         _ removed: [UserReference], from id: Group.ID, by user: User.ID
     ) async throws -> [User.ID] {
@@ -217,9 +218,9 @@ extension Transaction {
         return members
     }
 
-    /// Takes a user out of as many chats of a group as one transaction may; says whether some may be
+    /// Removes a user from as many chats of a group as one transaction may; true when chats may be
     /// left.
-    fileprivate func removeSomePlaces(of user: User.ID, in id: Group.ID) async throws -> Bool {
+    fileprivate func removeSomeChatUsers(of user: User.ID, in id: Group.ID) async throws -> Bool {
         var budget = SweepBudget()
         let count = try await sweep(
             "chat_users", key: "chat_id", by: "seq",
@@ -228,7 +229,7 @@ extension Transaction {
         return count > 0 && budget.isSpent
     }
 
-    /// Lets nobody else change the group, its members or which chats it has before the end.
+    /// Locks the group, its members and the list of its chats until the transaction ends.
     func lock(_ id: Group.ID) async throws {
         try await lock("SELECT id FROM groups WHERE id = \(id) FOR UPDATE")
     }
@@ -243,18 +244,18 @@ extension Transaction {
             """)
     }
 
-    /// Takes a member out of the group and of its chats.
+    /// Removes a member from the group and from its chats.
     func removeMember(_ user: User.ID, from id: Group.ID, now: Timestamp) async throws {
         let memberships = try await execute(
             "DELETE FROM group_members WHERE group_id = \(id) AND user_id = \(user)")
-        let places = try await execute(
+        let chatUsers = try await execute(
             "DELETE FROM chat_users WHERE user_id = \(user) AND group_id = \(id)")
-        let incompletePlaces = try await execute(
+        let incompleteChatUsers = try await execute(
             """
             DELETE FROM chat_users WHERE user_id = \(user) AND seq = 0
                 AND (SELECT group_id FROM chats WHERE chats.id = chat_users.chat_id) = \(id)
             """)
-        guard memberships + places + incompletePlaces > 0 else { return }
+        guard memberships + chatUsers + incompleteChatUsers > 0 else { return }
         try await revoke(Revocation(user: user, group: id), now: now)
     }
 }

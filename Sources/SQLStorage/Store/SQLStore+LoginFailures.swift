@@ -7,7 +7,7 @@ extension SQLStore {
     package func beginLogin(
         _ throttle: LoginThrottle, now: Timestamp
     ) async throws -> LoginThrottle.Admission {
-        // A look first: what is refused costs no write.
+        // A read first: a refused attempt costs no write.
         let rows = try await database.query(counters(throttle.keys, now: now))
         let seen = throttle.admission(
             try Self.failures(rows), now: try Self.moment(rows) ?? now)
@@ -156,7 +156,7 @@ extension Transaction {
 }
 
 extension LoginThrottle {
-    /// The key of the turns of everybody at an address; those of one account take turns before that, as its
-    /// passwords are hashed one by one.
+    /// The turn key that all attempts from one address share. Attempts at one account take turns
+    /// before that, because its passwords are hashed one by one.
     fileprivate var turn: String { "log-ins from " + block }
 }

@@ -10,7 +10,7 @@ extension SQLStore {
                 """
                 UPDATE chats SET last_message_seq = last_message_seq + 1,
                     updated_at = \(new.createdAt)
-                WHERE id = \(new.chatID) AND \(Chat.isOpen(to: new.userID))
+                WHERE id = \(new.chatID) AND \(Chat.isAccessible(by: new.userID))
                 RETURNING model, group_id, last_message_seq, context_version,
                     (SELECT username FROM users WHERE users.id = \(new.userID)) AS username
                 """)
@@ -61,8 +61,8 @@ extension SQLStore {
             chat = try row.text("chat_id")
         }
         return try await transaction(inTurn: chat) { transaction in
-            // The chat first, as everybody locks it before its messages. Its version grows in vain where
-            // the message has ended meanwhile, which does no harm.
+            // The chat first, because every transaction locks a chat before its messages. Where the
+            // message has ended meanwhile, the version is raised without need, which does no harm.
             let chats = try await transaction.query(
                 """
                 UPDATE chats SET context_version = context_version + 1
@@ -93,8 +93,8 @@ extension SQLStore {
         return Listing(read: read, for: page, goesOn: goesOn)
     }
 
-    /// Batch by batch, because a thousand of the largest messages would not fit in memory. Says whether
-    /// it has ended before the limit for want of memory.
+    /// Reads in batches, because a thousand of the largest messages would not fit in memory.
+    /// Returns whether reading ended before the limit for want of memory.
     func messages(
         of chat: Chat.ID, _ range: SQL, isForward: Bool, limit: Int
     ) async throws -> (read: [Message], goesOn: Bool) {
@@ -247,7 +247,7 @@ extension Transaction {
                 AND messages.state = \(end.state.rawValue) AND messages.reply = \(end.reply)
                 AND COALESCE(messages.error, '') = \(end.failure?.text ?? "")
             """)
-        // The version that it made is not known any more: others may have ended behind it.
+        // The version of that commit is not known any more: other messages may have ended after it.
         return try rows.first.map { (try Message(row: $0), nil) }
     }
 
@@ -276,7 +276,7 @@ extension Transaction {
         }
     }
 
-    /// Says that the messages which count as context are others from now on.
+    /// Raises the context version: another set of messages counts as context from now on.
     func countContextVersion(of chat: Chat.ID) async throws -> Int64 {
         let rows = try await query(
             """

@@ -5,9 +5,9 @@ extension SQLStore {
         try await database.currentTime(now)
     }
 
-    /// By ranges of the key alone, so that no step looks at what others have removed: in PostgreSQL
-    /// removed rows stand in the index until the next vacuum. Several processes may walk at once;
-    /// each sees the whole range. Only days whose usage is folded lose their events.
+    /// Uses ranges of the key alone, so that no step reads rows that another process has removed:
+    /// in PostgreSQL removed rows stand in the index until the next vacuum. Several processes may
+    /// walk at once; each sees the whole range. Only days whose usage is folded lose their events.
     package func removeEvents(
         from start: String, before end: String, limit: Int
     ) async throws -> EventRemoval {
@@ -33,12 +33,12 @@ extension SQLStore {
         return EventRemoval(count: count, rest: rest)
     }
 
-    /// How many chats a step looks at: some milliseconds, by the index of messages alone.
+    /// The number of chats per step: some milliseconds, by the index of messages alone.
     private static let orphanStep = 200
 
     package func markOrphans(from start: String) async throws -> (chats: Int, rest: String?) {
-        // One snapshot: a chat goes together with the coming of its mark, and no message comes to a
-        // chat that is gone.
+        // One snapshot: a chat disappears in the transaction that adds its mark, and a deleted chat
+        // gets no new message.
         let rows = try await database.query(
             """
             WITH RECURSIVE found (chat_id, step) AS (

@@ -1,7 +1,8 @@
 package import ProxyGPT
 
-// Rows that say whose rights may have shrunk, for whoever holds open streams. Numbered by a counter
-// row, which every writer of one waits for: so a number is never seen before the ones below it.
+// Rows that name the users and sessions whose rights may have shrunk, for processes that hold open
+// streams. Their numbers come from a counter row, for which every writer waits: so a number is
+// never visible before the smaller ones.
 
 extension SQLStore: RevocationStore {
     package func lastRevocation() async throws -> Int64 {
@@ -31,7 +32,7 @@ extension SQLStore: RevocationStore {
 }
 
 extension Transaction {
-    /// Leaves word that rights have shrunk.
+    /// Records that rights have shrunk.
     func revoke(_ revocation: Revocation, now: Timestamp) async throws {
         let number = try await next(.revocations)
         try await send(
@@ -42,8 +43,8 @@ extension Transaction {
             """)
     }
 
-    /// Takes the next number of a counter, for the statement that follows. Whoever else wants one
-    /// waits for this transaction, so numbers are committed in order.
+    /// Takes the next number of a counter, for the statement that follows. Other transactions that
+    /// want a number wait for this one, so numbers are committed in order.
     func next(_ counter: CounterName) async throws -> SQL {
         let name = counter.rawValue
         try await send("UPDATE counters SET value = value + 1 WHERE name = \(name)")

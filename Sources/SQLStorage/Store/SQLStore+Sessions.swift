@@ -1,7 +1,7 @@
 package import ProxyGPT
 
-// A session that has ended is a row that is gone, or one of an older generation than its user's: all
-// sessions of a user end in one step, however many there are, and their rows go little by little.
+// An ended session has no row, or a row of an older generation than its user's: all sessions of a
+// user end in one step, however many there are, and their rows are removed in small batches.
 
 extension SQLStore {
     package func caller(tokenDigest: [UInt8], now: Timestamp) async throws -> Caller? {
@@ -27,7 +27,7 @@ extension SQLStore {
         _ session: NewSession, ifPasswordHashIs hash: String
     ) async throws -> Bool {
         try await transaction(inTurn: session.session.userID.text) { transaction in
-            // Whoever sets a new password waits, and then ends this session too.
+            // A transaction that sets a new password waits, and then ends this session too.
             try await transaction.lock(
                 "SELECT id FROM users WHERE id = \(session.session.userID) FOR SHARE")
             let users = try await transaction.query(
@@ -110,7 +110,7 @@ extension Transaction {
             """)
         var budget = SweepBudget()
         _ = try await sweepSessions(markedBy: mark, &budget)
-        // Last: others who revoke something wait from here on.
+        // Last: other transactions that write a revocation wait from here on.
         try await revoke(Revocation(user: user), now: now)
     }
 }

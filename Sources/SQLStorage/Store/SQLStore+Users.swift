@@ -105,10 +105,11 @@ extension SQLStore {
         return isVisible ? user : nil
     }
 
-    /// Whether there is a chat to which both users were added. Leaps from one user's places to the other's
-    /// in the order of their chats, so that places between two of the other's cost nothing. SQLite, which
-    /// works on the loop, leaps a few times in each turn: strangers may have added both to any number of
-    /// chats. PostgreSQL joins what some leaps leave undecided.
+    /// Whether there is a chat to which both users were added. Leaps from one user's chats to the
+    /// other's in the order of chat ids, so that chats between two of the other's cost nothing.
+    /// SQLite, which works on the loop, leaps a few times in each turn: strangers may have added
+    /// both users to any number of chats. PostgreSQL joins the chats that some leaps leave
+    /// undecided.
     private func haveCommonChat(_ one: User.ID, _ other: User.ID) async throws -> Bool {
         var start = ""
         // In less than a millisecond.
@@ -120,12 +121,12 @@ extension SQLStore {
                     SELECT MIN(chat_id), SUBSTR(MIN(chat_id), 1, 0), 0 FROM chat_users
                     WHERE user_id = \(one) AND chat_id > \(start)
                     UNION ALL
-                    SELECT CASE WHEN step % 2 = 0 THEN \(User.nextPlace(of: other))
-                        ELSE \(User.nextPlace(of: one)) END, chat_id, step + 1
+                    SELECT CASE WHEN step % 2 = 0 THEN \(User.nextChatUser(of: other))
+                        ELSE \(User.nextChatUser(of: one)) END, chat_id, step + 1
                     FROM leaps WHERE chat_id <> previous AND step < \(leaps))
                 SELECT previous, chat_id <> previous AS goes_on, EXISTS (
                     SELECT 1 FROM chat_users WHERE chat_users.user_id = \(one)
-                        AND chat_users.chat_id = leaps.chat_id AND \(Chat.isKeptPlace)) AS is_kept
+                        AND chat_users.chat_id = leaps.chat_id AND \(Chat.isKeptChatUser)) AS is_kept
                 FROM leaps WHERE chat_id IS NOT NULL AND step > 0
                     AND (chat_id = previous OR step = \(leaps))
                 """)
@@ -148,7 +149,7 @@ extension SQLStore {
             JOIN chat_users AS others ON others.chat_id = chat_users.chat_id
             WHERE chat_users.user_id = \(one) AND others.user_id = \(other)
                 AND chat_users.chat_id > \(start) AND others.chat_id > \(start)
-                AND \(Chat.isKeptPlace)
+                AND \(Chat.isKeptChatUser)
             LIMIT 1
             """
         ).isEmpty
@@ -166,7 +167,7 @@ extension SQLStore {
 }
 
 extension User {
-    /// What one statement finds out of whether a user may be seen.
+    /// The result of the one statement that decides whether a user is visible.
     fileprivate enum Visibility {
         case hidden, visible
         /// Both were added to many chats, which `haveCommonChat` compares.
@@ -179,13 +180,13 @@ extension User {
 
     /// The `Visibility` of users to `viewer`, an expression, as a number or NULL.
     ///
-    /// Two users share a group when each is a member or its owner. They share a chat when each is one of
-    /// its users, the owner of a chat without a group, or in the group of a chat with one: who has left a
-    /// group has no part in its chats, even in those of its own making.
+    /// Two users share a group when each is a member or its owner. They share a chat when each is
+    /// one of its users, the owner of a chat without a group, or in the group of a chat with one: a
+    /// user that has left a group has no access to its chats, even to those it created.
     ///
-    /// Walked are the groups of both, and the chats to which one of the two was added, where those are few.
-    /// Selects of one value, since PostgreSQL may answer EXISTS by reading all rows first, and in
-    /// order, since it may otherwise read a whole table for want of statistics.
+    /// The groups of both users are read, and the chats to which one of the two was added, where
+    /// those are few. Selects of one value, since PostgreSQL may answer EXISTS by reading all rows
+    /// first, and in order, since it may otherwise read a whole table for want of statistics.
     fileprivate static func visibility(to viewer: SQL) -> SQL {
         """
         CASE WHEN users.id = \(viewer)
@@ -194,65 +195,66 @@ extension User {
                     WHERE theirs.group_id = mine.group_id AND theirs.user_id = users.id) = 1
                 OR (SELECT 1 FROM groups
                     WHERE groups.id = mine.group_id AND groups.owner_id = users.id) = 1
-                OR \(hasPlace("users.id", inGroup: "mine.group_id"))
+                OR \(isChatUser("users.id", inGroup: "mine.group_id"))
             LIMIT 1) = 1
         OR (SELECT 1 FROM (\(Group.ids(of: "users.id"))) AS theirs
-            WHERE \(hasPlace(viewer, inGroup: "theirs.group_id")) LIMIT 1) = 1
-        OR \(hasPlace(viewer, inChatsOf: "users.id"))
-        OR \(hasPlace("users.id", inChatsOf: viewer))
+            WHERE \(isChatUser(viewer, inGroup: "theirs.group_id")) LIMIT 1) = 1
+        OR \(isChatUser(viewer, inChatsOf: "users.id"))
+        OR \(isChatUser("users.id", inChatsOf: viewer))
         THEN 1
-        WHEN \(hasFewPlaces(viewer)) THEN \(haveCommonPlace(viewer, "users.id"))
-        WHEN \(hasFewPlaces("users.id")) THEN \(haveCommonPlace("users.id", viewer))
+        WHEN \(isInFewChats(viewer)) THEN \(areInCommonChat(viewer, "users.id"))
+        WHEN \(isInFewChats("users.id")) THEN \(areInCommonChat("users.id", viewer))
         ELSE 2 END
         """
     }
 
-    /// The first place of a user in the chat at which `leaps` stands or behind it.
-    fileprivate static func nextPlace(of user: User.ID) -> SQL {
+    /// The first chat of a user at the position of `leaps` or behind it.
+    fileprivate static func nextChatUser(of user: User.ID) -> SQL {
         """
         (SELECT MIN(chat_users.chat_id) FROM chat_users
             WHERE chat_users.user_id = \(user) AND chat_users.chat_id >= leaps.chat_id)
         """
     }
 
-    private static func hasPlace(_ user: SQL, _ condition: SQL, _ order: SQL = "") -> SQL {
+    private static func isChatUser(_ user: SQL, _ condition: SQL, _ order: SQL = "") -> SQL {
         """
         (SELECT 1 FROM chat_users WHERE chat_users.user_id = \(user) AND \(condition)
-            AND \(Chat.isKeptPlace) \(order) LIMIT 1) = 1
+            AND \(Chat.isKeptChatUser) \(order) LIMIT 1) = 1
         """
     }
 
-    private static func hasPlace(_ user: SQL, inGroup group: SQL) -> SQL {
-        hasPlace(user, "\(isOnly("chat_users.group_id", group))", "ORDER BY chat_users.group_id")
+    private static func isChatUser(_ user: SQL, inGroup group: SQL) -> SQL {
+        isChatUser(user, "\(isOnly("chat_users.group_id", group))", "ORDER BY chat_users.group_id")
     }
 
-    private static func hasPlace(_ user: SQL, inChatsOf owner: SQL) -> SQL {
-        hasPlace(
+    private static func isChatUser(_ user: SQL, inChatsOf owner: SQL) -> SQL {
+        isChatUser(
             user, "\(isOnly("chat_users.owner_id", owner)) AND chat_users.group_id IS NULL",
             "ORDER BY chat_users.owner_id")
     }
 
-    /// A column has this value, as a range in the order of an index: a value that PostgreSQL believes to
-    /// be in most rows it would look for in all of them, one after the other.
+    /// Compares a column with one value, as a range in the order of an index: a value that
+    /// PostgreSQL believes to be in most rows would otherwise be searched in all of them, one after
+    /// the other.
     private static func isOnly(_ column: String, _ value: SQL) -> SQL {
         "\(unsafe: column) >= \(value) AND \(unsafe: column) <= \(value)"
     }
 
-    /// How many places are few: walking them costs about what a statement does.
-    private static let fewPlaces = 100
+    /// The number of chats up to which reading all of them costs about as much as a statement does.
+    private static let fewChats = 100
 
-    private static func hasFewPlaces(_ user: SQL) -> SQL {
+    private static func isInFewChats(_ user: SQL) -> SQL {
         """
         (SELECT COUNT(*) FROM
             (SELECT 1 AS one FROM chat_users WHERE chat_users.user_id = \(user)
-            ORDER BY chat_users.seq LIMIT \(fewPlaces)) AS places) < \(fewPlaces)
+            ORDER BY chat_users.seq LIMIT \(fewChats)) AS few) < \(fewChats)
         """
     }
 
-    private static func haveCommonPlace(_ walked: SQL, _ other: SQL) -> SQL {
+    private static func areInCommonChat(_ walked: SQL, _ other: SQL) -> SQL {
         """
         (SELECT 1 FROM chat_users AS walked WHERE walked.user_id = \(walked)
-            AND \(hasPlace(other, "chat_users.chat_id = walked.chat_id"))
+            AND \(isChatUser(other, "chat_users.chat_id = walked.chat_id"))
             ORDER BY walked.seq LIMIT 1)
         """
     }

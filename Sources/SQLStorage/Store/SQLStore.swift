@@ -3,10 +3,10 @@ internal import ProxyGPT
 /// The store over a SQL database: each rule once, for SQLite and PostgreSQL.
 package struct SQLStore: Store {
     let database: any Database
-    /// Whose replies this process runs: its own id.
+    /// The owner of the replies that this process runs: its own process id.
     let process: String
 
-    /// Nil where nobody but this process locks rows.
+    /// Nil where no other process locks rows.
     let turns: Turns?
 
     init(_ database: any Database, process: String, turns: Turns? = nil) {
@@ -15,11 +15,11 @@ package struct SQLStore: Store {
         self.turns = turns
     }
 
-    /// Runs a transaction that locks rows which others lock as well. Whoever will lock one of them waits for
-    /// its turn before it takes a connection.
+    /// Runs a transaction that locks rows which other transactions lock as well: it waits for the
+    /// turns of these rows before it takes a connection.
     ///
-    /// - Parameter keys: names of these rows, ASCII and short, in the order that all keep to: chats and
-    ///   groups first, then users, then sessions, counters last.
+    /// - Parameter keys: names of these rows, ASCII and short, in the order that all transactions
+    ///   keep to: chats and groups first, then users, then sessions, counters last.
     func transaction<T: Sendable>(
         inTurn keys: String...,
         body: @Sendable @escaping (any Transaction) async throws -> T
@@ -36,8 +36,8 @@ package struct SQLStore: Store {
     }
 }
 
-/// A row of `counters`, which gives out numbers in the order of commits: whoever takes one holds up all
-/// others until it commits.
+/// A row of `counters`, which gives out numbers in the order of commits: a transaction that takes a
+/// number holds up all others until it commits.
 enum CounterName: String {
     case chats
     case groups

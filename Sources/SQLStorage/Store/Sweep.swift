@@ -1,18 +1,19 @@
-// What is deleted goes in small transactions, whatever processes sweep at once.
+// Removes deleted rows in small transactions. Several processes may sweep at once.
 //
-// A deletion is a mark, which ends all rights at once: a row of `deletions` for a group or a user with
-// all it holds, one of `deleted_chats` for the messages of a chat that is gone. A sweep locks what it
-// removes and passes over what another one has locked. A mark goes by a statement that sees whether
-// anything is left of what it stands for. So what a process leaves when it dies is found by the next.
+// A deletion is a mark, which ends all rights at once: a row of `deletions` for a group or a user
+// with its content, a row of `deleted_chats` for the messages of a deleted chat. A sweep locks the
+// rows that it removes and skips rows that another sweep has locked. A mark is removed by a
+// statement that checks whether any of its content is left. So the next sweep finds everything that
+// a process leaves when it dies.
 //
-// What belongs to one group or user is asked for as BETWEEN its id and its id, in the order of an index that
-// begins with that. With an equality PostgreSQL takes the order to be that of the rest alone, and may read a
-// whole table by another index, batch after batch.
+// Rows of one group or user are selected with BETWEEN its id and its id, in the order of an index
+// that begins with the id. With an equality PostgreSQL takes the order to be that of the other
+// columns alone, and may read a whole table by another index, batch after batch.
 
 internal import EventLoop
 internal import ProxyGPT
 
-/// How much one transaction of a sweep does: in SQLite everybody else who writes waits meanwhile.
+/// The work of one transaction of a sweep: in SQLite every other writer waits meanwhile.
 struct SweepBudget {
     /// Milliseconds; the commit comes on top.
     private static let time: Int64 = 8
@@ -37,26 +38,27 @@ struct SweepBudget {
     }
 }
 
-/// What a step of a sweep has met.
+/// The result of one step of a sweep.
 enum SweepStep: Sendable {
     case nothing
     /// Rows went, and there may be more.
     case progress
-    /// What is left is locked by others.
+    /// The remaining rows are locked by other transactions.
     case blocked
 }
 
 extension Database {
-    /// Leaves the writer to others, after a transaction that has begun at a moment, for longer than it
-    /// had it itself: several processes may sweep. Nothing where nobody waits for it.
+    /// Leaves the writer to other processes after a transaction that began at `startedAt`, for
+    /// longer than the transaction took: several processes may sweep. Does nothing where no writer
+    /// waits.
     func giveWay(since startedAt: Int64) async {
         guard !dialect.hasServer else { return }
         await EventLoop.sleep(milliseconds: max(1, 2 * (monotonicMilliseconds() &- startedAt)))
     }
 
-    /// Removes some of what is deleted, in one short transaction.
+    /// Removes some deleted rows, in one short transaction.
     func sweepDeletions() async throws -> SweepStep {
-        // A look first: most of the time there is nothing, and a transaction costs a commit.
+        // A read first: most of the time there is nothing, and a transaction costs a commit.
         let isClean = try await query(
             "SELECT id FROM deleted_chats UNION ALL SELECT id FROM deletions LIMIT 1"
         ).isEmpty
@@ -71,13 +73,13 @@ extension Database {
 
 extension Transaction {
     /// How many marks a transaction takes to itself.
-    private static var company: Int { 50 }
+    private static var batchSize: Int { 50 }
 
     /// Deletes rows within a budget, a few at a time; returns how many went.
     ///
     /// - Parameters:
     ///   - condition: which rows.
-    ///   - scope: what the key is unique within; ends with AND.
+    ///   - scope: a condition within which the key is unique; ends with AND.
     func sweep(
         _ table: String, key: String, by order: String, where condition: SQL, scope: SQL = "",
         _ budget: inout SweepBudget
@@ -88,7 +90,8 @@ extension Transaction {
             dialect.hasServer
             ? "= ANY (ARRAY(SELECT \(unsafe: key) FROM doomed))"
             : "IN (SELECT \(unsafe: key) FROM doomed)"
-        // Without MATERIALIZED a second look at the rows might lock others than the first.
+        // Without MATERIALIZED a second evaluation of the rows might lock other rows than the
+        // first.
         let sql: SQL = """
             WITH doomed AS MATERIALIZED (
                 SELECT \(unsafe: key) FROM \(unsafe: table) WHERE \(condition)
@@ -106,7 +109,7 @@ extension Transaction {
         return total
     }
 
-    /// Removes some of what is deleted; returns how many rows went.
+    /// Removes some deleted rows; returns their number.
     fileprivate func sweepDeletions() async throws -> Int {
         yieldsToOthers()
         // Rows of many chats lie far apart: each is some pages of SQLite's for the next checkpoint.
@@ -115,17 +118,17 @@ extension Transaction {
         let chats = try await query(
             """
             SELECT id FROM deleted_chats ORDER BY id
-            LIMIT \(Self.company) \(unsafe: dialect.skipLocked)
+            LIMIT \(Self.batchSize) \(unsafe: dialect.skipLocked)
             """)
         for row in chats where !budget.isSpent {
             count += try await sweepMessages(of: try row.text("id"), &budget)
         }
         guard chats.isEmpty else { return count }
-        // Groups first: a user goes when it owns none.
+        // Groups first: a user is removed when it owns none.
         let holders = try await query(
             """
             SELECT id, kind FROM deletions ORDER BY kind, id
-            LIMIT \(Self.company) \(unsafe: dialect.skipLocked)
+            LIMIT \(Self.batchSize) \(unsafe: dialect.skipLocked)
             """)
         for row in holders where !budget.isSpent {
             let id = try row.text("id")
@@ -142,7 +145,7 @@ extension Transaction {
 
     // MARK: - Chats
 
-    /// Removes messages of a chat that is gone, and its mark once none are left.
+    /// Removes messages of a deleted chat, and its mark once none are left.
     func sweepMessages(of chat: String, _ budget: inout SweepBudget) async throws -> Int {
         var total = 0
         while !budget.isSpent {
@@ -197,7 +200,8 @@ extension Transaction {
     // MARK: - What holds chats
 
     private func sweepGroup(_ id: String, _ budget: inout SweepBudget) async throws -> Int {
-        // Whoever makes a chat in the group has locked it, or comes too late.
+        // A transaction that creates a chat in the group has locked the group before, or finds it
+        // deleted.
         try await lock("SELECT id FROM groups WHERE id = \(id) FOR UPDATE")
         let ofGroup: SQL = "group_id BETWEEN \(id) AND \(id)"
         var count = try await sweepChats(where: ofGroup, by: "group_id, seq", &budget)

@@ -61,7 +61,7 @@ internal import Testing
         }
     }
 
-    @Test func `something else in the place of the file is away, whoever publishes`() async throws {
+    @Test func `another file at the path counts as away, even if processes publish`() async throws {
         let place = try BusPlace()
         try await expectAway(place, try place.bus()) { begins in
             if begins {
@@ -73,7 +73,7 @@ internal import Testing
         }
     }
 
-    @Test func `whoever asks just when the file goes is answered as soon as that is known`()
+    @Test func `a read that meets the loss of the file is answered as soon as the loss is known`()
         async throws
     {
         let place = try BusPlace()

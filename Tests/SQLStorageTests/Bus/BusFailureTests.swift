@@ -17,12 +17,12 @@ internal import Testing
         return try #require(try await log.frames(of: chat, after: first))
     }
 
-    @Test func `a full queue drops words, the rest of their message with them, and no end`()
+    @Test func `a full queue drops deltas, the rest of their message with them, and no end`()
         async throws
     {
         let place = try BusPlace()
         var tuning = BusWriter.Tuning()
-        tuning.bounds = BusQueue.Bounds(frames: 200, bytes: 1 << 20)
+        tuning.bounds = FrameQueue.Bounds(frames: 200, bytes: 1 << 20)
         let bus = try place.bus(tuning: tuning)
         let obstacle = try place.obstacle()
         bus.publish(words("x", of: "first"))
@@ -52,7 +52,7 @@ internal import Testing
     @Test func `the queue is bounded in bytes too`() async throws {
         let place = try BusPlace()
         var tuning = BusWriter.Tuning()
-        tuning.bounds = BusQueue.Bounds(frames: 1000, bytes: 10_000)
+        tuning.bounds = FrameQueue.Bounds(frames: 1000, bytes: 10_000)
         let bus = try place.bus(tuning: tuning)
         let obstacle = try place.obstacle()
         bus.publish(words("x", of: "first"))
@@ -66,7 +66,7 @@ internal import Testing
         await bus.close()
     }
 
-    @Test func `a full disk costs words, and room brings the bus back with all ends`() async throws
+    @Test func `a full disk costs deltas, and room brings the bus back with all ends`() async throws
     {
         let place = try BusPlace()
         let pages = Atomic(1_000_000)
@@ -96,7 +96,7 @@ internal import Testing
         await bus.close()
     }
 
-    @Test func `words behind a group that was lost are lost with it`() async throws {
+    @Test func `deltas behind a batch that was lost are lost with it`() async throws {
         let place = try BusPlace()
         let isFailing = Atomic(false)
         var tuning = BusWriter.Tuning()

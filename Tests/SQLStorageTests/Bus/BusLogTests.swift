@@ -12,7 +12,11 @@ internal import Testing
 
     // MARK: - Live
 
-    @Test func `who starts in the middle gets exactly what is committed afterwards`() async throws {
+    @Test
+    func
+        `a log that starts in the middle delivers exactly the frames that are committed afterwards`()
+        async throws
+    {
         let place = try BusPlace()
         let bus = try place.bus()
         bus.publish(words("before", of: "m"))
@@ -27,37 +31,37 @@ internal import Testing
         await bus.close()
     }
 
-    @Test func `frames arrive also when nobody rings`() async throws {
+    @Test func `frames arrive also without a signal`() async throws {
         let place = try BusPlace()
         let log = try place.log()
         let delivery = try await Delivery(log)
-        let bus = try place.bus(bell: place.directory + "/nobody.sock")
+        let bus = try place.bus(wakeup: place.directory + "/nobody.sock")
         bus.publish(end(of: "m"))
         try await delivery.ends(["m"])
         await log.stop()
         await bus.close()
     }
 
-    @Test func `a bell that was bound by somebody else is answered`() async throws {
+    @Test func `a wakeup socket that another process has bound is answered`() async throws {
         let place = try BusPlace()
         let path = place.directory + "/other.sock"
         let socket = try DatagramSocket(at: path)
         defer { unlink(path) }
         let log = try SQLiteBusLog.open(
-            file: place.file, bell: .descriptor(dup(socket.descriptor)),
+            file: place.file, wakeup: .descriptor(dup(socket.descriptor)),
             process: ProcessIdentity(id: "p", host: "host", bootID: "boot"), identifiers: ids,
             logger: silent)
         let delivery = try await Delivery(log)
-        let bus = try place.bus(bell: path)
+        let bus = try place.bus(wakeup: path)
         bus.publish(end(of: "m"))
         try await delivery.ends(["m"])
         await log.stop()
         await bus.close()
     }
 
-    @Test func `a bell of which nobody takes the rings stops no writer`() async throws {
+    @Test func `a wakeup socket that is not read stops no writer`() async throws {
         let place = try BusPlace()
-        let socket = try DatagramSocket(at: place.bell)
+        let socket = try DatagramSocket(at: place.wakeup)
         let bus = try place.bus()
         for index in 0..<200 {
             bus.publish(end(of: "m\(index)"))
@@ -88,7 +92,7 @@ internal import Testing
     // MARK: - The past
 
     @Test(arguments: ["history", "running"])
-    func `whoever has read the log finds in the store what was there before`(
+    func `a reader of the log finds in the store the rows that were there before`(
         _ reading: String
     ) async throws {
         let place = try BusPlace()
@@ -234,7 +238,9 @@ internal import Testing
         await next.close()
     }
 
-    @Test func `a file that is replaced begins anew for everybody who has it open`() async throws {
+    @Test func `a file that is replaced begins anew for every process that has it open`()
+        async throws
+    {
         let place = try BusPlace()
         let log = try place.log()
         let delivery = try await Delivery(log)

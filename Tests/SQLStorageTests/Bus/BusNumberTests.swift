@@ -42,7 +42,7 @@ internal import Testing
     }
 
     @Test(arguments: [Int64.min, -1, 0, Int64.max])
-    func `times that no clock says are no times, and frames come all the same`(
+    func `impossible times are no times, and frames come all the same`(
         time: Int64
     ) async throws {
         let place = try BusPlace()
@@ -64,7 +64,7 @@ internal import Testing
     }
 
     @Test(arguments: ["9223372036854775807", "-9223372036854775808", "NULL"])
-    func `what is trimmed by such numbers traps nobody`(number: String) async throws {
+    func `trimming by such numbers does not trap`(number: String) async throws {
         let place = try BusPlace()
         let bus = try place.bus(clock: TestClock())
         bus.publishReply("m", words: 3)

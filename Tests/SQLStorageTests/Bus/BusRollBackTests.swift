@@ -10,7 +10,7 @@ internal import Testing
 @Suite struct BusRollBackTests {
     private let chat = Chat.ID("chat")
 
-    @Test func `a log goes on while anybody has it open, and begins anew where nobody has`()
+    @Test func `a log goes on while a process has it open, and begins anew where none has`()
         async throws
     {
         let place = try BusPlace()
@@ -79,7 +79,7 @@ internal import Testing
     }
 
     @Test(arguments: [true, false])
-    func `a file that is put back under those who have it open begins anew`(
+    func `a file that is put back under processes that have it open begins anew`(
         writerKnows: Bool
     ) async throws {
         let place = try BusPlace()

@@ -12,7 +12,7 @@ final class BusPlace: Sendable {
     let place: Place
     var directory: String { place.directory }
     var file: String { directory + "/bus.db" }
-    var bell: String { directory + "/bell.sock" }
+    var wakeup: String { directory + "/bell.sock" }
 
     init() throws {
         place = try Place()
@@ -20,30 +20,30 @@ final class BusPlace: Sendable {
 
     deinit {
         for name in ["", "-wal", "-shm", ".gate.lock", ".wal.lock", ".lock"] { unlink(file + name) }
-        unlink(bell)
+        unlink(wakeup)
     }
 
     func bus(
-        boot: String = "boot", clock: any Clock = TestClock(), bell: String? = nil,
+        boot: String = "boot", clock: any Clock = TestClock(), wakeup: String? = nil,
         tuning: BusWriter.Tuning = BusWriter.Tuning()
     ) throws -> SQLiteBus {
         try Self.bus(
-            in: directory, boot: boot, clock: clock, bell: bell ?? self.bell, tuning: tuning)
+            in: directory, boot: boot, clock: clock, wakeup: wakeup ?? self.wakeup, tuning: tuning)
     }
 
     static func bus(
         in directory: String, boot: String = "boot", clock: any Clock = TestClock(),
-        bell: String? = nil, tuning: BusWriter.Tuning = BusWriter.Tuning()
+        wakeup: String? = nil, tuning: BusWriter.Tuning = BusWriter.Tuning()
     ) throws -> SQLiteBus {
         try SQLiteBus.open(
-            file: directory + "/bus.db", bell: bell ?? directory + "/bell.sock",
+            file: directory + "/bus.db", wakeup: wakeup ?? directory + "/bell.sock",
             process: ProcessIdentity(id: ids.next(), host: "host", bootID: boot),
             identifiers: ids, clock: clock, logger: silent, tuning: tuning)
     }
 
     func log(boot: String = "boot") throws -> SQLiteBusLog {
         try SQLiteBusLog.open(
-            file: file, bell: .path(bell),
+            file: file, wakeup: .path(wakeup),
             process: ProcessIdentity(id: ids.next(), host: "host", bootID: boot),
             identifiers: ids, logger: silent)
     }

@@ -98,7 +98,7 @@ internal import Testing
         for bus in buses { await bus.close() }
     }
 
-    @Test func `what is published while a group commits makes one row for each message`()
+    @Test func `frames that are published while a batch commits make one row for each message`()
         async throws
     {
         let place = try BusPlace()
@@ -144,7 +144,8 @@ internal import Testing
         await log.stop()
     }
 
-    @Test func `closing commits what was published, and nothing is taken afterwards`() async throws
+    @Test func `closing commits the published frames, and nothing is taken afterwards`()
+        async throws
     {
         let place = try BusPlace()
         let bus = try place.bus()

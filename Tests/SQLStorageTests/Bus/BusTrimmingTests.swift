@@ -95,7 +95,8 @@ internal import Testing
         await bus.close()
     }
 
-    @Test func `a message without an end stays while words come and goes an hour after the last`()
+    @Test
+    func `a message without an end stays while deltas come and is removed an hour after the last`()
         async throws
     {
         let place = try BusPlace()
@@ -113,7 +114,7 @@ internal import Testing
         await bus.close()
     }
 
-    @Test func `a log that slept through a trimming says so`() async throws {
+    @Test func `a log that slept through a trimming resets its subscribers`() async throws {
         // In a process of its own: all tests of this one share its loop.
         await #expect(processExitsWith: .success) {
             try await BusTrimmingTests().sleepThroughATrimming()

@@ -5,7 +5,7 @@ internal import Testing
 
 /// Statements that could not be prepared, or not be let go.
 @Suite struct PreparedStatementTests {
-    @Test func `a statement that cannot be prepared harms nobody who sends it right behind`()
+    @Test func `a statement that cannot be prepared harms no caller that sends it right behind`()
         async throws
     {
         let place = try await Place(.postgreSQL)

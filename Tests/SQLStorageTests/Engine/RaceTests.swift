@@ -114,7 +114,7 @@ internal import Testing
     }
 
     @Test(arguments: Engine.allCases)
-    func `a chat that is made while its group goes is refused, or goes with it`(
+    func `a chat that is made while its group is deleted is refused, or deleted with it`(
         on engine: Engine
     ) async throws {
         try await withTwo(engine) { storages in
@@ -145,7 +145,7 @@ internal import Testing
     }
 
     @Test(arguments: Engine.allCases)
-    func `who becomes a group's owner is one of its members`(on engine: Engine) async throws {
+    func `a new owner of a group is one of its members`(on engine: Engine) async throws {
         try await withTwo(engine) { storages in
             let anna = try await storages[0].addUser("anna").user
             let ben = try await storages[0].addUser("ben").user

@@ -44,7 +44,7 @@ internal import Testing
     }
 
     @Test(arguments: Engine.allCases)
-    func `what is bound comes back the same`(
+    func `bound values come back the same`(
         on engine: Engine
     ) async throws {
         let place = try await Place(engine)
@@ -69,7 +69,7 @@ internal import Testing
         }
     }
 
-    @Test func `a refused statement tells its text and no value`() async throws {
+    @Test func `a refused statement shows its text and no value`() async throws {
         let place = try Place()
         try await place.with { storage in
             let error = await #expect(throws: DatabaseError.self) {
@@ -104,7 +104,7 @@ internal import Testing
         }
     }
 
-    @Test func `a word of another release is the weakest known, and is told once`() throws {
+    @Test func `a value of another release is the weakest known, and is logged once`() throws {
         let column = "column of this test"
         let row = Row(columns: [column], values: [.text("auditor")])
         for _ in 0..<3 { #expect(try row.word(column, or: User.Role.user) == .user) }

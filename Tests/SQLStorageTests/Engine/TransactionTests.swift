@@ -9,7 +9,7 @@ internal import Testing
 @Suite struct TransactionTests {
     private struct Refusal: Error {}
 
-    @Test func `a transaction that throws rolls back alone while its group commits`() async throws {
+    @Test func `a transaction that throws rolls back alone while its batch commits`() async throws {
         let place = try Place()
         let steps = Steps()
         var tuning = SQLStorage.Tuning()
@@ -54,7 +54,7 @@ internal import Testing
     }
 
     @Test(arguments: Engine.allCases)
-    func `what a transaction returns is committed and seen by the next read`(
+    func `the result of a transaction is committed and seen by the next read`(
         on engine: Engine
     ) async throws {
         let place = try await Place(engine)
@@ -78,7 +78,7 @@ internal import Testing
         }
     }
 
-    @Test func `a body that waits for something else is rolled back and holds nobody up`()
+    @Test func `a body that waits for something else is rolled back and delays no other`()
         async throws
     {
         let place = try Place()

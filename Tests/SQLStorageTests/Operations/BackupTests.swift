@@ -101,7 +101,7 @@ private final class Load: Sendable {
         }
     }
 
-    @Test func `a copy of what nobody has open holds what is only in the WAL`() async throws {
+    @Test func `a copy of a closed database has the rows that are only in the WAL`() async throws {
         let place = try Place()
         let target = place.directory + "/copy.db"
         defer { unlink(target) }
@@ -171,7 +171,7 @@ private final class Load: Sendable {
         }
     }
 
-    @Test func `what is no database of ours, or damaged, is no backup`() async throws {
+    @Test func `a foreign or damaged database is no backup`() async throws {
         let place = try Place()
         let target = place.directory + "/copy.db"
         defer { unlink(target) }
@@ -215,15 +215,15 @@ final class Counter: Sendable {
         return half + half
     }
 
-    @Test func `a whole header tells how much of the WAL is committed`() throws {
+    @Test func `a whole header gives the committed part of the WAL`() throws {
         let index = try #require(WALIndex(header()))
         #expect(index.walLength == 32 + 3 * (4096 + 24))
         var wal = [UInt8](repeating: 0, count: 32)
         wal.replaceSubrange(16..<24, with: index.salts)
-        #expect(index.tells(of: wal))
+        #expect(index.describes(wal))
         wal[16] ^= 1
-        #expect(!index.tells(of: wal))
-        #expect(!index.tells(of: []))
+        #expect(!index.describes(wal))
+        #expect(!index.describes([]))
         #expect(try #require(WALIndex(header { $0[16] = 0 })).walLength == 0)
         // "or 1 if the page size is 65536"
         #expect(
@@ -236,7 +236,7 @@ final class Counter: Sendable {
             ).pageSize == 65_536)
     }
 
-    @Test func `a header that is not whole tells nothing`() {
+    @Test func `a header that is not whole gives nothing`() {
         #expect(WALIndex([]) == nil)
         #expect(WALIndex(Array(header().dropLast())) == nil)
         #expect(WALIndex(header { $0[12] = 0 }) == nil)

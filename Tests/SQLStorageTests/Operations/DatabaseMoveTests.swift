@@ -76,7 +76,7 @@ internal import Testing
         try await cluster.run(statement, in: name)
     }
 
-    @Test func `what has moved is another installation`() async throws {
+    @Test func `a moved database is another installation`() async throws {
         func made(_ byte: UInt8) throws -> Installation {
             let secret = [UInt8](repeating: byte, count: 32)
             return try #require(Installation(name: "000000000000000\(byte)", secret: secret))
@@ -95,7 +95,7 @@ internal import Testing
         await moved.close()
     }
 
-    @Test func `every table moves but those that tell of a database itself`() async throws {
+    @Test func `every table moves but those about a database itself`() async throws {
         try await here.with { storage in
             let rows = try await storage.database.query(
                 "SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name")
@@ -104,7 +104,7 @@ internal import Testing
         }
     }
 
-    @Test func `nothing that is somebody else's moves, and columns are the program's own`()
+    @Test func `no foreign table moves, and columns are the program's own`()
         async throws
     {
         let columns = try ReferenceSchema.newest().columns(of: "login_failures")
@@ -145,7 +145,7 @@ internal import Testing
         }
     }
 
-    @Test func `an interrupted move goes on, and until its end nobody serves from there`()
+    @Test func `an interrupted move goes on, and until its end no process serves from the target`()
         async throws
     {
         try await openTarget().close()
@@ -202,7 +202,7 @@ internal import Testing
         await #expect(throws: MoveError.targetIsInUse) { try await move() }
     }
 
-    @Test func `what callers made up for a model's name does not stop a move`() async throws {
+    @Test func `an invented model's name does not stop a move`() async throws {
         try await here.with { storage in
             _ = try await storage.database.transaction { transaction in
                 try await transaction.execute("UPDATE events SET model = \("a\u{0}b")")
@@ -215,7 +215,7 @@ internal import Testing
         await target.close()
     }
 
-    @Test func `nobody serves from a file that has moved`() async throws {
+    @Test func `no process serves from a file that has moved`() async throws {
         try await move()
         await #expect(throws: SQLStorage.OpenError.moved(here.file)) {
             try await here.with { _ in }

@@ -9,12 +9,12 @@ internal import Testing
     @Test func `a small database is looked at whole`() async throws {
         let place = try Place()
         try await place.with { _ = try await $0.addUser("asim") }
-        let health = try DatabaseHealth.examine(place.file, patience: 60_000)
+        let health = try DatabaseHealth.examine(place.file, statementLimit: 60_000)
         #expect(health.pages == .sound)
         #expect(health.otherSchema == nil && health.freeBytes >= 0)
     }
 
-    @Test func `a look at a row of many pages ends when its time is over`() async throws {
+    @Test func `a check of a row of many pages ends at its time limit`() async throws {
         let place = try Place()
         try await place.with { storage in
             try await storage.write(
@@ -23,7 +23,7 @@ internal import Testing
         // One instruction of SQLite's machine reads all pages of the row.
         guard
             case .soundSoFar(let whole, let others) = try DatabaseHealth.examine(
-                place.file, patience: 2
+                place.file, statementLimit: 2
             ).pages
         else {
             Issue.record("it was looked at whole")
@@ -34,7 +34,7 @@ internal import Testing
             (whole + others).sorted()
                 == (DatabaseMove.Table.all.map(\.name)
                 + DatabaseMove.Table.others).sorted())
-        try #require(try DatabaseHealth.examine(place.file, patience: 60_000).pages == .sound)
+        try #require(try DatabaseHealth.examine(place.file, statementLimit: 60_000).pages == .sound)
     }
 
     @Test func `a statement that ends by itself is not interrupted, nor is the next`() throws {
@@ -53,7 +53,7 @@ internal import Testing
         #expect(try connection.query("SELECT 2 AS two").first?.integer("two") == 2)
     }
 
-    @Test func `the WAL gives back what it took beyond its limit`() throws {
+    @Test func `the WAL gives back the space beyond its limit`() throws {
         let place = try Place()
         let file = try SQLStorage.existing(place.file, mayCreate: true)
         let connection = try SQLiteConnection(file: file, role: .writer, durability: .normal)

@@ -56,7 +56,7 @@ internal import Testing
         #expect(try users(backup) == ["first"])
     }
 
-    @Test func `what is restored is another installation, which shares nothing in Redis`()
+    @Test func `a restored database is another installation, which shares nothing in Redis`()
         async throws
     {
         let place = try Place()
@@ -96,7 +96,9 @@ internal import Testing
         #expect(try users(place.file) == ["first", "second"])
     }
 
-    @Test func `what this program cannot know to be right is refused, by its name`() async throws {
+    @Test func `a schema object that this program does not know is refused, by its name`()
+        async throws
+    {
         let place = try Place()
         defer { clean(place) }
         let backup = try await prepare(place)
@@ -160,7 +162,7 @@ internal import Testing
         #expect(try users(place.file) == ["first", "second"])
     }
 
-    @Test func `what ANALYZE has left is no other schema`() async throws {
+    @Test func `the tables of ANALYZE are no other schema`() async throws {
         let place = try Place()
         defer { clean(place) }
         let backup = try await prepare(place)

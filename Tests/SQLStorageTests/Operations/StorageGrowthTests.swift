@@ -82,7 +82,7 @@ internal import Testing
     }
 
     @Test(arguments: Engine.allCases, [500, 16_384])
-    func `what rows take is told well enough to plan a disk by`(
+    func `the estimated size of rows is good enough to plan a disk by`(
         on engine: Engine, bodySize: Int
     ) async throws {
         let place = try await Place(engine)
@@ -104,7 +104,7 @@ internal import Testing
     }
 
     @Test(arguments: Engine.allCases)
-    func `an hour of events is needed, and samples tell of floods`(
+    func `an hour of events is needed, and samples show floods`(
         on engine: Engine
     ) async throws {
         let place = try await Place(engine)

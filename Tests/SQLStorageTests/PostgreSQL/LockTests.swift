@@ -43,7 +43,7 @@ internal import Testing
         return nil
     }
 
-    @Test func `who waits for one locked chat holds one connection`() async throws {
+    @Test func `all waiters for one locked chat hold one connection`() async throws {
         let place = try await Place(.postgreSQL)
         try await place.with(try place.configuration(size: 3)) { storage in
             let user = try await storage.addUser("asim").user
@@ -79,7 +79,7 @@ internal import Testing
     }
 
     @Test(arguments: ["chats", "groups", "revocations"])
-    func `who waits for a locked counter holds one connection`(counter: String) async throws {
+    func `all waiters for a locked counter hold one connection`(counter: String) async throws {
         let place = try await Place(.postgreSQL)
         try await place.with(try place.configuration(size: 3)) { storage in
             let user = try await storage.addUser("asim").user
@@ -114,7 +114,7 @@ internal import Testing
         }
     }
 
-    @Test func `who waits for a locked user, session or address holds one connection`()
+    @Test func `all waiters for a locked user, session or address hold one connection`()
         async throws
     {
         let place = try await Place(.postgreSQL)
@@ -154,7 +154,7 @@ internal import Testing
         }
     }
 
-    @Test func `a lock that does not end is told as one, and in time`() async throws {
+    @Test func `a lock that does not end is reported as one, and in time`() async throws {
         let place = try await Place(.postgreSQL)
         var configuration = try place.configuration()
         configuration.lockTimeout = "50ms"
@@ -239,7 +239,7 @@ internal import Testing
         }
     }
 
-    @Test func `doctor is told of locks that others hold`() async throws {
+    @Test func `doctor sees locks that other sessions hold`() async throws {
         let place = try await Place(.postgreSQL)
         try await place.with { storage in
             let user = try await storage.addUser("asim").user
@@ -260,7 +260,7 @@ internal import Testing
         }
     }
 
-    @Test func `nobody gets a turn after the limit, and those behind are refused with it`()
+    @Test func `no caller gets a turn after the limit, and those behind are refused with it`()
         async throws
     {
         let turns = Turns(limit: -1)
@@ -295,7 +295,7 @@ internal import Testing
     private static let advisory: SQL =
         "SELECT 1 AS one FROM pg_advisory_xact_lock(\(unsafe: "\(PostgresSchema.lock)"))"
 
-    @Test func `where nothing is to be done nobody waits for the lock of migrations`()
+    @Test func `without a pending migration no process waits for the lock of migrations`()
         async throws
     {
         let place = try await Place(.postgreSQL)
@@ -317,7 +317,7 @@ internal import Testing
             AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
         """
 
-    @Test func `a migration says whom it waits for`() async throws {
+    @Test func `a migration logs the session that it waits for`() async throws {
         let place = try await Place(.postgreSQL)
         var tuning = SQLStorage.Tuning.still
         tuning.migrations = Array(Migrations.all.dropLast())
@@ -350,7 +350,9 @@ internal import Testing
         _ = await holder.result
     }
 
-    @Test func `who cannot write is not well, and well again by itself`() async throws {
+    @Test func `a process that cannot write is unhealthy, and healthy again by itself`()
+        async throws
+    {
         let place = try await Place(.postgreSQL)
         var configuration = try place.configuration()
         configuration.lockTimeout = "20ms"
@@ -364,7 +366,7 @@ internal import Testing
             try await eventually { await !storage.isHealthy() }
             gate.open()
             _ = await stranger.result
-            try await storage.lease.beat()
+            try await storage.lease.renew()
             #expect(await storage.lease.canWrite())
         }
     }

@@ -6,7 +6,7 @@ internal import Testing
 @Suite struct PostgresAddressTests {
     private func hasAt(_ text: Substring.UTF8View) -> Bool { text.contains(UInt8(ascii: "@")) }
 
-    @Test func `what libpq quotes of a password is not told, whatever stands in it`() {
+    @Test func `the part of a password that libpq quotes is hidden, whatever its characters`() {
         #expect(
             PostgresHandle.hidingQuoted(
                 #"could not translate host name "can"ary@h" to address: unknown"#, where: hasAt)

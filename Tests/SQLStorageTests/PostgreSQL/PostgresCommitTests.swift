@@ -25,7 +25,7 @@ internal import Testing
         ] { try await storage.write(statement) }
     }
 
-    @Test func `a commit that the server was lost in is an error that says so`() async throws {
+    @Test func `a commit during which the server was lost is an error of its own`() async throws {
         let place = try await Place(.postgreSQL)
         try await place.with { storage in
             let (cluster, name) = try #require(place.database)

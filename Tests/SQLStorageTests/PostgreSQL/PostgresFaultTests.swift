@@ -14,7 +14,8 @@ internal import Testing
         (error as? Failure)?.code == .unavailable
     }
 
-    @Test func `connections that the server ends are replaced, and nobody notices`() async throws {
+    @Test func `connections that the server ends are replaced, and no caller notices`() async throws
+    {
         let place = try await Place(.postgreSQL)
         try await place.with { storage in
             let (cluster, name) = try #require(place.database)
@@ -33,7 +34,7 @@ internal import Testing
         }
     }
 
-    @Test func `a server that is away is told at once, and found again without a hand`()
+    @Test func `a server that is away is reported at once, and found again by itself`()
         async throws
     {
         let cluster = try Cluster()
@@ -190,7 +191,7 @@ internal import Testing
         }
     }
 
-    @Test func `whoever finds no connection free waits a while, and is refused`() async throws {
+    @Test func `a request without a free connection waits a while, and is refused`() async throws {
         let place = try await Place(.postgreSQL)
         var configuration = try place.configuration(size: 2)
         configuration.waitLimit = 3_000
@@ -240,22 +241,7 @@ internal import Testing
                 process: ProcessIdentity(id: "victim", host: "host", bootID: "boot"),
                 clock: TestClock(), identifiers: ids, logger: silent, tuning: SQLStorage.Tuning())
             try await storage.lease.start()
-            let log = open(directory + "/acknowledged", O_WRONLY | O_CREAT | O_APPEND, 0o600)
-            let acknowledged = Atomic(0)
-            _ = await concurrently(16) { index in
-                for _ in 0..<10_000 {
-                    let event = makeEvent()
-                    if index % 2 == 0 {
-                        storage.events.open(event)
-                        try await storage.events.opened(event.id)
-                    }
-                    try await storage.events.close(closed(event))
-                    _ = write(log, event.id.text + "\n", 37)
-                    if acknowledged.add(1, ordering: .relaxed).newValue == 700 {
-                        kill(getpid(), SIGKILL)
-                    }
-                }
-            }
+            await writeEventsUntilKilled(storage, acknowledging: directory + "/acknowledged")
         }
         let lines = try linesOfFile(directory + "/acknowledged")
         #expect(lines.count >= 700)

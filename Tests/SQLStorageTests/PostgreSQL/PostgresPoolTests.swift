@@ -41,9 +41,11 @@ internal import Testing
     }
 
     @Test(arguments: [true, false])
-    func `who waits when the last connection is lost waits for the next one alone, events too`(
-        isUrgent: Bool
-    ) async throws {
+    func
+        `a request that waits when the last connection is lost waits for the next one alone, events too`(
+            isUrgent: Bool
+        ) async throws
+    {
         let place = try await Place(.postgreSQL)
         let pool = try await pool(place, waitLimit: 120_000)
         let connection = try await pool.lease()

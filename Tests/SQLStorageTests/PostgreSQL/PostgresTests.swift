@@ -24,7 +24,7 @@ internal import Testing
         }
     }
 
-    @Test func `an event with one is kept, with another character in its place`() async throws {
+    @Test func `an event with one is kept, with another character instead of it`() async throws {
         let place = try await Place(.postgreSQL)
         try await place.with { storage in
             var event = makeEvent()
@@ -34,7 +34,7 @@ internal import Testing
         }
     }
 
-    @Test func `a NULL takes whatever type its place has`() async throws {
+    @Test func `a NULL takes the type of its context`() async throws {
         let place = try await Place(.postgreSQL)
         try await place.with { storage in
             let none: String? = nil
@@ -101,7 +101,7 @@ internal import Testing
         }
     }
 
-    @Test func `events of every kind fit into one group`() async throws {
+    @Test func `events of every kind fit into one batch`() async throws {
         let place = try await Place(.postgreSQL)
         try await place.with { storage in
             let events = (0..<2000).map { index in
@@ -329,7 +329,7 @@ internal import Testing
         let ahead = try await place.open(
             place.configuration(), clock: SetClock(4_000_000_000_000), process: "ahead")
         for storage in [behind, ahead] { try await storage.lease.start() }
-        for storage in [behind, ahead, behind] { try await storage.lease.beat() }
+        for storage in [behind, ahead, behind] { try await storage.lease.renew() }
         #expect(try await ahead.number("SELECT COUNT(*) AS number FROM processes") == 2)
         for storage in [behind, ahead] { await storage.close() }
     }

@@ -43,23 +43,23 @@ internal import Testing
         try await living.events.opened(held.id)
 
         clock.advance(seconds: 15)
-        try await living.lease.beat()
+        try await living.lease.renew()
         #expect(try await processes(living) == ["dead", "living"], "15 s are not over")
         clock.advance(seconds: 1)
-        try await living.lease.beat()
+        try await living.lease.renew()
         #expect(try await processes(living) == ["living"])
         #expect(try await living.event(lost.id)?.text("end") == "error")
         #expect(try await living.event(held.id)?.optionalText("end") == nil)
 
         await #expect(throws: DatabaseError.self) { try await dead.events.close(closed(lost)) }
         deadClock.advance(seconds: 16)
-        try await dead.lease.beat()
+        try await dead.lease.renew()
         #expect(try await processes(living) == ["dead", "living"], "it was only paused")
         for storage in [dead, living] { await storage.close() }
     }
 
     @Test(arguments: Engine.allCases)
-    func `a process that was late itself buries nobody before the next beat`(
+    func `a process that was late itself reaps no process before the next renewal`(
         on engine: Engine
     ) async throws {
         let place = try await Place(engine)
@@ -69,10 +69,10 @@ internal import Testing
         try await other.lease.start()
         try await storage.lease.start()
         clock.advance(seconds: 3600)
-        try await storage.lease.beat()
+        try await storage.lease.renew()
         #expect(try await processes(storage) == ["one", "other"])
         clock.advance(seconds: 5)
-        try await storage.lease.beat()
+        try await storage.lease.renew()
         #expect(try await processes(storage) == ["one"])
         for storage in [other, storage] { await storage.close() }
     }

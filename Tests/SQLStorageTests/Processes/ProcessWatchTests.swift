@@ -54,7 +54,7 @@ internal import Testing
     }
 
     @Test(arguments: Engine.allCases)
-    func `what the dead left is closed in time although the clock was set back`(
+    func `rows of a dead process are closed in time although the clock was set back`(
         on engine: Engine
     ) async throws {
         for boot in ["boot", "other"] {
@@ -69,15 +69,15 @@ internal import Testing
             clock.set(forward: -hour)
             for _ in 0..<3 {
                 clock.pass(seconds: 5)
-                try await living.lease.beat()
+                try await living.lease.renew()
                 #expect(try await living.lease.livingProcesses().count == 2)
             }
             clock.pass(seconds: 5)
-            try await living.lease.beat()
+            try await living.lease.renew()
             if boot == "other" {
                 // Its heartbeat was seen to lie ahead with the first beat after that.
                 clock.pass(seconds: 5)
-                try await living.lease.beat()
+                try await living.lease.renew()
             }
             #expect(try await living.lease.livingProcesses().map(\.id) == ["living"])
             #expect(try await living.event(lost.id)?.text("end") == "error")
@@ -85,7 +85,9 @@ internal import Testing
         }
     }
 
-    @Test func `a process tells the last ends of one that beat before the clock was set back`()
+    @Test
+    func
+        `a process republishes the final frames of one that renewed before the clock was set back`()
         async throws
     {
         let place = try Place()
@@ -107,13 +109,13 @@ internal import Testing
         clock.set(forward: -hour)
         for _ in 0..<4 {
             clock.pass(seconds: 5)
-            try await living.lease.beat()
+            try await living.lease.renew()
         }
         #expect(told.messages.map(\.id) == [id])
         for storage in [dead, living] { await storage.close() }
     }
 
-    @Test func `a machine's id is kept as a digest, and what is none is not there`() {
+    @Test func `a machine's id is kept as a digest, and an invalid one is absent`() {
         let digest: ([UInt8]) -> [UInt8] = { Array($0.suffix(16)) + [0] }
         let id = Array("0123456789abcdef0123456789abcdef".utf8)
         let name = ProcessIdentity.machine(id, digest)

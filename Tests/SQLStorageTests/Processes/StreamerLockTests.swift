@@ -6,7 +6,9 @@ internal import Testing
 @testable internal import SQLStorage
 
 @Suite struct StreamerLockTests {
-    @Test func `a second streamer is told the directory and the process that has it`() throws {
+    @Test func `a second streamer gets an error with the directory and the process that has it`()
+        throws
+    {
         let place = try Place()
         let directory = place.directory
         defer { unlink(directory + "/streamer.lock") }
@@ -30,7 +32,7 @@ internal import Testing
         }
     }
 
-    @Test func `a link in the lock's place is not followed`() throws {
+    @Test func `a link at the lock's path is not followed`() throws {
         let place = try Place()
         let path = place.directory + "/streamer.lock"
         defer { unlink(path) }
@@ -88,7 +90,7 @@ internal import Testing
         withExtendedLifetime(place) {}
     }
 
-    @Test func `a socket that somebody else holds keeps its name`() async throws {
+    @Test func `a socket that another process holds keeps its name`() async throws {
         let (place, path) = (place, path)
         try await onLoop {
             let holder = try DatagramSocket(at: path)

@@ -53,7 +53,7 @@ internal import Testing
         for storage in storages { await storage.close() }
     }
 
-    @Test func `a commit waits for whoever is in the gate`() async throws {
+    @Test func `a commit waits for the process in the gate`() async throws {
         let place = try Place()
         let steps = Steps()
         var tuning = SQLStorage.Tuning()
@@ -97,7 +97,7 @@ internal import Testing
         let place = try Place()
         let checkpoints = Atomic(0)
         var tuning = SQLStorage.Tuning()
-        tuning.beatsByItself = false
+        tuning.renewsByItself = false
         tuning.observe = { step in
             if step == .checkpointed { checkpoints.add(1, ordering: .sequentiallyConsistent) }
         }
@@ -143,7 +143,9 @@ internal import Testing
 
     // MARK: - A full disk
 
-    @Test func `a full disk fails who waits, and room brings the writer back`() async throws {
+    @Test func `a full disk fails the waiting writes, and room brings the writer back`()
+        async throws
+    {
         let place = try Place()
         try await place.with { storage in
             func limitPages(_ sql: SQL) async throws {
@@ -201,22 +203,7 @@ internal import Testing
                 process: ProcessIdentity(id: "victim", host: "host", bootID: "boot"),
                 clock: TestClock(), logger: silent)
             try await storage.lease.start()
-            let log = open(directory + "/acknowledged", O_WRONLY | O_CREAT | O_APPEND, 0o600)
-            let acknowledged = Atomic(0)
-            _ = await concurrently(16) { index in
-                for _ in 0..<10_000 {
-                    let event = makeEvent()
-                    if index % 2 == 0 {
-                        storage.events.open(event)
-                        try await storage.events.opened(event.id)
-                    }
-                    try await storage.events.close(closed(event))
-                    _ = write(log, event.id.text + "\n", 37)
-                    if acknowledged.add(1, ordering: .relaxed).newValue == 700 {
-                        kill(getpid(), SIGKILL)
-                    }
-                }
-            }
+            await writeEventsUntilKilled(storage, acknowledging: directory + "/acknowledged")
         }
         let lines = try linesOfFile(directory + "/acknowledged")
         #expect(lines.count >= 700)

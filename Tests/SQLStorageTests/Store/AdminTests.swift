@@ -20,7 +20,7 @@ private func act(_ command: String, _ user: User.ID? = nil) -> Event {
     }
 
     @Test(arguments: Engine.allCases)
-    func `a reset ends all sessions, tells open streams and leaves an event`(
+    func `a reset ends all sessions, notifies open streams and leaves an event`(
         on engine: Engine
     ) async throws {
         try await Place(engine).with { storage in
@@ -43,7 +43,7 @@ private func act(_ command: String, _ user: User.ID? = nil) -> Event {
     }
 
     @Test(arguments: Engine.allCases)
-    func `nothing is recorded of what was not done`(
+    func `a change that was not made leaves no event`(
         on engine: Engine
     ) async throws {
         try await Place(engine).with { storage in
@@ -132,7 +132,7 @@ private func act(_ command: String, _ user: User.ID? = nil) -> Event {
     }
 
     @Test(arguments: Engine.allCases)
-    func `with a user goes what it owns, and what it said elsewhere stays`(
+    func `a deleted user's chats and groups go, and its messages elsewhere stay`(
         on engine: Engine
     ) async throws {
         try await Place(engine).with { storage in
@@ -159,19 +159,19 @@ private func act(_ command: String, _ user: User.ID? = nil) -> Event {
     }
 
     @Test(arguments: Engine.allCases)
-    func `groups may be handed on, to somebody who is no member yet`(
+    func `groups may be handed on, to a user that is no member yet`(
         on engine: Engine
     ) async throws {
         try await Place(engine).with { storage in
             let (user, _) = try await populate(storage)
-            let heir = try await storage.addUser("heir").user
+            let newOwner = try await storage.addUser("newOwner").user
             _ = try await storage.store.deleteUser(
-                user.id, handingGroupsTo: heir.id, act("delete", user.id))
-            let groups = try await storage.store.groups(of: heir.id, Page()).elements
-            #expect(groups.map(\.ownerID) == [heir.id])
+                user.id, handingGroupsTo: newOwner.id, act("delete", user.id))
+            let groups = try await storage.store.groups(of: newOwner.id, Page()).elements
+            #expect(groups.map(\.ownerID) == [newOwner.id])
             while try await storage.store.sweepDeletions() {}
             let chats = try await storage.store.chats(
-                of: heir.id, in: groups.first?.id, before: nil, limit: 10)
+                of: newOwner.id, in: groups.first?.id, before: nil, limit: 10)
             #expect(chats.count == 1)
             if engine == .sqlite {
                 #expect(try await storage.database.query("PRAGMA foreign_key_check").isEmpty)

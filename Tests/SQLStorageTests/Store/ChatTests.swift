@@ -6,7 +6,7 @@ internal import Testing
 
 @Suite struct ChatTests {
     @Test(arguments: Engine.allCases)
-    func `a chat is there for its owner and nobody else`(
+    func `a chat is visible to its owner alone`(
         on engine: Engine
     ) async throws {
         let place = try await Place(engine)
@@ -23,7 +23,7 @@ internal import Testing
     }
 
     @Test(arguments: Engine.allCases)
-    func `a place that the release before has made is taken away like others, and is completed`(
+    func `a chat user that the previous release has added is removed like others, and is completed`(
         on engine: Engine
     ) async throws {
         let place = try await Place(engine)
@@ -61,7 +61,7 @@ internal import Testing
     }
 
     @Test(arguments: Engine.allCases)
-    func `who may do what in a group's chat follows from membership as it is now`(
+    func `rights in a group's chat follow from the present membership`(
         on engine: Engine
     )
         async throws
@@ -162,7 +162,7 @@ internal import Testing
     }
 
     @Test(arguments: Engine.allCases)
-    func `the list has one's own chats, those one was added to and those of one's groups`(
+    func `the list has the user's own chats, those it was added to and those of its groups`(
         on engine: Engine
     )
         async throws
@@ -273,7 +273,7 @@ internal import Testing
 
 @Suite struct GroupTests {
     @Test(arguments: Engine.allCases)
-    func `a group is there for its members alone, its owner first among them`(
+    func `a group is visible to its members alone, its owner first among them`(
         on engine: Engine
     ) async throws {
         let place = try await Place(engine)
@@ -340,18 +340,18 @@ internal import Testing
         try await place.with { storage in
             let store = storage.store
             let owner = try await storage.addUser("owner").user
-            let heir = try await storage.addUser("heir").user
+            let newOwner = try await storage.addUser("newOwner").user
             let group = makeGroup(of: owner.id)
             try await store.create(group)
-            let change = GroupChange(owner: UserReference("heir"))
+            let change = GroupChange(owner: UserReference("newOwner"))
             let refusal = await #expect(throws: Failure.self) {
                 _ = try await store.update(group.id, change, by: owner.id, now: now)
             }
             #expect(refusal?.parameter == "owner_id")
             try await store.addMembers(
-                [UserReference("heir")], to: group.id, by: owner.id, now: now)
+                [UserReference("newOwner")], to: group.id, by: owner.id, now: now)
             let handedOn = try await store.update(group.id, change, by: owner.id, now: now)
-            #expect(handedOn.ownerID == heir.id)
+            #expect(handedOn.ownerID == newOwner.id)
             await #expect(throws: Failure.notOwner("group")) {
                 try await store.deleteGroup(group.id, by: owner.id, now: now)
             }

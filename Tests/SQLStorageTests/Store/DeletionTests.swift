@@ -130,7 +130,7 @@ private func holding(
         }
     }
 
-    @Test func `every batch passes by what another process is at, and comes back for it`()
+    @Test func `every batch skips rows that another process has locked, and comes back for them`()
         async throws
     {
         try await withSome(2, .postgreSQL) { storages in
@@ -195,7 +195,7 @@ private func holding(
     // MARK: - Marks
 
     @Test(arguments: Engine.allCases)
-    func `a deleted group is out of sight at once, and gone after a crash too`(
+    func `a deleted group is hidden at once, and removed after a crash too`(
         on engine: Engine
     ) async throws {
         try await withSome(2, engine) { storages in
@@ -343,7 +343,7 @@ private func holding(
     // MARK: - Repair
 
     @Test(arguments: Engine.allCases)
-    func `messages whose chat was forgotten are found and go`(on engine: Engine) async throws {
+    func `messages without a chat are found and removed`(on engine: Engine) async throws {
         try await withSome(1, engine) { storages in
             let storage = storages[0]
             let user = try await storage.addUser("asim").user

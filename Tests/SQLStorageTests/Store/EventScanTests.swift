@@ -89,7 +89,7 @@ internal import Testing
     }
 
     @Test(arguments: Engine.allCases)
-    func `use is what went upstream, by user, model and day`(
+    func `usage is the calls that went upstream, by user, model and day`(
         on engine: Engine
     ) async throws {
         try await Place().with { storage in
@@ -108,7 +108,7 @@ internal import Testing
     }
 
     @Test(arguments: Engine.allCases)
-    func `open events are told from those that have ended`(
+    func `open events are distinguished from those that have ended`(
         on engine: Engine
     ) async throws {
         try await Place().with { storage in

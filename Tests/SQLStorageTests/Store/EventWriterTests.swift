@@ -104,7 +104,7 @@ internal import Testing
     }
 
     @Test(arguments: Engine.allCases)
-    func `waiting for what was never opened is over at once`(
+    func `waiting for an event that was never opened is over at once`(
         on engine: Engine
     ) async throws {
         let place = try await Place(engine)
@@ -183,7 +183,7 @@ internal import Testing
     }
 
     @Test(arguments: Engine.allCases)
-    func `who waits for an opening row learns that it was refused`(
+    func `a caller that waits for an opening row gets the error when the row is refused`(
         on engine: Engine
     ) async throws {
         let place = try await Place(engine)
@@ -201,7 +201,7 @@ internal import Testing
         }
     }
 
-    @Test func `recorded rows are written, and dropped beyond what may wait`() async throws {
+    @Test func `recorded rows are written, and dropped beyond the bound`() async throws {
         let place = try Place()
         try await place.with { storage in
             storage.events.record(closed(makeEvent()))
@@ -222,7 +222,7 @@ internal import Testing
     }
 
     @Test(arguments: Engine.allCases)
-    func `what is queued when the storage closes is committed`(
+    func `rows that are queued when the storage closes are committed`(
         on engine: Engine
     ) async throws {
         let place = try await Place(engine)

@@ -113,7 +113,9 @@ internal import Testing
     // MARK: - What ends in one call
 
     @Test(arguments: Engine.allCases)
-    func `a removed member has no place left, however many`(on engine: Engine) async throws {
+    func `a removed member is a user of no chat of the group any more, however many there were`(
+        on engine: Engine
+    ) async throws {
         let place = try await Place(engine)
         try await place.with { storage in
             let owner = try await storage.addUser("owner").user
@@ -139,7 +141,7 @@ internal import Testing
         }
     }
 
-    @Test func `ten thousand sessions or places that end hold the writer for 50 ms at most`()
+    @Test func `ten thousand sessions or chat users that end hold the writer for 50 ms at most`()
         async throws
     {
         let holds = WriterHolds()

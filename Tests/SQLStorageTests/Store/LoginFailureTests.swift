@@ -107,7 +107,7 @@ internal import Testing
     }
 
     @Test(arguments: Engine.allCases)
-    func `counting starts anew after a while, and what is old goes`(
+    func `counting starts anew after a while, and old counters are removed`(
         on engine: Engine
     ) async throws {
         let place = try await Place(engine)

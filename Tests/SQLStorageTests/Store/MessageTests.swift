@@ -48,7 +48,7 @@ internal import Testing
     }
 
     @Test(arguments: Engine.allCases)
-    func `a prompt is stored with its place, model and state`(
+    func `a prompt is stored with its sequence number, model and state`(
         on engine: Engine
     ) async throws {
         let place = try await Place(engine)
@@ -83,7 +83,7 @@ internal import Testing
     }
 
     @Test(arguments: Engine.allCases)
-    func `an end is written once, by the process whose reply it is`(
+    func `an end is written once, by the process that runs the reply`(
         on engine: Engine
     ) async throws {
         let place = try await Place(engine)
@@ -147,7 +147,7 @@ internal import Testing
     }
 
     @Test(arguments: Engine.allCases)
-    func `a user's running replies are limited, whoever runs them`(
+    func `a user's running replies are limited, in all processes together`(
         on engine: Engine
     ) async throws {
         let place = try await Place(engine)
@@ -165,7 +165,7 @@ internal import Testing
     }
 
     @Test(arguments: Engine.allCases)
-    func `context is what was said on the record and answered, before the prompt`(
+    func `context is the answered messages on the record before the prompt`(
         on engine: Engine
     )
         async throws
@@ -197,7 +197,7 @@ internal import Testing
     }
 
     @Test(arguments: Engine.allCases)
-    func `a stop is asked for by who wrote the prompt or owns the chat`(
+    func `a stop is requested by the prompt's author or the chat's owner`(
         on engine: Engine
     ) async throws {
         let place = try await Place(engine)
@@ -230,7 +230,7 @@ internal import Testing
     }
 
     @Test(arguments: Engine.allCases)
-    func `replies of a dead process are closed as failed, and told`(
+    func `replies of a dead process are closed as failed, and reported`(
         on engine: Engine
     ) async throws {
         let place = try await Place(engine)
@@ -245,7 +245,7 @@ internal import Testing
         await told.listen(to: living.lease)
         for seconds: Int64 in [10, 6] {
             clock.advance(seconds: seconds)
-            try await living.lease.beat()
+            try await living.lease.renew()
         }
         let closed = try await living.store.message(message.id, in: scene.chat.id)
         #expect(closed?.state == .failed && closed?.failure?.code == .unavailable)
@@ -289,7 +289,7 @@ internal import Testing
     }
 
     @Test(arguments: Engine.allCases)
-    func `what a process ended shortly before it died is told, and nothing older`(
+    func `a reply that a process ended shortly before it died is reported, and nothing older`(
         on engine: Engine
     )
         async throws
@@ -308,7 +308,7 @@ internal import Testing
         let stored = try await dead.store.finish(recent.id, end, now: clock.now())
         for seconds: Int64 in [10, 6, 6] {
             clock.advance(seconds: seconds)
-            try await living.lease.beat()
+            try await living.lease.renew()
         }
         #expect(told.messages == [stored?.message])
         for storage in [dead, living] { await storage.close() }

@@ -6,7 +6,7 @@ internal import Testing
 
 @Suite struct MissedEndTests {
     @Test(arguments: Engine.allCases)
-    func `ends are told with their chats until they are forgotten`(
+    func `ends are returned with their chats until they are forgotten`(
         on engine: Engine
     ) async throws {
         let clock = TestClock()
@@ -44,7 +44,7 @@ internal import Testing
     }
 
     @Test(arguments: Engine.allCases)
-    func `no more are noted than are told one by one`(on engine: Engine) async throws {
+    func `no more ends are noted than are returned one by one`(on engine: Engine) async throws {
         try await Place(engine).with { storage in
             let user = try await storage.addUser("asim").user
             let chat = makeChat(of: user.id)

@@ -64,7 +64,7 @@ internal import Testing
     }
 
     @Test(arguments: Engine.allCases)
-    func `a session of nobody, or won with an old password, is not added`(
+    func `a session of an unknown user, or one made with an old password, is not added`(
         on engine: Engine
     ) async throws {
         let place = try await Place(engine)

@@ -118,7 +118,7 @@ internal import Testing
     }
 
     @Test(arguments: Engine.allCases)
-    func `whoever folds at once counts each event once`(on engine: Engine) async throws {
+    func `processes that fold at once count each event once`(on engine: Engine) async throws {
         let place = try await Place(engine)
         let storages = [try await place.open(), try await place.open(), try await place.open()]
         try await fill(storages[0], days: 2)
@@ -182,7 +182,9 @@ internal import Testing
     }
 
     @Test(arguments: Engine.allCases)
-    func `who writes sums by himself ends no folding`(on engine: Engine) async throws {
+    func `a sum that an operator has written does not end the folding`(on engine: Engine)
+        async throws
+    {
         let place = try await Place(engine)
         try await place.with { storage in
             try await fill(storage, days: 1)
@@ -197,7 +199,7 @@ internal import Testing
     }
 
     @Test(arguments: Engine.allCases)
-    func `who makes up a model for each call does not make the sums grow as events do`(
+    func `a user that invents a model for each call does not make the sums grow as events do`(
         on engine: Engine
     ) async throws {
         let place = try await Place(engine)

@@ -64,7 +64,7 @@ internal import Testing
     }
 
     @Test(arguments: Engine.allCases)
-    func `an update writes what is given and leaves the rest`(
+    func `an update writes the given columns and leaves the rest`(
         on engine: Engine
     ) async throws {
         let place = try await Place(engine)
@@ -107,7 +107,7 @@ internal import Testing
     }
 
     @Test(arguments: Engine.allCases)
-    func `an update of nobody is not found`(
+    func `an update of an unknown user is not found`(
         on engine: Engine
     ) async throws {
         let place = try await Place(engine)

@@ -66,7 +66,7 @@ internal import Testing
     }
 
     @Test(arguments: Engine.allCases)
-    func `everybody sees oneself and no stranger`(
+    func `a user sees itself and no stranger`(
         on engine: Engine
     ) async throws {
         try await withPeople(on: engine) { (people) async throws in
@@ -113,7 +113,7 @@ internal import Testing
     }
 
     @Test(arguments: Engine.allCases)
-    func `who made a group's chat and left the group is a stranger`(
+    func `a user that made a group's chat and left the group is a stranger`(
         on engine: Engine
     ) async throws {
         try await withPeople(on: engine) { (people) async throws in
@@ -141,7 +141,7 @@ internal import Testing
     }
 
     @Test(arguments: Engine.allCases)
-    func `users with places in many chats see each other where one chat has both`(
+    func `users of many chats see each other where one chat has both`(
         on engine: Engine
     ) async throws {
         try await withPeople(on: engine) { (people) async throws in
@@ -179,7 +179,7 @@ internal import Testing
     }
 
     @Test(arguments: [nil, "g"])
-    func `PostgreSQL reads no table through where all places are of one kind`(
+    func `PostgreSQL reads no whole table where all chat users are of one kind`(
         group: String?
     ) async throws {
         try await withPeople(on: .postgreSQL) { (people) async throws in

@@ -3,17 +3,18 @@ internal import Glibc
 internal import Logging
 internal import ProxyGPT
 
-/// Tells the service manager, where there is one, how the process is (sd_notify(3)): that it is ready,
-/// that it stops, what it is doing, and that it has not hung.
-@EventLoop final class Heart {
-    /// How often the state is told where no watchdog wants to hear sooner, in milliseconds.
+/// Reports to the service manager, where there is one (sd_notify(3)): that the process is ready,
+/// that it stops, its status, and that it has not hung.
+@EventLoop final class ServiceNotifier {
+    /// Milliseconds between reports where no watchdog asks for shorter ones.
     private static let interval: Int64 = 2000
 
-    /// Open from the start: a process that is out of descriptors lives, and must be able to say so.
+    /// Open from the start: a process that is out of descriptors lives, and must be able to report
+    /// it.
     private let manager: (socket: DatagramSocket, address: Sockets.UnixAddress)?
     private let watchdog: Int64?
     private let logger: Logger
-    private var beats: Task<Void, Never>?
+    private var reports: Task<Void, Never>?
     private var hasAnswered = true
     private var status = ""
     private var isStopping = false
@@ -32,30 +33,30 @@ internal import ProxyGPT
         }
     }
 
-    /// Says that the process is ready and goes on to say how it is.
-    func start(_ pulse: @escaping ServiceProcess.Pulse) {
+    /// Reports that the process is ready and goes on to report its status.
+    func start(_ probe: @escaping ServiceProcess.HealthProbe) {
         guard manager != nil else { return }
         send("READY=1")
-        beat(pulse)
-        // Three beats may be late before the manager takes it for hung.
+        notify(probe)
+        // Three reports may be late before the manager takes the process for hung.
         let pause = min(Self.interval, max(1, (watchdog ?? Int64.max) / 4))
-        beats = ServiceProcess.tick(every: pause) { [weak self] in self?.beat(pulse) }
+        reports = ServiceProcess.tick(every: pause) { [weak self] in self?.notify(probe) }
     }
 
-    /// Says that the process stops.
-    /// - Parameter goesOn: whether it beats while it drains.
+    /// Reports that the process stops.
+    /// - Parameter goesOn: whether reports continue while the process drains.
     func stop(goesOn: Bool) {
         isStopping = true
         send("STOPPING=1\n" + statusLine)
-        if !goesOn { beats?.cancel() }
+        if !goesOn { reports?.cancel() }
     }
 
-    /// Tells of the last answer and asks for the next. Without an answer there is no beat: whoever is
-    /// asked hangs.
-    private func beat(_ pulse: @escaping ServiceProcess.Pulse) {
+    /// Sends the last status and probes for the next. Without an answer there is no report: the
+    /// probed part hangs.
+    private func notify(_ probe: @escaping ServiceProcess.HealthProbe) {
         guard hasAnswered else { return }
         hasAnswered = false
-        pulse { [weak self] text in
+        probe { [weak self] text in
             EventLoop.spawn { self?.answered(text) }
         }
     }
@@ -80,7 +81,7 @@ internal import ProxyGPT
             wasHeard = true
             return
         }
-        // One that only waited for the process to be ready has gone, and is no fault.
+        // A manager that only waited for the process to be ready has gone, which is no fault.
         let isGone = wasHeard && errno == ENOENT
         logger.log(
             level: isGone ? .debug : .warning, "service manager not notified",

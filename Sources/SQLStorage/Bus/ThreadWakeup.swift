@@ -1,20 +1,20 @@
 internal import Glibc
 
-/// Wakes somebody who waits; a ring before the wait is kept.
-protocol Bell: Sendable {
-    func ring()
+/// Wakes a waiting thread or task; a signal before the wait is kept.
+protocol Wakeup: Sendable {
+    func signal()
 }
 
-/// Wakes one thread that waits, with or without a time limit; a ring before the wait is kept.
+/// Wakes one thread that waits, with or without a time limit; a signal before the wait is kept.
 ///
-/// A condition variable rather than an eventfd: ringing costs no system call while the thread is
+/// A condition variable rather than an eventfd: a signal costs no system call while the thread is
 /// busy.
-final class Doorbell: Bell, @unchecked Sendable {
-    // Sendable: the pointers are constant, `isRung` is touched under the lock only, and the
+final class ThreadWakeup: Wakeup, @unchecked Sendable {
+    // Sendable: the pointers are constant, `isSignaled` is touched under the lock only, and the
     // memory lives as long as the object.
     private let lock = UnsafeMutablePointer<pthread_mutex_t>.allocate(capacity: 1)
     private let condition = UnsafeMutablePointer<pthread_cond_t>.allocate(capacity: 1)
-    private var isRung = false
+    private var isSignaled = false
 
     init() {
         pthread_mutex_init(lock, nil)
@@ -32,18 +32,18 @@ final class Doorbell: Bell, @unchecked Sendable {
         lock.deallocate()
     }
 
-    func ring() {
+    func signal() {
         pthread_mutex_lock(lock)
-        isRung = true
+        isSignaled = true
         pthread_cond_signal(condition)
         pthread_mutex_unlock(lock)
     }
 
-    /// Returns once the bell was rung, or at a moment of `monotonicMilliseconds`.
+    /// Returns once a signal came, or at a moment of `monotonicMilliseconds`.
     func wait(until deadline: Int64?) {
         pthread_mutex_lock(lock)
         defer { pthread_mutex_unlock(lock) }
-        while !isRung {
+        while !isSignaled {
             guard let deadline else {
                 pthread_cond_wait(condition, lock)
                 continue
@@ -53,6 +53,6 @@ final class Doorbell: Bell, @unchecked Sendable {
             time.tv_nsec = Int(deadline % 1000) * 1_000_000
             if pthread_cond_timedwait(condition, lock, &time) == ETIMEDOUT { break }
         }
-        isRung = false
+        isSignaled = false
     }
 }
