@@ -4,12 +4,12 @@ internal import ProxyGPT
 /// The head of an answer, gathered from the lines that libcurl hands over one at a time: interim
 /// heads are passed over, and so are the trailers behind the body.
 struct AnswerHead {
-    /// What a line has brought.
+    /// The meaning of a line.
     enum Step: Equatable {
         case more
         /// The final answer's head is whole.
         case whole
-        /// A trailer, of which nobody learns.
+        /// A trailer, which is dropped.
         case trailer
         case broken(String)
     }
@@ -21,7 +21,7 @@ struct AnswerHead {
     private(set) var headers: [Header] = []
     /// The last header's value, from its first folded line on.
     private var folded: [UInt8]?
-    /// What Content-Length says, where it alone tells where the body ends.
+    /// The value of Content-Length, where that alone gives the end of the body.
     private var declaredLength: Int64?
     private(set) var isWhole = false
     private var isInside = false
@@ -61,13 +61,13 @@ struct AnswerHead {
         return .more
     }
 
-    /// The body's length, where the head alone tells it.
+    /// The body's length, where the head alone gives it.
     var bodyLength: Int64? {
         status == 204 || status == 304 ? 0 : declaredLength
     }
 
-    /// Ends the head, once it is certain where the body ends (RFC 9112, 6.3). Whoever reads the headers
-    /// after us must come to the same end: a length that does not hold is taken away.
+    /// Ends the head, once the end of the body is certain (RFC 9112, 6.3). Every later reader of
+    /// the headers must find the same end: a length that does not hold is removed.
     private mutating func end() -> Step {
         let codings = values(of: "transfer-encoding")
         let lengths = values(of: "content-length")
@@ -142,7 +142,7 @@ struct AnswerHead {
     }
 }
 
-/// Tells whether a byte may stand in a method or a header's name (RFC 9110, 5.6.2).
+/// Whether a byte may occur in a method or a header's name (RFC 9110, 5.6.2).
 func isTokenByte(_ byte: UInt8) -> Bool {
     switch byte {
     case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"),

@@ -36,7 +36,7 @@ internal import ProxyGPT
 
     /// Where the call runs, from the start of its transfer to its end.
     var transfer: (multi: CurlMulti, handle: EasyHandle)?
-    /// The call's place in the table of active calls.
+    /// The key of the call in the table of active calls.
     var index = 0
 
     private var bytes: [UInt8] = []
@@ -63,7 +63,7 @@ internal import ProxyGPT
         }
     }
 
-    /// What a connection is made to.
+    /// The destination of a connection.
     var nextHop: (host: String, port: Int) {
         proxy.map { ($0.host, $0.port) } ?? (request.target.host, request.target.port)
     }
@@ -96,7 +96,7 @@ internal import ProxyGPT
         }
     }
 
-    /// Lets go of what libcurl has a copy of. A model call lasts long, and there are many.
+    /// Frees the data that libcurl has copied. A model call lasts long, and there are many.
     func forgetRequest() {
         request.lines = []
         if case .whole = body { body = .none }
@@ -157,11 +157,12 @@ internal import ProxyGPT
     ///
     /// libcurl sends a request again, whatever its method, when a kept connection ends before a
     /// byte of the answer (transfer.c, Curl_retry_request). But the upstream may have begun to work
-    /// on it: a model call would run, and cost, twice, and nobody would know. So a second sending is
+    /// on it: a model call would run, and cost, twice, without a trace. So a second sending is
     /// allowed only for methods that change nothing, or if not one byte has left so far. An
     /// `Idempotency-Key` is no reason to send again: whether the upstream honours it is unknown
-    /// here, and the client that set it repeats the call itself. The race is rare: a kept connection
-    /// is looked at before it is taken, so the close must happen while the request is under way.
+    /// here, and the client that set it repeats the call itself. The race is rare: a kept
+    /// connection is checked before it is used, so the close must happen while the request is under
+    /// way.
     /// - Parameter port: the connection's port at this end.
     func mayBeSent(fromPort port: UInt16) -> Bool {
         guard !isConnected || mayBeSentAgain else {

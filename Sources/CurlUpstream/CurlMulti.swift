@@ -2,8 +2,8 @@
 //
 // Owns the CURLM, and a Watch for each socket that libcurl wants watched. Easy handles that are in
 // it belong to their calls. libcurl calls back on the loop's thread from inside its own functions,
-// where most of them may not be called again: what that forbids waits in `settle`.
-// Knows nothing of HTTP.
+// where most of them may not be called again: such calls are put off until `settle`. Knows nothing
+// of HTTP.
 
 internal import CCurl
 internal import EventLoop
@@ -85,9 +85,9 @@ internal import Glibc
         enter { curl_multi_remove_handle(multi, handle.curl) }
     }
 
-    /// Sets which directions of a transfer stand still.
+    /// Sets which directions of a transfer are paused.
     func pause(_ handle: EasyHandle, _ directions: Int32) {
-        // curl_easy_pause delivers what libcurl has kept, from inside itself.
+        // curl_easy_pause delivers the data that libcurl has kept, from inside itself.
         enter { _ = curl_easy_pause(handle.curl, directions) }
     }
 
@@ -115,7 +115,7 @@ internal import Glibc
         if depth == 0 && !isSettling { settle() }
     }
 
-    /// Deals with what has gathered while libcurl was at work, and with what that adds.
+    /// Does the work that was put off while libcurl was running, and the work that this adds.
     private func settle() {
         isSettling = true
         defer { isSettling = false }
@@ -132,7 +132,7 @@ internal import Glibc
         sockets.arm()
     }
 
-    /// Tells the calls whose transfers have ended.
+    /// Ends the calls whose transfers have ended.
     private func collect() {
         var left: Int32 = 0
         while let message = curl_multi_info_read(multi, &left) {

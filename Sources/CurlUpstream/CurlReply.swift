@@ -1,7 +1,7 @@
 internal import EventLoop
 internal import ProxyGPT
 
-/// What the caller holds of a call. To drop it before the end is to cancel it.
+/// The caller's handle of a call. To drop it before the end is to cancel it.
 @EventLoop final class CurlReply: UpstreamReply {
     nonisolated let head: UpstreamHead
     private let call: CurlCall

@@ -1,9 +1,10 @@
 // Calls to the upstream over libcurl's multi interface, on the process's event loop.
 //
-// HTTP/1.1 always. Owned C memory: a CURLM by its CurlMulti, a CURL with its lists by its EasyHandle. The table
-// of active calls holds each call, the call its handle, until the handle has left libcurl; so
-// libcurl's pointers into Swift never dangle. The upstream itself lives while a call does.
-// The worker makes one; HTTPAPI knows it as `Upstream`. Knows nothing of what the bytes mean.
+// HTTP/1.1 always. Owned C memory: a CURLM by its CurlMulti, a CURL with its lists by its
+// EasyHandle. The table of active calls holds each call, the call its handle, until the handle has
+// left libcurl; so libcurl's pointers into Swift never dangle. The upstream itself lives while a
+// call does. The worker makes one; HTTPAPI knows it as `Upstream`. Knows nothing of the meaning of
+// the bytes.
 
 internal import CCurl
 package import EventLoop
@@ -11,11 +12,11 @@ package import ProxyGPT
 
 /// Calls the upstream of the settings. The key is added here and nowhere else.
 @EventLoop package final class CurlUpstream: Upstream {
-    /// What the operator decides; times are in milliseconds.
+    /// The operator's choices; times are in milliseconds.
     package struct Configuration: Sendable {
         package var key: Secret?
         package var keyHeader: UpstreamAddress.KeyHeader
-        /// A file of certificate authorities that takes the place of the system's, or nil.
+        /// A file of certificate authorities that replaces the system's, or nil.
         package var certificateFile: String?
         package var proxies: UpstreamProxyRules
         /// Until the request can be sent: name, connection, TLS.
@@ -141,7 +142,7 @@ package import ProxyGPT
             end(call, .failed(.unreachable("no memory for the call")))
             return
         }
-        // libcurl keeps what it is told once for all calls to come.
+        // libcurl keeps these addresses for all later calls.
         let name = "\(call.nextHop.host):\(call.nextHop.port)"
         let isNews = addresses != nil && multi.knownAddresses[name] != addresses
         handle.prepare(
@@ -170,8 +171,8 @@ package import ProxyGPT
 
     // MARK: - Ending
 
-    /// Ends a call and takes it out of libcurl, which closes what is still open; no effect after
-    /// its end.
+    /// Ends a call and takes it out of libcurl, which closes its connection if it is still open; no
+    /// effect after its end.
     func end(_ call: CurlCall, _ end: CurlCall.End) {
         guard call.end == nil else { return }
         if let (multi, handle) = call.transfer {

@@ -53,7 +53,7 @@ internal import ProxyGPT
         context.map { Unmanaged<EasyHandle>.fromOpaque($0).takeUnretainedValue() }
     }
 
-    /// What went wrong, in libcurl's words.
+    /// The error, in libcurl's words.
     var errorDescription: String {
         String(cString: errorText)
     }
@@ -148,7 +148,7 @@ internal import ProxyGPT
     /// Makes the handle ready for a call.
     /// - Parameters:
     ///   - keyLine: the header that carries the key.
-    ///   - addresses: `host:port:address,…`, where libcurl has yet to learn them.
+    ///   - addresses: `host:port:address,…`, where libcurl does not have them yet.
     func prepare(_ call: CurlCall, keyLine: [UInt8]?, addresses: String?) {
         self.call = call
         errorText.pointee = 0
@@ -158,7 +158,7 @@ internal import ProxyGPT
             set(CURLOPT_URL, origin + "/")
             setProxy(call.proxy)
         }
-        // A proxy that does not tunnel is told the whole address (RFC 9112, 3.2.2).
+        // A proxy that does not tunnel gets the whole address (RFC 9112, 3.2.2).
         let isTunnelled = request.target.isSecure || call.proxy == nil
         var requestTarget = isTunnelled ? [] : Array(origin.utf8)
         requestTarget.append(contentsOf: request.target.path)

@@ -61,12 +61,13 @@ internal import EventLoop
         if case .addresses(let addresses) = answer { entry.addresses = addresses }
         let waiting = entry.waiting
         entry.waiting = []
-        // The settings name one host: what fails is not worth remembering, what grows is a mistake.
+        // The settings name one host: failures are not worth remembering, and more entries are a
+        // mistake.
         entries[name] = entry.addresses.isEmpty ? nil : entry
         for then in waiting { then(answer) }
     }
 
-    /// Tells whether libcurl knows the address itself: literals, and the local host.
+    /// Whether libcurl knows the address itself: literals, and the local host.
     nonisolated static func needsNoLookUp(_ host: String) -> Bool {
         let name = host.lowercased()
         return name == "localhost" || name.hasSuffix(".localhost") || HostNames.isAddress(host)

@@ -3,7 +3,7 @@ internal import ProxyGPT
 
 /// A call in the pieces that libcurl wants, checked so that nothing can break out of its line.
 struct OutgoingRequest {
-    /// Where a request goes.
+    /// The destination of a request.
     struct Target: Equatable {
         let isSecure: Bool
         /// Without the brackets of an IPv6 address.
@@ -20,7 +20,7 @@ struct OutgoingRequest {
     /// Whole header lines in libcurl's own form, each with a zero byte behind it, the key not among them.
     var lines: [[UInt8]]
 
-    /// Headers that are made here, whoever else has set them.
+    /// Headers that are made here, even if the caller has set them.
     private static let own = [
         "host", "content-length", "transfer-encoding", "connection", "expect", "authorization",
         "api-key", "proxy-authorization", "te", "upgrade", "keep-alive",
@@ -69,12 +69,12 @@ struct OutgoingRequest {
         Array(text.utf8) + [0]
     }
 
-    /// Tells whether a request without a body says so by `Content-Length: 0` (RFC 9110, 8.6).
+    /// Whether a request without a body needs `Content-Length: 0` (RFC 9110, 8.6).
     static func announcesBody(_ method: String) -> Bool {
         method == "POST" || method == "PUT" || method == "PATCH"
     }
 
-    /// Tells whether a request may be sent again without anybody's consent: RFC 9110, 9.2.1.
+    /// Whether a request may be sent again without the client's consent: RFC 9110, 9.2.1.
     static func isSafe(_ method: String) -> Bool {
         method == "GET" || method == "HEAD" || method == "OPTIONS"
     }

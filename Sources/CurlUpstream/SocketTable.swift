@@ -5,8 +5,8 @@ internal import Glibc
 /// The sockets of a multi handle and when libcurl wants to be called next.
 ///
 /// A connection that goes idle stays watched, and costs no system call when it is used again; the
-/// watch ends with the first thing that happens to it. Sockets are opened and closed here, so that
-/// no entry outlives its descriptor unnoticed.
+/// watch ends with the first event on it. Sockets are opened and closed here, so that no entry
+/// outlives its descriptor unnoticed.
 @EventLoop final class SocketTable {
     private struct Entry {
         let watch: Watch
@@ -14,7 +14,7 @@ internal import Glibc
         var isIdle = false
     }
 
-    /// Called with a socket that is ready and how, in libcurl's words; -1 for the timer.
+    /// Called with a socket that is ready and its events, as libcurl's flags; -1 for the timer.
     var onReady: ((Int32, Int32) -> Void)?
     private var entries: [Int32: Entry] = [:]
     /// The connections that have been idle, by the port at this end.
@@ -39,8 +39,8 @@ internal import Glibc
     func open(_ address: curl_sockaddr) -> Int32 {
         let descriptor = socket(
             address.family, address.socktype | Int32(SOCK_CLOEXEC.rawValue), address.protocol)
-        // libcurl closes an address that did not connect without a word, and when the next one gets
-        // the same number, it takes that for watched already.
+        // libcurl closes a socket that did not connect without a callback, and when the next one
+        // gets the same number, it takes that for watched already.
         if let stale = entries.removeValue(forKey: descriptor) {
             stale.watch.cancel()
             forgetPort(of: descriptor)
@@ -90,7 +90,7 @@ internal import Glibc
     private func ready(_ descriptor: Int32, _ readiness: Readiness) {
         guard let entry = entries[descriptor] else { return }
         if entry.isIdle {
-            // Most often the peer has closed: libcurl looks for itself before the next use.
+            // Most often the peer has closed: libcurl checks by itself before the next use.
             entries[descriptor] = nil
             entry.watch.cancel()
             return
@@ -119,7 +119,7 @@ internal import Glibc
             }
         }
         guard result == 0 else { return nil }
-        // The port stands at the same place for both families.
+        // The port is at the same offset for both families.
         return withUnsafeBytes(of: &address) {
             UInt16(bigEndian: $0.load(fromByteOffset: 2, as: UInt16.self))
         }
@@ -130,9 +130,9 @@ internal import Glibc
         if kept[port] == descriptor { kept[port] = nil }
     }
 
-    /// Whether something has come, an end included, on a kept connection about to be used. Between two
-    /// requests the peer has nothing to say but that it closes. Over TLS libcurl 7.88 takes the bytes of
-    /// the closing alert for a sign of life (openssl.c, ossl_check_cxn).
+    /// Whether bytes, or the end, have come on a kept connection about to be used. Between two
+    /// requests the peer sends nothing but its close. Over TLS libcurl 7.88 takes the bytes of the
+    /// closing alert for a sign of life (openssl.c, ossl_check_cxn).
     func hasInputWhileIdle(onPort port: UInt16) -> Bool {
         guard let descriptor = kept[port] else { return false }
         var byte: UInt8 = 0

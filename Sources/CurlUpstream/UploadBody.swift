@@ -4,7 +4,7 @@ internal import ProxyGPT
 /// A request body on its way up: a task pulls it from its source, libcurl takes from here. Holds
 /// the piece that is being sent and the one after it, no more.
 @EventLoop final class UploadBody {
-    /// What libcurl's question for bytes is answered with.
+    /// The answer to libcurl's request for bytes.
     enum Answer {
         case bytes(Int)
         /// Nothing there yet; `onChange` is called when there is.
@@ -45,7 +45,7 @@ internal import ProxyGPT
         }
     }
 
-    /// Copies what is there into libcurl's buffer.
+    /// Copies the available bytes into libcurl's buffer.
     func read(into target: UnsafeMutableRawBufferPointer) -> Answer {
         if piece.isEmpty, let next = following {
             piece = next[...]
@@ -70,7 +70,7 @@ internal import ProxyGPT
         return .bytes(count)
     }
 
-    /// Ends the pulling; nobody is called any more.
+    /// Ends the pulling; the body is not asked any more.
     func stop() {
         onChange = nil
         pump?.cancel()

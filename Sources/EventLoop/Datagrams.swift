@@ -1,4 +1,4 @@
-// Unix datagram sockets: one message, no connection, nobody need be there (unix(7)).
+// Unix datagram sockets: one message, no connection, and a receiver need not exist (unix(7)).
 
 internal import CLinux
 internal import Glibc
@@ -14,7 +14,7 @@ package final class DatagramSocket: Sendable {
         guard descriptor >= 0 else { throw SystemError("socket") }
     }
 
-    /// A socket that receives at `path`, in the place of whichever socket stood there before.
+    /// A socket that receives at `path`; replaces any socket there.
     package convenience init(at path: String) throws(SystemError) {
         let address = try Sockets.UnixAddress(path: path)
         address.removeSocket()
@@ -31,7 +31,7 @@ package final class DatagramSocket: Sendable {
         return address.withPointer { connect(probe.descriptor, $0, $1) } == 0
     }
 
-    /// Takes over a socket that somebody else has bound.
+    /// Takes over a socket that another process has bound.
     package init(adopting descriptor: Int32) {
         self.descriptor = descriptor
     }
@@ -40,8 +40,8 @@ package final class DatagramSocket: Sendable {
         close(descriptor)
     }
 
-    /// Sends a datagram; false when nobody is there or, unless it may wait, when the other side's
-    /// queue is full.
+    /// Sends a datagram; false when there is no receiver or, unless it may wait, when the
+    /// receiver's queue is full.
     @discardableResult
     package func send(
         _ bytes: [UInt8], to address: Sockets.UnixAddress, mayWait: Bool = false
@@ -51,7 +51,7 @@ package final class DatagramSocket: Sendable {
             == bytes.count
     }
 
-    /// Takes all datagrams that wait, whatever they say.
+    /// Takes all datagrams that wait, and discards them.
     package func drain() {
         var byte: UInt8 = 0
         while recv(descriptor, &byte, 1, Int32(MSG_DONTWAIT)) >= 0 {}

@@ -1,8 +1,8 @@
 // The process's one event loop: epoll, timers and the tasks that run between them.
 //
 // Owns the epoll descriptor and the table of watches. Everything marked `@EventLoop` runs on its
-// thread, which the compiler checks, so that what belongs to the loop needs no lock. Knows nothing
-// of what the descriptors are for.
+// thread, which the compiler checks, so that the loop's data needs no lock. Knows nothing of the
+// purpose of the descriptors.
 
 internal import CLinux
 internal import Glibc
@@ -48,7 +48,7 @@ internal import Glibc
     }
 
     /// Serves on a thread of its own for the rest of the process; for programs whose first thread
-    /// belongs to somebody else. No effect the second time: there is one loop.
+    /// has other work. No effect the second time: there is one loop.
     package nonisolated static func startOnOwnThread() {
         ownThread
     }
@@ -57,7 +57,7 @@ internal import Glibc
         run { await withUnsafeContinuation { (_: UnsafeContinuation<Void, Never>) in } }
     }
 
-    /// Starts a task whose whole work stays on the loop.
+    /// Starts a task that runs on the loop from beginning to end.
     @discardableResult
     package nonisolated static func spawn(
         _ body: @escaping @EventLoop () async -> Void
@@ -68,8 +68,8 @@ internal import Glibc
     @EventLoop private static let poller = Poller()
 
     /// Calls `handler` whenever `descriptor` is ready for `interest`, until the watch is cancelled.
-    /// The descriptor stays the caller's, who cancels the watch before closing it.
-    /// Throws when the kernel refuses, as it does for regular files.
+    /// The descriptor stays the caller's, which cancels the watch before closing it. Throws when
+    /// the kernel refuses, as it does for regular files.
     @EventLoop package static func watch(
         _ descriptor: Int32, for interest: Readiness,
         handler: @escaping @EventLoop (Readiness) -> Void
@@ -85,14 +85,14 @@ internal import Glibc
         poller.timers.add(deadline: monotonicMilliseconds() &+ max(0, milliseconds), handler)
     }
 
-    /// Calls `action` once when all that is ready in this turn is done, before the loop waits again:
-    /// for what is cheaper done once for many.
+    /// Calls `action` once when everything that is ready in this turn is done, before the loop
+    /// waits again: for work that is cheaper done once for many.
     @EventLoop package static func atEndOfTurn(_ action: @escaping @EventLoop () -> Void) {
         poller.atEndOfTurn(action)
     }
 
-    /// Calls `observer` with the length of every turn: as long as nothing else could happen. One
-    /// observer takes the place of another.
+    /// Calls `observer` with the length of every turn: the time for which nothing else could run. A
+    /// new observer replaces the earlier one.
     @EventLoop package static func observeTurns(
         _ observer: @escaping @EventLoop (_ microseconds: Int64) -> Void
     ) {
@@ -142,7 +142,7 @@ internal import Glibc
     }
 }
 
-/// Says which system call failed and how.
+/// The system call that failed, and its error.
 package struct SystemError: Error, CustomStringConvertible {
     package let call: String
     package let code: Int32

@@ -1,9 +1,9 @@
 internal import CLinux
 internal import Glibc
 
-/// What the system knows of the names of hosts.
+/// The system's resolver of host names.
 package enum HostNames {
-    /// Why a name has no address, in the system's words.
+    /// The reason why a name has no address, in the system's words.
     package struct Problem: Error, Equatable, CustomStringConvertible {
         package let text: String
         package var description: String { text }

@@ -15,17 +15,17 @@ package final class LoopExecutor: SerialExecutor, TaskExecutor {
     }
 
     /// The eventfd that turns readable when a job came from another thread.
-    let bell: Int32
+    let wakeup: Int32
     private let remote = Mutex(Remote())
     private let thread = Atomic<UInt>(0)
-    // Touched by the loop's thread only: `enqueue` looks at the thread first, `runJobs` is called
-    // by the loop alone.
+    // Touched by the loop's thread only: `enqueue` checks the thread first, `runJobs` is called by
+    // the loop alone.
     private nonisolated(unsafe) var local: [UnownedJob] = []
     private nonisolated(unsafe) var running: [UnownedJob] = []
 
     init() {
-        bell = eventfd(0, Int32(EFD_CLOEXEC | EFD_NONBLOCK))
-        precondition(bell >= 0, "eventfd failed: no event loop is possible")
+        wakeup = eventfd(0, Int32(EFD_CLOEXEC | EFD_NONBLOCK))
+        precondition(wakeup >= 0, "eventfd failed: no event loop is possible")
         local.reserveCapacity(256)
         running.reserveCapacity(256)
     }
@@ -35,7 +35,7 @@ package final class LoopExecutor: SerialExecutor, TaskExecutor {
         thread.store(UInt(pthread_self()), ordering: .sequentiallyConsistent)
     }
 
-    /// Tells whether the caller runs on the loop's thread.
+    /// Whether the caller runs on the loop's thread.
     package var isCurrent: Bool {
         thread.load(ordering: .relaxed) == UInt(pthread_self())
     }
@@ -53,14 +53,14 @@ package final class LoopExecutor: SerialExecutor, TaskExecutor {
         }
         if mustRing {
             var one: UInt64 = 1
-            _ = Glibc.write(bell, &one, 8)
+            _ = Glibc.write(wakeup, &one, 8)
         }
     }
 
-    /// Takes over what other threads added. Called when the bell is readable.
-    func answerBell() {
+    /// Takes over the jobs that other threads added. Called when the wakeup descriptor is readable.
+    func takeSignal() {
         var count: UInt64 = 0
-        _ = Glibc.read(bell, &count, 8)
+        _ = Glibc.read(wakeup, &count, 8)
         remote.withLock { remote in
             local.append(contentsOf: remote.jobs)
             remote.jobs.removeAll(keepingCapacity: true)
@@ -71,8 +71,8 @@ package final class LoopExecutor: SerialExecutor, TaskExecutor {
     /// Whether jobs wait for the next turn.
     var hasJobs: Bool { !local.isEmpty }
 
-    /// Runs what has gathered, and what that adds, but neither for ever nor for long: sockets get
-    /// their turn too.
+    /// Runs the gathered jobs, and those that they add, but neither for ever nor for long: sockets
+    /// get their turn too.
     func runJobs() {
         var deadline: Int64 = .max
         for round in 0..<16 where !local.isEmpty {

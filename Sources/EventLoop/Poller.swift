@@ -3,7 +3,7 @@
 internal import CLinux
 internal import Glibc
 
-/// What a descriptor is ready for, or what a watch waits for.
+/// The readiness of a descriptor, or the readiness that a watch waits for.
 package struct Readiness: OptionSet, Sendable {
     package let rawValue: UInt32
 
@@ -15,9 +15,9 @@ package struct Readiness: OptionSet, Sendable {
     package static let writable = Readiness(rawValue: EPOLLOUT.rawValue)
     /// The peer closed its sending side.
     package static let peerClosed = Readiness(rawValue: EPOLLRDHUP.rawValue)
-    /// Both sides are closed, or the descriptor has an error. Always reported, never asked for.
+    /// Both sides are closed, or the descriptor has an error. Always reported, never requested.
     package static let hungUp = Readiness(rawValue: EPOLLHUP.rawValue | EPOLLERR.rawValue)
-    /// Report changes only, not states: the handler must look for itself what is left.
+    /// Reports changes only, not states: the handler must find out by itself what is left.
     package static let edgeTriggered = Readiness(rawValue: EPOLLET.rawValue)
 }
 
@@ -43,8 +43,8 @@ package struct Readiness: OptionSet, Sendable {
         try poller?.change(self, to: interest)
     }
 
-    /// Ends the watch; the handler is not called again, not even for what the kernel has already
-    /// reported in this turn. No effect the second time.
+    /// Ends the watch; the handler is not called again, not even for events that the kernel has
+    /// already reported in this turn. No effect the second time.
     package func cancel() {
         poller?.remove(self)
         poller = nil
@@ -58,7 +58,7 @@ package struct Readiness: OptionSet, Sendable {
     private var generation: UInt32 = 0
     private var isStopped = false
     private var endOfTurn: [@EventLoop () -> Void] = []
-    /// Gets the microseconds of each turn, from what was ready to the next wait.
+    /// Gets the microseconds of each turn, from the ready events to the next wait.
     var turnObserver: (@EventLoop (_ microseconds: Int64) -> Void)?
 
     init() {
@@ -123,11 +123,11 @@ package struct Readiness: OptionSet, Sendable {
         }
     }
 
-    /// Turns until stopped: wait, handle what is ready, fire timers, run jobs.
+    /// Turns until stopped: wait, handle ready descriptors, fire timers, run jobs.
     func serve(_ executor: LoopExecutor) {
-        let bell = try? watch(executor.bell, for: .readable) { _ in executor.answerBell() }
-        precondition(bell != nil, "the loop cannot watch its own bell")
-        defer { bell?.cancel() }
+        let wakeup = try? watch(executor.wakeup, for: .readable) { _ in executor.takeSignal() }
+        precondition(wakeup != nil, "the loop cannot watch its own wakeup")
+        defer { wakeup?.cancel() }
         var events = [epoll_event](repeating: epoll_event(), count: 256)
         var began = monotonicMicroseconds()
         while !isStopped {
@@ -136,8 +136,8 @@ package struct Readiness: OptionSet, Sendable {
             if isStopped { break }
             let now = monotonicMicroseconds()
             turnObserver?(now - began)
-            let patience = executor.hasJobs ? 0 : timers.millisecondsToNext(now: now / 1000)
-            let count = epoll_wait(epoll, &events, Int32(events.count), patience)
+            let timeout = executor.hasJobs ? 0 : timers.millisecondsToNext(now: now / 1000)
+            let count = epoll_wait(epoll, &events, Int32(events.count), timeout)
             began = monotonicMicroseconds()
             for event in events.prefix(Int(max(0, count))) {
                 let index = Int(UInt32(truncatingIfNeeded: event.data.u64))

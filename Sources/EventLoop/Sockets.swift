@@ -33,7 +33,7 @@ package enum Sockets {
             return bytes.isEmpty ? nil : String(decoding: bytes, as: UTF8.self)
         }
 
-        /// Removes a socket that stands at the path, and nothing else.
+        /// Removes a socket at the path, and nothing else.
         func removeSocket() {
             guard let path else { return }
             var status = stat()
@@ -47,11 +47,11 @@ package enum Sockets {
         }
     }
 
-    /// Connections that may wait in a listening socket: those of everybody who comes back at once
+    /// Connections that may wait in a listening socket: those of all clients that come back at once
     /// after a restart. The kernel caps it at net.core.somaxconn.
     private static let backlog: Int32 = 4096
 
-    /// Opens a listening socket at `path`, in the place of whichever socket stood there before.
+    /// Opens a listening socket at `path`; replaces any socket there.
     package static func listener(at path: String) throws(SystemError) -> Int32 {
         let address = try UnixAddress(path: path)
         address.removeSocket()
@@ -70,7 +70,7 @@ package enum Sockets {
         }
     }
 
-    /// Lets a bound socket hold the connections of a burst, whoever made it.
+    /// Lets a bound socket hold the connections of a burst, whichever process made it.
     package static func setBacklog(of listener: Int32) throws(SystemError) {
         guard listen(listener, backlog) == 0 else { throw SystemError("listen") }
     }
@@ -89,26 +89,27 @@ package enum Sockets {
 
     /// Lets reads and writes on a blocking socket fail after this time.
     package static func limitBlocking(_ descriptor: Int32, seconds: Int) {
-        var patience = timeval(tv_sec: seconds, tv_usec: 0)
+        var timeout = timeval(tv_sec: seconds, tv_usec: 0)
         let size = socklen_t(MemoryLayout<timeval>.size)
-        setsockopt(descriptor, SOL_SOCKET, SO_RCVTIMEO, &patience, size)
-        setsockopt(descriptor, SOL_SOCKET, SO_SNDTIMEO, &patience, size)
+        setsockopt(descriptor, SOL_SOCKET, SO_RCVTIMEO, &timeout, size)
+        setsockopt(descriptor, SOL_SOCKET, SO_SNDTIMEO, &timeout, size)
     }
 
-    /// Tells whether a read (or write) would not wait just now.
+    /// Whether a read (or write) would not wait just now.
     package static func isReady(_ descriptor: Int32, for readiness: Readiness) -> Bool {
         let events = readiness.contains(.readable) ? POLLIN : POLLOUT
         var entry = pollfd(fd: descriptor, events: Int16(events), revents: 0)
         return poll(&entry, 1, 0) > 0
     }
 
-    /// Copies what can be read without taking it away. 0 at the end, -1 when nothing is there.
+    /// Copies the bytes that can be read without taking them away. 0 at the end, -1 when nothing is
+    /// there.
     package static func peek(_ descriptor: Int32, into buffer: UnsafeMutableRawBufferPointer) -> Int
     {
         recv(descriptor, buffer.baseAddress, buffer.count, Int32(MSG_PEEK | MSG_DONTWAIT))
     }
 
-    /// Writes what the socket takes at once, and says how much that was; -1 when nothing.
+    /// Writes as much as the socket takes at once, and returns how much that was; -1 when nothing.
     @discardableResult
     package static func send(_ bytes: [UInt8], to descriptor: Int32) -> Int {
         Glibc.send(

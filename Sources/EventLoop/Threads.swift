@@ -1,4 +1,4 @@
-// Threads for what may block: the loop's own thread never waits.
+// Threads for blocking work: the loop's own thread never waits.
 
 internal import CLinux
 internal import Glibc
@@ -82,8 +82,8 @@ package final class ThreadPool: Sendable {
         }
     }
 
-    /// Runs `body` on one of the threads and returns what it returns. Throws `Full` at once when
-    /// the queue is full.
+    /// Runs `body` on one of the threads and returns its result. Throws `Full` at once when the
+    /// queue is full.
     package func run<T: Sendable>(_ body: @escaping @Sendable () throws -> T) async throws -> T {
         try await withCheckedThrowingContinuation { continuation in
             let isAdded = pieces.withLock { pieces in
@@ -104,8 +104,9 @@ package final class ThreadPool: Sendable {
     }
 }
 
-/// Ends the process, with what was written flushed, but without the clean-up that libraries have
-/// registered (atexit(3)): OpenSSL's would free what another thread uses that just makes a connection.
+/// Ends the process after a flush of its output, but without the clean-up that libraries have
+/// registered (atexit(3)): OpenSSL's would free data of another thread that just makes a
+/// connection.
 package func endProcess(_ code: Int32) -> Never {
     fflush(nil)
     _exit(code)

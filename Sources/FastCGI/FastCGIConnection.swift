@@ -1,7 +1,7 @@
 // One connection of the web server, kept from request to request.
 //
-// Owns the descriptor and its watch. The watch is edge-triggered: what the kernel reports once is
-// looked up again with poll(2) where it matters. Confined to the loop.
+// Owns the descriptor and its watch. The watch is edge-triggered: a state that the kernel reports
+// once is checked again with poll(2) where it matters. Confined to the loop.
 
 internal import EventLoop
 internal import Glibc
@@ -18,7 +18,8 @@ internal import Glibc
     private weak var server: FastCGIServer?
     private var watch: Watch?
     private var isClosed = false
-    /// Whoever waits for the body: its reader, and at the end whoever discards the rest.
+    /// The task that waits for the body: its reader, and at the end the task that discards the
+    /// rest.
     private var readers: [UnsafeContinuation<Void, Never>] = []
     private var writer: UnsafeContinuation<Void, Never>?
     private var request: FastCGIRequest?
@@ -60,7 +61,7 @@ internal import Glibc
 
     // MARK: - Requests
 
-    /// What lies ready of the next request, without taking it off the connection.
+    /// The available bytes of the next request, without taking them off the connection.
     func peekHead() -> RequestHead {
         var length = 16 * 1024
         while true {
@@ -109,7 +110,7 @@ internal import Glibc
         }
     }
 
-    /// Suspends until more bytes come than lie there now, or the peer goes.
+    /// Suspends until more bytes come than are there now, or the peer closes.
     func waitForMore() async {
         await withUnsafeContinuation { continuation in
             if isPeerGone { continuation.resume() } else { readers.append(continuation) }

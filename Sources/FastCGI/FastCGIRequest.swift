@@ -10,7 +10,7 @@ internal import CFastCGI
 package import EventLoop
 internal import Glibc
 
-/// The web server closed the connection, or sent what is no request: the client is gone.
+/// The web server closed the connection, or sent bytes that are no request: the client is gone.
 package struct PeerGone: Error {
     package init() {}
 }
@@ -18,7 +18,7 @@ package struct PeerGone: Error {
 /// A parameter of a request: one of the web server's own, or a header of the client.
 package struct FastCGIParameter: Sendable {
     package let name: String
-    /// The value as text, in which U+FFFD stands for what is no UTF-8.
+    /// The value as text, with U+FFFD for invalid UTF-8.
     package let value: String
     /// The whole value, where it is no UTF-8.
     package let rawValue: [UInt8]?
@@ -108,8 +108,8 @@ package struct FastCGIParameter: Sendable {
 
     // MARK: - Body
 
-    /// Returns the next bytes of the body, at most 64 KiB, or nil at its end. Behind so many, others have
-    /// their turn: what the caller does with them takes time too.
+    /// Returns the next bytes of the body, at most 64 KiB, or nil at its end. After so many bytes
+    /// other requests have their turn: the caller's work on them takes time too.
     package func readBody() async throws(PeerGone) -> [UInt8]? {
         if owesTurn { await Task.yield() }
         owesTurn = false
@@ -145,19 +145,19 @@ package struct FastCGIParameter: Sendable {
         while try await readBody() != nil {}
     }
 
-    /// What follows the bytes that libfcgi has delivered.
+    /// The state behind the bytes that libfcgi has delivered.
     private enum NextRecord {
         /// The body goes on, or ends.
         case body
-        /// As much as is there does not tell.
+        /// The available bytes do not show it.
         case incomplete
-        /// The peer has closed, or sends what no web server sends.
+        /// The peer has closed, or sends bytes that no web server sends.
         case foreign
     }
 
-    // libfcgi reads 8 KiB at a time: what follows lies in its buffer, on the descriptor, or partly
-    // here and partly there. It sees no record but the body's own: to management records it writes
-    // answers past the end of a buffer.
+    // libfcgi reads 8 KiB at a time: the following bytes are in its buffer, on the descriptor, or
+    // partly here and partly there. It gets no record but the body's own: to management records it
+    // writes answers past the end of a buffer.
     private func nextRecord(of stream: UnsafeMutablePointer<FCGX_Stream>) -> NextRecord {
         let input = proxy_gpt_fcgi_input(stream)
         if input.content > 0 {
@@ -186,7 +186,7 @@ package struct FastCGIParameter: Sendable {
         }
     }
 
-    /// Reads what comes next; false when that is no body.
+    /// Reads the next bytes; false when they are no body.
     private func fill(_ input: UnsafeMutablePointer<FCGX_Stream>) -> Bool {
         let byte = FCGX_GetChar(input)
         if byte < 0 {
@@ -222,7 +222,7 @@ package struct FastCGIParameter: Sendable {
         if flush { try await self.flush() }
     }
 
-    /// Sends what was added so far.
+    /// Sends the bytes that were added so far.
     package func flush() async throws(PeerGone) {
         try await makeRoom()
         guard FCGX_FFlush(request.pointee.out) == 0 else { throw PeerGone() }
@@ -251,8 +251,8 @@ package struct FastCGIParameter: Sendable {
         }
         guard isOpen else { return }
         isOpen = false
-        // What FCGX_Finish_r does, but for reading the input to its end, which is done, and for
-        // closing the connection, which is ours.
+        // The work of FCGX_Finish_r, except for reading the input to its end, which is done, and
+        // for closing the connection, which is ours.
         let isSent = FCGX_FClose(request.pointee.err) == 0 && FCGX_FClose(request.pointee.out) == 0
         FCGX_Free(request, 0)
         connection.requestEnded(keep: keepsConnection && isSent)
@@ -263,7 +263,7 @@ package struct FastCGIParameter: Sendable {
     package func abort() {
         guard isOpen else { return }
         if !connection.isPeerGone {
-            // What was added before leaves first; a full socket loses it, as any abort may.
+            // Bytes that were added before leave first; a full socket loses them, as any abort may.
             if connection.isWritable { FCGX_FFlush(request.pointee.out) }
             Sockets.send([UInt8](repeating: 0xFF, count: 8), to: connection.descriptor)
         }

@@ -1,9 +1,9 @@
-// Accepts the web server's connections and turns what arrives on them into requests.
+// Accepts the web server's connections and turns the bytes on them into requests.
 //
 // Owns the connections; the listening and handover sockets are shared with the sibling workers and
 // never shut down, only no longer polled. A full worker leaves new connections to its siblings and
-// passes on kept ones; what is still there 20 to 40 ms later nobody had room for, and it is
-// refused.
+// passes on kept ones; a connection that is still there 20 to 40 ms later found no room anywhere,
+// and is refused.
 
 internal import CFastCGI
 package import EventLoop
@@ -35,17 +35,16 @@ internal import Glibc
     private var listenerWatch: Watch?
     private var handoverWatch: Watch?
     private var connections: [ObjectIdentifier: FastCGIConnection] = [:]
-    /// What outlives its request, by number.
+    /// Tasks that outlive their request, by number.
     private var background: [Int: Task<Void, Never>] = [:]
     private var backgroundCount = 0
     private var fullTimer: Timer?
-    /// Whether somebody waited for a place, with a new connection or a kept one, when this full worker
-    /// looked last.
+    /// Whether a connection, new or kept, waited for room when this full worker checked last.
     private var waited = (new: false, kept: false)
     private var isDraining = false
     private var drained: UnsafeContinuation<Void, Never>?
 
-    /// Requests that are being served, refused ones included, and what of them goes on behind.
+    /// Requests that are being served, refused ones included, and tasks of them that go on behind.
     package private(set) var inFlight = 0
 
     /// - Parameter serve: called as a task for every request; must end it by `finish` or `abort`.
@@ -80,7 +79,7 @@ internal import Glibc
     }
 
     /// Stops accepting, gives idle connections to the siblings, and returns when all requests have
-    /// ended, or when `milliseconds` have passed: what runs then is aborted.
+    /// ended, or when `milliseconds` have passed: requests that still run are aborted.
     package func drain(milliseconds: Int64) async {
         isDraining = true
         fullTimer?.cancel()
@@ -108,8 +107,8 @@ internal import Glibc
         for task in background.values { task.cancel() }
     }
 
-    /// Runs `body` as a task that the drain waits for and, out of patience, cancels.
-    /// - Parameter counts: whether it takes a place among the requests in flight.
+    /// Runs `body` as a task that the drain waits for and cancels at its time limit.
+    /// - Parameter counts: whether it counts as one of the requests in flight.
     package func startBackground(
         counts: Bool, _ body: @escaping @Sendable () async -> Void
     ) -> Task<Void, Never> {
@@ -143,7 +142,7 @@ internal import Glibc
             return true
         }
         if errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM {
-            // No descriptor is free: look again when some request has ended.
+            // No descriptor is free: try again when some request has ended.
             becomeFull()
         }
         return errno == EINTR || errno == ECONNABORTED
@@ -250,8 +249,9 @@ internal import Glibc
         }
     }
 
-    /// Takes in what no sibling took in the meantime, to refuse it. What waits for the first time may
-    /// have come this very moment: a sibling gets until the next look to take it.
+    /// Accepts the connections that no sibling took in the meantime, to refuse them. A connection
+    /// that waits for the first time may have come this very moment: a sibling gets until the next
+    /// check to take it.
     private func refuseWaiting() {
         fullTimer = nil
         guard !isDraining else { return }
@@ -262,7 +262,8 @@ internal import Glibc
         func isWaiting(at socket: Int32?) -> Bool {
             socket.map { Sockets.isReady($0, for: .readable) } ?? false
         }
-        // Each by itself: who waits at one now is not who waited at the other.
+        // Each socket by itself: a connection that waits at one now is not the one that waited at
+        // the other.
         let waiting = (
             new: isWaiting(at: configuration.listener), kept: isWaiting(at: configuration.handover)
         )

@@ -1,6 +1,6 @@
-// The pool's handover socket: a bound datagram socket that all workers share. Whoever sends an idle
-// connection's descriptor there gives it to whichever worker reads next; with no worker alive it
-// waits in the socket. See unix(7), SCM_RIGHTS.
+// The pool's handover socket: a bound datagram socket that all workers share. A worker that sends
+// an idle connection's descriptor there gives it to the worker that reads next; with no worker
+// alive it waits in the socket. See unix(7), SCM_RIGHTS.
 
 internal import EventLoop
 
@@ -19,7 +19,7 @@ internal import EventLoop
         Sockets.pass(descriptor, through: socket, to: address)
     }
 
-    /// Takes one descriptor that somebody gave away, or nil when there is none.
+    /// Takes one descriptor that a sibling gave away, or nil when there is none.
     func receive() -> Int32? {
         Sockets.receiveDescriptor(from: socket)
     }

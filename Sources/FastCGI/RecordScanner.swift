@@ -3,7 +3,7 @@
 //
 // Values without I/O. The record format is in the FastCGI specification, sections 3.3 to 3.4.
 
-/// What the bytes at the beginning of a connection are.
+/// The kind of bytes at the beginning of a connection.
 package enum RequestHead: Equatable, Sendable {
     /// BEGIN_REQUEST and all PARAMS are there, in this many bytes.
     case complete(length: Int)
@@ -39,8 +39,8 @@ package enum RequestHead: Equatable, Sendable {
             let padding = Int(byte(offset + 6))
             let start = offset + headerLength
             let end = start + content + padding
-            // libfcgi forgets the padding when it goes on to another kind of record, and would read it
-            // as the next one.
+            // libfcgi forgets the padding when it goes on to another kind of record, and would read
+            // it as the next one.
             switch byte(offset + 1) {
             case beginRequest
             where requestID == nil && id != (0, 0) && content == 8 && padding == 0:
@@ -68,7 +68,7 @@ enum BodyRecord {
     private static let version: UInt8 = 1
     private static let standardInput: UInt8 = 5
 
-    /// How much of this request's body stands behind the header that `bytes` begin with, 0 at the
+    /// The length of this request's body part behind the header that `bytes` begin with, 0 at the
     /// body's end; nil for another record.
     static func size(_ bytes: some Collection<UInt8>, requestID: Int) -> Int? {
         let header = Array(bytes.prefix(headerLength))

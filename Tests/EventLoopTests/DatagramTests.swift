@@ -41,7 +41,7 @@ internal import Testing
         #expect(!sender.send([1], to: nobody, mayWait: true))
     }
 
-    @Test func `sending to nobody, or into a full queue, fails at once`() throws {
+    @Test func `sending without a receiver, or into a full queue, fails at once`() throws {
         try withPath { path in
             let sender = try DatagramSocket()
             let address = try Sockets.UnixAddress(path: path)
@@ -54,7 +54,7 @@ internal import Testing
         }
     }
 
-    @Test func `a socket takes the place of a forgotten one, but of nothing else`() throws {
+    @Test func `a socket replaces a forgotten one, but nothing else`() throws {
         try withPath { path in
             _ = try DatagramSocket(at: path)
             let receiver = try DatagramSocket(at: path)

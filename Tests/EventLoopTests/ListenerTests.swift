@@ -29,7 +29,7 @@ import Testing
         return count
     }
 
-    @Test func `a listener holds a burst of connections, whoever made it`() throws {
+    @Test func `a listener holds a burst of connections, whichever process made it`() throws {
         var template = Array("/tmp/listener-XXXXXX".utf8CString)
         let directory = try #require(mkdtemp(&template).map { String(cString: $0) })
         let path = directory + "/socket"
