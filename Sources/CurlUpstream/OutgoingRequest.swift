@@ -80,9 +80,7 @@ struct OutgoingRequest {
     }
 
     private static func canBeSent(_ header: Header) -> Bool {
-        !header.name.isEmpty && header.name.utf8.allSatisfy(isTokenByte)
-            && header.value.utf8.allSatisfy { $0 >= 0x20 && $0 != 0x7F || $0 == 0x09 }
-            && !own.contains { equalIgnoringCase($0, header.name) }
+        header.isWellFormed && !own.contains { equalIgnoringCase($0, header.name) }
     }
 
     /// Takes an address apart: a scheme, a host in brackets or not, a port or none, the rest.

@@ -15,6 +15,13 @@ package struct Header: Sendable, Equatable {
         rawValue = nil
     }
 
+    /// Whether the name is a token and the value has no control characters, so that neither ends its line
+    /// (RFC 9110, sections 5.1 and 5.5).
+    package var isWellFormed: Bool {
+        !name.isEmpty && name.utf8.allSatisfy(isTokenByte)
+            && value.utf8.allSatisfy { $0 >= 0x20 && $0 != 0x7F || $0 == 0x09 }
+    }
+
     package init(_ name: String, bytes: [UInt8]) {
         self.name = name
         if let text = String(validating: bytes, as: UTF8.self) {

@@ -40,7 +40,7 @@ struct Subprotocols: Equatable {
     }
 
     private mutating func take(_ name: String) throws(Failure) {
-        guard !name.isEmpty, name.utf8.allSatisfy(Self.isTokenByte) else {
+        guard !name.isEmpty, name.utf8.allSatisfy(isTokenByte) else {
             throw Failure(.invalidRequest, "Sec-WebSocket-Protocol is no list of names.")
         }
         if hasPrefixIgnoringCase(name, Self.keyPrefix) {
@@ -50,16 +50,6 @@ struct Subprotocols: Equatable {
             !Self.accountPrefixes.contains(where: { hasPrefixIgnoringCase(name, $0) })
         {
             passed.append(name)
-        }
-    }
-
-    // RFC 9110, section 5.6.2.
-    private static func isTokenByte(_ byte: UInt8) -> Bool {
-        switch byte {
-        case UInt8(ascii: "0")...UInt8(ascii: "9"), UInt8(ascii: "a")...UInt8(ascii: "z"),
-            UInt8(ascii: "A")...UInt8(ascii: "Z"):
-            true
-        default: "!#$%&'*+-.^_`|~".utf8.contains(byte)
         }
     }
 }

@@ -40,7 +40,7 @@ struct UpstreamHandshake {
         var request = Array("GET ".utf8)
         request.append(contentsOf: location.target)
         request.append(contentsOf: " HTTP/1.1\r\n".utf8)
-        for header in headers where Self.canBeSent(header) {
+        for header in headers where header.isWellFormed {
             request.append(contentsOf: header.name.utf8)
             request.append(contentsOf: ": ".utf8)
             header.appendValue(to: &request)
@@ -48,12 +48,6 @@ struct UpstreamHandshake {
         }
         request.append(contentsOf: "\r\n".utf8)
         self.request = request
-    }
-
-    // Nothing may break out of its line.
-    private static func canBeSent(_ header: Header) -> Bool {
-        header.name.utf8.allSatisfy { $0 > 0x20 && $0 < 0x7F && $0 != UInt8(ascii: ":") }
-            && header.value.utf8.allSatisfy { $0 >= 0x20 && $0 != 0x7F || $0 == 0x09 }
     }
 
     /// What is wrong with a 101; nil when it opens the WebSocket that was asked for.
