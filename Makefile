@@ -22,7 +22,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := build
-.PHONY: run check test soak faults fuzz format lint bench growth install deb test-systemd build clean packages \
+.PHONY: run check test soak faults fuzz format lint bench growth docs install deb test-systemd build clean packages \
 	unit-tests-built unit-tests smoke-test end-to-end-tests-in-parallel end-to-end-tests-alone \
 	test-packages bench-packages systemd-packages
 
@@ -141,6 +141,10 @@ bench: build bench-packages test-packages
 
 growth: build test-packages
 	python3 Benchmarks/bench.py growth
+
+# Writes the table of settings into README.md, docs and systemd/environment.
+docs: build
+	@.build/release/proxy-gpt-admin document-settings .
 
 clean:
 	rm -rf .build .build-fuzz

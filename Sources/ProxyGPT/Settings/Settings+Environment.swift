@@ -33,7 +33,7 @@ extension Settings {
 
         /// Takes over the variables that name proxies, where `UPSTREAM_PROXY` asks for them.
         mutating func setProxies(_ variable: (String) -> String?) {
-            guard asksForEnvironmentsProxies(values["UPSTREAM_PROXY"] ?? "") else { return }
+            guard namesEnvironmentProxies(values["UPSTREAM_PROXY"] ?? "") else { return }
             for name in UpstreamProxyRules.variables { values[name] = variable(name) }
         }
     }
@@ -69,7 +69,7 @@ extension Settings {
     }
 
     /// Whether proxies are those of `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY`.
-    static func asksForEnvironmentsProxies(_ setting: String) -> Bool {
+    static func namesEnvironmentProxies(_ setting: String) -> Bool {
         setting.lowercased() == "environment"
     }
 

@@ -59,7 +59,7 @@ extension Settings {
 
     /// The first bytes of a regular file; none where it cannot be read, or is none: opening a pipe would
     /// wait for its other end.
-    static func contents(ofFile path: String, limit: Int) -> [UInt8] {
+    package static func contents(ofFile path: String, limit: Int) -> [UInt8] {
         let descriptor = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC)
         guard descriptor >= 0 else { return [] }
         var status = stat()

@@ -110,7 +110,7 @@ package struct OperatorSettings: Sendable {
 
     /// What a setting is, by its text.
     package func value(_ name: String) -> String {
-        source.values[name] ?? Settings.table.first { $0.name == name }?.fallback ?? ""
+        source.values[name] ?? Settings.entry(name).defaultText
     }
 
     package var stateDirectory: String { value("STATE_DIRECTORY") }
@@ -122,22 +122,22 @@ package struct OperatorSettings: Sendable {
 
     /// Whether statements are prepared. Throws where the setting says neither.
     package func preparesStatements() throws(Settings.Problems) -> Bool {
-        try read { $0.preparesStatements() }
+        try read { $0.choice("DB_PREPARED") } == "on"
     }
 
     /// The shortest new password. Throws where the setting is none.
     package func passwordMinimum() throws(Settings.Problems) -> Int {
-        try read { $0.passwordMinimum() }
+        try read { $0.integer("PASSWORD_MIN") }
     }
 
     /// How long bodies are kept. Throws where the setting is no number of days.
     package func eventDays() throws(Settings.Problems) -> Int {
-        try read { $0.eventDays() }
+        try read { $0.integer("EVENT_DAYS") }
     }
 
     /// How long rows of events are kept, 0 for ever. Throws where the setting is no number of days.
     package func eventRowDays() throws(Settings.Problems) -> Int {
-        try read { $0.eventRowDays() }
+        try read { $0.integer("EVENT_ROW_DAYS") }
     }
 
     private func read<T>(_ setting: (inout SettingsReader) -> T) throws(Settings.Problems) -> T {
@@ -150,7 +150,7 @@ package struct OperatorSettings: Sendable {
     /// The settings as a worker reads them. Throws everything that is wrong; that there is no key is
     /// wrong only where the workers' own settings are read.
     package func whole() throws(Settings.Problems) -> Settings {
-        let settings = try Settings(values: source.values, demandsKey: place.isInstalled)
+        let settings = try Settings(values: source.values, requiresKey: place.isInstalled)
         if let problem = settings.certificateProblem { throw Settings.Problems(all: [problem]) }
         return settings
     }
@@ -192,7 +192,7 @@ package struct OperatorSettings: Sendable {
             } else if entry.name == "STATE_DIRECTORY" {
                 merged.set(entry.name, stateDirectory, source.origins[entry.name] ?? .fallback)
             } else {
-                let isSame = value(entry.name) == (told.isEmpty ? entry.fallback : told)
+                let isSame = value(entry.name) == (told.isEmpty ? entry.defaultText : told)
                 if !isSame { differing.append(entry.name) }
                 let origin = isSame ? source.origins[entry.name] ?? .fallback : .process
                 if !told.isEmpty { merged.set(entry.name, told, origin) }

@@ -1,27 +1,31 @@
 internal import Formats
 
-/// Reads typed values out of texts and gathers what is wrong with them. A reading that fails
-/// returns the fallback's value; the settings are thrown away then anyway.
+/// What is wrong with a setting's text; completes a sentence that begins with the setting's name.
+package struct ValueProblem: Error, Equatable {
+    package let text: String
+}
+
+/// Reads typed values out of texts, as the table of settings says, and gathers what is wrong with them. A
+/// reading that fails returns some value of the type; the settings are thrown away then anyway.
 struct SettingsReader {
     private let values: [String: String]
-    private let fallbacks: [String: String]
     private(set) var problems: [String] = []
 
     init(_ values: [String: String]) {
         self.values = values
-        fallbacks = Dictionary(
-            uniqueKeysWithValues: Settings.table.map { ($0.name, $0.fallback) })
     }
 
     mutating func report(_ name: String, _ problem: String) {
         problems.append("\(name) \(problem).")
     }
 
-    /// Reports a value, which is quoted unless it is secret. Addresses are reported without: what does
-    /// not parse may have a password anywhere.
-    private mutating func refuse(_ name: String, _ problem: String) {
-        let isSecret = Settings.table.contains { $0.name == name && $0.isSecret }
-        report(name, isSecret ? problem : problem + ", not `\(Self.printable(text(name)))`")
+    /// Reports a value that is not what the table says. The value is quoted unless it is secret.
+    private mutating func refuse(_ name: String) {
+        let entry = Settings.entry(name)
+        let problem = "must be \(entry.type)"
+        report(
+            name,
+            entry.isSecret ? problem : problem + ", not `\(Self.printable(text(name)))`")
     }
 
     /// The beginning of a text in printable ASCII.
@@ -35,74 +39,45 @@ struct SettingsReader {
 
     func text(_ name: String) -> String {
         let value = values[name] ?? ""
-        return value.isEmpty ? fallback(name) : value
+        return value.isEmpty ? Settings.entry(name).defaultText : value
     }
 
-    private func fallback(_ name: String) -> String {
-        fallbacks[name] ?? ""
-    }
+    // MARK: - The table's types
 
-    mutating func integer(_ name: String, _ range: ClosedRange<Int>) -> Int {
+    mutating func integer(_ name: String) -> Int {
+        guard case .integer(let range, _) = Settings.entry(name).type else { wrongType(name) }
         if let value = text(name).utf8.decimalNumber, range.contains(Int(value)) {
             return Int(value)
         }
-        refuse(name, "must be a whole number from \(range.lowerBound) to \(range.upperBound)")
-        return fallback(name).utf8.decimalNumber.map { Int($0) } ?? range.lowerBound
+        refuse(name)
+        return range.lowerBound
     }
 
-    mutating func database() -> DatabaseAddress {
-        let file = text("STATE_DIRECTORY") + "/proxy.db"
-        do {
-            return try DatabaseAddress(text("DB_ADDRESS"), file: file)
-        } catch {
-            report("DB_ADDRESS", error.text)
-            return .sqlite(file: file)
-        }
+    mutating func milliseconds(_ name: String) -> Int64 {
+        guard case .seconds(let range) = Settings.entry(name).type else { wrongType(name) }
+        if let value = Self.milliseconds(text(name)), range.contains(value) { return value }
+        refuse(name)
+        return range.lowerBound
     }
 
-    mutating func preparesStatements() -> Bool {
-        choice("DB_PREPARED", ["on": true, "off": false])
+    mutating func bytes(_ name: String) -> Int64 {
+        guard case .size(let range) = Settings.entry(name).type else { wrongType(name) }
+        if let value = Self.bytes(text(name)), range.contains(value) { return value }
+        refuse(name)
+        return range.lowerBound
     }
 
-    mutating func passwordMinimum() -> Int {
-        integer("PASSWORD_MIN", 1...User.passwordLimit)
+    /// The word, in small letters.
+    mutating func choice(_ name: String) -> String {
+        guard case .choice(let words) = Settings.entry(name).type else { wrongType(name) }
+        let word = text(name).lowercased()
+        if words.contains(word) { return word }
+        refuse(name)
+        return Settings.entry(name).defaultText
     }
 
-    /// A name of a cookie (RFC 6265, section 4.1.1).
-    mutating func cookieName(_ name: String) -> String {
-        let value = text(name)
-        let bytes = value.utf8.map(lowerCase)
-        if !(1...64).contains(bytes.count) || !bytes.allSatisfy(HeaderNames.isNameByte) {
-            refuse(name, "must be 1 to 64 letters, digits and dashes")
-        }
-        return value
-    }
-
-    mutating func eventDays() -> Int {
-        integer("EVENT_DAYS", 1...3650)
-    }
-
-    mutating func eventRowDays() -> Int {
-        integer("EVENT_ROW_DAYS", 0...36_500)
-    }
-
-    mutating func choice<T>(_ name: String, _ choices: [String: T]) -> T {
-        if let value = choices[text(name).lowercased()] { return value }
-        let words = choices.keys.sorted().map { $0.isEmpty ? "empty" : $0 }
-        refuse(name, "must be \(words.joined(separator: " or "))")
-        guard let value = choices[fallback(name)] ?? choices.values.first else {
-            preconditionFailure("a setting without choices")
-        }
-        return value
-    }
-
-    /// Decimal seconds with up to three places, in milliseconds.
-    mutating func seconds(_ name: String) -> Int64 {
-        if let value = Self.milliseconds(text(name)), value >= 1, value <= 86_400_000 {
-            return value
-        }
-        refuse(name, "must be a number of seconds from 0.001 to 86400")
-        return Self.milliseconds(fallback(name)) ?? 1000
+    private func wrongType(_ name: String) -> Never {
+        preconditionFailure("\(name) has another type in the table of settings")
     }
 
     private static func milliseconds(_ text: String) -> Int64? {
@@ -114,13 +89,6 @@ struct SettingsReader {
         let places = fraction.dropFirst()
         guard places.count <= 3, let parts = places.decimalNumber else { return nil }
         return seconds * 1000 + parts * [100, 10, 1][places.count - 1]
-    }
-
-    /// Bytes, or KiB, MiB or GiB with that suffix.
-    mutating func bytes(_ name: String) -> Int64 {
-        if let value = Self.bytes(text(name)), value >= 1, value <= 1 << 40 { return value }
-        refuse(name, "must be a number of bytes, or of KiB, MiB or GiB, such as 25MiB")
-        return Self.bytes(fallback(name)) ?? 1
     }
 
     private static func bytes(_ text: String) -> Int64? {
@@ -136,12 +104,24 @@ struct SettingsReader {
         return overflow ? nil : product
     }
 
+    // MARK: - Forms
+
+    /// A name of a cookie (RFC 6265, section 4.1.1).
+    mutating func cookieName(_ name: String) -> String {
+        let value = text(name)
+        let bytes = value.utf8.map(lowerCase)
+        if !(1...64).contains(bytes.count) || !bytes.allSatisfy(HeaderNames.isNameByte) {
+            refuse(name)
+        }
+        return value
+    }
+
     mutating func aliases(_ name: String) -> [String: String] {
         var aliases: [String: String] = [:]
         for pair in text(name).split(separator: ",") {
             let parts = pair.split(separator: "=", maxSplits: 1).map(Self.trimmed)
             guard parts.count == 2, !parts[0].isEmpty, !parts[1].isEmpty else {
-                refuse(name, "must be name=model, separated by commas")
+                refuse(name)
                 return [:]
             }
             aliases[parts[0]] = parts[1]
@@ -154,7 +134,7 @@ struct SettingsReader {
         let origins = text(name).split(separator: ",").map { Self.trimmed($0).lowercased() }
         for origin in origins where !(ofApps && origin == WebOrigin.opaque.text) {
             guard let read = WebOrigin(origin), ofApps || read.isHTTP else {
-                refuse(name, "must be origins such as https://example.org, separated by commas")
+                refuse(name)
                 break
             }
         }
@@ -170,11 +150,11 @@ struct SettingsReader {
             segments.dropFirst().dropLast().allSatisfy { !$0.isEmpty }
             && segments.joined().allSatisfy(Self.isUnreserved)
         if path.utf8.first == UInt8(ascii: "/"), path.utf8.count <= 200, isPlain { return path }
-        refuse(name, "must be a path such as /ai/")
-        return fallback(name)
+        refuse(name)
+        return Settings.entry(name).defaultText
     }
 
-    /// What a segment may consist of without an escape (RFC 3986, section 2.3).
+    /// Whether a byte may stand in a segment without an escape (RFC 3986, section 2.3).
     private static func isUnreserved(_ byte: UInt8) -> Bool {
         switch byte {
         case UInt8(ascii: "0")...UInt8(ascii: "9"), UInt8(ascii: "a")...UInt8(ascii: "z"),
@@ -191,72 +171,82 @@ struct SettingsReader {
         return String(text)
     }
 
+    // MARK: - Values with parsers of their own
+
+    /// What a parser makes of a text, or nil and a reported problem.
+    private mutating func parsed<Value>(
+        _ name: String, _ text: String, _ parse: (String) throws(ValueProblem) -> Value
+    ) -> Value? {
+        do throws(ValueProblem) {
+            return try parse(text)
+        } catch {
+            report(name, error.text)
+            return nil
+        }
+    }
+
+    mutating func database() -> DatabaseAddress {
+        let file = text("STATE_DIRECTORY") + "/proxy.db"
+        return parsed("DB_ADDRESS", text("DB_ADDRESS")) { text throws(ValueProblem) in
+            try DatabaseAddress(text, file: file)
+        } ?? .sqlite(file: file)
+    }
+
     mutating func upstream() -> UpstreamAddress {
-        let types: [String: Bool?] = ["": Bool?.none, "azure": true, "openai": false]
-        let isAzure = choice("API_TYPE", types)
+        let type = choice("API_TYPE")
         let url = text("API_URL")
         guard !url.isEmpty else {
-            if isAzure == true { report("API_URL", "is required for Azure") }
+            if type == "azure" { report("API_URL", "is required for Azure") }
             return .openAI
         }
-        do {
-            return try UpstreamAddress(url, isAzure: isAzure)
-        } catch {
-            report("API_URL", error.text)
-            return .openAI
-        }
+        let isAzure = type.isEmpty ? nil : type == "azure"
+        return parsed("API_URL", url) { text throws(ValueProblem) in
+            try UpstreamAddress(text, isAzure: isAzure)
+        } ?? .openAI
     }
 
     /// The proxies that `UPSTREAM_PROXY` names, or the environment's where it says so.
     mutating func upstreamProxy() -> UpstreamProxyRules {
         let text = text("UPSTREAM_PROXY")
         if text.isEmpty { return .none }
-        guard Settings.asksForEnvironmentsProxies(text) else {
+        guard Settings.namesEnvironmentProxies(text) else {
             let proxy = proxy("UPSTREAM_PROXY", text)
             return UpstreamProxyRules(secure: proxy, plain: proxy)
         }
         return UpstreamProxyRules(
-            secure: environmentsProxy("HTTPS_PROXY"), plain: environmentsProxy("HTTP_PROXY"),
+            secure: environmentProxy("HTTPS_PROXY"), plain: environmentProxy("HTTP_PROXY"),
             exceptions: variable("NO_PROXY"))
     }
 
-    private mutating func environmentsProxy(_ name: String) -> UpstreamProxy? {
+    private mutating func environmentProxy(_ name: String) -> UpstreamProxy? {
         let text = variable(name)
         return text.isEmpty ? nil : proxy(name, text)
     }
 
-    /// A variable that is known by its name in small letters, too.
+    /// A variable whose name may be in small letters, too. It is no setting.
     private func variable(_ name: String) -> String {
-        let text = text(name.lowercased())
-        return text.isEmpty ? self.text(name) : text
+        let text = values[name.lowercased()] ?? ""
+        return text.isEmpty ? values[name] ?? "" : text
     }
 
     private mutating func proxy(_ name: String, _ text: String) -> UpstreamProxy? {
-        do {
-            return try UpstreamProxy(text)
-        } catch {
-            report(name, error.text)
-            return nil
-        }
+        parsed(name, text) { text throws(ValueProblem) in try UpstreamProxy(text) }
     }
 
     mutating func headerNames(_ name: String) -> HeaderNames {
-        do {
-            return try HeaderNames(text(name))
-        } catch {
-            report(name, error.text)
-            return .none
-        }
+        parsed(name, text(name)) { text throws(ValueProblem) in try HeaderNames(text) } ?? .none
     }
 
     mutating func redis(_ name: String) -> RedisAddress? {
         let text = text(name)
         if text.isEmpty { return nil }
-        do {
-            return try RedisAddress(text)
-        } catch {
-            report(name, error.text)
-            return nil
-        }
+        return parsed(name, text) { text throws(ValueProblem) in try RedisAddress(text) }
+    }
+
+    /// Which of the upstream's paths are passed on.
+    mutating func paths(_ name: String) -> PathPolicy {
+        if let paths = PathPolicy(text(name)) { return paths }
+        report(name, "must be \(Settings.entry(name).type)")
+        return PathPolicy()
     }
 }

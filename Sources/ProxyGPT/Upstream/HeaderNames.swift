@@ -5,9 +5,7 @@ package struct HeaderNames: Sendable, Equatable {
     package static let none = HeaderNames()
 
     /// What is wrong with a list.
-    package struct Problem: Error, Equatable {
-        package let text: String
-    }
+    package typealias Problem = ValueProblem
 
     /// Names and beginnings of names that never go upstream: credentials, what tells who and where the
     /// client is, the operator's account, and what is made anew for each connection.

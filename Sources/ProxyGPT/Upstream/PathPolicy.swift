@@ -20,16 +20,16 @@ package struct PathPolicy: Sendable {
 
     package init() {}
 
-    /// Throws the entry that is none.
-    /// - Parameter text: `+/path` opens one below `/v1`, `-/path` closes it; separated by commas.
-    init(_ text: String) throws(Wrong) {
+    /// Reads entries separated by commas: `+/path` opens a path below `/v1`, `-/path` closes it. Nil where
+    /// an entry is neither.
+    init?(_ text: String) {
         for entry in text.utf8.split(separator: UInt8(ascii: ",")) {
             let bytes = entry.drop { $0 == 0x20 }
             var path = bytes.dropFirst().prefix { $0 != 0x20 }
             let isPlain = path.allSatisfy { $0 > 0x20 && $0 < 0x7F && !"%?#*\\".utf8.contains($0) }
             guard let sign = bytes.first, "+-".utf8.contains(sign), path.first == 0x2F, isPlain,
                 bytes.dropFirst(1 + path.count).allSatisfy({ $0 == 0x20 })
-            else { throw Wrong() }
+            else { return nil }
             // As in a request's path, where somebody writes it so.
             if path.elementsEqual("/v1".utf8) || path.starts(with: "/v1/".utf8) {
                 path = path.dropFirst(3)
@@ -40,9 +40,6 @@ package struct PathPolicy: Sendable {
                     isOpen: sign == UInt8(ascii: "+")))
         }
     }
-
-    /// An entry is neither `+/path` nor `-/path`.
-    struct Wrong: Error {}
 
     /// The path, without `/v1`, whose rule closes this one; nil for an open one.
     /// - Parameter path: the raw path, which begins with `/v1`.
@@ -78,18 +75,6 @@ package struct PathPolicy: Sendable {
         return bytes.split { $0 == UInt8(ascii: "/") || $0 == UInt8(ascii: "\\") }.compactMap {
             let name = $0.prefix { $0 > 0x20 && $0 != UInt8(ascii: ";") }.map(lowerCase)
             return name.isEmpty ? nil : name
-        }
-    }
-}
-
-extension SettingsReader {
-    /// Which of the upstream's paths are passed on.
-    mutating func paths(_ name: String) -> PathPolicy {
-        do throws(PathPolicy.Wrong) {
-            return try PathPolicy(text(name))
-        } catch {
-            report(name, "must be +/path or -/path below /v1, separated by commas")
-            return PathPolicy()
         }
     }
 }

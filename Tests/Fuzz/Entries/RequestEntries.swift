@@ -113,12 +113,12 @@ extension Entry {
     ]
 
     private static let crossSites: [CrossSite] = {
-        let own = try? Settings(values: ["API_URL": "http://localhost:9090/"], demandsKey: false)
+        let own = try? Settings(values: ["API_URL": "http://localhost:9090/"], requiresKey: false)
         let named = try? Settings(
             values: [
                 "API_URL": "http://localhost:9090/", "CORS_ORIGINS": "https://app.example",
                 "PUBLIC_ORIGINS": "https://a.example",
-            ], demandsKey: false)
+            ], requiresKey: false)
         return [own, named].compactMap { $0 }.map { CrossSite($0) }
     }()
 

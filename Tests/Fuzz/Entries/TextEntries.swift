@@ -92,7 +92,7 @@ extension Entry {
             ]
         ) { bytes in
             let values = EnvironmentFile.variables(in: text(bytes))
-            _ = try? Settings(values: values, demandsKey: false)
+            _ = try? Settings(values: values, requiresKey: false)
         },
     ]
 }

@@ -192,8 +192,8 @@ import Testing
     @Test("Every setting of the table has a starting value that is right")
     func hasFallbacksThatPass() {
         #expect(Set(Settings.table.map(\.name)).count == Settings.table.count)
-        for entry in Settings.table where entry.name != "API_KEY" && !entry.fallback.isEmpty {
-            #expect(problems([entry.name: entry.fallback]) == [], "\(entry.name)")
+        for entry in Settings.table where entry.name != "API_KEY" && !entry.defaultText.isEmpty {
+            #expect(problems([entry.name: entry.defaultText]) == [], "\(entry.name)")
         }
     }
 

@@ -8,9 +8,7 @@ package enum DatabaseAddress: Sendable, Equatable {
     case postgreSQL(Secret)
 
     /// What is wrong with an address, without a word of it.
-    package struct Problem: Error, Equatable {
-        package let text: String
-    }
+    package typealias Problem = ValueProblem
 
     /// Reads `DB_ADDRESS`; an empty one means the file.
     package init(_ text: String, file: String) throws(Problem) {

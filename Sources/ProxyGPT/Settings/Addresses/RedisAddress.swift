@@ -15,9 +15,7 @@ package struct RedisAddress: Sendable, Equatable {
     package let database: Int
 
     /// What is wrong with an address.
-    package struct Problem: Error, Equatable {
-        package let text: String
-    }
+    package typealias Problem = ValueProblem
 
     /// Reads `REDIS_ADDRESS`. Problems say nothing of what stands in it.
     package init(_ text: String) throws(Problem) {

@@ -27,9 +27,7 @@ package struct UpstreamAddress: Sendable, Equatable {
     }
 
     /// What is wrong with an address.
-    package struct Problem: Error, Equatable {
-        package let text: String
-    }
+    package typealias Problem = ValueProblem
 
     /// Reads `API_URL`.
     /// - Parameter isAzure: what `API_TYPE` says; nil leaves it to the host's name.

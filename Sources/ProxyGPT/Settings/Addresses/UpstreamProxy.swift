@@ -14,9 +14,7 @@ package struct UpstreamProxy: Sendable, Equatable {
     package let credential: Credential?
 
     /// What is wrong with an address; says nothing of what stands in it.
-    package struct Problem: Error, Equatable {
-        package let text: String
-    }
+    package typealias Problem = ValueProblem
 
     /// Reads an address. The scheme may be left out, as it may in `HTTPS_PROXY`.
     package init(_ text: String) throws(Problem) {
