@@ -108,7 +108,7 @@ let package = Package(
             ]),
         program(
             "MockUpstream",
-            nio + [
+            ["Formats", "Credentials"] + nio + [
                 .product(name: "NIOWebSocket", package: "swift-nio"),
                 .product(name: "NIOSSL", package: "swift-nio-ssl"),
             ]),
@@ -153,7 +153,7 @@ let package = Package(
         tests(
             "AdminTests",
             ["Admin", "Formats", "ProxyGPT", "SQLStorage", parser]),
-        tests("MockUpstreamTests", ["MockUpstream"]),
+        tests("MockUpstreamTests", ["MockUpstream", "Credentials", "Formats"] + nio),
         tests("ArchitectureTests", ["TestSupport"]),
     ],
     swiftLanguageModes: [.v6]

@@ -12,7 +12,7 @@ package enum WebSocketKey {
     }
 
     // A check against confused intermediaries, not a secret: that is what SHA-1 still does.
-    private static func sha1(_ bytes: [UInt8]) -> [UInt8] {
+    static func sha1(_ bytes: [UInt8]) -> [UInt8] {
         var digest = [UInt8](repeating: 0, count: Int(SHA_DIGEST_LENGTH))
         let result = EVP_Digest(bytes, bytes.count, &digest, nil, sha1Algorithm, nil)
         precondition(result == 1, "libcrypto found no memory for a digest")

@@ -29,6 +29,11 @@ package enum JSONValue: Sendable {
         if case .string(let text) = self { text } else { nil }
     }
 
+    /// The elements of an array, nil for anything else.
+    package var elements: [JSONValue]? {
+        if case .array(let elements) = self { elements } else { nil }
+    }
+
     /// The value of a number without fraction or exponent that fits.
     package var integerValue: Int64? {
         if case .number(let text) = self, text.utf8.count <= 20 { Int64(text) } else { nil }
@@ -42,6 +47,19 @@ extension JSONValue: ExpressibleByDictionaryLiteral, ExpressibleByArrayLiteral {
 
     package init(arrayLiteral elements: JSONValue...) {
         self = .array(elements)
+    }
+}
+
+extension JSONValue: Equatable {
+    /// Whether both are written alike: numbers with the same digits, members in the same order.
+    package static func == (left: JSONValue, right: JSONValue) -> Bool {
+        left.encoded == right.encoded
+    }
+}
+
+extension JSONValue: ExpressibleByIntegerLiteral {
+    package init(integerLiteral value: Int) {
+        self = .integer(value)
     }
 }
 

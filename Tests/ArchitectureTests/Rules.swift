@@ -37,7 +37,9 @@ enum Rules {
             "Logging",
             "ArgumentParser",
         ],
-        "MockUpstream": ["NIOCore", "NIOPosix", "NIOHTTP1", "NIOSSL", "NIOWebSocket"],
+        "MockUpstream": [
+            "Credentials", "Formats", "NIOCore", "NIOPosix", "NIOHTTP1", "NIOSSL", "NIOWebSocket",
+        ],
         "LoadGenerator": ["NIOCore", "NIOPosix", "NIOHTTP1"],
     ]
 

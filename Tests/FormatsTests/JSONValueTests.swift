@@ -82,6 +82,9 @@ import Testing
         #expect(throws: JSONError.tooDeep) { try parsed(nested(65, "[", "]")) }
         #expect(throws: JSONError.tooDeep) { try parsed(nested(65, "{\"a\":", "}")) }
         #expect(throws: JSONError.tooDeep) { try parsed(String(repeating: "[", count: 1_000_000)) }
+        #expect(throws: JSONError.tooDeep) {
+            try parsed(String(repeating: "[{\"a\":", count: 100_000))
+        }
         // Siblings do not add up.
         #expect(
             try parsed("[" + nested(63, "[", "]") + "," + nested(63, "[", "]") + "]").count == 257)
@@ -104,6 +107,31 @@ import Testing
         }
         #expect(JSONValue.string("1").integerValue == nil)
         #expect(JSONValue.integer(-5).integerValue == -5)
+    }
+
+    @Test("No beginning of a text is taken for the text")
+    func refusesBeginnings() throws {
+        let whole = Array(#"{"a":[1.5,"\ud83d\ude00é",true],"b":{"c":null}}"#.utf8)
+        _ = try JSONValue(parsing: whole)
+        for end in whole.indices {
+            #expect(throws: JSONError.self) { try JSONValue(parsing: Array(whole[..<end])) }
+        }
+    }
+
+    @Test("Values are equal that are written alike")
+    func comparesValues() throws {
+        #expect(try JSONValue(parsing: Array(" { \"a\" : [ 1 , 2 ] } ".utf8)) == ["a": [1, 2]])
+        #expect(JSONValue.number("1.0") != 1 && JSONValue.null != false)
+        #expect(JSONValue.integer(Int.min) == .number("-9223372036854775808"))
+        #expect(["a": 1, "b": 2] as JSONValue != ["b": 2, "a": 1])
+    }
+
+    @Test("Base64 is padded in the examples of RFC 4648")
+    func padsBase64() {
+        let texts = ["", "f", "fo", "foo", "foob", "fooba", "foobar"]
+        let encoded = ["", "Zg==", "Zm8=", "Zm9v", "Zm9vYg==", "Zm9vYmE=", "Zm9vYmFy"]
+        #expect(texts.map { base64(Array($0.utf8)) } == encoded)
+        #expect(base64([0xFB, 0xFF, 0xFE]) == "+//+")
     }
 
     @Test("What is written reads back as the same")

@@ -1,3 +1,4 @@
+import Formats
 import NIOCore
 import NIOHTTP1
 import Testing
@@ -20,13 +21,13 @@ struct ResponseTests {
         return Endpoints(key: nil).answer(to: call).0
     }
 
-    private func plain(_ body: String, query: String = "") throws -> JSON {
-        guard case .whole(let bytes) = answer(body, query: query).content else { return nil }
-        return try JSON(reading: bytes)
+    private func plain(_ body: String, query: String = "") throws -> JSONValue {
+        guard case .whole(let bytes) = answer(body, query: query).content else { return .null }
+        return try JSONValue(parsing: bytes)
     }
 
-    private func text(_ response: JSON) -> String? {
-        response["output"]?.elements?.first?["content"]?.elements?.first?["text"]?.text
+    private func text(_ response: JSONValue) -> String? {
+        response["output"]?.elements?.first?["content"]?.elements?.first?["text"]?.stringValue
     }
 
     private func create(_ model: String, _ more: String = "") -> [UInt8] {
@@ -41,9 +42,9 @@ struct ResponseTests {
         return steps
     }
 
-    private func messages(_ steps: [ResponseSocket.Step]) throws -> [JSON] {
+    private func messages(_ steps: [ResponseSocket.Step]) throws -> [JSONValue] {
         try steps.compactMap { step in
-            if case .send(let bytes) = step { try JSON(reading: bytes) } else { nil }
+            if case .send(let bytes) = step { try JSONValue(parsing: bytes) } else { nil }
         }
     }
 
@@ -92,21 +93,21 @@ struct ResponseTests {
             Issue.record("no stream")
             return
         }
-        var events: [JSON] = []
+        var events: [JSONValue] = []
         while let piece = pieces.next() {
             let lines = String(decoding: piece.bytes, as: UTF8.self).split(
                 separator: "\n", omittingEmptySubsequences: false)
             try #require(lines.count == 4 && lines[2].isEmpty && lines[3].isEmpty)
-            let event = try JSON(reading: Array(lines[1].utf8.dropFirst(6)))
-            #expect(lines[0] == "event: \(event["type"]?.text ?? "")")
+            let event = try JSONValue(parsing: Array(lines[1].utf8.dropFirst(6)))
+            #expect(lines[0] == "event: \(event["type"]?.stringValue ?? "")")
             events.append(event)
         }
-        #expect(events.map { $0["type"]?.text } == Self.types)
+        #expect(events.map { $0["type"]?.stringValue } == Self.types)
         #expect(events.map { $0["sequence_number"] } == (0...9).map { .integer($0) })
-        let deltas = events.compactMap { $0["delta"]?.text }
+        let deltas = events.compactMap { $0["delta"]?.stringValue }
         #expect(deltas.count == 2 && deltas.joined() == text(whole))
-        #expect(events[6]["text"]?.text == text(whole))
-        #expect(events[0]["response"]?["usage"] == JSON.null)
+        #expect(events[6]["text"]?.stringValue == text(whole))
+        #expect(events[0]["response"]?["usage"] == JSONValue.null)
         let completed = events[9]["response"]
         #expect(completed?["output"]?.elements?.first?["content"] == events[8]["item"]?["content"])
         #expect(completed?["usage"] == whole["usage"])
@@ -122,7 +123,7 @@ struct ResponseTests {
         #expect(socket.next() == .idle)
         socket.take(bytes.dropFirst(20), endsMessage: true)
         let whole = steps(&socket)
-        #expect(try messages(whole).map { $0["type"]?.text } == Self.types)
+        #expect(try messages(whole).map { $0["type"]?.stringValue } == Self.types)
         // Another message is answered after it, an equal one equally.
         socket.take(bytes, endsMessage: true)
         socket.take(bytes, endsMessage: true)
@@ -135,7 +136,7 @@ struct ResponseTests {
         socket.take(create("m", #","generate":false"#), endsMessage: true)
         let events = try messages(steps(&socket))
         #expect(
-            events.map { $0["type"]?.text } == [
+            events.map { $0["type"]?.stringValue } == [
                 "response.created", "response.in_progress", "response.completed",
             ])
         #expect(events.last?["response"]?["usage"]?["output_tokens"] == 0)
@@ -150,7 +151,7 @@ struct ResponseTests {
         socket.take(create("m?status=429"), endsMessage: true)
         socket.take(#"{"type":"response.processed","response_id":"r"}"#.utf8, endsMessage: true)
         let events = try messages(steps(&socket))
-        #expect(events.map { $0["type"]?.text } == Array(repeating: "error", count: 5))
+        #expect(events.map { $0["type"]?.stringValue } == Array(repeating: "error", count: 5))
         #expect(events.map { $0["status"] } == [400, 400, 400, 400, 429])
         #expect(events.last?["error"]?["code"] == "rate_limit_exceeded")
         socket.take(create("m"), endsMessage: true)
@@ -172,6 +173,6 @@ struct ResponseTests {
         let cut = play("m?cut-after=1")
         #expect(cut.last == .cut && cut.count == 6)
         #expect(play("m?endless").count == 50)
-        #expect(throws: JSON.SyntaxError.self) { try messages(play("m?garbage-json")) }
+        #expect(throws: JSONError.self) { try messages(play("m?garbage-json")) }
     }
 }

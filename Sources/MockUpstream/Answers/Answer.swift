@@ -1,3 +1,5 @@
+import Formats
+
 /// What an endpoint answers, before the call's behaviour is applied to it.
 struct Answer {
     /// A body as one block, or made piece by piece while it is sent.
@@ -13,9 +15,9 @@ struct Answer {
     /// The WebSocket that begins instead of a body.
     var socket: SocketOpening?
 
-    init(status: Int = 200, _ json: JSON) {
+    init(status: Int = 200, _ json: JSONValue) {
         self.status = status
-        content = .whole(json.bytes)
+        content = .whole(json.encoded)
     }
 
     init(contentType: String, _ content: Content) {
@@ -97,10 +99,10 @@ struct Refusal: Error {
     }
 
     /// What stands in an error of OpenAI's.
-    var members: JSON {
+    var members: JSONValue {
         [
             "message": .string(message), "type": .string(type),
-            "param": parameter.map(JSON.string) ?? nil, "code": code.map(JSON.string) ?? nil,
+            "param": .text(parameter), "code": .text(code),
         ]
     }
 

@@ -1,3 +1,4 @@
+import Formats
 import NIOCore
 
 /// The calls below `/mock`, for tests.

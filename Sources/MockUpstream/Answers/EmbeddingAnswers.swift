@@ -1,3 +1,5 @@
+import Formats
+
 /// `POST /v1/embeddings`: vectors that depend on the input's text alone.
 enum EmbeddingAnswers {
     static func answer(to call: Call, _ behaviour: inout Behaviour) throws(Refusal) -> Answer {
@@ -6,18 +8,18 @@ enum EmbeddingAnswers {
         let dimensions = try dimensions(request.json["dimensions"])
         let isBase64 = request.json["encoding_format"] == "base64"
         var tokens = 0
-        var data: [JSON] = []
+        var data: [JSONValue] = []
         for (index, input) in inputs.enumerated() {
             tokens += tokenCount(input)
             let vector = vector(for: input, dimensions: dimensions)
-            let embedding: JSON =
+            let embedding: JSONValue =
                 isBase64
                 ? .string(base64(vector.flatMap(littleEndian)))
-                : .array(vector.map { .number(Double($0)) })
+                : .array(vector.map { .number("\(Double($0))") })
             data.append(
                 ["object": "embedding", "index": .integer(index), "embedding": embedding])
         }
-        var json: JSON = [
+        var json: JSONValue = [
             "object": "list", "data": .array(data), "model": .string(request.model),
             "usage": ["prompt_tokens": .integer(tokens), "total_tokens": .integer(tokens)],
         ]
@@ -26,15 +28,17 @@ enum EmbeddingAnswers {
     }
 
     /// One text, several, or token lists, which count as texts of their numbers.
-    private static func inputs(_ json: JSON?) throws(Refusal) -> [String] {
+    private static func inputs(_ json: JSONValue?) throws(Refusal) -> [String] {
         switch json {
         case .string(let text)?:
             return [text]
         case .array(let elements)? where !elements.isEmpty:
-            if case .integer = elements[0] {
-                return [String(decoding: JSON.array(elements).bytes, as: UTF8.self)]
+            if elements[0].integerValue != nil {
+                return [String(decoding: JSONValue.array(elements).encoded, as: UTF8.self)]
             }
-            return elements.map { $0.text ?? String(decoding: $0.bytes, as: UTF8.self) }
+            return elements.map {
+                $0.stringValue ?? String(decoding: $0.encoded, as: UTF8.self)
+            }
         case .array?:
             throw Refusal(
                 status: 400, message: "Invalid 'input': empty array.", parameter: "input",
@@ -46,15 +50,14 @@ enum EmbeddingAnswers {
         }
     }
 
-    private static func dimensions(_ json: JSON?) throws(Refusal) -> Int {
-        switch json {
-        case nil, .null?: return 1536
-        case .integer(let count)? where (1...3072).contains(count): return count
-        default:
+    private static func dimensions(_ json: JSONValue?) throws(Refusal) -> Int {
+        guard let json, json != .null else { return 1536 }
+        guard let count = json.integerValue, (1...3072).contains(count) else {
             throw Refusal(
                 status: 400, message: "Invalid 'dimensions': from 1 to 3072.",
                 parameter: "dimensions", code: "invalid_value")
         }
+        return Int(count)
     }
 
     private static func vector(for text: String, dimensions: Int) -> [Float] {

@@ -1,3 +1,5 @@
+import Formats
+
 /// `GET /v1/models` and `GET /v1/models/ID`.
 enum ModelAnswers {
     private static let names = [
@@ -5,7 +7,7 @@ enum ModelAnswers {
     ]
 
     static func list(_ behaviour: Behaviour) -> Answer {
-        var members: JSON = ["object": "list", "data": .array(names.map(object))]
+        var members: JSONValue = ["object": "list", "data": .array(names.map(object))]
         members.addFiller(behaviour)
         return Answer(members)
     }
@@ -31,7 +33,7 @@ enum ModelAnswers {
             parameter: "model", code: "model_not_found")
     }
 
-    private static func object(_ name: String) -> JSON {
+    private static func object(_ name: String) -> JSONValue {
         [
             "id": .string(name), "object": "model", "created": .integer(Endpoints.created),
             "owned_by": "mock",
@@ -39,11 +41,11 @@ enum ModelAnswers {
     }
 }
 
-extension JSON {
+extension JSONValue {
     /// Adds a member of as many bytes as the call asked for.
     mutating func addFiller(_ behaviour: Behaviour) {
         guard let count = behaviour.bytes, case .object(let members) = self else { return }
-        let filler = JSON.string(String(repeating: "x", count: count))
-        self = .object(members + [Member(name: "filler", value: filler)])
+        let filler = JSONValue.string(String(repeating: "x", count: count))
+        self = .object(members + [("filler", filler)])
     }
 }

@@ -1,3 +1,5 @@
+import Credentials
+import Formats
 import NIOCore
 import NIOHTTP1
 
@@ -26,7 +28,7 @@ enum RealtimeAnswers {
     static func answer(to call: Call) throws(Refusal) -> Answer {
         guard call.header("upgrade")?.lowercased() == "websocket",
             call.header("sec-websocket-version") == "13",
-            let key = call.header("sec-websocket-key")
+            let key = call.header("sec-websocket-key"), let accept = WebSocketKey.answer(to: key)
         else {
             throw Refusal(status: 400, message: "This endpoint wants a WebSocket")
         }
@@ -40,10 +42,9 @@ enum RealtimeAnswers {
         }
         let offered = call.headers[canonicalForm: "sec-websocket-protocol"].first
         let subprotocol = behaviour.subprotocol ?? offered.map(String.init)
-        let suffix = behaviour.hasWrongAccept ? "" : "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
         var answer = Answer([:])
         answer.socket = SocketOpening(
-            accept: base64(sha1(Array((key + suffix).utf8))),
+            accept: behaviour.hasWrongAccept ? key : accept,
             subprotocol: subprotocol?.isEmpty == true ? nil : subprotocol, behaviour: behaviour)
         return answer
     }

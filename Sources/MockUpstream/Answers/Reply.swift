@@ -1,3 +1,5 @@
+import Formats
+
 /// A reply before it is written, as one object or as events.
 struct Reply {
     let shape: ReplyAnswers.Shape
@@ -9,59 +11,59 @@ struct Reply {
     let hasEmptyChoices: Bool
 
     /// The answer to a call that does not stream.
-    var whole: JSON {
+    var whole: JSONValue {
         var members = members(object: shape == .chat ? "chat.completion" : "text_completion")
-        let choice: JSON =
+        let choice: JSONValue =
             switch shape {
             case .chat:
                 [
                     "index": 0,
                     "message": [
-                        "role": "assistant", "content": .string(words.text), "refusal": nil,
+                        "role": "assistant", "content": .string(words.text), "refusal": .null,
                         "annotations": [],
                     ],
-                    "logprobs": nil, "finish_reason": "stop",
+                    "logprobs": .null, "finish_reason": "stop",
                 ]
             case .completion:
                 [
-                    "text": .string(words.text), "index": 0, "logprobs": nil,
+                    "text": .string(words.text), "index": 0, "logprobs": .null,
                     "finish_reason": "stop",
                 ]
             }
-        members.append(Reply.member("choices", choices([choice])))
-        members.append(Reply.member("usage", usage))
-        if isAzure { members.append(Reply.member("prompt_filter_results", Reply.promptFilter)) }
+        members.append(("choices", choices([choice])))
+        members.append(("usage", usage))
+        if isAzure { members.append(("prompt_filter_results", Reply.promptFilter)) }
         return .object(members)
     }
 
     /// One event's object; `usage` is absent unless the client asked for it.
-    func chunk(choices list: [JSON], usage: JSON?) -> JSON {
+    func chunk(choices list: [JSONValue], usage: JSONValue?) -> JSONValue {
         var members = members(
             object: shape == .chat ? "chat.completion.chunk" : "text_completion")
-        members.append(Reply.member("choices", choices(list)))
-        if let usage { members.append(Reply.member("usage", usage)) }
+        members.append(("choices", choices(list)))
+        if let usage { members.append(("usage", usage)) }
         return .object(members)
     }
 
-    func choice(text: String?, isFirst: Bool = false, isLast: Bool = false) -> JSON {
-        let finish: JSON = isLast ? "stop" : nil
+    func choice(text: String?, isFirst: Bool = false, isLast: Bool = false) -> JSONValue {
+        let finish: JSONValue = isLast ? "stop" : .null
         if shape == .completion {
             return [
-                "text": .string(text ?? ""), "index": 0, "logprobs": nil, "finish_reason": finish,
+                "text": .string(text ?? ""), "index": 0, "logprobs": .null, "finish_reason": finish,
             ]
         }
-        let delta: JSON =
+        let delta: JSONValue =
             if isFirst {
-                ["role": "assistant", "content": "", "refusal": nil]
+                ["role": "assistant", "content": "", "refusal": .null]
             } else if let text {
                 ["content": .string(text)]
             } else {
                 [:]
             }
-        return ["index": 0, "delta": delta, "logprobs": nil, "finish_reason": finish]
+        return ["index": 0, "delta": delta, "logprobs": .null, "finish_reason": finish]
     }
 
-    var usage: JSON {
+    var usage: JSONValue {
         [
             "prompt_tokens": .integer(promptTokens), "completion_tokens": .integer(words.count),
             "total_tokens": .integer(promptTokens + words.count),
@@ -70,30 +72,26 @@ struct Reply {
         ]
     }
 
-    static let promptFilter: JSON = [
+    static let promptFilter: JSONValue = [
         [
             "prompt_index": 0,
             "content_filter_results": ["hate": ["filtered": false, "severity": "safe"]],
         ]
     ]
 
-    private func choices(_ list: [JSON]) -> JSON {
+    private func choices(_ list: [JSONValue]) -> JSONValue {
         .array(hasEmptyChoices ? [] : list)
     }
 
-    private func members(object: String) -> [JSON.Member] {
+    private func members(object: String) -> [(name: String, value: JSONValue)] {
         [
-            Reply.member("id", .string((shape == .chat ? "chatcmpl-" : "cmpl-") + id)),
-            Reply.member("object", .string(object)),
-            Reply.member("created", .integer(Endpoints.created)),
-            Reply.member("model", .string(model)),
-            Reply.member("service_tier", "default"),
-            Reply.member("system_fingerprint", "fp_mock"),
+            ("id", .string((shape == .chat ? "chatcmpl-" : "cmpl-") + id)),
+            ("object", .string(object)),
+            ("created", .integer(Endpoints.created)),
+            ("model", .string(model)),
+            ("service_tier", "default"),
+            ("system_fingerprint", "fp_mock"),
         ]
-    }
-
-    private static func member(_ name: String, _ value: JSON) -> JSON.Member {
-        JSON.Member(name: name, value: value)
     }
 }
 
@@ -148,16 +146,16 @@ struct ReplyEvents: PieceSource {
         }
     }
 
-    private func chunk(_ choice: JSON, isCounted: Bool) -> Piece {
+    private func chunk(_ choice: JSONValue, isCounted: Bool) -> Piece {
         event(
             reply.chunk(choices: [choice], usage: includesUsage ? .null : nil),
             isCounted: isCounted)
     }
 
-    private func event(_ json: JSON, isCounted: Bool) -> Piece {
+    private func event(_ json: JSONValue, isCounted: Bool) -> Piece {
         var bytes = Array("data: ".utf8)
         bytes.reserveCapacity(384)
-        json.write(to: &bytes)
+        bytes += json.encoded
         bytes += "\n\n".utf8
         return Piece(bytes: bytes, isCounted: isCounted)
     }

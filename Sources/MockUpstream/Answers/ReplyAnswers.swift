@@ -1,3 +1,5 @@
+import Formats
+
 /// `POST /v1/chat/completions` and `POST /v1/completions`, plain and streamed.
 enum ReplyAnswers {
     /// Which of the two shapes an answer has.
@@ -18,8 +20,8 @@ enum ReplyAnswers {
             shape: shape, id: call.fingerprint, model: request.model,
             words: ReplyWords(echoing: prompt, behaviour), promptTokens: promptTokens,
             isAzure: call.route.face.isAzure, hasEmptyChoices: behaviour.hasEmptyChoices)
-        guard request.json["stream"]?.isTrue == true else { return Answer(reply.whole) }
-        let includesUsage = request.json["stream_options"]?["include_usage"]?.isTrue == true
+        guard request.json["stream"] == true else { return Answer(reply.whole) }
+        let includesUsage = request.json["stream_options"]?["include_usage"] == true
         return Answer(
             contentType: "text/event-stream; charset=utf-8",
             .pieces(
@@ -27,7 +29,7 @@ enum ReplyAnswers {
     }
 
     /// The last user message and the tokens of all.
-    private static func messages(_ json: JSON?) throws(Refusal) -> (String, Int) {
+    private static func messages(_ json: JSONValue?) throws(Refusal) -> (String, Int) {
         guard let json else {
             throw Refusal(
                 status: 400, message: "Missing required parameter: 'messages'.",
@@ -56,13 +58,14 @@ enum ReplyAnswers {
     }
 
     /// A text, or the texts of a list of parts.
-    static func text(of content: JSON?) -> String {
-        if let text = content?.text { return text }
-        return (content?.elements ?? []).compactMap { $0["text"]?.text }.joined()
+    static func text(of content: JSONValue?) -> String {
+        if let text = content?.stringValue { return text }
+        return (content?.elements ?? []).compactMap { $0["text"]?.stringValue }.joined()
     }
 
-    private static func prompt(_ json: JSON?) throws(Refusal) -> (String, Int) {
-        let text = json?.text ?? json?.elements?.compactMap(\.text).joined(separator: " ")
+    private static func prompt(_ json: JSONValue?) throws(Refusal) -> (String, Int) {
+        let texts = json?.elements?.compactMap(\.stringValue)
+        let text = json?.stringValue ?? texts?.joined(separator: " ")
         guard let text else {
             throw Refusal(
                 status: 400, message: "Missing required parameter: 'prompt'.",

@@ -1,3 +1,5 @@
+import Formats
+
 /// A response of the Responses API before it is written, as one object or as events.
 struct Response {
     let id: String
@@ -6,7 +8,7 @@ struct Response {
     let inputTokens: Int
     /// Without output a response consists of its frame alone.
     let hasOutput: Bool
-    private let request: JSON
+    private let request: JSONValue
 
     init(
         _ request: ModelRequest, id: String, words: ReplyWords, inputTokens: Int, hasOutput: Bool
@@ -26,33 +28,34 @@ struct Response {
     }
 
     /// What a response repeats of its request, each with the value of a request without it.
-    private static let repeated: [(name: String, initial: JSON)] = [
-        ("background", false), ("instructions", nil), ("max_output_tokens", nil),
-        ("max_tool_calls", nil), ("metadata", [:]), ("parallel_tool_calls", true),
-        ("previous_response_id", nil), ("prompt_cache_key", nil),
-        ("reasoning", ["effort": nil, "summary": nil]), ("safety_identifier", nil),
+    private static let repeated: [(name: String, initial: JSONValue)] = [
+        ("background", false), ("instructions", .null), ("max_output_tokens", .null),
+        ("max_tool_calls", .null), ("metadata", [:]), ("parallel_tool_calls", true),
+        ("previous_response_id", .null), ("prompt_cache_key", .null),
+        ("reasoning", ["effort": .null, "summary": .null]), ("safety_identifier", .null),
         ("store", true), ("temperature", 1), ("text", ["format": ["type": "text"]]),
         ("tool_choice", "auto"), ("tools", []), ("top_logprobs", 0), ("top_p", 1),
-        ("truncation", "disabled"), ("user", nil),
+        ("truncation", "disabled"), ("user", .null),
     ]
 
     /// The whole object; output and usage come with the end.
-    func object(_ status: Status) -> JSON {
+    func object(_ status: Status) -> JSONValue {
         let isCompleted = status == .completed
-        var members = [
-            Response.member("id", .string("resp_" + id)), Response.member("object", "response"),
-            Response.member("created_at", .integer(Endpoints.created)),
-            Response.member("status", .string(status.rawValue)),
-            Response.member(
-                "completed_at", isCompleted ? .integer(Endpoints.created) : nil),
-            Response.member("error", nil), Response.member("incomplete_details", nil),
-            Response.member("model", .string(model)),
-            Response.member("output", isCompleted && hasOutput ? [item(.completed)] : []),
-            Response.member("service_tier", "default"),
-            Response.member("usage", isCompleted ? usage : nil),
+        var members: [(name: String, value: JSONValue)] = [
+            ("id", .string("resp_" + id)), ("object", "response"),
+            ("created_at", .integer(Endpoints.created)),
+            ("status", .string(status.rawValue)),
+            (
+                "completed_at", isCompleted ? .integer(Endpoints.created) : .null
+            ),
+            ("error", .null), ("incomplete_details", .null),
+            ("model", .string(model)),
+            ("output", isCompleted && hasOutput ? [item(.completed)] : []),
+            ("service_tier", "default"),
+            ("usage", isCompleted ? usage : .null),
         ]
         for (name, initial) in Response.repeated {
-            members.append(Response.member(name, request[name] ?? initial))
+            members.append((name, request[name] ?? initial))
         }
         return .object(members)
     }
@@ -60,7 +63,7 @@ struct Response {
     var itemID: String { "msg_" + id }
 
     /// The one message of the output.
-    func item(_ status: Status) -> JSON {
+    func item(_ status: Status) -> JSONValue {
         [
             "id": .string(itemID), "type": "message", "status": .string(status.rawValue),
             "role": "assistant",
@@ -68,11 +71,11 @@ struct Response {
         ]
     }
 
-    static func part(_ text: String) -> JSON {
+    static func part(_ text: String) -> JSONValue {
         ["type": "output_text", "annotations": [], "logprobs": [], "text": .string(text)]
     }
 
-    private var usage: JSON {
+    private var usage: JSONValue {
         let outputTokens = hasOutput ? words.count : 0
         return [
             "input_tokens": .integer(inputTokens),
@@ -81,10 +84,6 @@ struct Response {
             "output_tokens_details": ["reasoning_tokens": 0],
             "total_tokens": .integer(inputTokens + outputTokens),
         ]
-    }
-
-    private static func member(_ name: String, _ value: JSON) -> JSON.Member {
-        JSON.Member(name: name, value: value)
     }
 }
 
@@ -162,24 +161,24 @@ struct ResponseEvents: PieceSource {
     }
 
     /// Which part of the output an event is about.
-    private var place: [(String, JSON)] {
+    private var place: [(name: String, value: JSONValue)] {
         [("item_id", .string(response.itemID)), ("output_index", 0), ("content_index", 0)]
     }
 
     private mutating func event(
-        _ type: String, _ members: KeyValuePairs<String, JSON>
+        _ type: String, _ members: KeyValuePairs<String, JSONValue>
     ) -> Piece {
-        event(type, members.map { ($0.key, $0.value) })
+        event(type, members.map { (name: $0.key, value: $0.value) })
     }
 
     private mutating func event(
-        _ type: String, _ members: [(String, JSON)], isCounted: Bool = false
+        _ type: String, _ members: [(name: String, value: JSONValue)], isCounted: Bool = false
     ) -> Piece {
-        let common: [(String, JSON)] = [
+        let common: [(name: String, value: JSONValue)] = [
             ("type", .string(type)), ("sequence_number", .integer(sequenceNumber)),
         ]
         sequenceNumber += 1
-        var json = JSON.object((common + members).map { JSON.Member(name: $0, value: $1) }).bytes
+        var json = JSONValue.object(common + members).encoded
         if isGarbage, isCounted { json = Array(json.prefix(json.count / 2)) }
         switch transport {
         case .socket:

@@ -1,9 +1,11 @@
+import Formats
+
 /// `POST /v1/responses`, plain and streamed, and what a WebSocket there is answered.
 enum ResponseAnswers {
     static func answer(to call: Call, _ behaviour: inout Behaviour) throws(Refusal) -> Answer {
         let request = try ModelRequest(call, &behaviour)
         let response = try response(to: request, id: call.fingerprint, behaviour)
-        guard request.json["stream"]?.isTrue == true else {
+        guard request.json["stream"] == true else {
             return Answer(response.object(.completed))
         }
         return Answer(
@@ -16,7 +18,7 @@ enum ResponseAnswers {
     static func events(
         answering message: [UInt8], _ behaviour: inout Behaviour
     ) throws(Refusal) -> ResponseEvents? {
-        let type = (try? JSON(reading: message))?["type"]?.text
+        let type = (try? JSONValue(parsing: message))?["type"]?.stringValue
         // Codex tells what it has taken in.
         if type == "response.processed" { return nil }
         let request = try ModelRequest(message, &behaviour)
@@ -30,7 +32,7 @@ enum ResponseAnswers {
     }
 
     /// The event that says on a WebSocket what a status says elsewhere.
-    static func event(of refusal: Refusal) -> JSON {
+    static func event(of refusal: Refusal) -> JSONValue {
         [
             "type": "error", "status": .integer(refusal.status),
             "error": refusal.members,
@@ -41,7 +43,7 @@ enum ResponseAnswers {
         to request: ModelRequest, id: String, _ behaviour: Behaviour
     ) throws(Refusal) -> Response {
         var (prompt, tokens) = try input(request.json)
-        tokens += tokenCount(request.json["instructions"]?.text ?? "")
+        tokens += tokenCount(request.json["instructions"]?.stringValue ?? "")
         let isPreparation = request.json["generate"] == false
         return Response(
             request, id: id, words: ReplyWords(echoing: prompt, behaviour), inputTokens: tokens,
@@ -52,7 +54,7 @@ enum ResponseAnswers {
     private static let substitutes = ["previous_response_id", "conversation", "prompt"]
 
     /// The last user message and the tokens of all.
-    private static func input(_ request: JSON) throws(Refusal) -> (String, Int) {
+    private static func input(_ request: JSONValue) throws(Refusal) -> (String, Int) {
         switch request["input"] {
         case .string(let text)?:
             return (text, 4 + tokenCount(text))
@@ -67,7 +69,7 @@ enum ResponseAnswers {
             }
             return (last, tokens)
         case nil, .null?:
-            if substitutes.contains(where: { (request[$0] ?? .null) != JSON.null }) {
+            if substitutes.contains(where: { (request[$0] ?? .null) != JSONValue.null }) {
                 return ("", 0)
             }
             throw Refusal(

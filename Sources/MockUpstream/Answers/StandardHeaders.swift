@@ -1,3 +1,4 @@
+import Formats
 import Glibc
 import Synchronization
 
@@ -46,7 +47,7 @@ final class StandardHeaders: Sendable {
     }
 
     func requestID(ofCall number: Int) -> String {
-        "req_" + hexText(seed, digits: 16) + hexText(UInt64(number), digits: 16)
+        "req_" + seed.hexadecimal + UInt64(number).hexadecimal
     }
 }
 

@@ -3,6 +3,8 @@
 // A value without I/O: bytes in, parts out. Holds one part's head and, of its content, a digest, a
 // count and the first bytes, so an upload of any size costs the same memory. Knows no endpoint.
 
+import Credentials
+
 /// Reads the parts of a form, wherever the body happens to be split.
 struct MultipartReader {
     /// One part of a form.
@@ -12,7 +14,7 @@ struct MultipartReader {
         var byteCount = 0
         /// The first bytes of the content, enough for a form's plain fields.
         var beginning: [UInt8] = []
-        var digest = SHA256()
+        let digest = RunningSHA256()
 
         static let keptBytes = 1024
     }

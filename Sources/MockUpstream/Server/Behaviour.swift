@@ -4,6 +4,8 @@
 // are ignored, since a query belongs to the endpoint first; a known name with a value that makes
 // no sense is an error, so that a test with a typing mistake does not pass by luck.
 
+import Formats
+
 /// How one call is to be answered.
 struct Behaviour: Equatable {
     /// Says which option has a value that makes no sense.
@@ -102,7 +104,7 @@ struct Behaviour: Equatable {
             guard let colon = line.firstIndex(of: ":") else { throw bad }
             let name = line[..<colon]
             let value = line[colon...].dropFirst().drop { $0 == " " }
-            guard !name.isEmpty, name.utf8.allSatisfy(Header.isTokenByte) else { throw bad }
+            guard !name.isEmpty, name.utf8.allSatisfy(isTokenByte) else { throw bad }
             return Header(name: String(name), value: String(value))
         }
     }
@@ -112,15 +114,4 @@ struct Behaviour: Equatable {
 struct Header: Equatable {
     let name: String
     let value: String
-
-    /// Whether the byte may stand in a field name (RFC 9110, 5.6.2).
-    static func isTokenByte(_ byte: UInt8) -> Bool {
-        switch byte {
-        case UInt8(ascii: "0")...UInt8(ascii: "9"), UInt8(ascii: "a")...UInt8(ascii: "z"),
-            UInt8(ascii: "A")...UInt8(ascii: "Z"):
-            true
-        default:
-            "!#$%&'*+-.^_`|~".utf8.contains(byte)
-        }
-    }
 }

@@ -1,3 +1,5 @@
+import Credentials
+import Formats
 import NIOCore
 import NIOHTTP1
 
@@ -43,7 +45,12 @@ struct Call {
 func fingerprint(of bytes: [UInt8]) -> String {
     var hash: UInt64 = 0xcbf2_9ce4_8422_2325
     for byte in bytes { hash = (hash ^ UInt64(byte)) &* 0x100_0000_01b3 }
-    return hexText(hash, digits: 16)
+    return hash.hexadecimal
+}
+
+extension UInt64 {
+    /// Sixteen digits, the highest first.
+    var hexadecimal: String { withUnsafeBytes(of: bigEndian) { $0.hexadecimal } }
 }
 
 /// A request's body: kept, digested or read as a form, as the endpoint needs it.
@@ -51,7 +58,7 @@ struct RequestBody {
     private(set) var byteCount = 0
     /// The kept bytes: all of a JSON body, the beginning of any other.
     private(set) var bytes: [UInt8] = []
-    private(set) var digest: SHA256?
+    private(set) var digest: RunningSHA256?
     private(set) var form: MultipartReader?
     private let limit: Int
 
@@ -65,10 +72,10 @@ struct RequestBody {
             limit = RequestBody.jsonLimit
         case .echo:
             limit = RequestBody.echoLimit
-            digest = SHA256()
+            digest = RunningSHA256()
         case .upload:
             limit = 0
-            digest = SHA256()
+            digest = RunningSHA256()
             form = headers.first(name: "content-type")
                 .flatMap { MultipartReader.boundary(inContentType: $0) }
                 .map { MultipartReader(boundary: $0) }

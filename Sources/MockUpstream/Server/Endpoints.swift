@@ -3,6 +3,8 @@
 // Everything here is computed from the call alone; equal calls get equal answers, byte for byte,
 // so that an answer taken directly can be compared with one taken through a proxy. Does no I/O.
 
+import Formats
+
 /// Answers calls in OpenAI's and Azure's shapes.
 struct Endpoints: Sendable {
     /// The key that calls have to bring, if any.
@@ -148,7 +150,7 @@ struct Endpoints: Sendable {
 
 /// The members of a JSON request that every endpoint with a model has.
 struct ModelRequest {
-    let json: JSON
+    let json: JSONValue
     let model: String
 
     /// Reads the body, takes options off the model's name and obeys a demanded status.
@@ -164,7 +166,7 @@ struct ModelRequest {
     init(
         _ body: [UInt8], deployment: String? = nil, _ behaviour: inout Behaviour
     ) throws(Refusal) {
-        guard let json = try? JSON(reading: body), case .object = json else {
+        guard let json = try? JSONValue(parsing: body), case .object = json else {
             throw Refusal(
                 status: 400,
                 message: "We could not parse the JSON body of your request. (HINT: This likely "
@@ -172,7 +174,7 @@ struct ModelRequest {
                     + "a JSON payload, but what was sent was not valid JSON.)")
         }
         self.json = json
-        guard let name = json["model"]?.text ?? deployment, !name.isEmpty else {
+        guard let name = json["model"]?.stringValue ?? deployment, !name.isEmpty else {
             throw Refusal(status: 400, message: "you must provide a model parameter")
         }
         let cut = name.firstIndex(of: "?") ?? name.endIndex

@@ -1,3 +1,4 @@
+import Formats
 import NIOCore
 import Synchronization
 
@@ -23,18 +24,17 @@ struct CallRow {
     /// Of a WebSocket alone: what was asked with, and what came.
     var socket: SocketRow?
 
-    var json: JSON {
+    var json: JSONValue {
         guard let socket, case .object(let members) = callJSON else { return callJSON }
-        return .object(members + [JSON.Member(name: "socket", value: socket.json)])
+        return .object(members + [("socket", socket.json)])
     }
 
-    private var callJSON: JSON {
+    private var callJSON: JSONValue {
         [
             "id": .integer(id), "method": .string(method), "uri": .string(uri),
-            "started_ms": .number(started), "head_ms": head.map(JSON.number) ?? nil,
-            "ended_ms": ended.map(JSON.number) ?? nil, "end": .string(end.rawValue),
-            "request_id": requestID.map(JSON.string) ?? nil,
-            "user_agent": userAgent.map(JSON.string) ?? nil,
+            "started_ms": .number("\(started)"), "head_ms": head.map { .number("\($0)") } ?? .null,
+            "ended_ms": ended.map { .number("\($0)") } ?? .null, "end": .string(end.rawValue),
+            "request_id": .text(requestID), "user_agent": .text(userAgent),
             "bytes_sent": .integer(bytesSent), "bytes_received": .integer(bytesReceived),
         ]
     }
@@ -53,7 +53,7 @@ final class Ledger: Sendable {
         var openConnections = 0
         var connections = 0
 
-        var json: JSON {
+        var json: JSONValue {
             [
                 "in_flight": .integer(inFlight), "max_in_flight": .integer(maxInFlight),
                 "calls": .integer(calls), "connections": .integer(connections),

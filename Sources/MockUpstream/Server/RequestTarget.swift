@@ -1,3 +1,5 @@
+import Formats
+
 /// A request's target as received, cut at the first question mark and not decoded.
 struct RequestTarget {
     let path: Substring
@@ -35,20 +37,6 @@ struct QueryParameters: Sequence, IteratorProtocol {
 
 /// The text with its percent-escapes resolved, or nothing where they are broken or no UTF-8.
 func percentDecoded(_ text: Substring, plusIsSpace: Bool = false) -> String? {
-    var bytes: [UInt8] = []
-    var rest = text.utf8
-    while let byte = rest.popFirst() {
-        switch byte {
-        case UInt8(ascii: "%"):
-            guard let high = rest.popFirst().flatMap(hexDigit),
-                let low = rest.popFirst().flatMap(hexDigit)
-            else { return nil }
-            bytes.append(high << 4 | low)
-        case UInt8(ascii: "+") where plusIsSpace:
-            bytes.append(UInt8(ascii: " "))
-        default:
-            bytes.append(byte)
-        }
-    }
-    return String(validating: bytes, as: UTF8.self)
+    PercentEncoding.decode(text.utf8, plusIsSpace: plusIsSpace)
+        .flatMap { String(validating: $0, as: UTF8.self) }
 }

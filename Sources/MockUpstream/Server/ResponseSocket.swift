@@ -3,6 +3,8 @@
 // One response at a time; the next message waits until its answer is complete. A model's options
 // stand behind its name, as everywhere. Owns no connection and no clock.
 
+import Formats
+
 /// Turns the messages of a WebSocket into the steps of answering them.
 struct ResponseSocket {
     /// What the connection has to do next.
@@ -66,7 +68,7 @@ struct ResponseSocket {
             if behaviour.chunkDelay == 0 { behaviour.chunkDelay = chunkDelay }
             return Turn(source: events, behaviour: behaviour)
         } catch {
-            let event = SplitBody(ResponseAnswers.event(of: error).bytes, pieces: 1)
+            let event = SplitBody(ResponseAnswers.event(of: error).encoded, pieces: 1)
             return Turn(source: event, behaviour: behaviour)
         }
     }

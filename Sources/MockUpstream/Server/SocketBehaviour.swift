@@ -1,3 +1,5 @@
+import Formats
+
 /// The options of a single WebSocket, beside those that its handshake shares with other calls.
 struct SocketBehaviour: Equatable {
     var closeCode: UInt16?
@@ -58,13 +60,13 @@ struct SocketRow {
     var closeCode: Int?
     var closeReason: String?
 
-    var json: JSON {
+    var json: JSONValue {
         [
             "headers": .array(headers.map { [.string($0.name), .string($0.value)] }),
             "frames": .integer(frames), "messages": .integer(messages), "pings": .integer(pings),
-            "pongs": .integer(pongs), "broken": .bool(hasBrokenProtocol),
-            "close_code": closeCode.map(JSON.integer) ?? nil,
-            "close_reason": closeReason.map(JSON.string) ?? nil,
+            "pongs": .integer(pongs), "broken": .boolean(hasBrokenProtocol),
+            "close_code": closeCode.map { .integer($0) } ?? .null,
+            "close_reason": .text(closeReason),
         ]
     }
 }
