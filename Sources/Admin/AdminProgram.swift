@@ -1,5 +1,5 @@
 // proxy-gpt-admin: the operator's commands over the database of the service, which may be running.
-// Reads arguments, shows answers. What may be done and how is the store's.
+// Reads arguments and shows answers. The store has the rules and the statements.
 
 internal import ArgumentParser
 internal import EventLoop
@@ -50,33 +50,33 @@ struct AdminProgram: ParsableCommand {
 
     @EventLoop private static func run(_ command: any AdminCommand) async -> Int32 {
         do {
-            let desk = try Desk(showsJSON: command.output.json)
+            let context = try CommandContext(showsJSON: command.output.json)
             let code: Int32
             do {
-                code = try await command.run(desk)
+                code = try await command.run(context)
             } catch {
-                Console.complain(error)
+                Console.report(error)
                 code = 1
             }
-            desk.console.flush()
-            await desk.close()
+            context.console.flush()
+            await context.close()
             return code
         } catch {
-            Console.complain(error)
+            Console.report(error)
             return 1
         }
     }
 }
 
-/// How all commands may answer.
+/// The form of the output, which every command has.
 struct OutputOptions: ParsableArguments {
     @Flag(help: "Answer in JSON, for programs.") var json = false
 }
 
-/// One of our commands.
+/// A command of proxy-gpt-admin.
 protocol AdminCommand: ParsableCommand, Sendable {
     var output: OutputOptions { get }
 
-    /// Does what the command says and returns the exit code. What it throws is shown, with code 1.
-    @EventLoop func run(_ desk: Desk) async throws -> Int32
+    /// Runs the command and returns the exit code. A thrown error is shown, and the exit code is 1.
+    @EventLoop func run(_ context: CommandContext) async throws -> Int32
 }

@@ -54,7 +54,7 @@ internal import Testing
         }
     }
 
-    @Test func `wrong usage is told from failure`() {
+    @Test func `wrong usage is shownStage from failure`() {
         for arguments in [
             ["nonsense"], ["user"], ["chats", "--limit", "0"], ["chats", "--limit", "+5"],
             ["events", "--limit", "0x10"],

@@ -13,18 +13,18 @@ internal import Testing
     }
 
     private func finding(
-        of processes: ProcessRecord..., meetInRedis: Bool = false
+        of processes: ProcessRecord..., usesRedis: Bool = false
     ) -> Finding {
-        Examination.finding(of: processes, meetInRedis: meetInRedis)
+        DoctorChecks.finding(of: processes, usesRedis: usesRedis)
     }
 
     @Test func `processes of two hosts on one database are a fault, unless they meet in Redis`() {
         #expect(finding(of: process("a"), process("a")).result == .ok)
         let hosts = [process("a"), process("b", "other 1:2")]
-        let two = Examination.finding(of: hosts, meetInRedis: false)
+        let two = DoctorChecks.finding(of: hosts, usesRedis: false)
         #expect(two.result == .broken && two.text.contains("2 hosts") && two.text.contains("a, b"))
-        #expect(Examination.finding(of: hosts, meetInRedis: true).result == .ok)
-        #expect(Examination.finding(of: [], meetInRedis: false).result == .warning)
+        #expect(DoctorChecks.finding(of: hosts, usesRedis: true).result == .ok)
+        #expect(DoctorChecks.finding(of: [], usesRedis: false).result == .warning)
     }
 
     @Test func `a host that was renamed is no other host`() {
@@ -49,11 +49,11 @@ internal import Testing
             process("a", machine: "m"), process("a", "boot 1:3", machine: "m"),
             process("b", "other 1:2", machine: "m"), process("c", "third 1:2", machine: "n"),
         ]
-        let found = Examination.finding(ofClonesAmong: hosts)
+        let found = DoctorChecks.finding(ofClonesAmong: hosts)
         #expect(found.map(\.result) == [.warning])
         #expect(found.first?.text.contains("a, b;") == true)
-        #expect(Examination.finding(ofClonesAmong: [hosts[0], hosts[1], hosts[3]]).isEmpty)
-        #expect(Examination.finding(ofClonesAmong: [process("a"), process("b", "c")]).isEmpty)
+        #expect(DoctorChecks.finding(ofClonesAmong: [hosts[0], hosts[1], hosts[3]]).isEmpty)
+        #expect(DoctorChecks.finding(ofClonesAmong: [process("a"), process("b", "c")]).isEmpty)
     }
 
     @Test(
@@ -64,7 +64,7 @@ internal import Testing
     func `a clock beside the database's is a warning from 5 s on and a fault from 60 s on`(
         lead: Int64, result: Finding.Result
     ) {
-        let found = Examination.finding(ofClockLead: lead)
+        let found = DoctorChecks.finding(ofClockLead: lead)
         #expect(found.result == result)
         #expect(found.text.contains(lead < 0 ? "behind" : "ahead"))
     }

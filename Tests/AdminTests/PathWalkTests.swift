@@ -63,13 +63,13 @@ private final class Tree {
             PathWalk.Step(user: user, group: group, mode: mode)
         }
         let directory = S_IFDIR | 0o755
-        #expect(step(7, 0, directory).isInHands(of: 7, 8))
-        #expect(!step(0, 0, directory).isInHands(of: 7, 8))
-        #expect(!step(0, 8, directory).isInHands(of: 7, 8))
-        #expect(step(0, 8, S_IFDIR | 0o775).isInHands(of: 7, 8))
-        #expect(step(0, 0, S_IFDIR | 0o777).isInHands(of: 7, 8))
-        #expect(!step(0, 0, S_IFDIR | 0o1777).isInHands(of: 7, 8))
-        #expect(!step(0, 0, S_IFLNK | 0o777).isInHands(of: 7, 8))
-        #expect(step(7, 0, S_IFLNK | 0o777).isInHands(of: 7, 8))
+        #expect(step(7, 0, directory).isWritable(of: 7, 8))
+        #expect(!step(0, 0, directory).isWritable(of: 7, 8))
+        #expect(!step(0, 8, directory).isWritable(of: 7, 8))
+        #expect(step(0, 8, S_IFDIR | 0o775).isWritable(of: 7, 8))
+        #expect(step(0, 0, S_IFDIR | 0o777).isWritable(of: 7, 8))
+        #expect(!step(0, 0, S_IFDIR | 0o1777).isWritable(of: 7, 8))
+        #expect(!step(0, 0, S_IFLNK | 0o777).isWritable(of: 7, 8))
+        #expect(step(7, 0, S_IFLNK | 0o777).isWritable(of: 7, 8))
     }
 }

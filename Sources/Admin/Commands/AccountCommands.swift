@@ -3,41 +3,42 @@ internal import EventLoop
 internal import Formats
 internal import ProxyGPT
 
-/// `disable`: the account is shut.
+/// `disable`: closes an account.
 struct Disable: AdminCommand {
     static let configuration = CommandConfiguration(
-        abstract: "Shuts an account: its sessions and running replies end, and it gets no new ones."
+        abstract:
+            "Disables an account: sessions and running replies end, and there are no new ones."
     )
 
     @Argument(help: "The user's name or id.") var user: String
     @OptionGroup var output: OutputOptions
 
-    @EventLoop func run(_ desk: Desk) async throws -> Int32 {
-        try await setDisabled(user, true, "disable", desk)
+    @EventLoop func run(_ context: CommandContext) async throws -> Int32 {
+        try await setDisabled(user, true, "disable", context)
     }
 }
 
-/// `enable`: it is open again.
+/// `enable`: opens a disabled account.
 struct Enable: AdminCommand {
-    static let configuration = CommandConfiguration(abstract: "Opens an account that was shut.")
+    static let configuration = CommandConfiguration(abstract: "Enables a disabled account.")
 
     @Argument(help: "The user's name or id.") var user: String
     @OptionGroup var output: OutputOptions
 
-    @EventLoop func run(_ desk: Desk) async throws -> Int32 {
-        try await setDisabled(user, false, "enable", desk)
+    @EventLoop func run(_ context: CommandContext) async throws -> Int32 {
+        try await setDisabled(user, false, "enable", context)
     }
 }
 
 @EventLoop private func setDisabled(
-    _ name: String, _ isDisabled: Bool, _ command: String, _ desk: Desk
+    _ name: String, _ isDisabled: Bool, _ command: String, _ context: CommandContext
 ) async throws -> Int32 {
-    let store = try await desk.open()
-    let user = try await desk.account(name).user
+    let store = try await context.open()
+    let user = try await context.account(name).user
     let isChanged = try await store.setDisabled(
-        user.id, isDisabled, desk.event(command, user: user.id))
+        user.id, isDisabled, context.event(command, user: user.id))
     let state = isDisabled ? "disabled" : "enabled"
-    desk.show(
+    context.show(
         [
             "user_id": .string(user.id.text), "disabled": .boolean(isDisabled),
             "changed": .boolean(isChanged),
@@ -45,40 +46,40 @@ struct Enable: AdminCommand {
     return 0
 }
 
-/// `delete`: a user with all it owns.
+/// `delete`: removes a user with all that it owns.
 struct Delete: AdminCommand {
     static let configuration = CommandConfiguration(
-        abstract: "Removes a user with all it owns.",
+        abstract: "Removes a user with all that it owns.",
         discussion: """
-            Its own chats go with their messages, and its groups with theirs unless somebody gets \
-            them. Chats that it made in other groups become those of the groups' owners. What it \
-            wrote in chats of others stays, and so do its events.
+            Removes the user's chats and groups with their messages; with --hand-groups-to another user \
+            gets the groups. The owner of a group gets the chats that the user made in it. The user's \
+            messages in chats of others stay, and so do the user's events.
             """)
 
     @Argument(help: "The user's name or id.") var user: String
-    @Option(help: "Who owns the user's groups from now on.") var handGroupsTo: String?
+    @Option(help: "The new owner of the user's groups.") var handGroupsTo: String?
     @Flag(help: "Do not ask.") var yes = false
     @OptionGroup var output: OutputOptions
 
-    @EventLoop func run(_ desk: Desk) async throws -> Int32 {
-        let store = try await desk.open()
-        let user = try await desk.account(user).user
+    @EventLoop func run(_ context: CommandContext) async throws -> Int32 {
+        let store = try await context.open()
+        let user = try await context.account(user).user
         var heir: User?
-        if let handGroupsTo { heir = try await desk.account(handGroupsTo).user }
+        if let handGroupsTo { heir = try await context.account(handGroupsTo).user }
         guard heir?.id != user.id else {
             throw CommandError("the groups must go to somebody else")
         }
         if !yes {
             let belongings = try await store.belongings(of: user.id)
-            try desk.console.confirm(
-                "Delete \(user.username) with \(words(belongings, heir, isDone: false))?")
+            try context.console.confirm(
+                "Delete \(user.username) with \(description(belongings, heir, isDone: false))?")
         }
         let belongings = try await store.deleteUser(
             user.id, handingGroupsTo: heir?.id,
-            desk.event("delete", user: user.id, heir.map { "groups to \($0.id)" } ?? ""))
-        await sweep(store, desk)
+            context.event("delete", user: user.id, heir.map { "groups to \($0.id)" } ?? ""))
+        await sweep(store, context)
         let chats = belongings.chats + (heir == nil ? belongings.chatsOfGroups : 0)
-        desk.show(
+        context.show(
             [
                 "user_id": .string(user.id.text), "chats_deleted": .integer(chats),
                 "groups_deleted": .integer(heir == nil ? belongings.groups : 0),
@@ -87,12 +88,13 @@ struct Delete: AdminCommand {
             ],
             [
                 TerminalText.line(
-                    "\(user.username) is gone, with \(words(belongings, heir, isDone: true)).")
+                    "\(user.username) is gone, with \(description(belongings, heir, isDone: true))."
+                )
             ])
         return 0
     }
 
-    private func words(_ belongings: Belongings, _ heir: User?, isDone: Bool) -> String {
+    private func description(_ belongings: Belongings, _ heir: User?, isDone: Bool) -> String {
         let chats = counted(belongings.chats, "chat")
         guard belongings.groups > 0 else { return chats }
         let groups = counted(belongings.groups, "group")
@@ -102,18 +104,18 @@ struct Delete: AdminCommand {
         return "\(chats) and \(groups) with \(counted(belongings.chatsOfGroups, "chat"))"
     }
 
-    /// All of it is out of sight; what is left after ten seconds the workers remove.
-    @EventLoop private func sweep(_ store: any AdminStore, _ desk: Desk) async {
+    /// Removes the rows, which nobody sees any more. Workers remove those that are left after ten seconds.
+    @EventLoop private func sweep(_ store: any AdminStore, _ context: CommandContext) async {
         let end = monotonicMilliseconds() + 10_000
         do {
             while monotonicMilliseconds() < end, try await store.sweepDeletions() {}
         } catch {
-            Console.note("Some rows are left for the workers to remove.")
+            Console.note("Some rows are left; the workers remove them.")
         }
     }
 }
 
-/// `sessions`: who is logged in.
+/// `sessions`: the open sessions.
 struct Sessions: AdminCommand {
     static let configuration = CommandConfiguration(
         abstract: "Lists sessions, or ends them.",
@@ -121,32 +123,32 @@ struct Sessions: AdminCommand {
 
     @OptionGroup var output: OutputOptions
 
-    @EventLoop func run(_ desk: Desk) async throws -> Int32 { 0 }
+    @EventLoop func run(_ context: CommandContext) async throws -> Int32 { 0 }
 }
 
 /// `sessions list`.
 struct ListSessions: AdminCommand {
     static let configuration = CommandConfiguration(
         commandName: "list", abstract: "Lists the open sessions.",
-        discussion: "Reads all of them, page by page, and shows each page as it comes.")
+        discussion: "Reads all sessions, page by page, and shows each page at once.")
 
     private static let pageSize = 500
 
-    @Argument(help: "Whose; everybody's when absent.") var user: String?
+    @Argument(help: "The user's name or id; all users when absent.") var user: String?
     @OptionGroup var output: OutputOptions
 
-    @EventLoop func run(_ desk: Desk) async throws -> Int32 {
-        let store = try await desk.open()
+    @EventLoop func run(_ context: CommandContext) async throws -> Int32 {
+        let store = try await context.open()
         var owner: User.ID?
-        if let user { owner = try await desk.account(user).user.id }
-        await desk.note("sessions list", user: owner)
+        if let user { owner = try await context.account(user).user.id }
+        await context.note("sessions list", user: owner)
         let list = ListPrinter(
-            desk, "sessions", Table("ID", "USERNAME", "CREATED", "LAST USED", "EXPIRES"),
+            context, "sessions", Table("ID", "USERNAME", "CREATED", "LAST USED", "EXPIRES"),
             none: "There are no sessions.")
         var last: Session.ID?
         repeat {
             let page = try await store.openSessions(
-                of: owner, after: last, limit: Self.pageSize, now: desk.now)
+                of: owner, after: last, limit: Self.pageSize, now: context.now)
             last = page.last?.session.id
             for open in page {
                 let session = open.session
@@ -177,23 +179,23 @@ struct RevokeSessions: AdminCommand {
         if ids.isEmpty { throw ValidationError("Name a session, or --all and a user.") }
     }
 
-    @EventLoop func run(_ desk: Desk) async throws -> Int32 {
-        let store = try await desk.open()
+    @EventLoop func run(_ context: CommandContext) async throws -> Int32 {
+        let store = try await context.open()
         var ended = 0
         for id in ids {
             if all {
-                let user = try await desk.account(id).user.id
+                let user = try await context.account(id).user.id
                 ended += try await store.endSessions(
-                    of: user, desk.event("sessions revoke", user: user, "all"))
+                    of: user, context.event("sessions revoke", user: user, "all"))
             } else {
-                let event = desk.event("sessions revoke", "session \(id.prefix(64))")
+                let event = context.event("sessions revoke", "session \(id.prefix(64))")
                 guard try await store.endSession(Session.ID(id), event) else {
                     throw CommandError("there is no session \(id)")
                 }
                 ended += 1
             }
         }
-        desk.show(["sessions_ended": .integer(ended)], ["\(counted(ended, "session")) ended."])
+        context.show(["sessions_ended": .integer(ended)], ["\(counted(ended, "session")) ended."])
         return 0
     }
 }

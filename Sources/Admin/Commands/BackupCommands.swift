@@ -5,30 +5,30 @@ internal import Glibc
 internal import ProxyGPT
 internal import SQLStorage
 
-/// `backup`: a copy of the database while it is in use.
+/// `backup`: copies the database, which may be in use.
 struct Backup: AdminCommand {
     static let configuration = CommandConfiguration(
-        abstract: "Copies the database, in use or not, into one file, and checks the copy.",
-        discussion: "Reads all of it, twice; nobody waits for that but the checkpoints of the WAL.")
+        abstract: "Copies the database, which may be in use, into one file, and checks the copy.",
+        discussion: "Reads the whole database twice. Only checkpoints of the WAL wait meanwhile.")
 
     @Argument(help: "The file to be made.", completion: .file()) var file: String
     @Flag(help: "Replace the file if there is one.") var force = false
     @OptionGroup var output: OutputOptions
 
-    @EventLoop func run(_ desk: Desk) async throws -> Int32 {
-        // Still as root, if it is root: the copy is the caller's, wherever the caller wants it. The
-        // event comes last, because the live files must not be open in this process before.
-        let database = try desk.databaseFile(
+    @EventLoop func run(_ context: CommandContext) async throws -> Int32 {
+        // The copy is made with the caller's rights, so that it may be anywhere. The event is recorded
+        // last, because the live files must not be open in this process during the backup.
+        let database = try context.databaseFile(
             orElse: "use `pg_dump --format=custom --file=\(file) \"$DB_ADDRESS\"`")
-        let owner = try Owner(of: desk.settings.stateDirectory)
+        let owner = try Owner(of: context.settings.stateDirectory)
         try owner.demand()
-        // What is not the owner's to exchange is root's to make.
-        try owner.becomeIfInHands(file)
+        // Root makes the file only where the owner cannot exchange a directory on its path.
+        try owner.becomeIfWritable(file)
         let report = try DatabaseBackup.make(
             of: try SQLStorage.existing(database, mayCreate: false), to: file, replacing: force
         ) { copy in try owner.acting(copy) }
-        await desk.note("backup", "\(report.pages) pages")
-        desk.show(
+        await context.note("backup", "\(report.pages) pages")
+        context.show(
             [
                 "file": .string(file), "pages": .integer(report.pages),
                 "bytes": .integer(report.bytes), "wal_bytes": .integer(report.walBytes),
@@ -44,34 +44,34 @@ struct Backup: AdminCommand {
     }
 }
 
-/// `restore`: a backup becomes the database.
+/// `restore`: replaces the database by a backup.
 struct Restore: AdminCommand {
     static let configuration = CommandConfiguration(
-        abstract: "Puts a backup in the place of the database. The service must be stopped.",
-        discussion: "Reads all of it. The database that was there before is kept beside it.")
+        abstract: "Replaces the database by a backup. The service must be stopped.",
+        discussion: "Reads the whole backup. The previous database is kept beside the new one.")
 
     @Argument(help: "A file that `backup` has made.", completion: .file()) var file: String
     @Flag(help: "Do not ask.") var yes = false
     @OptionGroup var output: OutputOptions
 
-    @EventLoop func run(_ desk: Desk) async throws -> Int32 {
-        // First, since a file that pg_dump has made is none that can be opened here.
-        let database = try desk.databaseFile(
+    @EventLoop func run(_ context: CommandContext) async throws -> Int32 {
+        // Checked first, since a file of pg_dump cannot be opened here.
+        let database = try context.databaseFile(
             orElse: "stop the service and use "
                 + "`pg_restore --clean --if-exists --dbname=\"$DB_ADDRESS\" \(file)`, then, so that "
                 + "nothing in Redis is taken for this database's, "
                 + "`psql \"$DB_ADDRESS\" -c \"\(SQLStorage.renewal)\"`")
-        let owner = try Owner(of: desk.settings.stateDirectory)
-        try owner.becomeIfInHands(file)
-        // Opened before root becomes somebody who may not read it.
+        let owner = try Owner(of: context.settings.stateDirectory)
+        try owner.becomeIfWritable(file)
+        // Opened while this process may read it: the owner of the directory may not.
         let source = try DatabaseRestore.Source(file)
         try owner.become()
-        if !yes { try desk.console.confirm("Replace \(database) by \(file)?") }
-        let directory = try resolved(desk.settings.stateDirectory)
+        if !yes { try context.console.confirm("Replace \(database) by \(file)?") }
+        let directory = try resolved(context.settings.stateDirectory)
         let report = try DatabaseRestore.run(
-            from: source, to: directory + "/proxy.db", now: desk.now)
-        await desk.note("restore", "\(report.pages) pages")
-        desk.show(
+            from: source, to: directory + "/proxy.db", now: context.now)
+        await context.note("restore", "\(report.pages) pages")
+        context.show(
             [
                 "database": .string(database), "kept": .text(report.kept),
                 "pages": .integer(report.pages), "schema_version": .integer(report.schemaVersion),
@@ -79,8 +79,8 @@ struct Restore: AdminCommand {
             [
                 TerminalText.line("\(file) is the database now, \(report.pages) pages, checked."),
                 TerminalText.line(
-                    report.kept.map { "What was there before is \($0)." }
-                        ?? "There was none before."),
+                    report.kept.map { "The previous database is \($0)." }
+                        ?? "There was no database before."),
             ])
         return 0
     }

@@ -3,29 +3,30 @@ internal import EventLoop
 internal import Formats
 internal import ProxyGPT
 
-/// `chats`: the newest, or those of somebody.
+/// `chats`: the newest chats, of all users or of one.
 struct Chats: AdminCommand {
     static let configuration = CommandConfiguration(abstract: "Lists chats, the newest first.")
 
-    @Option(help: "Only those that this user owns.") var user: String?
-    @Option(help: "Only those of the group with this id.") var group: String?
-    @Option(help: "Only those older than the chat with this id.") var before: String?
-    @Option(help: "How many at most, 1 to 10000.") var limit = CountArgument(100)
+    @Option(help: "Only chats that this user owns.") var user: String?
+    @Option(help: "Only chats of the group with this id.") var group: String?
+    @Option(help: "Only chats older than the one with this id.") var before: String?
+    @Option(help: "The most lines, 1 to 10000.") var limit = LimitArgument(100)
     @OptionGroup var output: OutputOptions
 
     func validate() throws {
         try limit.check()
     }
 
-    @EventLoop func run(_ desk: Desk) async throws -> Int32 {
-        let store = try await desk.open()
+    @EventLoop func run(_ context: CommandContext) async throws -> Int32 {
+        let store = try await context.open()
         var owner: User.ID?
-        if let user { owner = try await desk.account(user).user.id }
+        if let user { owner = try await context.account(user).user.id }
         var last = before.map { Chat.ID($0) }
         if let last, try await store.chat(last) == nil { throw CommandError.noChat(last.text) }
-        await desk.note("chats", user: owner)
+        await context.note("chats", user: owner)
         let list = ListPrinter(
-            desk, "chats", Table("ID", "NAME", "OWNER", "GROUP", "MODEL", ">MESSAGES", "UPDATED"),
+            context, "chats",
+            Table("ID", "NAME", "OWNER", "GROUP", "MODEL", ">MESSAGES", "UPDATED"),
             none: "There are no chats.")
         var rest = limit.value
         while rest > 0 {
@@ -49,34 +50,34 @@ struct Chats: AdminCommand {
     }
 }
 
-/// `messages`: what was said in a chat.
+/// `messages`: the messages of a chat.
 struct Messages: AdminCommand {
     static let configuration = CommandConfiguration(
         abstract: "Shows the newest messages of a chat, the oldest of them first.")
 
     @Argument(help: "The id of the chat.") var chat: String
-    @Option(help: "Only those before the message with this id.") var before: String?
-    @Option(help: "How many at most, 1 to 10000.") var limit = CountArgument(100)
-    @Flag(help: "Show what was said off the record, too.") var showOffRecord = false
+    @Option(help: "Only messages before the one with this id.") var before: String?
+    @Option(help: "The most lines, 1 to 10000.") var limit = LimitArgument(100)
+    @Flag(help: "Show off-the-record messages, too.") var showOffRecord = false
     @OptionGroup var output: OutputOptions
 
     func validate() throws {
         try limit.check()
     }
 
-    @EventLoop func run(_ desk: Desk) async throws -> Int32 {
-        let store = try await desk.open()
+    @EventLoop func run(_ context: CommandContext) async throws -> Int32 {
+        let store = try await context.open()
         guard let chat = try await store.chat(Chat.ID(chat)) else {
             throw CommandError.noChat(chat)
         }
         var range = try await store.newestMessages(
             of: chat.id, before: before.map { Message.ID($0) }, count: limit.value)
-        var event = desk.event(
+        var event = context.event(
             "messages", user: chat.userID, showOffRecord ? "off the record, too" : "")
         event.chatID = chat.id.text
-        // Whoever reads what others wrote leaves a trace or does not read.
+        // Recorded first: without the event the messages are not shown.
         try await store.record(event)
-        let list = ListPrinter(desk, "messages", none: "There are no messages.")
+        let list = ListPrinter(context, "messages", none: "There are no messages.")
         while !range.isEmpty {
             let messages = try await store.messages(of: chat.id, in: range)
             guard let last = messages.last else { break }

@@ -3,26 +3,26 @@ internal import EventLoop
 internal import Formats
 internal import ProxyGPT
 
-/// `doctor`: is all well?
+/// `doctor`: checks an installation.
 struct Doctor: AdminCommand {
     static let configuration = CommandConfiguration(
-        abstract: "Looks for what is wrong: settings, database, permissions, room, processes.",
+        abstract: "Checks settings, database, permissions, disk space and processes.",
         discussion: """
-            The exit code is 1 where something is broken, 0 where there are but warnings. However large \
-            the database is, it looks at part of it, and says at which.
+            The exit code is 1 where something is broken, 0 where there are only warnings. Of a large \
+            database a part is checked; the output says which.
             """)
 
-    @Flag(help: "Ask the upstream, too, which it sees as a call with the key.") var upstream = false
+    @Flag(help: "Check the upstream as well, by one call with the key.") var upstream = false
     @OptionGroup var output: OutputOptions
 
-    @EventLoop func run(_ desk: Desk) async throws -> Int32 {
-        let running = desk.useSettingsOfService()
-        let findings = await Examination(desk, running).findings(asksUpstream: upstream)
+    @EventLoop func run(_ context: CommandContext) async throws -> Int32 {
+        let running = context.useSettingsOfService()
+        let findings = await DoctorChecks(context, running).findings(asksUpstream: upstream)
         var table = Table("CHECK", "RESULT", "")
         for finding in findings {
             table.add([finding.check, finding.result.rawValue, finding.text])
         }
-        desk.show(
+        context.show(
             [
                 "checks": .list(
                     findings.map { finding in
@@ -37,7 +37,7 @@ struct Doctor: AdminCommand {
     }
 }
 
-/// What one check has found.
+/// The result of one check.
 struct Finding: Equatable {
     enum Result: String {
         case ok, warning, broken

@@ -2,55 +2,56 @@ internal import EventLoop
 internal import Formats
 internal import ProxyGPT
 
-/// Shows events as they come.
+/// Shows new events until it is interrupted.
 ///
-/// A row is written when its call begins or ends, but its id tells when it began: so every look goes
-/// back some seconds, with a note of what was seen. Rows that are open then are looked at again until
-/// they close.
+/// A row is written when its call begins or ends, but its id has the time of the beginning. So every poll
+/// reads the last seconds again and leaves out the rows that were shown. Rows of open calls are read again
+/// until they are closed.
 @EventLoop final class EventFollower {
-    /// How far a look goes back, in seconds, and from one to the next, in milliseconds.
-    private static let lookBack: Int64 = 10
+    /// The seconds that a poll reads again, and the milliseconds between two polls.
+    private static let overlap: Int64 = 10
     private static let interval: Int64 = 250
-    /// How many open calls are kept in mind; beyond that the oldest are forgotten.
+    /// The most open calls that are remembered; beyond that the oldest are forgotten.
     private static let openLimit = 20_000
     private static let batch = 500
 
     private let store: any AdminStore
     private let filter: EventScan.Filter
     private let command: Events
-    private let desk: Desk
+    private let context: CommandContext
     private var start: String
     private var seen: Set<String> = []
     private var open: Set<String> = []
     private var names: [User.ID: String] = [:]
 
-    /// - Parameter since: whether what lies before this moment is shown as well.
+    /// - Parameter since: whether events from before this moment are shown as well.
     init(
-        _ store: any AdminStore, _ scan: EventScan, since: Bool, _ command: Events, _ desk: Desk
+        _ store: any AdminStore, _ scan: EventScan, since: Bool, _ command: Events,
+        _ context: CommandContext
     ) {
         self.store = store
         filter = scan.filter
         self.command = command
-        self.desk = desk
-        start = since ? scan.start : EventScan.bound(desk.now)
+        self.context = context
+        start = since ? scan.start : EventScan.bound(context.now)
     }
 
     func run() async throws {
-        if command.format == .csv { desk.console.print(CSV.line(EventRecord.fields)) }
+        if command.format == .csv { context.console.print(CSV.line(EventRecord.fields)) }
         while true {
             let began = monotonicMilliseconds()
-            try await look()
-            desk.console.flush()
-            // Under a load of thousands of calls a second a look takes time; most is left for others.
+            try await poll()
+            context.console.flush()
+            // Under thousands of calls a second a poll takes time; most of it is left to the service.
             let pause = max(Self.interval, 4 * (monotonicMilliseconds() - began))
             await EventLoop.sleep(milliseconds: pause)
         }
     }
 
-    private func look() async throws {
+    private func poll() async throws {
         var ended: [String] = []
         let next = max(
-            start, EventScan.bound(desk.now.adding(seconds: -Self.lookBack)))
+            start, EventScan.bound(context.now.adding(seconds: -Self.overlap)))
         var position = start
         var fresh: Set<String> = []
         while true {
@@ -61,7 +62,7 @@ internal import ProxyGPT
                 if hasEnded { ended.append(id) } else { open.insert(id) }
             }
             guard rows.count == 2000, let last = rows.last?.id else { break }
-            // The next id that there can be.
+            // The smallest id above the last one.
             position = last + "0"
             try await show(ended)
             ended = []
@@ -69,18 +70,18 @@ internal import ProxyGPT
         start = next
         seen = fresh
         try await show(ended)
-        try await lookAgain()
+        try await showClosed()
     }
 
-    /// Shows those that have ended of those that were open.
-    private func lookAgain() async throws {
+    /// Shows the events of calls that have ended since the last poll.
+    private func showClosed() async throws {
         if open.count > Self.openLimit {
             open = Set(open.sorted().suffix(Self.openLimit))
         }
         for batch in batches(of: open.sorted()) {
             let rows = try await store.events(ids: batch)
             let closed = rows.filter { $0.end != nil }
-            // What is gone was removed by somebody.
+            // Rows that are missing were removed.
             let left = Set(rows.map(\.id)).subtracting(closed.map(\.id))
             open.subtract(Set(batch).subtracting(left))
             try await print(closed)
@@ -99,9 +100,9 @@ internal import ProxyGPT
 
     private func print(_ events: [EventRecord]) async throws {
         let events = events.filter { filter.matches($0) }
-        let format = command.format ?? (desk.showsJSON ? .jsonl : nil)
+        let format = command.format ?? (context.showsJSON ? .jsonl : nil)
         if let format {
-            for event in events { desk.console.print(command.line(event, format)) }
+            for event in events { context.console.print(command.line(event, format)) }
             return
         }
         if names.count > 10_000 { names.removeAll() }
@@ -110,13 +111,13 @@ internal import ProxyGPT
         names.merge(try await store.usernames(Array(unknown))) { $1 }
         for event in events {
             let texts = Events.row(event, names).map { TerminalText.line($0) }
-            desk.console.print(texts.filter { !$0.isEmpty }.joined(separator: "  "))
+            context.console.print(texts.filter { !$0.isEmpty }.joined(separator: "  "))
         }
     }
 }
 
 extension EventScan.Filter {
-    /// Tells whether an event is wanted: what the store's own query asks.
+    /// Whether an event matches, by the rules of the store's query.
     func matches(_ event: EventRecord) -> Bool {
         if let user, event.userID != user.text { return false }
         if let kind, event.kind != kind { return false }

@@ -4,7 +4,7 @@ internal import Formats
 internal import ProxyGPT
 internal import SQLStorage
 
-/// `retention`: what is old goes now, to the last row.
+/// `retention`: removes everything that has outlived its retention time.
 struct Retention: AdminCommand {
     static let configuration = CommandConfiguration(
         abstract: """
@@ -12,23 +12,24 @@ struct Retention: AdminCommand {
             deleted chats' messages.
             """,
         discussion: """
-            In small transactions, beside the running service, which removes all but the events too, \
-            for a second at a time. The usage of whole days is summed up before their events go. For \
-            messages of deleted chats all chats are walked. SQLite uses the freed pages again; its file does not shrink.
+            Runs in small transactions and may run beside the service. The service itself removes the \
+            same rows, except events, for a second at a time. The usage of whole days is summed up before \
+            their events are removed. All chats are read to find messages of deleted ones. SQLite uses the \
+            freed pages again; its file does not shrink.
             """)
 
-    /// Rows of one transaction: some milliseconds.
+    /// Rows of one transaction, which takes some milliseconds.
     private static let batchSize = 500
 
     @OptionGroup var output: OutputOptions
 
-    @EventLoop func run(_ desk: Desk) async throws -> Int32 {
-        let rowDays = Int64(try desk.settings.eventRowDays())
-        var days = Int64(try desk.settings.eventDays())
+    @EventLoop func run(_ context: CommandContext) async throws -> Int32 {
+        let rowDays = Int64(try context.settings.eventRowDays())
+        var days = Int64(try context.settings.eventDays())
         // No body outlives its row.
         if rowDays > 0 { days = min(days, rowDays) }
-        let storage = try await desk.openStorage(eventDays: days, isBackground: true)
-        let now = try await storage.store.currentTime(desk.now)
+        let storage = try await context.openStorage(eventDays: days, isBackground: true)
+        let now = try await storage.store.currentTime(context.now)
         let mayDelete = try await storage.lease.mayDelete(at: now)
         let orphans = try await markOrphans(storage.store)
         while try await !storage.lease.expire() { await EventLoop.sleep(milliseconds: 2) }
@@ -36,8 +37,8 @@ struct Retention: AdminCommand {
             rowDays > 0 && mayDelete
             ? try await removeEvents(
                 storage.store, olderThan: now.adding(seconds: -rowDays * 86_400)) : 0
-        await desk.note("retention", "EVENT_DAYS=\(days) EVENT_ROW_DAYS=\(rowDays)")
-        desk.show(
+        await context.note("retention", "EVENT_DAYS=\(days) EVENT_ROW_DAYS=\(rowDays)")
+        context.show(
             [
                 "event_days": .integer(days), "event_row_days": .integer(rowDays),
                 "events_removed": .integer(Int64(count)), "orphaned_chats": .integer(orphans),
@@ -45,8 +46,8 @@ struct Retention: AdminCommand {
             [
                 TerminalText.line(
                     mayDelete
-                        ? "What was kept for \(days) days is removed."
-                        : "The clock has jumped forward: nothing that looks old is removed for an hour."
+                        ? "Bodies older than \(days) days are removed."
+                        : "The clock has jumped forward: nothing is removed for an hour."
                 ),
                 TerminalText.line(
                     rowDays > 0
@@ -70,7 +71,7 @@ struct Retention: AdminCommand {
         return count
     }
 
-    /// Leaves the database to others for as long as each step took.
+    /// Pauses after each step, so that other processes get most of the database's time.
     @EventLoop private func removeEvents(
         _ store: any AdminStore, olderThan oldest: Timestamp
     ) async throws -> Int {

@@ -3,46 +3,47 @@ internal import EventLoop
 internal import Formats
 internal import ProxyGPT
 
-/// `usage`: who has used which model how much.
+/// `usage`: calls and tokens by user, model and day.
 struct ShowUsage: AdminCommand {
     static let configuration = CommandConfiguration(
         commandName: "usage",
         abstract: "Counts calls and tokens by user, model and day (UTC).",
         discussion: """
-            Counts calls below /v1/ and replies to prompts, with the tokens that the upstream said \
-            they took. Times are 2026-01-31, 2026-01-31T23:59:59Z or how long ago: 2h, 7d. Whole \
-            days of the past are kept as sums, which outlive the events: all events are read of the \
-            last two days alone, and of a day that --since or --until divides; where its events are \
-            gone that day is counted whole.
+            Counts calls below /v1/ and replies to prompts, with the tokens that the upstream reported. \
+            Times are 2026-01-31, 2026-01-31T23:59:59Z or how long ago: 2h, 7d. Whole days of the past are \
+            kept as sums, which outlive the events. Events are read only of the last two days and of a day \
+            that --since or --until divides; where such a day's events are removed, the whole day is \
+            counted.
             """)
 
-    /// What counts are kept apart by.
+    /// A dimension by which counts are grouped.
     enum Dimension: String, ExpressibleByArgument, CaseIterable {
         case user, model, day
     }
 
-    @Option(help: "Only those of this user.") var user: String?
+    @Option(help: "Only usage of this user.") var user: String?
     @Option(help: "From this time on.") var since: TimeArgument = .secondsAgo(30 * 86_400)
     @Option(help: "Before this time.") var until: TimeArgument?
     @Option(
-        parsing: .upToNextOption, help: "What is counted apart: user, model, day (default: all).")
+        parsing: .upToNextOption,
+        help: "The dimensions to group by: user, model, day (default: all).")
     var by: [Dimension] = Dimension.allCases
     @OptionGroup var output: OutputOptions
 
-    /// More lines than this help nobody, and models are named by users.
+    /// The most lines. Users name models, so that there may be any number.
     private static let groupLimit = 100_000
 
-    @EventLoop func run(_ desk: Desk) async throws -> Int32 {
-        let store = try await desk.open()
+    @EventLoop func run(_ context: CommandContext) async throws -> Int32 {
+        let store = try await context.open()
         var owner: User.ID?
-        if let user { owner = try await desk.userID(user) }
-        let span = (since.timestamp(now: desk.now), until?.timestamp(now: desk.now))
+        if let user { owner = try await context.userID(user) }
+        let span = (since.timestamp(now: context.now), until?.timestamp(now: context.now))
         let counts = try await store.usage(
             of: owner, since: span.0, until: span.1, keys: Self.groupLimit, by: reduced)
         guard let counts else {
             throw CommandError("there are too many lines: ask for less time, or --by less")
         }
-        await desk.note("usage", user: owner)
+        await context.note("usage", user: owner)
         let ids = Set(counts.keys.compactMap { $0.userID.map { User.ID($0) } })
         let names = try await store.usernames(Array(ids))
         let sorted = counts.sorted { left, right in
@@ -50,13 +51,13 @@ struct ShowUsage: AdminCommand {
             return (one.day ?? 0, one.userID ?? "", one.model ?? "")
                 < (other.day ?? 0, other.userID ?? "", other.model ?? "")
         }
-        desk.show(
+        context.show(
             ["usage": .list(sorted.map { json($0.key, $0.value, names) })],
             lines(sorted.map { ($0.key, $0.value) }, names))
         return 0
     }
 
-    /// The key without what is not counted apart.
+    /// The key without the dimensions that are not grouped by.
     @Sendable func reduced(_ key: UsageKey) -> UsageKey {
         UsageKey(
             userID: by.contains(.user) ? key.userID : nil,

@@ -3,29 +3,29 @@ internal import EventLoop
 internal import Formats
 internal import ProxyGPT
 
-/// `list`: everybody there is.
+/// `list`: all users.
 struct List: AdminCommand {
     static let configuration = CommandConfiguration(
         abstract: "Lists the users.",
         discussion: """
-            Reads all of them, page by page, and shows each page as it comes. Of a user's sessions at \
-            most 1000 are counted.
+            Reads all users, page by page, and shows each page at once. At most 1000 sessions of a user \
+            are counted.
             """)
 
     private static let pageSize = 500
 
     @OptionGroup var output: OutputOptions
 
-    @EventLoop func run(_ desk: Desk) async throws -> Int32 {
-        let store = try await desk.open()
-        await desk.note("list")
+    @EventLoop func run(_ context: CommandContext) async throws -> Int32 {
+        let store = try await context.open()
+        await context.note("list")
         let list = ListPrinter(
-            desk, "users",
+            context, "users",
             Table("ID", "USERNAME", "NAME", "ROLE", "STATE", ">SESSIONS", "LAST USED"),
             none: "There are no users.")
         var last: User.ID?
         repeat {
-            let page = try await store.accounts(after: last, limit: Self.pageSize, now: desk.now)
+            let page = try await store.accounts(after: last, limit: Self.pageSize, now: context.now)
             last = page.last?.user.id
             for account in page { list.add(account.json, Self.row(account)) }
             await list.endPage()
@@ -43,7 +43,7 @@ struct List: AdminCommand {
     }
 }
 
-/// `user`: one of them, with what it has.
+/// `user`: one user with its chats and groups.
 struct ShowUser: AdminCommand {
     static let configuration = CommandConfiguration(
         commandName: "user", abstract: "Shows one user.")
@@ -51,14 +51,14 @@ struct ShowUser: AdminCommand {
     @Argument(help: "The user's name or id.") var user: String
     @OptionGroup var output: OutputOptions
 
-    @EventLoop func run(_ desk: Desk) async throws -> Int32 {
-        let store = try await desk.open()
-        let account = try await desk.account(user)
+    @EventLoop func run(_ context: CommandContext) async throws -> Int32 {
+        let store = try await context.open()
+        let account = try await context.account(user)
         let id = account.user.id
         let belongings = try await store.belongings(of: id)
         let groups = try await store.groups(of: id, Page(limit: Page.greatestLimit)).elements
-        await desk.note("user", user: id)
-        desk.show(
+        await context.note("user", user: id)
+        context.show(
             json(account, belongings, groups), lines(account, belongings, groups))
         return 0
     }
@@ -105,7 +105,7 @@ struct ShowUser: AdminCommand {
     }
 }
 
-/// `create`: a user without signing up.
+/// `create`: adds a user without sign-up.
 struct Create: AdminCommand {
     static let configuration = CommandConfiguration(
         abstract: "Adds a user, also where sign-up is closed.")
@@ -118,34 +118,34 @@ struct Create: AdminCommand {
     @Option(help: "The last name.") var lastName = ""
     @OptionGroup var output: OutputOptions
 
-    @EventLoop func run(_ desk: Desk) async throws -> Int32 {
+    @EventLoop func run(_ context: CommandContext) async throws -> Int32 {
         let username = try Username(name)
         try User.checkPersonalName(firstName, parameter: "first_name")
         try User.checkPersonalName(lastName, parameter: "last_name")
-        let store = try await desk.open()
-        let hash = try await desk.hash(try desk.console.password(password))
-        let now = desk.now
+        let store = try await context.open()
+        let hash = try await context.hash(try context.console.password(password))
+        let now = context.now
         let user = User(
-            id: User.ID(desk.identifiers.next()), username: username.text, firstName: firstName,
+            id: User.ID(context.identifiers.next()), username: username.text, firstName: firstName,
             lastName: lastName, role: role, createdAt: now, updatedAt: now)
         try await store.create(
             NewUser(user: user, foldedName: username.folded, passwordHash: hash),
-            desk.event("create", user: user.id, "role \(role.rawValue)"))
+            context.event("create", user: user.id, "role \(role.rawValue)"))
         let account = Account(user: user, disabledAt: nil, openSessions: 0, lastUsedAt: nil)
-        desk.show(["user": account.json], ["Added \(user.username), \(user.id)."])
+        context.show(["user": account.json], ["Added \(user.username), \(user.id)."])
         return 0
     }
 }
 
 extension User.Role: ExpressibleByArgument {}
 
-/// `reset`: a new password.
+/// `reset`: gives a user a new password.
 struct Reset: AdminCommand {
     static let configuration = CommandConfiguration(
         abstract: "Gives a user a new password and ends all its sessions.",
         discussion: """
-            A password among the arguments can be seen by everybody on this machine while the \
-            command runs; standard input cannot.
+            All users of this machine can see a password among the arguments while the command runs, but \
+            not one from standard input.
             """)
 
     @Argument(help: "The user's name or id.") var user: String
@@ -153,13 +153,13 @@ struct Reset: AdminCommand {
     var password: String?
     @OptionGroup var output: OutputOptions
 
-    @EventLoop func run(_ desk: Desk) async throws -> Int32 {
-        let store = try await desk.open()
-        let user = try await desk.account(user).user
-        let hash = try await desk.hash(try desk.console.password(password))
+    @EventLoop func run(_ context: CommandContext) async throws -> Int32 {
+        let store = try await context.open()
+        let user = try await context.account(user).user
+        let hash = try await context.hash(try context.console.password(password))
         let ended = try await store.resetPassword(
-            of: user.id, to: hash, desk.event("reset", user: user.id))
-        desk.show(
+            of: user.id, to: hash, context.event("reset", user: user.id))
+        context.show(
             ["user_id": .string(user.id.text), "sessions_ended": .integer(ended)],
             [
                 TerminalText.line(

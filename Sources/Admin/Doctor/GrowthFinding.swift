@@ -1,20 +1,20 @@
 internal import ProxyGPT
 internal import SQLStorage
 
-/// What `doctor` says of how fast the database grows, and of when its disk is full.
+/// The finding of `doctor` about the growth of the database and the day on which its disk is full.
 struct GrowthFinding {
     private static let check = "growth"
-    /// Days ahead for which a full disk is warned of.
+    /// A disk that is full within so many days is a warning.
     private static let warningDays = 30.0
-    /// Beyond that no figure means anything.
+    /// Days beyond which a forecast means nothing.
     private static let horizon = 3650.0
 
     let growth: StorageGrowth
-    /// How long bodies and rows are kept; the latter 0 for ever.
+    /// Days for which bodies and rows are kept; rows for ever where `rowDays` is 0.
     let bodyDays: Int64
     let rowDays: Int64
 
-    /// - Parameter free: bytes that are left for the database; nil where its disk is a server's.
+    /// - Parameter free: free bytes on the database's disk; nil where the database is a server's.
     func finding(free: Int64?) -> Finding {
         let parts = [growth.events, growth.bodies, growth.messages].map(\.bytes)
         var text =
@@ -40,11 +40,11 @@ struct GrowthFinding {
             text + "; the disk is full in \(counted(Int64(days.rounded()), "day"))")
     }
 
-    /// Where there is too little to tell anything from.
+    /// The finding where there are too few events.
     static let unknown = Finding(
-        check, .ok, "told from an hour of events on, which are not there yet")
+        check, .ok, "known after an hour of events")
 
-    /// What is added in a day, and for how many days: then as much goes as comes.
+    /// The bytes added in a day, and the number of days until retention removes as much as is added.
     private var rates: [(bytes: Double, days: Double)] {
         func days(_ kept: Int64, _ age: Double) -> Double { max(0, Double(kept) - age) }
         return [
@@ -58,7 +58,7 @@ struct GrowthFinding {
         rates.reduce(0) { $0 + $1.bytes * min(days, $1.days) }
     }
 
-    /// How many days it takes until so many bytes are added; nil where that never is.
+    /// The days until so many bytes are added; nil where that never happens.
     private func daysUntil(added bytes: Double) -> Double? {
         let ends = (rates.map(\.days).filter(\.isFinite) + [Self.horizon]).sorted()
         var start = 0.0
@@ -72,7 +72,7 @@ struct GrowthFinding {
         return nil
     }
 
-    /// Thousands of millions, with three digits or so.
+    /// Bytes in gigabytes, with about three digits.
     private static func gigabytes(_ bytes: Double) -> String {
         let hundredths = Int64(min(1e17, max(0, bytes / 1e7)).rounded())
         if bytes > 0, hundredths == 0 { return "less than 0.01" }

@@ -1,14 +1,14 @@
 internal import EventLoop
 internal import Glibc
 
-/// Sees to it that files of the service stay the service's: commands run as the owner of the state
-/// directory, which root becomes and nobody else can.
+/// The owner of the state directory. Commands run as this user, so that the service's files stay the
+/// service's; a command that root starts becomes this user.
 struct Owner {
     let directory: String
     private let user: uid_t
     private let group: gid_t
 
-    /// Throws where there is no such directory, or where the caller may not even see it.
+    /// Throws where there is no such directory, or where the caller may not see it.
     init(of directory: String) throws {
         var status = stat()
         guard stat(directory, &status) == 0 else {
@@ -23,7 +23,7 @@ struct Owner {
         group = status.st_gid
     }
 
-    /// Throws where the caller is neither the owner nor root, and says who is.
+    /// Throws where the caller is neither the owner nor root; the error names the owner.
     func demand() throws {
         guard geteuid() == user || geteuid() == 0 else {
             let name = Self.name(of: user)
@@ -32,7 +32,7 @@ struct Owner {
         }
     }
 
-    /// Makes the process the owner's, for good.
+    /// Gives the process the owner's rights, for good.
     func become() throws {
         try demand()
         guard geteuid() == 0, user != 0 else { return }
@@ -51,26 +51,26 @@ struct Owner {
             throw SystemError("seteuid \(user)")
         }
         defer {
-            // Root's own rights again: there is no going on with half of them.
+            // The process must not continue with only part of root's rights.
             if seteuid(0) != 0 || setegid(caller) != 0 || setgroups(Int(count), groups) != 0 {
-                Console.complain(SystemError("seteuid 0"))
+                Console.report(SystemError("seteuid 0"))
                 endProcess(1)
             }
         }
         return try body()
     }
 
-    /// Makes the process the owner's where the way to a file leads through a directory or a link of the
-    /// owner's, who could have it lead to a file of root's.
-    func becomeIfInHands(_ file: String) throws {
+    /// Gives the process the owner's rights where the owner could change a directory or link on the path of
+    /// a file, and so lead root to another file.
+    func becomeIfWritable(_ file: String) throws {
         guard geteuid() == 0, user != 0 else { return }
         let steps = try PathWalk(to: file).steps
-        if steps.contains(where: { $0.isInHands(of: user, group) }) { try become() }
+        if steps.contains(where: { $0.isWritable(of: user, group) }) { try become() }
     }
 
-    /// Whoever has the directory that a file is in; for root, the first directory or link on the way to it that is
-    /// not root's.
-    init(ofWayTo file: String) throws {
+    /// The owner of the directory that a file is in; for root, the owner of the first directory or link on
+    /// the path that is not root's.
+    init(ofPathTo file: String) throws {
         let steps = try PathWalk(to: file).steps
         let others = geteuid() == 0 ? steps.first { $0.user != 0 } : nil
         guard let step = others ?? steps.last else {

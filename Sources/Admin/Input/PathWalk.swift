@@ -1,34 +1,34 @@
 internal import EventLoop
 internal import Glibc
 
-/// The directories and links on the way to a file. Whoever may change one of them decides what the path
-/// means from one moment to the next.
+/// The directories and links on the path of a file. A user that may change one of them can lead the path
+/// to another file at any moment.
 struct PathWalk {
-    /// A directory, or a link, as it was met.
+    /// A directory or a link on the path.
     struct Step {
         let user: uid_t
         let group: gid_t
         let mode: mode_t
 
         /// Whether a user, or a group that may write there, can put another file behind a name.
-        func isInHands(of user: uid_t, _ group: gid_t) -> Bool {
+        func isWritable(of user: uid_t, _ group: gid_t) -> Bool {
             if self.user == user { return true }
-            // What a link's mode says means nothing.
+            // The mode of a link has no meaning.
             guard mode & S_IFMT == S_IFDIR else { return false }
             if self.group == group, mode & S_IWGRP != 0 { return true }
             return mode & S_IWOTH != 0 && mode & S_ISVTX == 0
         }
     }
 
-    /// As many links as the kernel follows.
+    /// The most links that the kernel follows.
     private static let mostLinks = 40
 
     private(set) var steps: [Step] = []
 
-    /// Walks to the directory that a file is in, or is to be made in. The file itself is not looked at.
+    /// Walks to the directory of a file, which need not exist. The file itself is not examined.
     init(to file: String) throws(SystemError) {
         var place = try Self.isAbsolute(file) ? "/" : Self.workingDirectory()
-        // Links on the way to it are the shell's, and its directories are not.
+        // The shell has followed the links on the path of the working directory; its directories count.
         var left = Self.names(file)
         if !Self.isAbsolute(file) {
             left += Self.names(place)

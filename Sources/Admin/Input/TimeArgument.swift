@@ -17,7 +17,7 @@ enum TimeArgument: Equatable {
 }
 
 extension TimeArgument: ExpressibleByArgument {
-    /// As it would be written, for the default in a command's help.
+    /// The argument's text, for the default in a command's help.
     var defaultValueDescription: String {
         switch self {
         case .moment(let moment): "\(moment)"

@@ -1,5 +1,5 @@
-/// Lines of comma-separated values (RFC 4180). Values are read as bytes: a comma, quotation mark or
-/// equals sign that a combining mark follows is one to whoever reads the line.
+/// Lines of comma-separated values (RFC 4180). Values are read as bytes: readers of the line take a comma
+/// for one even where a combining mark follows it.
 enum CSV {
     /// One line without its end. Values come on one line each, and a value that a spreadsheet would
     /// take for a formula has an apostrophe before it.

@@ -5,13 +5,13 @@ internal import ProxyGPT
 
 /// Standard input, output and error of a command.
 @EventLoop final class Console {
-    /// What the program is called in its messages.
+    /// The program's name in its messages.
     private nonisolated static let name = "proxy-gpt-admin"
     private static let bufferSize = 64 * 1024
 
     private var buffer: [UInt8] = []
 
-    /// Writes lines to standard output; they leave when there are enough, and with `flush`.
+    /// Writes lines to standard output, through a buffer that `flush` empties.
     func print(_ lines: [String]) {
         for line in lines { print(line) }
     }
@@ -31,13 +31,13 @@ internal import ProxyGPT
         print(TerminalText.json(json.encoded))
     }
 
-    /// Ends the program when nobody reads any more.
+    /// Writes the buffer; ends the program where the reader has gone.
     func flush() {
         if !Self.write(buffer, to: 1) { endProcess(1) }
         buffer.removeAll(keepingCapacity: true)
     }
 
-    nonisolated static func complain(_ error: any Error) {
+    nonisolated static func report(_ error: any Error) {
         let text = (error as? Failure)?.message ?? "\(error)"
         for line in text.split(separator: "\n") {
             note("\(name): \(TerminalText.line(String(line)))")
@@ -49,7 +49,7 @@ internal import ProxyGPT
         ask(line + "\n")
     }
 
-    /// Writes to standard error what is no whole line.
+    /// Writes text without a line end to standard error.
     private nonisolated static func ask(_ text: String) {
         _ = write(Array(text.utf8), to: 2)
     }
@@ -69,7 +69,7 @@ internal import ProxyGPT
 
     // MARK: - Questions
 
-    /// Asks for a yes on a terminal. Throws where there is none to ask at.
+    /// Asks for a yes on the terminal. Throws where there is no terminal.
     func confirm(_ question: String) throws {
         guard isatty(0) == 1, isatty(2) == 1 else {
             throw CommandError("\(question) Say it with --yes.")
@@ -80,8 +80,8 @@ internal import ProxyGPT
         }
     }
 
-    /// A new password: the argument, or a line of standard input where it is absent or `-`, which on
-    /// a terminal is asked for twice and not shown.
+    /// A new password: the argument, or a line of standard input where the argument is absent or `-`. A
+    /// terminal asks twice and does not show it.
     func password(_ argument: String?) throws -> String {
         if let argument, argument != "-" { return argument }
         guard isatty(0) == 1 else {

@@ -1,13 +1,13 @@
-/// Rows of texts in columns, aligned for people. Makes texts from the database harmless.
+/// Rows of texts in aligned columns. Texts from the database are made fit for a terminal.
 struct Table {
     private let titles: [String]
-    /// Columns whose texts end at the same place: numbers.
+    /// Right-aligned columns: numbers.
     private let rightAligned: Set<Int>
     private var rows: [[String]] = []
-    /// What the columns took in the lines that were taken.
+    /// The widths of the columns in earlier lines.
     private var widths: [Int] = []
 
-    /// - Parameter titles: those that begin with `>` are of columns of numbers.
+    /// - Parameter titles: the titles of columns; `>` marks a column of numbers.
     init(_ titles: String...) {
         self.titles = titles.map { title in
             String(title.utf8.first == Self.numberMark ? title.utf8.dropFirst() : title.utf8[...])
@@ -30,8 +30,8 @@ struct Table {
         return table.takeLines()
     }
 
-    /// The lines of the rows so far, which are forgotten; the titles come first, and once. Of a long table
-    /// that is taken piece by piece the columns get wider where they must.
+    /// The lines of the rows since the last call, with the titles before the first ones. The columns of a
+    /// long table get wider where they must.
     mutating func takeLines() -> [String] {
         let all = widths.isEmpty ? [titles] + rows : rows
         widths = titles.indices.map { column in
@@ -56,7 +56,7 @@ struct Table {
     }
 }
 
-/// Names with values, one below the other.
+/// Names with values, a line each.
 struct Sheet {
     private var entries: [(name: String, value: String)] = []
 

@@ -1,5 +1,5 @@
-/// Text from the database made fit for a terminal: whatever would move the cursor, change colours or
-/// turn the direction of writing is shown as its number.
+/// Makes text from the database fit for a terminal: characters that would move the cursor, change colours
+/// or turn the direction of writing are shown as their numbers.
 enum TerminalText {
     /// The text on one line.
     static func line(_ text: String) -> String {
@@ -11,7 +11,7 @@ enum TerminalText {
         escaped(text) { $0 == "\n" || $0 == "\t" ? true : nil }
     }
 
-    /// JSON text, in which the same characters stand in strings alone, where they may be escaped.
+    /// JSON text with the same characters escaped, which may stand in its strings alone.
     static func json(_ bytes: [UInt8]) -> String {
         let text = String(decoding: bytes, as: UTF8.self)
         guard text.unicodeScalars.contains(where: { !isHarmless($0) }) else { return text }
@@ -29,8 +29,8 @@ enum TerminalText {
         return result
     }
 
-    /// How many columns of a terminal the text takes: marks, joiners and what they join take no room
-    /// of their own, and a flag is two letters.
+    /// The columns of a terminal that the text takes: combining marks, joiners and joined characters take
+    /// none, and a flag is two letters.
     static func width(_ text: String) -> Int {
         var (width, isJoined, isHalfFlag) = (0, false, false)
         for scalar in text.unicodeScalars {
@@ -69,7 +69,7 @@ enum TerminalText {
         switch scalar.properties.generalCategory {
         case .control, .lineSeparator, .paragraphSeparator, .surrogate, .privateUse, .unassigned:
             return false
-        // Invisible, and some of them turn the direction; but one joins emoji.
+        // Invisible characters, of which some turn the direction; the joiner of emoji stays.
         case .format: return scalar == "\u{200D}"
         default: return true
         }
@@ -85,7 +85,7 @@ enum TerminalText {
         return wide.contains { $0.contains(scalar.value) } ? 2 : 1
     }
 
-    /// What East Asian writing gives two columns (Unicode Standard Annex 11), in large.
+    /// Ranges of characters that take two columns in East Asian writing (Unicode Standard Annex 11).
     private static let wide: [ClosedRange<UInt32>] = [
         0x1100...0x115F, 0x2E80...0x303E, 0x3041...0x33FF, 0x3400...0x4DBF, 0x4E00...0x9FFF,
         0xA000...0xA4CF, 0xA960...0xA97F, 0xAC00...0xD7A3, 0xF900...0xFAFF, 0xFE30...0xFE6F,

@@ -311,7 +311,7 @@ def test_the_doctor_tells_what_is_well_and_what_is_not(stack, tmp_path):
     for check in ("settings", "state directory", "files", "database", "upstream", *own):
         assert checks[check][0] == "ok", checks[check]
     assert checks["processes"] == ("ok", "3 alive")
-    assert checks["growth"] == ("ok", "told from an hour of events on, which are not there yet")
+    assert checks["growth"] == ("ok", "known after an hour of events")
     if stack.server:
         assert "3 processes of 4 connections each (DB_CONNECTIONS) need 12" in checks["pools"][1]
         many = results(stack, code=1, DB_CONNECTIONS=100, **elsewhere)["pools"]

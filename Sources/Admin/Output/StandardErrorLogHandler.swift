@@ -1,7 +1,7 @@
 internal import Logging
 
-/// Shows what goes wrong inside on standard error, as the command's own complaints.
-struct ComplaintLogHandler: LogHandler {
+/// Writes log lines of the libraries to standard error, in the form of the command's own errors.
+struct StandardErrorLogHandler: LogHandler {
     var logLevel = Logger.Level.error
     var metadata: Logger.Metadata = [:]
 
@@ -14,6 +14,6 @@ struct ComplaintLogHandler: LogHandler {
         let details = (event.metadata ?? [:]).sorted { $0.key < $1.key }
             .map { "\($0.key)=\($0.value)" }
         let line = (["\(event.message)"] + details).joined(separator: " ")
-        Console.complain(CommandError(line))
+        Console.report(CommandError(line))
     }
 }

@@ -2,15 +2,15 @@ internal import ArgumentParser
 internal import Formats
 internal import ProxyGPT
 
-/// How many lines of a list are wanted, in decimal digits.
-struct CountArgument: Equatable {
+/// The number of lines of a list, in decimal digits.
+struct LimitArgument: Equatable {
     let value: Int
 
     init(_ value: Int) {
         self.value = value
     }
 
-    /// Throws where a list of this length makes no sense.
+    /// Throws where the number is out of bounds.
     func check() throws {
         guard (1...10_000).contains(value) else {
             throw ValidationError("The limit is a number from 1 to 10000.")
@@ -18,7 +18,7 @@ struct CountArgument: Equatable {
     }
 }
 
-extension CountArgument: ExpressibleByArgument {
+extension LimitArgument: ExpressibleByArgument {
     init?(argument: String) {
         guard let number = argument.utf8.decimalNumber else { return nil }
         self.init(Int(number))

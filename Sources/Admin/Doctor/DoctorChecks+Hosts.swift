@@ -1,12 +1,12 @@
 internal import ProxyGPT
 
-// What is found of the hosts that share a database.
+// Findings about the hosts that share a database.
 
-extension Examination {
+extension DoctorChecks {
     static nonisolated func finding(
-        of processes: [ProcessRecord], meetInRedis: Bool
+        of processes: [ProcessRecord], usesRedis: Bool
     ) -> Finding {
-        if !meetInRedis, let problem = processes.problemWithoutRedis {
+        if !usesRedis, let problem = processes.problemWithoutRedis {
             return Finding("processes", .broken, problem)
         }
         return processes.isEmpty
@@ -14,7 +14,7 @@ extension Examination {
             : Finding("processes", .ok, "\(processes.count) alive")
     }
 
-    /// Nothing where each machine id is one host's.
+    /// A finding where two hosts have the same machine id, else none.
     static nonisolated func finding(ofClonesAmong processes: [ProcessRecord]) -> [Finding] {
         let clones = processes.clones
         guard !clones.isEmpty else { return [] }
@@ -31,14 +31,15 @@ extension Examination {
     /// - Parameter lead: milliseconds that this host's clock is ahead; nil where the database has no other.
     static nonisolated func finding(ofClockLead lead: Int64?) -> Finding {
         guard let lead else {
-            return Finding("clock", .ok, "the database goes by this host's")
+            return Finding("clock", .ok, "the database uses this host's clock")
         }
         let distance = lead == .min ? .max : abs(lead)
         let seconds = "\(distance / 1000).\(distance % 1000 / 100) s"
         let text =
             "this host's is \(seconds) \(lead < 0 ? "behind" : "ahead of") the database's"
         if distance > ClockTolerance.limit {
-            return Finding("clock", .broken, text + ": it serves nobody until that is mended")
+            return Finding(
+                "clock", .broken, text + ": this host serves nothing until that is mended")
         }
         return Finding("clock", distance > ClockTolerance.warning ? .warning : .ok, text)
     }

@@ -1,7 +1,7 @@
 internal import Formats
 internal import ProxyGPT
 
-// What the commands show of the domain, to programs as JSON. No hash and no token is in here.
+// The JSON of domain values in the output of commands. It has no hash and no token.
 
 extension Account {
     var json: JSONValue {

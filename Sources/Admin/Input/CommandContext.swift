@@ -6,26 +6,26 @@ internal import Logging
 internal import ProxyGPT
 internal import SQLStorage
 
-/// What commands need of the store.
+/// The part of the store that commands use.
 typealias OperatorStore = AdminStore & GroupStore & MessageStore
 
-/// What a command works with: settings, console, and the database once it is opened.
-@EventLoop final class Desk {
+/// The environment of a command: settings, console, and the database once it is opened.
+@EventLoop final class CommandContext {
     private(set) var settings: OperatorSettings
-    /// The processes of the service that serve this state directory, as far as the caller may see them:
-    /// to be asked for before the caller becomes somebody else.
+    /// The processes of the service that serve this state directory, as far as this process may see them;
+    /// to be read before it becomes the owner of the directory.
     private lazy var processes = RunningProcess.all(serving: settings.stateDirectory)
     let console = Console()
     let showsJSON: Bool
     let clock = SystemClock()
     let identifiers: any IdentifierSource
-    let logger = Logger(label: "admin") { _ in ComplaintLogHandler() }
-    /// Who gave the command, before it became somebody else.
+    let logger = Logger(label: "admin") { _ in StandardErrorLogHandler() }
+    /// The name of the user that gave the command.
     private let operatorName: String
     private var storage: SQLStorage?
 
     init(showsJSON: Bool) throws {
-        // Before the settings are read, which may name a directory of somebody else's.
+        // Taken before this process becomes another user.
         let user = Owner.name(of: getuid())
         operatorName = OperatorSettings.sudoUser.map { "\(user) for \($0)" } ?? user
         settings = try OperatorSettings.find()
@@ -35,13 +35,13 @@ typealias OperatorStore = AdminStore & GroupStore & MessageStore
 
     var now: Timestamp { clock.now() }
 
-    /// Processes of the service that have another file open than the one at the database's path now.
+    /// Processes of the service that have another file open than the one at the database's path.
     func displaced(_ database: String) -> [(process: RunningProcess, file: String)] {
         processes.compactMap { process in process.displaced(database).map { (process, $0) } }
     }
 
-    /// Takes the settings that the service runs with in the place of those that were found; nil where
-    /// it does not run.
+    /// Uses the settings of the running service instead of those that were found; nil where the service
+    /// does not run.
     @discardableResult
     func useSettingsOfService() -> OperatorSettings.OfService? {
         guard let process = processes.first else { return nil }
@@ -50,8 +50,8 @@ typealias OperatorStore = AdminStore & GroupStore & MessageStore
         return running
     }
 
-    /// The path of the SQLite database, for what is done to files.
-    /// - Parameter alternative: what to do instead where the database is PostgreSQL.
+    /// The path of the SQLite database, for commands that work on files.
+    /// - Parameter alternative: the command for a PostgreSQL database.
     func databaseFile(orElse alternative: String) throws -> String {
         guard case .sqlite(let file) = try settings.database() else {
             throw CommandError("the database is PostgreSQL: \(alternative)")
@@ -59,13 +59,13 @@ typealias OperatorStore = AdminStore & GroupStore & MessageStore
         return file
     }
 
-    /// Opens the database, which must be there.
+    /// Opens the database, which must exist.
     func open() async throws -> any OperatorStore {
         try await openStorage().store
     }
 
-    /// The process becomes the owner of a SQLite file first.
-    /// - Parameter isBackground: for much work that nobody waits for.
+    /// Opens the database; for SQLite this process becomes the owner of the directory first.
+    /// - Parameter isBackground: for long work that may be slow.
     func openStorage(
         mayBeIncomplete: Bool = false, eventDays: Int64 = 30, isBackground: Bool = false
     ) async throws -> SQLStorage {
@@ -87,30 +87,30 @@ typealias OperatorStore = AdminStore & GroupStore & MessageStore
         storage = nil
     }
 
-    // MARK: - The record of what was done
+    // MARK: - Events of commands
 
-    /// The event that tells of a command.
-    func event(_ command: String, user: User.ID? = nil, _ what: String = "") -> Event {
+    /// The event that records a command.
+    func event(_ command: String, user: User.ID? = nil, _ detail: String = "") -> Event {
         var event = Event(
             id: Event.ID(identifiers.next()), timestamp: now, kind: .admin, path: command)
         event.userID = user
         event.end = .done
-        event.detail = what.isEmpty ? "by \(operatorName)" : "\(what) by \(operatorName)"
+        event.detail = detail.isEmpty ? "by \(operatorName)" : "\(detail) by \(operatorName)"
         return event
     }
 
-    /// Tells of a command that only reads: it is not refused because that fails.
-    func note(_ command: String, user: User.ID? = nil, _ what: String = "") async {
+    /// Records a command that only reads. The command succeeds even where its event cannot be stored.
+    func note(_ command: String, user: User.ID? = nil, _ detail: String = "") async {
         do {
-            try await open().record(event(command, user: user, what))
+            try await open().record(event(command, user: user, detail))
         } catch {
             Console.note("This was not recorded: \((error as? Failure)?.message ?? "\(error)")")
         }
     }
 
-    // MARK: - What commands share
+    // MARK: - Shared by commands
 
-    /// The user of an id or a name.
+    /// The user with this id or name.
     func account(_ name: String) async throws -> Account {
         guard let account = try await open().account(UserReference(name), now: now) else {
             throw CommandError.noUser(name)
@@ -118,7 +118,7 @@ typealias OperatorStore = AdminStore & GroupStore & MessageStore
         return account
     }
 
-    /// The id of a user who may be gone: events outlive users.
+    /// The id of a user, who may be deleted: events outlive users.
     func userID(_ name: String) async throws -> User.ID {
         if let account = try await open().account(UserReference(name), now: now) {
             return account.user.id
@@ -127,7 +127,7 @@ typealias OperatorStore = AdminStore & GroupStore & MessageStore
         return User.ID(name.lowercased())
     }
 
-    /// The hash of a password that keeps the rules.
+    /// The hash of a new password. Throws where the password breaks the rules.
     func hash(_ password: String) async throws -> String {
         guard !password.isEmpty else { throw CommandError("the password is empty") }
         try User.checkNewPassword(password, minimum: try settings.passwordMinimum())

@@ -4,35 +4,35 @@ internal import Glibc
 internal import ProxyGPT
 internal import SQLStorage
 
-/// Checks one thing after the other; what fails does not keep the rest from being checked.
-@EventLoop struct Examination {
-    private let desk: Desk
+/// The checks of `doctor`. A check that fails does not keep the others from running.
+@EventLoop struct DoctorChecks {
+    private let context: CommandContext
 
-    /// Room on the disk below which there is a warning, and below which nothing works, in bytes.
-    private static let roomWarning: Int64 = 1 << 30
-    private static let roomLimit: Int64 = 64 << 20
-    /// The size of the WAL that checkpoints keep it below.
+    /// Free bytes on the disk below which there is a warning, and below which nothing works.
+    private static let freeWarning: Int64 = 1 << 30
+    private static let freeLimit: Int64 = 64 << 20
+    /// The largest WAL that regular checkpoints leave.
     private static let walLimit: Int64 = 64 << 20
 
-    /// What the service runs with, where it runs.
+    /// The settings of the running service, nil where it does not run.
     private let running: OperatorSettings.OfService?
 
-    init(_ desk: Desk, _ running: OperatorSettings.OfService?) {
-        self.desk = desk
+    init(_ context: CommandContext, _ running: OperatorSettings.OfService?) {
+        self.context = context
         self.running = running
     }
 
     func findings(asksUpstream: Bool) async -> [Finding] {
         var findings = settings()
-        // As the caller still: who becomes the owner may see less of the processes.
+        // Before this process becomes the owner, who may see less of the processes.
         let displaced = displaced()
         if let library = library() { findings.append(library) }
         let directory = directory()
         findings += directory
-        // As the owner of the directory from here on; without it there is nothing more to see.
+        // From here on this process is the directory's owner. Without the directory there is nothing to check.
         if !directory.contains(where: { $0.result == .broken }) {
             findings += files()
-            findings += room()
+            findings += diskSpace()
             findings += displaced.isEmpty ? await database() : displaced
         }
         if asksUpstream { findings.append(await upstream()) }
@@ -44,9 +44,9 @@ internal import SQLStorage
     private func settings() -> [Finding] {
         var findings: [Finding] = []
         do {
-            let settings = try desk.settings.whole()
+            let settings = try context.settings.whole()
             findings.append(
-                Finding("settings", .ok, "all valid, from \(desk.settings.place)"))
+                Finding("settings", .ok, "all valid, from \(context.settings.place)"))
             findings.append(
                 settings.signupIsOpen
                     ? Finding("sign-up", .warning, "SIGNUP=open: anybody may sign up")
@@ -71,11 +71,11 @@ internal import SQLStorage
                     "restart", .warning,
                     "the service runs with other values than \(running.place) says: \(names)"))
         }
-        findings += namesOfFile()
+        findings += environmentFile()
         return findings
     }
 
-    private func namesOfFile() -> [Finding] {
+    private func environmentFile() -> [Finding] {
         do {
             return try OperatorSettings.problemsOfFile().map {
                 Finding("settings", .broken, "the environment file: \($0)")
@@ -86,7 +86,7 @@ internal import SQLStorage
     }
 
     private func library() -> Finding? {
-        guard case .sqlite = try? desk.settings.database() else { return nil }
+        guard case .sqlite = try? context.settings.database() else { return nil }
         let (version, needsGate) = DatabaseHealth.library
         let text =
             needsGate
@@ -98,7 +98,7 @@ internal import SQLStorage
     // MARK: - Files
 
     private func directory() -> [Finding] {
-        let path = desk.settings.stateDirectory
+        let path = context.settings.stateDirectory
         do {
             try Owner(of: path).become()
         } catch {
@@ -118,7 +118,7 @@ internal import SQLStorage
     }
 
     private func files() -> [Finding] {
-        let path = desk.settings.stateDirectory
+        let path = context.settings.stateDirectory
         guard let directory = opendir(path) else {
             return [Finding("files", .broken, "\(SystemError("opendir \(path)"))")]
         }
@@ -142,22 +142,22 @@ internal import SQLStorage
                     Finding("files", .warning, "\(name) has mode \(mode), it should be 600"))
             }
         }
-        return wrong.isEmpty ? [Finding("files", .ok, "for their owner alone")] : wrong
+        return wrong.isEmpty ? [Finding("files", .ok, "readable by their owner alone")] : wrong
     }
 
-    private func room() -> [Finding] {
+    private func diskSpace() -> [Finding] {
         guard let free = freeBytes() else {
-            let path = desk.settings.stateDirectory
+            let path = context.settings.stateDirectory
             return [Finding("disk", .broken, "\(SystemError("statvfs \(path)"))")]
         }
         let result: Finding.Result =
-            free < Self.roomLimit ? .broken : free < Self.roomWarning ? .warning : .ok
+            free < Self.freeLimit ? .broken : free < Self.freeWarning ? .warning : .ok
         return [Finding("disk", result, "\(free >> 20) MiB free")]
     }
 
     private func freeBytes() -> Int64? {
         var system = statvfs()
-        guard statvfs(desk.settings.stateDirectory, &system) == 0 else { return nil }
+        guard statvfs(context.settings.stateDirectory, &system) == 0 else { return nil }
         return Int64(clamping: system.f_bavail) &* Int64(clamping: system.f_frsize)
     }
 
@@ -165,12 +165,12 @@ internal import SQLStorage
 
     private func growth(free: Int64?) async throws -> [Finding] {
         // Where the settings are wrong there is a finding already.
-        guard let bodyDays = try? desk.settings.eventDays(),
-            let rowDays = try? desk.settings.eventRowDays()
+        guard let bodyDays = try? context.settings.eventDays(),
+            let rowDays = try? context.settings.eventRowDays()
         else { return [] }
         let days = (body: Int64(bodyDays), row: Int64(rowDays))
-        let growth = try await desk.openStorage().growth(
-            now: desk.now, bodyDays: days.body, rowDays: days.row)
+        let growth = try await context.openStorage().growth(
+            now: context.now, bodyDays: days.body, rowDays: days.row)
         guard let growth else { return [GrowthFinding.unknown] }
         return [
             GrowthFinding(growth: growth, bodyDays: days.body, rowDays: days.row).finding(
@@ -180,7 +180,7 @@ internal import SQLStorage
 
     private func database() async -> [Finding] {
         var findings: [Finding] = []
-        if desk.settings.unknownSecrets.contains("DB_ADDRESS") {
+        if context.settings.unknownSecrets.contains("DB_ADDRESS") {
             return [
                 Finding(
                     "database", .broken,
@@ -188,28 +188,28 @@ internal import SQLStorage
             ]
         }
         do {
-            switch try desk.settings.database() {
+            switch try context.settings.database() {
             case .sqlite(let path):
                 let health = try DatabaseHealth.examine(path)
                 findings += file(health)
                 findings += try await growth(free: freeBytes().map { $0 &+ health.freeBytes })
             case .postgreSQL:
                 // Where the settings are wrong there is a finding already.
-                let settings = try? desk.settings.whole()
-                let health = try await desk.openStorage().examineServer(
+                let settings = try? context.settings.whole()
+                let health = try await context.openStorage().examineServer(
                     connections: settings?.databaseConnections ?? 0)
                 findings += Self.server(health)
                 findings += health.locks.map { Finding("locks", .warning, $0) }
                 if settings != nil { findings.append(Self.room(health.room)) }
                 findings += try await growth(free: nil)
             }
-            let processes = try await desk.openStorage().livingProcesses()
-            let hasRedis = (try? desk.settings.whole())?.redisAddress != nil
-            findings.append(Self.finding(of: processes, meetInRedis: hasRedis))
+            let processes = try await context.openStorage().livingProcesses()
+            let hasRedis = (try? context.settings.whole())?.redisAddress != nil
+            findings.append(Self.finding(of: processes, usesRedis: hasRedis))
             findings += Self.finding(ofClonesAmong: processes)
             findings.append(
-                Self.finding(ofClockLead: try await desk.openStorage().measureClockLead()))
-            await desk.note("doctor")
+                Self.finding(ofClockLead: try await context.openStorage().measureClockLead()))
+            await context.note("doctor")
         } catch {
             let text = (error as? Failure)?.message ?? "\(error)"
             findings.append(Finding("database", .broken, text))
@@ -217,10 +217,10 @@ internal import SQLStorage
         return findings
     }
 
-    /// Processes that go on with a file that is no longer where the next ones look for it.
+    /// Findings about processes whose database file is no longer at the path in the settings.
     private func displaced() -> [Finding] {
-        guard case .sqlite(let path) = try? desk.settings.database() else { return [] }
-        return desk.displaced(path).map { process, other in
+        guard case .sqlite(let path) = try? context.settings.database() else { return [] }
+        return context.displaced(path).map { process, other in
             Finding(
                 "database", .broken,
                 "\(process.program), process \(process.id), serves \(other) and not \(path), which "
@@ -260,7 +260,7 @@ internal import SQLStorage
             return Finding(
                 "database", .warning,
                 "schema version \(health.schemaVersion), migrated to \(health.knownSchemaVersion) "
-                    + "by whoever opens it next")
+                    + "by the process that opens it next")
         }
         if let difference = health.otherSchema {
             return Finding(
@@ -277,7 +277,7 @@ internal import SQLStorage
         case .soundSoFar(let whole, let others):
             Finding(
                 "integrity", .ok,
-                "sound as far as was looked: all of \(counted(whole.count, "table")), the beginning of "
+                "sound as far as checked: all of \(counted(whole.count, "table")), the beginning of "
                     + "\(others.joined(separator: ", ")); `proxy-gpt-admin backup` looks at every page"
             )
         case .damaged(let how): Finding("integrity", .broken, how)
@@ -289,7 +289,7 @@ internal import SQLStorage
     private func upstream() async -> Finding {
         let check = "upstream"
         do {
-            let settings = try desk.settings.whole()
+            let settings = try context.settings.whole()
             let curl = CurlUpstream(
                 CurlUpstream.Configuration(
                     key: settings.apiKey, keyHeader: settings.upstream.keyHeader,
