@@ -1,6 +1,6 @@
 internal import Glibc
 
-/// Microseconds that only ever grow, for measuring what takes how long.
+/// Microseconds of the monotonic clock, for measuring durations.
 package func monotonicMicroseconds() -> Int64 {
     var time = timespec()
     clock_gettime(CLOCK_MONOTONIC, &time)

@@ -1,4 +1,4 @@
-/// What a pool's status page says of one process.
+/// One process on the status page.
 package struct ProcessStatus: Sendable {
     package let process: Int
     package let kind: String
@@ -12,28 +12,28 @@ package struct ProcessStatus: Sendable {
     /// The route of the request that began last; nil before the first.
     package let lastRoute: String?
     package let lastBeganAt: Int64
-    /// Microseconds; nil while none has ended since.
+    /// Microseconds; nil while that request runs.
     package let lastTime: Int64?
 
-    init(_ words: [UInt64], _ catalog: Catalog) {
-        func number(_ index: Int) -> Int { Int(clamping: words[index]) }
-        process = number(Board.processWord)
-        kind = ProcessKind(rawValue: number(Board.kindWord))?.name ?? "other"
-        switch Scoreboard.State(rawValue: number(Board.stateWord)) {
-        case .ready?: state = number(Board.inFlightWord) > 0 ? "busy" : "idle"
+    init(_ counters: [UInt64], _ registry: MetricRegistry) {
+        func number(_ index: Int) -> Int { Int(clamping: counters[index]) }
+        process = number(CounterLayout.processIndex)
+        kind = ProcessKind(rawValue: number(CounterLayout.kindIndex))?.name ?? "other"
+        switch Scoreboard.State(rawValue: number(CounterLayout.stateIndex)) {
+        case .ready?: state = number(CounterLayout.inFlightIndex) > 0 ? "busy" : "idle"
         case .draining?: state = "draining"
         case .starting?, nil: state = "starting"
         }
-        startedAt = Int64(number(Board.startWord))
-        requests = number(Board.requestsWord)
-        errors = number(Board.errorsWord)
-        inFlight = number(Board.inFlightWord)
-        memory = number(Board.memoryWord)
-        lastBeganAt = Int64(number(Board.lastBeginWord))
-        let route = number(Board.lastRouteWord)
+        startedAt = Int64(number(CounterLayout.startIndex))
+        requests = number(CounterLayout.requestsIndex)
+        errors = number(CounterLayout.errorsIndex)
+        inFlight = number(CounterLayout.inFlightIndex)
+        memory = number(CounterLayout.memoryIndex)
+        lastBeganAt = Int64(number(CounterLayout.lastBeginIndex))
+        let route = number(CounterLayout.lastRouteIndex)
         lastRoute =
-            lastBeganAt > 0 && route < catalog.routes.count ? catalog.routes[route] : nil
-        let time = Int64(number(Board.lastTimeWord))
+            lastBeganAt > 0 && route < registry.routes.count ? registry.routes[route] : nil
+        let time = Int64(number(CounterLayout.lastTimeIndex))
         lastTime = time > 0 ? time : nil
     }
 }

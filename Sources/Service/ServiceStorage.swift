@@ -36,15 +36,15 @@ package import SQLStorage
         process = try ProcessIdentity.current(
             id: identifiers.next(), stateDirectory: settings.stateDirectory, digest: sha256)
         scoreboards = ScoreboardDirectory(
-            settings.scoreboards, Catalog(routes: Endpoints.countedRoutes))
-        let (scoreboard, problem) = scoreboards.makeBoard(
+            settings.scoreboards, MetricRegistry(routes: Endpoints.countedRoutes))
+        let (scoreboard, problem) = scoreboards.makeScoreboard(
             kind, name: process.id, startedAt: clock.now().milliseconds * 1000)
         self.scoreboard = scoreboard
         if let problem {
             logger.warning("figures are not shared", metadata: ["error": "\(problem)"])
         }
         EventLoop.observeTurns {
-            scoreboard.observe(scoreboard.catalog.loopTurn, scoreboard.kind.rawValue, $0)
+            scoreboard.observe(scoreboard.registry.loopTurn, scoreboard.kind.rawValue, $0)
         }
         sql = try await SQLStorage.open(
             settings.database, connections: settings.databaseConnections,
@@ -86,10 +86,10 @@ package import SQLStorage
                 await missedEnds?.tick()
             },
             ServiceProcess.tick(every: 1000) { [self] in
-                scoreboard.noteProcess()
+                scoreboard.measureProcess()
                 await sql.note(in: scoreboard)
                 if redis != nil, let bus {
-                    scoreboard.set(scoreboard.catalog.redisUp, isUp: await bus.isReachable())
+                    scoreboard.set(scoreboard.registry.redisUp, isUp: await bus.isReachable())
                 }
             },
         ]

@@ -164,7 +164,7 @@ enum Rules {
         let exempt: Set<String> = [
             "Sources/Admin/CSV.swift", "Sources/Formats/JSONValue.swift",
             "Sources/ProxyGPT/ReplyEvent.swift", "Sources/SQLStorage/PostgresAnswer.swift",
-            "Sources/RedisStorage/ReplyGuard.swift", "Sources/Metrics/ProcessFigures.swift",
+            "Sources/RedisStorage/ReplyGuard.swift", "Sources/Metrics/Scoreboard+Process.swift",
             "Sources/SQLStorage/PostgresOrigin.swift",
         ]
         return product(files).filter { !exempt.contains($0.place) }.flatMap { file in

@@ -4,9 +4,9 @@ import Testing
 @testable import Metrics
 
 @Suite struct ScoreboardTests {
-    private let catalog = Catalog(routes: ["/a", "/b", "other"])
+    private let registry = MetricRegistry(routes: ["/a", "/b", "other"])
 
-    /// A new directory, removed by nobody: it lies below the system's own for such things.
+    /// A new directory below /tmp, which no test removes.
     private func directory() throws -> String {
         var template = Array("/tmp/scoreboard-XXXXXX".utf8CString)
         let path = template.withUnsafeMutableBufferPointer { buffer in
@@ -20,11 +20,11 @@ import Testing
             .flatMap { Double($0.dropFirst(name.utf8.count + 1)) }
     }
 
-    @Test func figuresOfAllProcessesAreSummed() throws {
+    @Test func `metrics of all processes are summed`() throws {
         let path = try directory()
-        let boards = ScoreboardDirectory(path, catalog)
-        let first = boards.makeBoard(.worker, name: "1", startedAt: 5_000_000)
-        let second = boards.makeBoard(.streamer, name: "2", startedAt: 7_000_000)
+        let boards = ScoreboardDirectory(path, registry)
+        let first = boards.makeScoreboard(.worker, name: "1", startedAt: 5_000_000)
+        let second = boards.makeScoreboard(.streamer, name: "2", startedAt: 7_000_000)
         #expect(first.problem == nil && second.problem == nil)
         for board in [first.board, second.board] {
             board.began(route: 1, at: 1)
@@ -47,12 +47,12 @@ import Testing
         #expect(try boards.processes().map(\.kind) == ["worker", "streamer"])
     }
 
-    @Test func whatADeadProcessCountedStaysAndItsGaugesGo() throws {
+    @Test func `counters of a dead process stay and its gauges go`() throws {
         let path = try directory()
-        let boards = ScoreboardDirectory(path, catalog)
+        let boards = ScoreboardDirectory(path, registry)
         do {
-            let dead = boards.makeBoard(.worker, name: "1", startedAt: 1).board
-            dead.count(dead.catalog.loginFailures, by: 5)
+            let dead = boards.makeScoreboard(.worker, name: "1", startedAt: 1).board
+            dead.count(dead.registry.loginFailures, by: 5)
             dead.countTokens(model: "m", prompt: 3, completion: 4)
             dead.began(route: 0, at: 1)
             let text = try boards.exposition(version: "1")
@@ -69,12 +69,12 @@ import Testing
         #expect(try boards.processes().isEmpty)
     }
 
-    @Test func aFileThatWasAddedAndNotRemovedIsNotAddedTwice() throws {
+    @Test func `a file that was added and not removed is not added twice`() throws {
         let path = try directory()
-        let boards = ScoreboardDirectory(path, catalog)
+        let boards = ScoreboardDirectory(path, registry)
         do {
-            let dead = boards.makeBoard(.worker, name: "1", startedAt: 1).board
-            dead.count(dead.catalog.loginFailures, by: 5)
+            let dead = boards.makeScoreboard(.worker, name: "1", startedAt: 1).board
+            dead.count(dead.registry.loginFailures, by: 5)
         }
         #expect(link(path + "/1.board", path + "/copy") == 0)
         _ = try boards.exposition(version: "1")
@@ -84,35 +84,35 @@ import Testing
         #expect(access(path + "/1.board", F_OK) != 0)
     }
 
-    @Test func anotherDeadFileBetweenAddingAndRemovingChangesNothing() throws {
+    @Test func `another dead file between adding and removing changes nothing`() throws {
         let path = try directory()
-        let boards = ScoreboardDirectory(path, catalog)
+        let boards = ScoreboardDirectory(path, registry)
         do {
-            let dead = boards.makeBoard(.worker, name: "2", startedAt: 1).board
-            dead.count(dead.catalog.loginFailures, by: 5)
+            let dead = boards.makeScoreboard(.worker, name: "2", startedAt: 1).board
+            dead.count(dead.registry.loginFailures, by: 5)
         }
         #expect(link(path + "/2.board", path + "/copy") == 0)
         _ = try boards.exposition(version: "1")
         do {
-            let other = boards.makeBoard(.worker, name: "1", startedAt: 1).board
-            other.count(other.catalog.loginFailures, by: 2)
+            let other = boards.makeScoreboard(.worker, name: "1", startedAt: 1).board
+            other.count(other.registry.loginFailures, by: 2)
             #expect(rename(path + "/copy", path + "/2.board") == 0)
         }
         let text = try boards.exposition(version: "1")
         #expect(value("proxy_gpt_login_failures_total", in: text) == 7)
     }
 
-    /// As a child has them that was just forked.
-    @Test func copiesOfDescriptorsKeepNoLock() throws {
+    /// A child that was just forked has such copies.
+    @Test func `copies of descriptors keep no lock`() throws {
         let path = try directory()
-        let boards = ScoreboardDirectory(path, catalog)
+        let boards = ScoreboardDirectory(path, registry)
         var copies: [Int32] = []
         defer { for copy in copies { close(copy) } }
         do {
-            let dead = boards.makeBoard(.worker, name: "1", startedAt: 1).board
-            dead.count(dead.catalog.loginFailures, by: 5)
+            let dead = boards.makeScoreboard(.worker, name: "1", startedAt: 1).board
+            dead.count(dead.registry.loginFailures, by: 5)
             dead.began(route: 0, at: 1)
-            copies.append(dup(dead.words.descriptor))
+            copies.append(dup(dead.counters.descriptor))
         }
         let lock = try boards.lock(tries: 1)
         copies.append(dup(lock))
@@ -123,14 +123,14 @@ import Testing
         #expect(value(#"proxy_gpt_in_flight{process="worker"}"#, in: text) == 0)
     }
 
-    @Test func aDeadProcessThatCannotBeAddedLivesNoLonger() throws {
+    @Test func `a dead process whose file cannot be added is not shown as running`() throws {
         let path = try directory()
-        let boards = ScoreboardDirectory(path, catalog)
+        let boards = ScoreboardDirectory(path, registry)
         do {
-            let dead = boards.makeBoard(.worker, name: "1", startedAt: 1).board
-            dead.count(dead.catalog.loginFailures, by: 5)
+            let dead = boards.makeScoreboard(.worker, name: "1", startedAt: 1).board
+            dead.count(dead.registry.loginFailures, by: 5)
             dead.began(route: 0, at: 1)
-            mkdir(path + "/past-" + String(catalog.fingerprint, radix: 16) + ".new", 0o700)
+            mkdir(path + "/past-" + String(registry.fingerprint, radix: 16) + ".new", 0o700)
         }
         let text = try boards.exposition(version: "1")
         #expect(value("proxy_gpt_login_failures_total", in: text) == 5)
@@ -138,11 +138,11 @@ import Testing
         #expect(try boards.processes().isEmpty)
     }
 
-    @Test func foreignAndBrokenFilesDoNoHarm() throws {
+    @Test func `foreign and broken files do no harm`() throws {
         let path = try directory()
-        let boards = ScoreboardDirectory(path, catalog)
-        let (board, _) = boards.makeBoard(.worker, name: "1", startedAt: 1)
-        board.count(catalog.loginFailures)
+        let boards = ScoreboardDirectory(path, registry)
+        let (board, _) = boards.makeScoreboard(.worker, name: "1", startedAt: 1)
+        board.count(registry.loginFailures)
         func write(_ name: String, _ bytes: [UInt8]) throws {
             let file = try #require(fopen(path + "/" + name, "w"))
             fwrite(bytes, 1, bytes.count, file)
@@ -151,20 +151,21 @@ import Testing
         try write("short.board", [1, 2, 3])
         try write("empty.board", [])
         try write(
-            "past-" + String(catalog.fingerprint, radix: 16), [UInt8](repeating: 0xFF, count: 4096))
+            "past-" + String(registry.fingerprint, radix: 16), [UInt8](repeating: 0xFF, count: 4096)
+        )
         mkdir(path + "/directory.board", 0o700)
         // Of another layout, and alive.
-        let other = ScoreboardDirectory(path, Catalog(routes: ["/c"]))
-        let (stranger, _) = other.makeBoard(.worker, name: "2", startedAt: 1)
-        stranger.count(stranger.catalog.loginFailures, by: 100)
+        let other = ScoreboardDirectory(path, MetricRegistry(routes: ["/c"]))
+        let (stranger, _) = other.makeScoreboard(.worker, name: "2", startedAt: 1)
+        stranger.count(stranger.registry.loginFailures, by: 100)
         let text = try boards.exposition(version: "1")
         #expect(value("proxy_gpt_login_failures_total", in: text) == 1)
         withExtendedLifetime((board, stranger)) {}
     }
 
-    @Test func aProcessWithoutADirectoryCountsForItself() {
-        let boards = ScoreboardDirectory("/proc/none/boards", catalog)
-        let (board, problem) = boards.makeBoard(.worker, name: "1", startedAt: 1)
+    @Test func `a process without a directory counts in memory`() {
+        let boards = ScoreboardDirectory("/proc/none/boards", registry)
+        let (board, problem) = boards.makeScoreboard(.worker, name: "1", startedAt: 1)
         #expect(problem != nil)
         board.began(route: 0, at: 1)
         #expect(board.inFlight == 1)
@@ -173,10 +174,10 @@ import Testing
         #expect(throws: ScoreboardDirectory.Busy.self) { try boards.exposition(version: "1") }
     }
 
-    @Test func onlySoManyModelsAreToldApart() throws {
+    @Test func `at most 32 models have counters of their own`() throws {
         let path = try directory()
-        let boards = ScoreboardDirectory(path, catalog)
-        let (board, _) = boards.makeBoard(.worker, name: "1", startedAt: 1)
+        let boards = ScoreboardDirectory(path, registry)
+        let (board, _) = boards.makeScoreboard(.worker, name: "1", startedAt: 1)
         for number in 0..<100 { board.countTokens(model: "m\(number)", prompt: 1, completion: 1) }
         board.countTokens(model: "a \"quoted\" name\n", prompt: 1, completion: 0)
         board.countTokens(model: nil, prompt: 1, completion: 0)
@@ -186,14 +187,14 @@ import Testing
         #expect(!text.contains("quoted"))
     }
 
-    @Test func whatIsOutOfRangeIsNotCounted() {
-        let board = Scoreboard(catalog)
-        board.count(catalog.requests, 10_000)
-        board.count(catalog.requests, -1)
-        board.count(catalog.loginFailures, by: -5)
-        board.observe(catalog.requestTime, 10_000, 1)
-        board.observe(catalog.upstreamTime, 0, -5)
-        board.set(catalog.subscribers, 7, 1)
-        #expect(board.words.all.dropFirst(Board.headWords).reduce(0, &+) == 2)
+    @Test func `values out of range are not counted`() {
+        let board = Scoreboard(registry)
+        board.count(registry.requests, 10_000)
+        board.count(registry.requests, -1)
+        board.count(registry.loginFailures, by: -5)
+        board.observe(registry.requestTime, 10_000, 1)
+        board.observe(registry.upstreamTime, 0, -5)
+        board.set(registry.subscribers, 7, 1)
+        #expect(board.counters.all.dropFirst(CounterLayout.headCount).reduce(0, &+) == 2)
     }
 }

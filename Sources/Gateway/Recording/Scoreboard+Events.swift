@@ -5,8 +5,8 @@ extension Scoreboard {
     /// Counts the call of the upstream that a row records, if there was one.
     package func countUpstream(_ event: Event) {
         guard let time = event.upstreamMicroseconds else { return }
-        count(catalog.upstreamAnswers, StatusClass.index(of: event.upstreamStatus))
-        observe(catalog.upstreamTime, 0, time)
+        count(registry.upstreamAnswers, StatusClass.index(of: event.upstreamStatus))
+        observe(registry.upstreamTime, 0, time)
         guard event.upstreamStatus.map({ $0 < 300 }) == true else { return }
         countTokens(
             model: event.model, prompt: event.promptTokens, completion: event.completionTokens)
@@ -14,12 +14,12 @@ extension Scoreboard {
 
     /// Counts a request that was turned away for want of room; nothing for other failures.
     package func countRefusal(_ failure: Failure, isFull: Bool) {
-        let reason: Catalog.Refusal
+        let reason: MetricRegistry.Refusal
         switch failure.code {
         case .rateLimited: reason = .rateLimited
         case .unavailable: reason = isFull ? .inFlight : .unavailable
         default: return
         }
-        count(catalog.refusals, reason.rawValue)
+        count(registry.refusals, reason.rawValue)
     }
 }

@@ -249,7 +249,7 @@ package final class PromptRunner: Sendable {
     private func noteFirstToken(since startedAt: Int64) {
         guard let scoreboard else { return }
         scoreboard.observe(
-            scoreboard.catalog.firstToken, 1, clock.monotonicMicroseconds() - startedAt)
+            scoreboard.registry.firstToken, 1, clock.monotonicMicroseconds() - startedAt)
     }
 
     /// Starts the call; once more without what an older server has refused to understand.

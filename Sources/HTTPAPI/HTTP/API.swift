@@ -29,7 +29,7 @@ package struct API: Sendable {
         operators: OperatorEndpoint? = nil, scoreboard: Scoreboard? = nil, logger: Logger
     ) {
         self.operators = operators
-        let scoreboard = scoreboard ?? Scoreboard(Catalog(routes: Endpoints.countedRoutes))
+        let scoreboard = scoreboard ?? Scoreboard(MetricRegistry(routes: Endpoints.countedRoutes))
         meter = RequestMeter(scoreboard, clock: clock, slowLog: settings.slowLog, logger: logger)
         self.settings = settings
         self.store = store

@@ -18,7 +18,7 @@ struct RequestMeter: Sendable {
         self.logger = logger
     }
 
-    private var catalog: Catalog { scoreboard.catalog }
+    private var registry: MetricRegistry { scoreboard.registry }
 
     // MARK: - A request
 
@@ -32,10 +32,10 @@ struct RequestMeter: Sendable {
         scoreboard.ended(route: call.route, status: call.event.status, after: total)
         upstreamEnded(call.event)
         let upstream = time(of: .upstream, in: call)
-        scoreboard.observe(catalog.overhead, call.route, max(0, total - upstream))
+        scoreboard.observe(registry.overhead, call.route, max(0, total - upstream))
         let own = max(0, total - upstream - call.stages[.write])
         if limit > 0, own >= limit {
-            scoreboard.count(catalog.slowRequests)
+            scoreboard.count(registry.slowRequests)
             logger.warning("slow request", metadata: metadata(call, total))
         } else {
             logger.debug("request", metadata: metadata(call, total))
@@ -45,7 +45,7 @@ struct RequestMeter: Sendable {
     private func metadata(_ call: Call, _ total: Int64) -> Logger.Metadata {
         var metadata: Logger.Metadata = [
             "request.id": "\(call.request.id)", "http.method": "\(call.event.method)",
-            "http.route": "\(catalog.routes[call.route])", "milliseconds": "\(Self.text(total))",
+            "http.route": "\(registry.routes[call.route])", "milliseconds": "\(Self.text(total))",
         ]
         if let status = call.event.status { metadata["http.status"] = "\(status)" }
         if let end = call.event.end { metadata["end"] = "\(end.rawValue)" }
@@ -92,7 +92,7 @@ struct RequestMeter: Sendable {
     func committed(_ call: Call, since startedAt: Int64) {
         let time = monotonicMicroseconds() - startedAt
         call.stages.add(time, to: .commit)
-        scoreboard.observe(catalog.databaseWait, Catalog.Operation.event.rawValue, time)
+        scoreboard.observe(registry.databaseWait, MetricRegistry.Operation.event.rawValue, time)
     }
 
     /// Counts what a call of the upstream came to, if there was one.
@@ -102,7 +102,7 @@ struct RequestMeter: Sendable {
 
     func firstToken(since startedAt: Int64, isReply: Bool) {
         scoreboard.observe(
-            catalog.firstToken, isReply ? 1 : 0, clock.monotonicMicroseconds() - startedAt)
+            registry.firstToken, isReply ? 1 : 0, clock.monotonicMicroseconds() - startedAt)
     }
 
     func refused(_ failure: Failure, isFull: Bool) {
@@ -110,10 +110,10 @@ struct RequestMeter: Sendable {
     }
 
     func preflight() {
-        scoreboard.count(catalog.preflights)
+        scoreboard.count(registry.preflights)
     }
 
     func loginFailed() {
-        scoreboard.count(catalog.loginFailures)
+        scoreboard.count(registry.loginFailures)
     }
 }

@@ -178,7 +178,7 @@ package import ProxyGPT
         }
         if let newest = news.newest, let scoreboard {
             let age = min(max(0, monotonicMilliseconds() &- newest), Self.longestLag)
-            scoreboard.observe(scoreboard.catalog.busLag, 0, age * 1000)
+            scoreboard.observe(scoreboard.registry.busLag, 0, age * 1000)
         }
         if !news.frames.isEmpty { deliver(news.frames) }
         last = max(last, news.end)

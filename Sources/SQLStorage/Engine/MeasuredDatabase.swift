@@ -22,9 +22,9 @@ struct MeasuredDatabase: Database {
         return try await database.transaction(body)
     }
 
-    private func note(_ operation: Catalog.Operation, since startedAt: Int64) {
+    private func note(_ operation: MetricRegistry.Operation, since startedAt: Int64) {
         let time = monotonicMicroseconds() - startedAt
-        scoreboard.observe(scoreboard.catalog.databaseWait, operation.rawValue, time)
+        scoreboard.observe(scoreboard.registry.databaseWait, operation.rawValue, time)
         Stages.current?.add(time, to: .db)
     }
 }
@@ -32,7 +32,7 @@ struct MeasuredDatabase: Database {
 extension Scoreboard {
     /// Counts a batch of rows that was committed.
     func noteCommit(rows: Int, since startedAt: Int64) {
-        observe(catalog.commitRows, 0, Int64(rows))
-        observe(catalog.commitTime, 0, monotonicMicroseconds() - startedAt)
+        observe(registry.commitRows, 0, Int64(rows))
+        observe(registry.commitTime, 0, monotonicMicroseconds() - startedAt)
     }
 }

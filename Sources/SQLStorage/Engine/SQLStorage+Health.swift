@@ -30,9 +30,9 @@ extension SQLStorage: StorageHealth {
 
     /// Writes down how the database is. Called once a second.
     package func note(in scoreboard: Scoreboard) async {
-        scoreboard.set(scoreboard.catalog.databaseUp, isUp: await lease.isRenewed)
+        scoreboard.set(scoreboard.registry.databaseUp, isUp: await lease.isRenewed)
         guard let connections = await connections() else { return }
-        scoreboard.set(scoreboard.catalog.databaseConnections, 0, Int64(connections.busy))
-        scoreboard.set(scoreboard.catalog.databaseConnections, 1, Int64(connections.idle))
+        scoreboard.set(scoreboard.registry.databaseConnections, 0, Int64(connections.busy))
+        scoreboard.set(scoreboard.registry.databaseConnections, 1, Int64(connections.idle))
     }
 }

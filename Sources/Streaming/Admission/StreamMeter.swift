@@ -31,7 +31,7 @@ struct StreamMeter: Sendable {
 
     func preflight() {
         guard let scoreboard else { return }
-        scoreboard.count(scoreboard.catalog.preflights)
+        scoreboard.count(scoreboard.registry.preflights)
     }
 
     func refused(_ failure: Failure) {

@@ -4,33 +4,33 @@ internal import Metrics
 /// What the fan-out counts.
 extension Scoreboard {
     func noteBegin(of subscription: Subscription) {
-        let transport: Catalog.Transport =
+        let transport: MetricRegistry.Transport =
             subscription.transport == .serverSentEvents ? .serverSentEvents : .webSocket
-        count(catalog.streamsBegun, transport.rawValue)
-        if case .after = subscription.resumption { count(catalog.streamsResumed) }
+        count(registry.streamsBegun, transport.rawValue)
+        if case .after = subscription.resumption { count(registry.streamsResumed) }
     }
 
     func noteSubscribers(wire: Wire, _ number: Int) {
-        set(catalog.subscribers, Self.series(wire), Int64(number))
+        set(registry.subscribers, Self.series(wire), Int64(number))
     }
 
     func noteFrames(_ number: Int, wire: Wire) {
-        count(catalog.framesDelivered, Self.series(wire), by: Int64(number))
+        count(registry.framesDelivered, Self.series(wire), by: Int64(number))
     }
 
     func noteReset() {
-        count(catalog.streamResets)
+        count(registry.streamResets)
     }
 
     func noteEnd(_ ending: Ending) {
-        if let index = Catalog.streamEndings.firstIndex(of: ending.word) {
-            count(catalog.streamsEnded, index)
+        if let index = MetricRegistry.streamEndings.firstIndex(of: ending.word) {
+            count(registry.streamsEnded, index)
         }
-        if ending == .overload { count(catalog.refusals, Catalog.Refusal.streams.rawValue) }
+        if ending == .overload { count(registry.refusals, MetricRegistry.Refusal.streams.rawValue) }
     }
 
     private static func series(_ wire: Wire) -> Int {
-        let transport: Catalog.Transport =
+        let transport: MetricRegistry.Transport =
             wire == .serverSentEvents ? .serverSentEvents : .webSocket
         return transport.rawValue
     }

@@ -41,7 +41,8 @@ import Testing
             values: ["API_URL": "http://localhost:1", "REDIS_ADDRESS": redis])
         return OperatorEndpoint(
             readiness: Readiness(storage: health, bus: NoBus(), settings: settings),
-            boards: ScoreboardDirectory("/proc/none", Catalog(routes: Endpoints.countedRoutes)),
+            boards: ScoreboardDirectory(
+                "/proc/none", MetricRegistry(routes: Endpoints.countedRoutes)),
             version: "1", now: { Timestamp(milliseconds: 0) }, pause: {})
     }
 

@@ -47,7 +47,7 @@ package final class EventWriter: EventLog {
 
     /// Counts a lost row; one log line a second at most has the number.
     private func drop() {
-        if let scoreboard { scoreboard.count(scoreboard.catalog.eventsDropped) }
+        if let scoreboard { scoreboard.count(scoreboard.registry.eventsDropped) }
         let count = dropped.withLock { $0.add(now: monotonicMilliseconds()) }
         if let count {
             logger.warning("events dropped", metadata: ["events.count": "\(count)"])

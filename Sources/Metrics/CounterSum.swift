@@ -1,34 +1,35 @@
-/// Words of several processes put together.
-struct Sum: Sendable {
-    let catalog: Catalog
-    private(set) var words: [UInt64]
+/// The sum of the counters of several processes.
+struct CounterSum: Sendable {
+    let catalog: MetricRegistry
+    private(set) var counters: [UInt64]
     private(set) var models: [String: (prompt: UInt64, completion: UInt64)] = [:]
     private(set) var otherModels: (prompt: UInt64, completion: UInt64) = (0, 0)
-    /// Names of models that are kept in a file.
+    /// The label of all models without counters of their own.
     static let other = "other"
 
-    init(_ catalog: Catalog) {
+    init(_ catalog: MetricRegistry) {
         self.catalog = catalog
-        words = [UInt64](repeating: 0, count: catalog.wordCount)
+        counters = [UInt64](repeating: 0, count: catalog.counterCount)
     }
 
-    /// Whether a file has this catalog's layout.
-    static func reads(_ file: [UInt64], _ catalog: Catalog) -> Bool {
-        file.count == catalog.wordCount && file[Board.magicWord] == Board.magic
-            && file[Board.fingerprintWord] == catalog.fingerprint
+    /// Whether a file has the registry's layout.
+    static func reads(_ file: [UInt64], _ catalog: MetricRegistry) -> Bool {
+        file.count == catalog.counterCount && file[CounterLayout.magicIndex] == CounterLayout.magic
+            && file[CounterLayout.fingerprintIndex] == catalog.fingerprint
     }
 
-    /// Adds a file that `reads` accepts. Of a dead process, only what stays.
+    /// Adds a file that `reads` accepts; of a dead process only the counters that are kept.
     mutating func add(_ file: [UInt64], isAlive: Bool) {
-        guard file.count == words.count else { return }
+        guard file.count == counters.count else { return }
         for family in catalog.families where isAlive || family.stays {
             let range = family.offset..<family.offset + family.series * family.width
             switch family.kind {
             case .counter, .gauge, .histogram:
-                for index in range { words[index] &+= file[index] }
+                for index in range { counters[index] &+= file[index] }
             case .smallest, .state:
                 for index in range where file[index] > 0 {
-                    words[index] = words[index] == 0 ? file[index] : min(words[index], file[index])
+                    counters[index] =
+                        counters[index] == 0 ? file[index] : min(counters[index], file[index])
                 }
             }
         }
@@ -39,10 +40,10 @@ struct Sum: Sendable {
         let start = catalog.tokens.offset
         otherModels.prompt &+= file[start]
         otherModels.completion &+= file[start + 1]
-        for slot in 0..<Board.models {
+        for slot in 0..<CounterLayout.models {
             let (prompt, completion) = (file[start + 2 * slot + 2], file[start + 2 * slot + 3])
             guard prompt > 0 || completion > 0 else { continue }
-            if let name = Board.name(in: slot, of: file) {
+            if let name = CounterLayout.name(in: slot, of: file) {
                 models[name, default: (0, 0)].prompt &+= prompt
                 models[name, default: (0, 0)].completion &+= completion
             } else {
@@ -52,26 +53,26 @@ struct Sum: Sendable {
         }
     }
 
-    /// The words of a file that holds this sum.
-    func file(lastFolded: UInt64) -> [UInt64] {
-        var file = words
-        file[Board.magicWord] = Board.magic
-        file[Board.fingerprintWord] = catalog.fingerprint
-        file[Board.lastFoldedWord] = lastFolded
+    /// The counters of a file that holds this sum.
+    func file(lastMerged: UInt64) -> [UInt64] {
+        var file = counters
+        file[CounterLayout.magicIndex] = CounterLayout.magic
+        file[CounterLayout.fingerprintIndex] = catalog.fingerprint
+        file[CounterLayout.lastMergedIndex] = lastMerged
         let start = catalog.tokens.offset
         var other = otherModels
-        // The largest keep their names.
+        // The models with the most tokens keep their names.
         let sorted = models.sorted { ($1.value.prompt, $0.key) < ($0.value.prompt, $1.key) }
         for (slot, (name, tokens)) in sorted.enumerated() {
-            guard slot < Board.models else {
+            guard slot < CounterLayout.models else {
                 other.prompt &+= tokens.prompt
                 other.completion &+= tokens.completion
                 continue
             }
-            let place = Board.modelsWord + slot * Board.wordsOfName
+            let place = CounterLayout.modelsIndex + slot * CounterLayout.countersPerName
             file[place] = UInt64(name.utf8.count)
-            for (index, word) in Board.words(of: name).enumerated() {
-                file[place + 1 + index] = word
+            for (index, value) in CounterLayout.counters(of: name).enumerated() {
+                file[place + 1 + index] = value
             }
             file[start + 2 * slot + 2] = tokens.prompt
             file[start + 2 * slot + 3] = tokens.completion

@@ -1,16 +1,16 @@
-/// A count that only grows, one for each combination of its labels' values.
+/// A count that only grows, with a series for each combination of its labels' values.
 package struct Counter: Sendable {
     let offset: Int
     let series: Int
 }
 
-/// A number that comes and goes with its process, one for each value of its label.
+/// A number that ends with its process, with a series for each value of its label.
 package struct Gauge: Sendable {
     let offset: Int
     let series: Int
 }
 
-/// Counts by size, for each combination of labels: a word a bucket, and one for the sum.
+/// Counts by size, for each combination of labels: a value a bucket, and one for the sum.
 package struct Histogram: Sendable {
     let offset: Int
     let series: Int
@@ -32,16 +32,15 @@ package struct Label: Sendable {
     }
 }
 
-/// What is told about figures of one name.
-struct Family: Sendable {
+/// A metric of one name with its labels and its place among the counters.
+struct MetricFamily: Sendable {
     enum Kind: Sendable {
         case counter
         /// Summed over the processes.
         case gauge
         /// The smallest that any process has set; 0 is not set.
         case smallest
-        /// 1 for down and 2 for up: down where it is down for one process, absent where none has
-        /// said anything.
+        /// 1 for down and 2 for up: down where one process says so, absent where no process has set it.
         case state
         case histogram([Int64])
     }
@@ -51,7 +50,7 @@ struct Family: Sendable {
     let kind: Kind
     let labels: [Label]
     let offset: Int
-    /// How many of the words' units are one of the shown.
+    /// Units of a counter in one unit of the shown value.
     let scale: Double
 
     var series: Int { labels.reduce(1) { $0 * $1.values.count } }
@@ -60,7 +59,7 @@ struct Family: Sendable {
         if case .histogram(let bounds) = kind { bounds.count + 2 } else { 1 }
     }
 
-    /// Whether its words stay when its process has ended.
+    /// Whether its counters are kept when their process has ended.
     var stays: Bool {
         switch kind {
         case .counter, .histogram: true

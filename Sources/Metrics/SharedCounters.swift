@@ -1,15 +1,15 @@
-// A file of 64-bit words, mapped into memory.
+// A file of 64-bit counters, mapped into memory.
 //
-// Its owner alone writes, each word by itself and atomically: several of its threads may count at
-// once, and whoever reads the file sees every word whole, though not all of one moment. The room is
-// taken up front, so that a full disk cannot strike at a later store (SIGBUS, mmap(2)). Where there
-// can be no file the words are the process's own, and nobody else sees them.
+// One process writes, each counter atomically: several of its threads may count at once, and a reader of the
+// file sees every counter whole, though not all of one moment. The disk space is taken at the beginning, so
+// that a full disk cannot cause a SIGBUS later (mmap(2)). Where the file cannot be made the counters are in
+// memory, and no other process sees them.
 
 internal import Glibc
 internal import Synchronization
 
-/// The figures of one process, in a file that outlives it.
-final class Words: Sendable {
+/// The counters of one process, in a file that outlives it.
+final class SharedCounters: Sendable {
     let count: Int
     /// The file, which stays locked as long as the process lives; -1 where there is none.
     let descriptor: Int32
@@ -17,7 +17,7 @@ final class Words: Sendable {
     private nonisolated(unsafe) let base: UnsafeMutablePointer<Atomic<UInt64>>
     private let isMapped: Bool
 
-    /// Words without a file.
+    /// Counters without a file.
     init(count: Int) {
         self.count = count
         descriptor = -1
@@ -26,7 +26,7 @@ final class Words: Sendable {
         for index in 0..<count { (base + index).initialize(to: Atomic(0)) }
     }
 
-    /// Maps a file of its own, which is empty, and keeps the descriptor. Nil when that is refused.
+    /// Maps an empty file and keeps its descriptor. Nil where the system refuses that.
     init?(count: Int, descriptor: Int32) {
         let size = count * MemoryLayout<UInt64>.size
         guard posix_fallocate(descriptor, 0, off_t(size)) == 0,
@@ -64,7 +64,7 @@ final class Words: Sendable {
         base[index].store(number, ordering: .relaxed)
     }
 
-    /// Stores what tells a reader that the words before it are there.
+    /// Stores a number that tells a reader that the counters before it are valid.
     func publish(_ number: UInt64, at index: Int) {
         guard index >= 0, index < count else { return }
         base[index].store(number, ordering: .releasing)
@@ -75,11 +75,11 @@ final class Words: Sendable {
         return base[index].load(ordering: .relaxed)
     }
 
-    private let looks = Atomic<Int>(0)
+    private let ticks = Atomic<Int>(0)
 
-    /// How often this was asked before.
-    func countLook() -> Int { looks.wrappingAdd(1, ordering: .relaxed).oldValue }
+    /// The number of earlier calls.
+    func nextTick() -> Int { ticks.wrappingAdd(1, ordering: .relaxed).oldValue }
 
-    /// All of them, as a reader of the file would see them.
+    /// All counters, as a reader of the file would see them.
     var all: [UInt64] { (0..<count).map { value(at: $0) } }
 }

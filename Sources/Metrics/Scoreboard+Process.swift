@@ -1,21 +1,21 @@
 internal import Glibc
 
 extension Scoreboard {
-    /// Looks at this process itself. Called once a second.
-    package func noteProcess() {
+    /// Sets the metrics of the process itself: CPU, memory, descriptors. Called once a second.
+    package func measureProcess() {
         var usage = rusage()
         if getrusage(__rusage_who_t(RUSAGE_SELF.rawValue), &usage) == 0 {
             let seconds = Int64(usage.ru_utime.tv_sec) + Int64(usage.ru_stime.tv_sec)
             let rest = Int64(usage.ru_utime.tv_usec) + Int64(usage.ru_stime.tv_usec)
-            set(catalog.processCPU, kind.rawValue, to: seconds * 1_000_000 + rest)
+            set(registry.processCPU, kind.rawValue, to: seconds * 1_000_000 + rest)
         }
         if let memory = Self.residentBytes() {
-            words.set(UInt64(memory), at: Board.memoryWord)
-            set(catalog.processMemory, kind.rawValue, memory)
+            counters.set(UInt64(memory), at: CounterLayout.memoryIndex)
+            set(registry.processMemory, kind.rawValue, memory)
         }
-        // As long as there are descriptors: not every second.
-        if words.countLook() % 10 == 0, let count = Self.openDescriptors() {
-            set(catalog.processDescriptors, kind.rawValue, count)
+        // Every tenth time, since it takes longer the more descriptors there are.
+        if counters.nextTick() % 10 == 0, let count = Self.openDescriptors() {
+            set(registry.processDescriptors, kind.rawValue, count)
         }
     }
 

@@ -1,8 +1,9 @@
-// Every figure there is, with its place among the words of a process.
+// All metrics, each with its index among the counters of a process.
 //
-// The order is the layout: processes whose catalogs differ do not read each other's files.
+// The order of the metrics is the layout of the file. Processes with different registries do not read each
+// other's files.
 
-/// What kind of process it is.
+/// The kind of a process.
 package enum ProcessKind: Int, Sendable, CaseIterable {
     case worker
     case streamer
@@ -15,7 +16,7 @@ package enum ProcessKind: Int, Sendable, CaseIterable {
     }
 }
 
-/// Statuses by their hundreds, and those of requests that got no answer.
+/// Statuses by their hundreds, and `none` for requests without an answer.
 package enum StatusClass {
     static let names = ["1xx", "2xx", "3xx", "4xx", "5xx", "none"]
 
@@ -25,20 +26,20 @@ package enum StatusClass {
     }
 }
 
-/// All figures by name.
-package final class Catalog: Sendable {
+/// All metrics by name.
+package final class MetricRegistry: Sendable {
     package enum Transport: Int, Sendable, CaseIterable {
         case serverSentEvents, webSocket
     }
 
     package enum Refusal: Int, Sendable, CaseIterable {
-        /// A worker has as many requests as it takes.
+        /// The worker has `MAX_IN_FLIGHT` requests.
         case inFlight
-        /// Somebody has as much as one user may have, or tries too often.
+        /// A user has reached a limit, or tries too often.
         case rateLimited
-        /// Something that is needed is away or busy.
+        /// The database or another dependency is unreachable or busy.
         case unavailable
-        /// The streamer has as many streams as it takes, or the user has.
+        /// The streamer or the user has reached the limit of streams.
         case streams
     }
 
@@ -79,9 +80,9 @@ package final class Catalog: Sendable {
     package let processDescriptors: Gauge
     package let processStart: Gauge
     let tokens: Counter
-    let families: [Family]
+    let families: [MetricFamily]
     /// Words of a process, and what tells one layout from another.
-    let wordCount: Int
+    let counterCount: Int
     let fingerprint: UInt64
 
     package static let streamEndings = [
@@ -89,7 +90,7 @@ package final class Catalog: Sendable {
         "failed",
     ]
 
-    /// Microseconds, from a hundredth of a millisecond's tenfold to the longest call.
+    /// Microseconds, up to the longest call.
     private static let times: [Int64] = [
         500, 1000, 2500, 5000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000,
         2_500_000, 5_000_000, 10_000_000, 30_000_000, 60_000_000, 300_000_000,
@@ -99,16 +100,16 @@ package final class Catalog: Sendable {
         5_000_000,
     ]
 
-    /// Fine about the five milliseconds that no request may hold a loop.
+    /// Microseconds, with most bounds around five milliseconds, the longest turn that a request may take.
     private static let turnTimes: [Int64] = [
         100, 250, 500, 1000, 2000, 3000, 4000, 5000, 7500, 10_000, 25_000, 50_000, 100_000,
         1_000_000,
     ]
 
-    /// - Parameter routes: all that a request can be counted under; closed, and the router's.
+    /// - Parameter routes: the routes that requests are counted under; a closed list from the router.
     package init(routes: [String]) {
         self.routes = routes
-        var layout = Layout(from: Board.headWords)
+        var layout = LayoutBuilder(from: CounterLayout.headCount)
         let route = Label("route", routes)
         let status = Label("status", StatusClass.names)
         let process = Label("process", ProcessKind.allCases.map(\.name))
@@ -179,27 +180,28 @@ package final class Catalog: Sendable {
             "process_start_time_seconds", "When the oldest one started.", [process])
         tokens = layout.tokens()
         families = layout.families
-        wordCount = layout.next
+        counterCount = layout.next
         fingerprint = layout.fingerprint
     }
 
-    /// The place of a route's status.
+    /// The series of a route and status.
     package func index(route: Int, status: Int?) -> Int {
         route * StatusClass.names.count + StatusClass.index(of: status)
     }
 }
 
-/// Deals out words to families.
-private struct Layout {
-    private(set) var families: [Family] = []
+/// Assigns counters to families, one after another.
+private struct LayoutBuilder {
+    private(set) var families: [MetricFamily] = []
     private(set) var next: Int
 
     init(from start: Int) { next = start }
 
     private mutating func add(
-        _ name: String, _ help: String, _ kind: Family.Kind, _ labels: [Label], _ scale: Double
-    ) -> Family {
-        let family = Family(
+        _ name: String, _ help: String, _ kind: MetricFamily.Kind, _ labels: [Label],
+        _ scale: Double
+    ) -> MetricFamily {
+        let family = MetricFamily(
             name: "proxy_gpt_" + name, help: help, kind: kind, labels: labels, offset: next,
             scale: scale)
         families.append(family)
@@ -239,11 +241,11 @@ private struct Layout {
     /// Tokens by model and kind. Its names are the process's own, and it is no family: those of all
     /// processes are put together by name.
     mutating func tokens() -> Counter {
-        defer { next += 2 * (Board.models + 1) }
-        return Counter(offset: next, series: 2 * (Board.models + 1))
+        defer { next += 2 * (CounterLayout.models + 1) }
+        return Counter(offset: next, series: 2 * (CounterLayout.models + 1))
     }
 
-    /// FNV-1a over everything that a word's meaning rests on.
+    /// FNV-1a over everything that a value's meaning rests on.
     var fingerprint: UInt64 {
         var hash: UInt64 = 0xCBF2_9CE4_8422_2325
         func take(_ text: String) {
