@@ -1,7 +1,7 @@
-/// What the operator's commands need of the database. Rights are not asked: whoever can open the
-/// database may do everything.
+/// The database as the operator's commands use it. There are no rights here: a process that can
+/// open the database may do everything.
 ///
-/// Methods that change something take the event that tells of it and commit it with the change.
+/// Methods that change rows take the event of the command and commit it with the change.
 package protocol AdminStore: Sendable {
     /// Users in the order of their ids, after `user`.
     func accounts(after user: User.ID?, limit: Int, now: Timestamp) async throws -> [Account]
@@ -14,36 +14,36 @@ package protocol AdminStore: Sendable {
     /// Replaces the password and ends all sessions, whose number it returns.
     func resetPassword(of id: User.ID, to hash: String, _ event: Event) async throws -> Int
 
-    /// Shuts an account, with all its sessions and running replies, or opens it again. False when
-    /// it was so already.
+    /// Disables an account, and ends its sessions and running replies, or enables it. False when
+    /// nothing changed.
     func setDisabled(_ id: User.ID, _ isDisabled: Bool, _ event: Event) async throws -> Bool
 
-    /// What goes when the user goes.
+    /// The data that is removed with the user.
     func belongings(of id: User.ID) async throws -> Belongings
 
-    /// Removes a user with all it owns; its groups with their chats, unless `heir` becomes their
-    /// member and owner. Chats that it made in the groups of others become their owners', and its
-    /// messages in the chats of others stay.
+    /// Removes a user with all that it owns. Its groups are removed with their chats, unless
+    /// `newOwner` is given and becomes their member and owner. Its chats in groups of others go to
+    /// those groups' owners, and its messages in chats of others stay.
     func deleteUser(
         _ id: User.ID, handingGroupsTo heir: User.ID?, _ event: Event
     ) async throws -> Belongings
 
-    /// Removes some rows of what was deleted; false when none are left.
+    /// Removes some rows of deleted chats, groups and users; false when none are left.
     func sweepDeletions() async throws -> Bool
 
-    /// The present moment by the database's clock; `now` where that is this host's.
+    /// The time by the database's clock; `now` where the database uses this host's clock.
     func currentTime(_ now: Timestamp) async throws -> Timestamp
 
-    /// Marks messages whose chat is gone without a mark; returns how many chats they were of, and
-    /// where the rest begins. Each step looks at some chats from `start` on.
+    /// Marks messages whose chat was removed without a mark. Each step reads some chats from
+    /// `start` on. Returns the number of marked chats, and the start of the next step.
     func markOrphans(from start: String) async throws -> (chats: Int, rest: String?)
 
-    /// Sessions that are open, in the order of their ids, after `session`.
+    /// Open sessions in the order of their ids, after `session`.
     func openSessions(
         of user: User.ID?, after session: Session.ID?, limit: Int, now: Timestamp
     ) async throws -> [OpenSession]
 
-    /// Ends one session; false when there was none.
+    /// Ends one session; false when it is not open.
     func endSession(_ id: Session.ID, _ event: Event) async throws -> Bool
 
     /// Ends all sessions of a user and returns how many.
@@ -56,34 +56,34 @@ package protocol AdminStore: Sendable {
 
     func chat(_ id: Chat.ID) async throws -> Chat?
 
-    /// The numbers of the newest messages of a chat, or of those before one of them: where the oldest one
-    /// stands, and behind the newest. Throws `invalid` where there is no such message.
+    /// The sequence numbers of the newest messages of a chat, or of the newest before a message:
+    /// from the oldest one to one behind the newest. Throws `invalid` where there is no such
+    /// message.
     func newestMessages(
         of chat: Chat.ID, before message: Message.ID?, count: Int
     ) async throws -> Range<Int64>
 
-    /// Some messages of a chat, of those with these numbers the first ones; none where there are none.
+    /// The first messages of a chat with these sequence numbers; empty where there are none.
     func messages(of chat: Chat.ID, in range: Range<Int64>) async throws -> [Message]
 
-    /// Part of the events, and where the rest begins.
+    /// A batch of events, and the scan of the rest.
     func events(_ scan: EventScan) async throws -> EventPage
 
-    /// The events of these ids that are there.
+    /// The events with these ids; removed ones are missing.
     func events(ids: [String]) async throws -> [EventRecord]
 
     /// Ids of the events from `start` on, and whether each has ended; at most `limit`.
     func eventIDs(from start: String, limit: Int) async throws -> [(id: String, hasEnded: Bool)]
 
-    /// Calls and tokens of one part of the events, and where the rest begins.
+    /// Calls and tokens of one batch of events, and the scan of the rest.
     func usage(_ scan: EventScan) async throws -> UsagePage
 
-    /// Usage of whole days that are folded, in the order of day, user and model, after a key; nothing
-    /// where none is left.
+    /// Usage of folded days, in the order of day, user and model, after a key; empty at the end.
     func usage(
         ofDays days: Range<Int64>, after key: UsageKey?
     ) async throws -> [(key: UsageKey, count: UsageCount)]
 
-    /// How far events are folded and removed.
+    /// The ids up to which events are folded and removed.
     func usageProgress() async throws -> UsageProgress
 
     /// Removes events in the order of their ids, from `start` on and before `end`, at most `limit` of
@@ -92,21 +92,21 @@ package protocol AdminStore: Sendable {
         from start: String, before end: String, limit: Int
     ) async throws -> EventRemoval
 
-    /// The names of users by their ids, where they are there.
+    /// The names of users by their ids; deleted users are missing.
     func usernames(_ ids: [User.ID]) async throws -> [User.ID: String]
 
-    /// Writes an event that goes with no change.
+    /// Writes an event without another change.
     func record(_ event: Event) async throws
 }
 
-/// A user as the operator sees it.
+/// A user with the fields that only the operator sees.
 package struct Account: Sendable, Equatable {
     package let user: User
     package let disabledAt: Timestamp?
     /// At most `mostSessions`.
     package let openSessions: Int64
     package static let mostSessions: Int64 = 1000
-    /// When one of the open sessions was last used, to the hour.
+    /// The last use of any open session, to the hour.
     package let lastUsedAt: Timestamp?
 
     package init(user: User, disabledAt: Timestamp?, openSessions: Int64, lastUsedAt: Timestamp?) {
@@ -120,7 +120,7 @@ package struct Account: Sendable, Equatable {
 /// One step of removing events.
 package struct EventRemoval: Sendable, Equatable {
     package let count: Int
-    /// Where the rest begins; nil where there is none.
+    /// The start of the next step; nil at the end.
     package let rest: String?
 
     package init(count: Int, rest: String?) {
@@ -129,9 +129,9 @@ package struct EventRemoval: Sendable, Equatable {
     }
 }
 
-/// How much a user owns.
+/// The numbers of things that a user owns.
 package struct Belongings: Sendable, Equatable {
-    /// Chats of its own, outside of groups.
+    /// Chats that the user owns outside of groups.
     package var chats: Int64 = 0
     package var groups: Int64 = 0
     package var chatsOfGroups: Int64 = 0
@@ -158,7 +158,7 @@ package struct OpenSession: Sendable, Equatable {
     }
 }
 
-/// A chat with its owner's name and how many messages it has had.
+/// A chat with its owner's name and the number of messages that it has had.
 package struct ChatSummary: Sendable, Equatable {
     package let chat: Chat
     package let username: String

@@ -1,22 +1,22 @@
 internal import Formats
 
-/// What happens to a message while its chat's subscribers watch.
+/// One step of a message, for the subscribers of its chat.
 package struct StreamFrame: Sendable, Equatable {
     package enum Content: Sendable, Equatable {
-        /// New words of the reply, none at the very beginning. The first frame of a message brings
-        /// its prompt too.
+        /// New text of the reply, empty in the first frame. The first frame of a message has its
+        /// prompt too.
         case words(String, prompt: String?)
-        /// The message has its final form, which stands in the store.
+        /// The message has its final form, which is in the store.
         case ended
     }
 
     package let chatID: Chat.ID
     package let messageID: Message.ID
-    /// Who wrote the prompt.
+    /// The author of the prompt.
     package let userID: User.ID
     package let content: Content
 
-    /// Whether it is the last of its message.
+    /// Whether this is the last frame of its message.
     package var isEnd: Bool { content == .ended }
 
     package init(
@@ -34,49 +34,51 @@ package struct StreamFrame: Sendable, Equatable {
     }
 }
 
-/// Carries frames from whoever runs a reply to whoever holds its subscribers.
+/// Carries frames from the process that runs a reply to the processes that hold its subscribers.
 package protocol Bus: Sendable {
-    /// Queues a frame and returns at once. Frames of one message keep their order; words of one
-    /// message that follow each other may arrive as one frame. A frame that cannot be carried is
-    /// dropped and logged, and with it all later words of its message, so that those that arrive
-    /// are a prefix of the reply. The end of a message is in the store before it is published, and
-    /// nothing of the message is carried after its end, a second end neither.
+    /// Queues a frame and returns at once. Frames of one message keep their order; consecutive
+    /// deltas of one message may arrive as one frame. A frame that cannot be carried is dropped and
+    /// logged, with all later deltas of its message, so that the delivered deltas are a prefix of
+    /// the reply. The end of a message is in the store before it is published, and no frame of the
+    /// message is carried after its end, not even a second end.
     func publish(_ frame: StreamFrame)
 
-    /// Whether frames are carried just now, as far as anybody knows.
+    /// Whether frames are carried at the moment, as far as this process knows.
     func isReachable() async -> Bool
 
-    /// Carries what was published, as far as that is possible; what is published later is dropped.
+    /// Carries the published frames, as far as possible. Frames that are published later are
+    /// dropped.
     func close() async
 
-    /// Returns once everything published before was carried, or given up after one attempt.
+    /// Returns when all frames published before were carried, or dropped after one attempt.
     func flush() async
 
-    /// The messages whose ends were published so many milliseconds ago and have not been carried, each
-    /// once: their store knows of them then.
+    /// The messages whose ends were published so many milliseconds ago and are not carried. Each is
+    /// returned once: the caller stores it.
     func takeOverdueEnds(after milliseconds: Int64) -> [Message.ID]
 
-    /// Gives back ends that the store did not take.
+    /// Takes ends back that the caller could not store.
     func putBack(overdue ids: [Message.ID])
 
-    /// Whether the end of a message was published here and has not been carried.
+    /// Whether the end of a message was published by this process and is not carried yet.
     func isPending(_ id: Message.ID) -> Bool
 
-    /// Where the log stands; nil while nobody can tell.
+    /// The position of the log; nil while it is unreachable.
     func mark() async -> LogMark?
 
-    /// Notes in the log how far the store has come, if the log still has this epoch.
+    /// Writes the store's count into the log, if the log still has this epoch.
     func keep(storeCount: Int64, in epoch: String) async
 
-    /// Has the log begin a new epoch, if it still has this one: ids of before then lead to a reset. False
-    /// where that could not be done.
+    /// Begins a new epoch of the log, if the log still has this one, so that earlier ids lead to a
+    /// reset. False where that failed.
     func beginAnew(after epoch: String) async -> Bool
 }
 
-/// Where a log stands, for whoever finds out whether store and log are of one age.
+/// The position of a log, which shows whether store and log belong together.
 package struct LogMark: Sendable, Equatable {
     package let epoch: String
-    /// The largest count of the store that the log has heard of, 0 before the first; nil where it keeps none.
+    /// The largest count of the store that was written into the log, 0 before the first; nil where
+    /// the log keeps none.
     package let storeCount: Int64?
 
     package init(epoch: String, storeCount: Int64?) {
@@ -96,22 +98,22 @@ extension Bus {
     package func beginAnew(after epoch: String) async -> Bool { false }
 }
 
-/// The bus of a process whose frames nobody waits for.
+/// The bus of a process without subscribers.
 package struct NoBus: Bus {
     package init() {}
     package func publish(_ frame: StreamFrame) {}
     package func close() async {}
 }
 
-/// Names a frame: its place in one log. What clients resume from, written `epoch-sequence`.
+/// The id of a frame: its place in one log, written `epoch-sequence`. Clients resume from it.
 package struct FrameID: Sendable, Hashable, CustomStringConvertible {
-    /// Names the log: another one after every boot and for every new file. Letters and digits.
+    /// The name of the log, in letters and digits. Every boot and every new file has another one.
     package let epoch: String
     /// Grows by the order of commits, from 1 on; 0 stands before the first frame.
     package let sequence: Int64
 
-    /// The largest number that any log counts to: Lua's numbers are exact up to here. Whoever decodes
-    /// a larger one refuses it, so that sums with those that remain do not overflow.
+    /// The largest sequence: Lua's numbers are exact up to here. Decoders refuse a larger one, so
+    /// that sums do not overflow.
     package static let largestSequence: Int64 = 1 << 53
 
     package init(epoch: String, sequence: Int64) {
@@ -132,7 +134,7 @@ package struct FrameID: Sendable, Hashable, CustomStringConvertible {
 
     package var description: String { "\(epoch)-\(sequence)" }
 
-    /// Whether a log may have this name.
+    /// Whether a text may be the name of a log.
     package static func isEpoch(_ text: some StringProtocol) -> Bool {
         (1...64).contains(text.utf8.count) && text.utf8.allSatisfy { isDigitOrLetter($0) }
     }
@@ -153,16 +155,16 @@ package struct LoggedFrame: Sendable, Equatable {
     }
 }
 
-/// The log of frames as the streamer reads it: live for all chats at once, and back in time for one.
+/// The log of frames as the streamer reads it: live frames of all chats, and the history of one
+/// chat.
 ///
-/// A subscriber is registered for live frames first, then history is read, then live frames are let
-/// through that history did not have: so there is neither a hole nor a repetition. Whoever has read
-/// a frame finds in the store what was there when the frame was published.
+/// A subscriber is registered for live frames first; then history is read; then the live frames
+/// that history did not have are delivered. So there is neither a gap nor a repetition. A reader of
+/// a frame finds at least the store's state at the time of its publication.
 package protocol BusLog: Sendable {
     /// Begins to deliver all frames that are committed from now on, in order, in batches. An empty
-    /// batch means that what follows does not join what was delivered before, because the log began
-    /// anew or frames were missed: every subscriber has to start over. `deliver` is called on a
-    /// thread of the log's own and must not block it.
+    /// batch means a gap, because the log began anew or frames were missed: every subscriber has to
+    /// start over. `deliver` is called on a thread of the log and must not block it.
     func start(_ deliver: @escaping @Sendable (_ batch: [LoggedFrame]) -> Void) async throws
 
     /// Ends the delivery; `deliver` is not called again.
@@ -171,16 +173,16 @@ package protocol BusLog: Sendable {
     /// The id of the newest frame.
     func head() async throws -> FrameID
 
-    /// The frames of a chat after `id`, in order; nil when they cannot be told any more: another
-    /// epoch, an id above the head, one whose successors may have been trimmed, or too many of them.
+    /// The frames of a chat after `id`, in order. Nil when they are not available: the id has
+    /// another epoch or is above the head, its successors may be trimmed, or there are too many.
     func frames(of chat: Chat.ID, after id: FrameID) async throws -> [LoggedFrame]?
 
     /// The frames of the chat's messages that have not ended, from the beginning of each, in order,
     /// and the head at that moment.
     func runningFrames(of chat: Chat.ID) async throws -> (frames: [LoggedFrame], head: FrameID)
 
-    /// Whether the log is out of reach for the time being: it then tells an empty past and delivers
-    /// nothing, until an empty batch says that it is back. The store knows meanwhile what ends.
+    /// Whether the log is unreachable. It then returns an empty history and delivers nothing, until
+    /// an empty batch says that it is back. Ends are read from the store meanwhile.
     func isAway() async -> Bool
 }
 

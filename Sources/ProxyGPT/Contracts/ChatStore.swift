@@ -1,33 +1,34 @@
-/// Keeps chats and who is in them. Every method acts for somebody: a chat that this user has no
-/// part in is `notFound` to it, and what only the owner may do is `forbidden` to others.
+/// Keeps chats and their users. Every method acts for a user: a chat that this user cannot access
+/// is `notFound`, and an action of the owner is `forbidden` for others.
 ///
-/// Changes of rights leave a revocation behind in the same transaction.
+/// A change of rights writes a revocation in the same transaction.
 package protocol ChatStore: Sendable {
     /// Adds a chat. Throws `notFound` when its owner is no member of the group that it names.
     func create(_ chat: Chat) async throws
 
-    /// The chat with what `viewer` is to it, nil when it is nothing.
+    /// The chat with the role of `viewer` in it, nil when the viewer cannot access it.
     func access(to id: Chat.ID, of viewer: User.ID) async throws -> ChatAccess?
 
-    /// The chats that `user` has a part in, all of them or those of one group.
+    /// The chats that `user` can access, all of them or those of one group.
     func chats(of user: User.ID, in group: Group.ID?, _ page: Page) async throws -> Listing<Chat>
 
     func update(
         _ id: Chat.ID, _ change: ChatChange, by user: User.ID, now: Timestamp
     ) async throws -> Chat
 
-    /// Removes the chat with its messages; large ones are out of sight at once and removed later.
+    /// Removes the chat with its messages. A large one is hidden at once and removed later.
     func deleteChat(_ id: Chat.ID, by user: User.ID, now: Timestamp) async throws
 
-    /// The owner, unless it has left the chat's group, and the users that were added.
+    /// The owner, unless the owner has left the chat's group, and the added users.
     func users(of id: Chat.ID) async throws -> [User]
 
-    /// Lets somebody in; no effect when it is in already. Throws `notFound` for nobody.
+    /// Adds a user; no effect when the user can access the chat already. Throws `notFound` for an
+    /// unknown user.
     func addUser(
         _ added: UserReference, to id: Chat.ID, by user: User.ID, now: Timestamp
     ) async throws
 
-    /// Takes an added user out, which everybody may do to itself; no effect when it is not in.
+    /// Removes an added user; users may remove themselves. No effect when the user was not added.
     func removeUser(
         _ removed: UserReference, from id: Chat.ID, by user: User.ID, now: Timestamp
     ) async throws
@@ -49,7 +50,7 @@ package protocol GroupStore: Sendable {
         _ id: Group.ID, _ change: GroupChange, by user: User.ID, now: Timestamp
     ) async throws -> Group
 
-    /// Removes the group with its chats, which are out of sight at once.
+    /// Removes the group with its chats, which are hidden at once.
     func deleteGroup(_ id: Group.ID, by user: User.ID, now: Timestamp) async throws
 
     /// The members, in the order of their ids.
@@ -67,25 +68,25 @@ package protocol GroupStore: Sendable {
     ) async throws
 }
 
-/// Keeps messages. One process runs a reply: what it writes is written only while the message is
-/// its own and running, so that a process that was taken for dead cannot overwrite its end.
+/// Keeps messages. One process runs a reply, and its writes take effect only while the message is
+/// running and belongs to it, so that a process that was declared dead cannot overwrite the end.
 package protocol MessageStore: Sendable {
-    /// Stores a prompt if its user may prompt in the chat, with the model that `model` makes of the
-    /// chat's. Throws `notFound` when it may not, `rateLimited` when `limit` replies to the user are
-    /// running, `conflict` when the idempotency key was used for something else.
+    /// Stores a prompt if its user may prompt in the chat; `model` maps the chat's model. Throws
+    /// `notFound` when the user may not, `rateLimited` when `limit` replies to the user are
+    /// running, `conflict` when the idempotency key was used for another prompt.
     func begin(
         _ new: NewMessage, limit: Int, model: @escaping @Sendable (String) -> String
     ) async throws -> StoredPrompt
 
-    /// Writes how a reply of this process ended. Returns the message and the chat's context version
-    /// by then, which is nil when this end was stored before; nil when the chat or message is gone or
-    /// others have closed it.
+    /// Writes the end of a reply of this process. Returns the message and the chat's context
+    /// version, which is nil when this end was stored before. Nil when the chat or message was
+    /// deleted or another process has closed it.
     func finish(
         _ id: Message.ID, _ end: ReplyEnd, now: Timestamp
     ) async throws -> (message: Message, contextVersion: Int64?)?
 
-    /// The messages of a chat; whether anybody may read them is the caller's to know. A page may have
-    /// fewer than its limit though there are more, see `Message.pageSize`.
+    /// The messages of a chat. The caller has checked the right to read them. A page may have fewer
+    /// messages than its limit although there are more, see `Message.pageSize`.
     func messages(of chat: Chat.ID, _ page: Page) async throws -> Listing<Message>
 
     func message(_ id: Message.ID, in chat: Chat.ID) async throws -> Message?
@@ -96,12 +97,12 @@ package protocol MessageStore: Sendable {
         of chat: Chat.ID, below seq: Int64, limit: Int
     ) async throws -> (messages: [Message], version: Int64)
 
-    /// Asks whoever runs the reply to stop it, for its author and the chat's owner. Returns the
-    /// message as it is. Throws `notFound` or `forbidden`.
+    /// Asks the process that runs the reply to stop it, for its author or the chat's owner. Returns
+    /// the message before it stops. Throws `notFound` or `forbidden`.
     func requestStop(
         of id: Message.ID, in chat: Chat.ID, by user: User.ID
     ) async throws -> Message
 
-    /// The running replies of this process, and whether each is asked to stop.
+    /// The running replies of this process, each with whether a stop was requested.
     func runningReplies() async throws -> [Message.ID: Bool]
 }

@@ -1,14 +1,14 @@
 internal import Synchronization
 
-/// Keeps context windows so that a prompt need not read its chat's messages. What it returns may be
-/// out of date: a window counts only if its version is the chat's.
+/// Keeps context windows so that a prompt need not read its chat's messages. A window may be out of
+/// date: the caller uses it only if its version is the chat's.
 package protocol ContextCache: Sendable {
     func window(of chat: Chat.ID) async -> ContextWindow?
 
-    /// Keeps a window, unless a newer one is there.
+    /// Stores a window, unless a newer one is stored.
     func keep(_ window: ContextWindow, of chat: Chat.ID) async
 
-    /// Forgets the window of a chat that is gone, as far as that is possible now.
+    /// Removes the window of a deleted chat, if the cache is reachable.
     func forget(_ chat: Chat.ID) async
 }
 
@@ -46,7 +46,7 @@ package final class MemoryContextCache: ContextCache {
         let size = window.size
         state.withLock { state in
             if let slot = state.slots[chat] {
-                // Of one version the one that reaches further back is worth more.
+                // Of two windows of one version the one that reaches further back is kept.
                 if slot.window.version > window.version { return }
                 if slot.window.version == window.version,
                     slot.window.entries.count > window.entries.count
@@ -56,7 +56,7 @@ package final class MemoryContextCache: ContextCache {
                 state.size -= slot.size
                 state.slots[chat] = nil
             }
-            // One chat must not take the place of all others.
+            // One chat must not evict all others.
             guard size <= limit / 4 else { return }
             state.uses += 1
             state.slots[chat] = Slot(window: window, size: size, lastUse: state.uses)

@@ -1,7 +1,7 @@
-/// Keeps the ends of messages that a bus did not take from the process that wrote them, until a process
-/// whose bus is there has carried them.
+/// Keeps the ends of messages that the bus did not take from their process, until another process
+/// has carried them.
 package protocol MissedEndStore: Sendable {
-    /// Notes ends. Those beyond `MissedEnds.limit` are left out: there are too many to be told one by one.
+    /// Stores ends, at most `MissedEnds.limit`: more are too many to be carried one by one.
     func note(missedEnds ids: [Message.ID], now: Timestamp) async throws
 
     func missedEnds(now: Timestamp) async throws -> MissedEnds
@@ -12,16 +12,17 @@ package protocol MissedEndStore: Sendable {
 
 /// Ends that no bus has carried.
 package struct MissedEnds: Sendable {
-    /// With as many the log begins anew, which tells everybody how chats stand.
+    /// With this many ends the log begins a new epoch, and every subscriber reads its chat again.
     package static let limit = 1000
-    /// So does it when the oldest is older, in milliseconds: its frames are gone from the log by then.
+    /// The log begins a new epoch as well when the oldest end is this old, in milliseconds: the log
+    /// no longer has its frames.
     package static let lifetime: Int64 = 600_000
 
-    /// Of all that are noted.
+    /// The number of stored ends.
     package let ids: [Message.ID]
-    /// Of those whose messages are there and have ended.
+    /// The messages of stored ends that exist and have ended.
     package let frames: [StreamFrame]
-    /// How old the oldest is, in milliseconds.
+    /// The age of the oldest end, in milliseconds.
     package let age: Int64
 
     package init(ids: [Message.ID], frames: [StreamFrame], age: Int64) {
@@ -30,6 +31,6 @@ package struct MissedEnds: Sendable {
         self.age = age
     }
 
-    /// Whether they are too many, or too old, to be carried.
+    /// Whether the ends are too many or too old to be carried one by one.
     package var demandNewEpoch: Bool { ids.count >= Self.limit || age > Self.lifetime }
 }

@@ -1,16 +1,17 @@
-/// Tells whoever holds open streams whose rights may have shrunk.
+/// Tells the streamers whose rights may have shrunk.
 package protocol RevocationStore: Sendable {
     /// The number of the last revocation; 0 before the first.
     func lastRevocation() async throws -> Int64
 
-    /// The revocations after `number` in their order, at most `limit`, each with its number. None comes
-    /// later with a number below one that was returned.
+    /// The revocations after `number` in their order, at most `limit`, each with its number. No
+    /// later call returns a number below a returned one.
     func revocations(
         after number: Int64, limit: Int
     ) async throws -> [(number: Int64, revocation: Revocation)]
 }
 
-/// Says whose rights may have shrunk: open streams that fit all that is named are checked anew.
+/// Names users and chats whose rights may have shrunk. The rights of open streams that match all
+/// named fields are checked again.
 package struct Revocation: Sendable, Equatable {
     package var session: Session.ID?
     package var user: User.ID?
@@ -28,7 +29,7 @@ package struct Revocation: Sendable, Equatable {
         self.group = group
     }
 
-    /// Of everybody in the chats that a user owns outside of groups.
+    /// A revocation for all users of the chats that a user owns outside of groups.
     package init(holder: User.ID) {
         self.init(group: Group.ID(holder.text))
     }

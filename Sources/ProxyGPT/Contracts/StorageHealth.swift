@@ -1,12 +1,13 @@
-/// How the database is, for whoever decides whether this process can serve.
+/// The state of the database, from which a process tells whether it can serve.
 package protocol StorageHealth: Sendable {
-    /// Whether it answers, and has taken this process's last sign of life.
+    /// Whether the database answers and has stored this process's last heartbeat.
     func isHealthy() async -> Bool
 
     /// Seconds that this host's clock is ahead of the database's.
     func clockLead() async -> Int64
 
-    /// How many hosts have processes that live on this database. Throws when it does not answer.
+    /// The number of hosts with live processes on this database. Throws when the database does not
+    /// answer.
     func hostCount() async throws -> Int
 }
 
@@ -14,10 +15,10 @@ extension StorageHealth {
     package func clockLead() async -> Int64 { 0 }
 }
 
-/// How far a host's clock may be from the database's, in milliseconds.
+/// The largest distance between a host's clock and the database's, in milliseconds.
 package enum ClockTolerance {
-    /// Beyond that there is a warning.
+    /// A larger distance is a warning.
     package static let warning: Int64 = 5000
-    /// Beyond that the host serves nobody.
+    /// With a larger distance the host refuses requests.
     package static let limit: Int64 = 60_000
 }

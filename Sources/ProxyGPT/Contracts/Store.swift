@@ -1,5 +1,5 @@
-/// Keeps users and sessions. Every method may throw a `Failure` where its comment says so, and any
-/// other error when the database fails. Values are returned as they are committed.
+/// Keeps users and sessions. A method throws a `Failure` where its comment says so, and any other
+/// error when the database fails. Returned values are committed.
 package protocol UserStore: Sendable {
     /// Adds a user together with its first session, both or neither.
     /// Throws `conflict` when another user has the folded name.
@@ -14,22 +14,22 @@ package protocol UserStore: Sendable {
     /// Finds the session of a token digest and its user. Expired and ended sessions are not found.
     func caller(tokenDigest: [UInt8], now: Timestamp) async throws -> Caller?
 
-    /// Adds a session if the user's password hash still is `hash`; false when it is not, so that no
-    /// session won with an old password outlives the password.
+    /// Adds a session if the user's password hash still is `hash`, so that no login with an old
+    /// password outlives that password; else false.
     func add(_ session: NewSession, ifPasswordHashIs hash: String) async throws -> Bool
 
-    /// Prolongs a session that was just used. Changes nothing when it has ended meanwhile.
+    /// Prolongs a session after a use. No effect when the session has ended.
     func touch(_ session: Session.ID, lastUsedAt: Timestamp, expiresAt: Timestamp) async throws
 
     /// Ends the session of a token digest; false when there was none.
     func endSession(tokenDigest: [UInt8], now: Timestamp) async throws -> Bool
 
-    /// Writes `change` and returns the user as it is then.
+    /// Writes `change` and returns the changed user.
     /// Throws `conflict` when another user has the new name, `notFound` when the user is gone.
     func update(_ id: User.ID, _ change: UserChange, now: Timestamp) async throws -> User
 
-    /// Replaces the password hash if it still is `expected`, and ends the user's sessions but
-    /// `keeping`. False when the hash was another by then.
+    /// Replaces the password hash if it still is `expected`, and ends the user's sessions except
+    /// `keeping`; else false.
     func replacePassword(
         of id: User.ID, expected: String, with hash: String, keeping: Session.ID, now: Timestamp
     ) async throws -> Bool
@@ -37,7 +37,8 @@ package protocol UserStore: Sendable {
     /// Replaces a hash of the same password by a stronger one, if it still is `expected`.
     func strengthenPassword(of id: User.ID, expected: String, with hash: String) async throws
 
-    /// The user if `viewer` may know of it: itself, or somebody it shares a chat or group with.
+    /// The user if `viewer` may see it: the viewer itself, or a user with a chat or group in
+    /// common.
     func user(_ reference: UserReference, visibleTo viewer: User.ID) async throws -> User?
 
     /// Ids of the groups that the user is a member of, oldest first.
@@ -45,36 +46,37 @@ package protocol UserStore: Sendable {
 }
 
 extension UserStore {
-    /// The user `id` if `viewer` may know of it.
+    /// The user `id` if `viewer` may see it.
     package func user(_ id: User.ID, visibleTo viewer: User.ID) async throws -> User? {
         try await user(UserReference(id), visibleTo: viewer)
     }
 }
 
-/// Counts tries to log in, for `LoginThrottle`.
+/// Counts login attempts, for `LoginThrottle`.
 package protocol LoginFailureStore: Sendable {
-    /// Counts a try as under way, if the throttle admits it beside all others: counting and looking
-    /// are one statement. What is not admitted is not counted.
+    /// Counts an attempt as running, if the throttle admits it beside all others. Check and count
+    /// are one statement. An attempt that is not admitted is not counted.
     func beginLogin(
         _ throttle: LoginThrottle, now: Timestamp
     ) async throws -> LoginThrottle.Admission
 
-    /// Ends a try that was wrong: each of the throttle's counters rises, starting anew where its last
+    /// Ends a failed attempt: each of the throttle's counters rises, or starts anew where its last
     /// failure is long ago.
     func failLogin(_ throttle: LoginThrottle, now: Timestamp) async throws
 
-    /// Ends a try that was right: its failures are forgotten, but not those of the address.
+    /// Ends a successful attempt: failures of the account are forgotten, but not those of the
+    /// address.
     func succeedLogin(_ throttle: LoginThrottle) async throws
 
-    /// Ends a try of which nobody knows whether it would have been right.
+    /// Ends an attempt whose result is unknown.
     func abandonLogin(_ throttle: LoginThrottle) async throws
 }
 
-/// One counter of the tries to log in.
+/// One counter of login attempts.
 package struct LoginFailures: Sendable, Equatable {
     package let count: Int64
     package let lastAt: Timestamp
-    /// Tries that have begun and not ended.
+    /// Attempts that have begun and not ended.
     package let underWay: Int64
 
     package init(count: Int64, lastAt: Timestamp, underWay: Int64 = 0) {
@@ -98,7 +100,7 @@ package struct NewUser: Sendable {
 
 package struct NewSession: Sendable {
     package let session: Session
-    /// SHA-256 of the token; the token itself is kept nowhere.
+    /// SHA-256 of the token; the token itself is not stored.
     package let tokenDigest: [UInt8]
 
     package init(session: Session, tokenDigest: [UInt8]) {
@@ -107,7 +109,7 @@ package struct NewSession: Sendable {
     }
 }
 
-/// What `/user/update` writes; nil leaves a field as it is.
+/// The change of `/user/update`; nil leaves a field as it is.
 package struct UserChange: Sendable {
     package var username: Username?
     package var firstName: String?
@@ -120,5 +122,5 @@ package struct UserChange: Sendable {
     }
 }
 
-/// Everything the endpoints need of the database.
+/// The database as the endpoints use it.
 package protocol Store: UserStore, LoginFailureStore, ChatStore, GroupStore, MessageStore {}

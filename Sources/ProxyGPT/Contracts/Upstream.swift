@@ -1,7 +1,7 @@
 internal import Formats
 
-/// One header line; names compare without regard to case. A value may have bytes that are no UTF-8
-/// (RFC 9110, 5.5): they are kept, to be passed on as they came.
+/// One header line; names compare without regard to case. A value may have bytes that are not UTF-8
+/// (RFC 9110, 5.5), which are passed on unchanged.
 package struct Header: Sendable, Equatable {
     package let name: String
     /// The value as text, in which U+FFFD stands for what is no UTF-8.
@@ -33,7 +33,7 @@ package struct Header: Sendable, Equatable {
         }
     }
 
-    /// Whether `value` is the whole truth.
+    /// Whether `value` has all bytes of the value.
     package var isText: Bool { rawValue == nil }
 
     /// The value's bytes.
@@ -49,22 +49,22 @@ package struct Header: Sendable, Equatable {
     }
 }
 
-/// A request body that is read piece by piece, so that nobody holds the whole.
+/// A request body that is read piece by piece, so that no part of the program holds the whole.
 package protocol BodySource: Sendable {
     /// The length in bytes when it is known beforehand.
     var length: Int64? { get }
 
-    /// Returns the next bytes, never an empty array, or nil at the end. Suspends until there are
-    /// some. Throws when the peer has gone or sent something that is no body.
+    /// Returns the next bytes, never an empty array, or nil at the end. Suspends until bytes
+    /// arrive. Throws when the client has gone or the body is malformed.
     func next() async throws -> [UInt8]?
 }
 
-/// A call to the upstream, complete but for the key, which the adapter alone knows.
+/// A call to the upstream, complete except for the key, which only the adapter knows.
 package struct UpstreamCall: Sendable {
     package let method: String
     /// The whole address, made by `UpstreamAddress` from settings and path; its query may be no UTF-8.
     package let url: [UInt8]
-    /// Already reduced to what may leave; the adapter adds `Host`, the key and framing.
+    /// Headers that may go upstream; the adapter adds `Host`, the key and framing.
     package let headers: [Header]
     package let body: (any BodySource)?
 
@@ -78,7 +78,7 @@ package struct UpstreamCall: Sendable {
 
 package struct UpstreamHead: Sendable {
     package let status: Int
-    /// As received, in order, duplicates kept; interim (1xx) answers left out.
+    /// Headers as received, in order and with duplicates, without those of interim (1xx) answers.
     package let headers: [Header]
 
     package init(status: Int, headers: [Header]) {
@@ -92,7 +92,7 @@ package struct UpstreamHead: Sendable {
     }
 }
 
-/// Why a call to the upstream came to nothing, or to less than the whole.
+/// The reason why a call to the upstream got no answer, or only part of one.
 package enum UpstreamFailure: Error, Equatable, Sendable {
     /// No connection: name look-up, refusal, TLS. The text names the cause and no secret.
     case unreachable(String)
@@ -102,12 +102,12 @@ package enum UpstreamFailure: Error, Equatable, Sendable {
     case callTimeout
     /// The connection ended, or broke the protocol, before the answer was whole.
     case cut(String)
-    /// The caller gave up: its task was cancelled or it called `cancel`.
+    /// The caller's task was cancelled, or the caller called `cancel`.
     case cancelled
 }
 
 extension UpstreamFailure: CustomStringConvertible {
-    /// A few words for the log.
+    /// A short text for the log.
     package var description: String {
         switch self {
         case .unreachable(let cause): "unreachable: \(cause)"
@@ -121,21 +121,21 @@ extension UpstreamFailure: CustomStringConvertible {
     }
 }
 
-/// Makes calls to the upstream: OpenAI, Azure, or whoever speaks their language.
+/// Makes calls to the upstream: OpenAI, Azure, or a compatible server.
 package protocol Upstream: Sendable {
-    /// Starts a call and returns when the final answer's head is there. The body is pulled from
-    /// the reply. Cancelling the calling task ends the call at once (`cancelled`).
+    /// Starts a call and returns when the final answer's head has arrived. The caller reads the
+    /// body from the reply. Cancelling the calling task ends the call at once (`cancelled`).
     func start(_ call: UpstreamCall) async throws(UpstreamFailure) -> any UpstreamReply
 }
 
-/// An answer whose body is still arriving. Whoever holds it either reads to the end or cancels;
-/// one task at a time.
+/// An answer whose body is still arriving. Its owner either reads to the end or cancels; one task
+/// at a time.
 package protocol UpstreamReply: AnyObject, Sendable {
     nonisolated var head: UpstreamHead { get }
 
-    /// Returns all bytes that have arrived since the last call, never an empty array; suspends
-    /// until there are some; nil at the clean end. While nobody calls, the adapter buffers a
-    /// bounded amount and then stops reading from the upstream.
+    /// Returns all bytes that have arrived since the last call, never an empty array. Suspends
+    /// until bytes arrive; nil at the clean end. Between calls the adapter buffers a bounded amount
+    /// and then stops reading from the upstream.
     func next() async throws(UpstreamFailure) -> [UInt8]?
 
     /// Ends the call at once and closes its connection; no effect after the end.

@@ -1,5 +1,5 @@
-/// How long to wait between tries that fail: twice as long each time, up to a bound, and somewhere in the
-/// upper half of that, so that processes that lost a server together do not come back together.
+/// Exponential backoff with jitter: each pause is twice the last, up to a bound, of which a random
+/// part in the upper half is taken, so that processes do not reconnect together.
 package struct Backoff: Sendable, Equatable {
     private let first: Int64
     private let longest: Int64
@@ -13,15 +13,15 @@ package struct Backoff: Sendable, Equatable {
         self.longest = longest
     }
 
-    /// Milliseconds until the next try.
-    /// - Parameter jitter: gives a number from a range, another one each time.
+    /// Milliseconds until the next attempt.
+    /// - Parameter jitter: returns a random number from a range.
     package mutating func next(jitter: (ClosedRange<Int64>) -> Int64) -> Int64 {
         let pause = min(longest, first << Int64(min(tries, 10)))
         tries += 1
         return jitter(pause / 2...pause)
     }
 
-    /// Begins anew: a try was of use.
+    /// Begins anew after a success.
     package mutating func reset() {
         tries = 0
     }

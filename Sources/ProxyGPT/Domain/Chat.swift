@@ -1,12 +1,12 @@
-/// A conversation with a model: of its owner, of whom the owner added, and of a group's members.
+/// A conversation with a model. The owner, added users and the members of its group can access it.
 package struct Chat: Sendable, Equatable {
     package typealias ID = Identifier<Chat>
 
     package let id: ID
     package var name: String
-    /// As the user named it; `Settings.resolved(model:)` says what goes upstream.
+    /// The name in the request; `Settings.resolved(model:)` returns the upstream's name.
     package var model: String
-    /// The owner: in a group's chat only as long as it is a member.
+    /// The owner; in a group's chat only while this user is a member.
     package let userID: User.ID
     package let groupID: Group.ID?
     package let createdAt: Timestamp
@@ -25,14 +25,14 @@ package struct Chat: Sendable, Equatable {
         self.updatedAt = updatedAt
     }
 
-    /// The name of a chat that was given none.
+    /// The name of a chat that is created without one.
     package static let defaultName = "general"
 
-    /// How many users the owner may add to one chat.
+    /// The most users that the owner may add to one chat.
     package static let userLimit = 1000
 }
 
-/// What somebody is to a chat or a group, from which follows what it may do.
+/// The role of a user in a chat or a group.
 package enum ChatRole: Int64, Sendable, Comparable {
     /// May read and prompt.
     case member = 1
@@ -44,7 +44,7 @@ package enum ChatRole: Int64, Sendable, Comparable {
     }
 }
 
-/// A chat as somebody who may see it sees it.
+/// A chat with the role of the user who asked for it.
 package struct ChatAccess: Sendable, Equatable {
     package let chat: Chat
     package let role: ChatRole
@@ -55,7 +55,7 @@ package struct ChatAccess: Sendable, Equatable {
     }
 }
 
-/// What `/chat/update` writes; nil leaves a field as it is.
+/// The change of `/chat/update`; nil leaves a field as it is.
 package struct ChatChange: Sendable {
     package var name: String?
     package var model: String?

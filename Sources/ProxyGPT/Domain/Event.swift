@@ -1,28 +1,28 @@
 internal import Formats
 
-/// One row of the audit log: a request, or something else that happened. No text is longer than
-/// `Limit` says, whatever a request brought.
+/// One row of the audit log: a request, or another event. Texts are cut to the lengths in `Limit`.
 package struct Event: Sendable {
     package typealias ID = Identifier<Event>
 
     package enum Kind: String, Sendable {
-        /// A call of an endpoint of our own.
+        /// A call of an endpoint of this product.
         case request
         /// A call below `/v1/` that was passed on.
         case forward
         /// An open stream of a chat's frames: from its beginning to its end.
         case stream
-        /// The upstream call behind a prompt whose own request was answered before.
+        /// The upstream call of a streamed prompt, whose request was answered before.
         case reply
         /// A login with a wrong name or password.
         case loginFailure = "login_failure"
-        /// Requests without a valid credential beyond what is recorded one by one, counted.
+        /// A count of requests without a valid credential, beyond those that are recorded one by
+        /// one.
         case refused
         /// A command of the operator.
         case admin
     }
 
-    /// How a request ended.
+    /// The end of a request.
     package enum End: String, Sendable {
         case done
         case clientGone = "client_gone"
@@ -59,7 +59,7 @@ package struct Event: Sendable {
     package var bytesIn: Int64 = 0
     package var bytesOut: Int64 = 0
     package var end: End?
-    /// More about it where `kind` calls for more: how many requests a `refused` row stands for.
+    /// Further text of some kinds, such as the number of requests in a `refused` row.
     package var detail: String? { didSet { detail = detail?.beginning(bytes: Limit.detail) } }
     /// The beginnings of a `/v1` call's bodies, kept beside the row.
     package var requestBody: [UInt8]?
@@ -79,7 +79,7 @@ package struct Event: Sendable {
         self.path = path.beginning(before: "?").beginning(bytes: Limit.path)
     }
 
-    /// How many bytes of each text are kept.
+    /// The most bytes of each text.
     package enum Limit {
         package static let id = 36
         package static let requestID = 64
@@ -91,24 +91,25 @@ package struct Event: Sendable {
         package static let detail = 1024
     }
 
-    /// How much of each body is kept, in bytes.
+    /// The most bytes of each body.
     package static let bodyLimit = 16 * 1024
 }
 
 /// Records events durably. Rows of one process are committed in groups.
 package protocol EventLog: Sendable {
-    /// Queues the opening row of a call that may take long. Returns at once; an `open` that is
-    /// followed by its `close` before it was committed becomes one row.
+    /// Queues the opening row of a call that may take long, and returns at once. A `close` before
+    /// the commit makes one row of both.
     func open(_ event: Event)
 
-    /// Returns once the opening row of `id` is committed, or was never queued here.
-    /// Throws when it could not be committed: the call must then not be answered as if it were.
+    /// Returns when the opening row of `id` is committed, or was never queued in this process.
+    /// Throws when the commit failed: the call must then be refused.
     func opened(_ id: Event.ID) async throws
 
-    /// Writes the closing row (the whole event when it was never opened) and returns once it is
-    /// committed. Throws when it could not be.
+    /// Writes the closing row (the whole event when it was never opened) and returns when it is
+    /// committed. Throws when the commit failed.
     func close(_ event: Event) async throws
 
-    /// Queues a whole row that nobody waits for; dropped with a log line when the queue is full.
+    /// Queues a whole row without waiting for the commit. Drops the row, with a log line, when the
+    /// queue is full.
     func record(_ event: Event)
 }

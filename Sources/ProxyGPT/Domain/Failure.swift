@@ -1,5 +1,5 @@
-/// Says in a way fit for the caller why a request cannot be done. Every other error is internal:
-/// it is logged whole where it becomes an answer, and shown as nothing.
+/// The reason why a request fails, in a form fit for the caller. Every other error is internal: it
+/// is logged in full where it becomes an answer, and its text is not shown.
 package struct Failure: Error, Equatable, Sendable {
     package enum Code: String, Sendable {
         case invalidRequest = "invalid_request"
@@ -26,11 +26,11 @@ package struct Failure: Error, Equatable, Sendable {
     package let message: String
     /// The parameter that is wrong, where one is.
     package let parameter: String?
-    /// Seconds after which another try makes sense.
+    /// Seconds after which the caller may try again.
     package let retryAfter: Int?
-    /// The methods that would have been right, for `methodNotAllowed`.
+    /// The allowed methods, for `methodNotAllowed`.
     package let allow: String?
-    /// What the upstream said, where it is told; for `upstreamError` and `upstreamAuthentication`.
+    /// The upstream's message, for `upstreamError` and `upstreamAuthentication`.
     package let upstream: UpstreamRefusal?
 
     package init(
@@ -58,7 +58,7 @@ package struct Failure: Error, Equatable, Sendable {
         .unavailable, "The database was lost at the last moment: look whether this was done.",
         retryAfter: 1)
 
-    /// What a caller learns of an error that is none of its business.
+    /// The failure that a caller gets for an internal error.
     package static let hidden = Failure(
         .internal, "Something went wrong here. The request id finds it in the log.")
 }
@@ -67,9 +67,9 @@ extension Failure: CustomStringConvertible {
     package var description: String { message }
 }
 
-/// What an upstream said when it did not give a reply, as far as callers are told: masked and bounded.
+/// The upstream's error instead of a reply, masked and bounded for callers.
 package struct UpstreamRefusal: Equatable, Sendable {
-    /// The statuses that are the caller's business, and therefore the answer's own.
+    /// The statuses that are passed on to the caller.
     package enum Status: Int, Sendable {
         case badRequest = 400
         case notFound = 404
@@ -79,10 +79,10 @@ package struct UpstreamRefusal: Equatable, Sendable {
         case rateLimited = 429
     }
 
-    /// The status of the answer, where it is one of those.
+    /// The status to pass on, where it is one of those.
     package let status: Status?
     package let code: String?
-    /// Its own words.
+    /// The upstream's message.
     package let message: String?
 
     package init(status: Status? = nil, code: String? = nil, message: String? = nil) {
@@ -93,7 +93,7 @@ package struct UpstreamRefusal: Equatable, Sendable {
 }
 
 extension Failure {
-    /// The HTTP status of an answer that tells this.
+    /// The HTTP status of the answer.
     package var status: Int { upstream?.status?.rawValue ?? code.status }
 
     /// The error's `code`: the upstream's own for what it refused.

@@ -22,16 +22,16 @@ package struct Group: Sendable, Equatable {
         self.updatedAt = updatedAt
     }
 
-    /// How many characters a name and a description have at most.
+    /// The most characters of a name and of a description.
     package static let nameLimit = 120
     package static let descriptionLimit = 2000
 }
 
-/// What `/group/update` writes; nil leaves a field as it is.
+/// The change of `/group/update`; nil leaves a field as it is.
 package struct GroupChange: Sendable {
     package var name: String?
     package var description: String?
-    /// Who is to own the group from now on: a member, by id or name.
+    /// The new owner of the group: a member, by id or name.
     package var owner: UserReference?
 
     package init(
@@ -43,9 +43,9 @@ package struct GroupChange: Sendable {
     }
 }
 
-/// Names a user by id or by name. No name looks like an id, so nothing stands for two users.
+/// A user's id or name. No name has the form of an id, so that a reference is never ambiguous.
 package struct UserReference: Sendable {
-    /// As it was given; empty where that is too long for an id or a name.
+    /// The text of the request; empty where it is too long for an id or a name.
     package let text: String
     /// Empty for an id.
     package let foldedName: String
@@ -53,7 +53,7 @@ package struct UserReference: Sendable {
     package let isID: Bool
     private let parameter: String
 
-    /// - Parameter parameter: the name of the parameter that it was given by.
+    /// - Parameter parameter: the name of the request's parameter.
     package init(_ text: String, parameter: String = "user_id") {
         self.parameter = parameter
         isID = UUIDText.isShaped(text)
@@ -68,10 +68,10 @@ package struct UserReference: Sendable {
         self.parameter = parameter
     }
 
-    /// Which of the two was looked for.
+    /// The form of the reference, for messages.
     package var sought: String { isID ? "with this id" : "of this name" }
 
-    /// What is told where there is no such user.
+    /// The failure where there is no such user.
     package var absence: Failure {
         Failure(.notFound, "There is no user \(sought).", parameter: parameter)
     }

@@ -1,6 +1,6 @@
 internal import Formats
 
-/// Names one entity of one kind: the id of a chat cannot be passed where a user's is wanted.
+/// The id of an entity of one kind, so that a chat's id cannot be passed as a user's.
 package struct Identifier<Entity>: Hashable, Sendable, CustomStringConvertible {
     package let text: String
 
@@ -8,7 +8,7 @@ package struct Identifier<Entity>: Hashable, Sendable, CustomStringConvertible {
         self.text = text
     }
 
-    /// Takes an id that came from outside; nil for what is not the 36 bytes of a UUID.
+    /// Reads an id of a request; nil for anything but the 36 bytes of a UUID.
     package init?(outside text: String) {
         guard UUIDText.isShaped(text) else { return nil }
         self.text = text
@@ -25,8 +25,7 @@ package protocol IdentifierSource: Sendable {
 }
 
 extension IdentifierSource {
-    /// A number from `range`, to spread what would come all at once: of the last 32 random bits of an
-    /// identifier.
+    /// A random number from `range`, for jitter: made of the last 32 random bits of an identifier.
     package func number(in range: ClosedRange<Int64>) -> Int64 {
         let random = next().utf8.suffix(8).reduce(UInt64(0)) {
             $0 << 4 | UInt64(hexadecimalValue($1) ?? 0)

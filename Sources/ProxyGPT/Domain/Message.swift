@@ -5,28 +5,29 @@ package struct Message: Sendable, Equatable {
     package enum State: String, Sendable {
         /// The reply is awaited as a whole.
         case pending
-        /// The reply is awaited, and its words are streamed as they come.
+        /// The reply is awaited, and its text is streamed.
         case streaming
         case done
-        /// Somebody stopped the reply; what had come is kept.
+        /// A user stopped the reply; the text so far is kept.
         case stopped
         case failed
 
-        /// Whether the reply is still to come.
+        /// Whether the reply is awaited.
         package var isRunning: Bool { self == .pending || self == .streaming }
     }
 
     package let id: ID
     package let chatID: Chat.ID
     package let userID: User.ID
-    /// The author's present name, whether it is still in the chat or not; nil where the user is gone.
+    /// The author's present name, even when the author has left the chat; nil when the user was
+    /// deleted.
     package let username: String?
     package let groupID: Group.ID?
-    /// The place in the chat, by the order of insertion.
+    /// The sequence number in the chat, by the order of insertion.
     package let seq: Int64
     package let prompt: String
     package var reply: String
-    /// As it was asked of the upstream.
+    /// The upstream's name of the model.
     package let model: String
     /// Off the record: kept for the chat's users, never sent upstream.
     package let isOffRecord: Bool
@@ -62,16 +63,16 @@ package struct Message: Sendable, Equatable {
 
     /// The longest prompt, in bytes.
     package static let promptLimit = 128 * 1024
-    /// The longest reply that is kept, in bytes; a reply that goes on is ended, and fails.
+    /// The longest reply, in bytes; a longer one is ended and fails.
     package static let replyLimit = 4 * 1024 * 1024
-    /// A page of messages ends early where their texts would take more bytes.
+    /// The most bytes of text in a page of messages, which ends early otherwise.
     package static let pageSize = 4 * 1024 * 1024
 
     /// Bytes of the texts.
     package var size: Int { prompt.utf8.count + reply.utf8.count }
 }
 
-/// A prompt that is to be stored, before anything is known of its chat.
+/// A prompt to be stored, before its chat is read.
 package struct NewMessage: Sendable {
     package let id: Message.ID
     package let chatID: Chat.ID
@@ -80,7 +81,7 @@ package struct NewMessage: Sendable {
     package let isOffRecord: Bool
     /// `pending` or `streaming`; `done` off the record.
     package let state: Message.State
-    /// A key under which the same user's same prompt is stored once only.
+    /// A key for which a user's prompt is stored only once.
     package let idempotencyKey: String?
     package let createdAt: Timestamp
 
@@ -99,15 +100,15 @@ package struct NewMessage: Sendable {
     }
 }
 
-/// What became of a prompt that was to be stored.
+/// The result of storing a prompt.
 package enum StoredPrompt: Sendable {
-    /// Stored. The context version is the chat's at that moment.
+    /// The prompt is stored. The context version is the chat's at that moment.
     case new(Message, contextVersion: Int64)
-    /// The idempotency key had been used already, for this message.
+    /// The idempotency key belongs to this earlier message.
     case known(Message)
 }
 
-/// How a reply ended.
+/// The end of a reply.
 package struct ReplyEnd: Sendable {
     package let state: Message.State
     package var reply: String

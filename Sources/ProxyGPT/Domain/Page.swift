@@ -1,7 +1,7 @@
-/// Which part of a list is wanted. Lists are in the order in which their elements came to be.
+/// A part of a list. Lists are in the order of their elements' creation.
 package struct Page: Sendable, Equatable {
     package enum Place: Sendable, Equatable {
-        /// The last elements there are.
+        /// The last elements of the list.
         case newest
         /// The last elements before the one with this id.
         case before(String)
@@ -20,7 +20,7 @@ package struct Page: Sendable, Equatable {
     package static let defaultLimit = 100
     package static let greatestLimit = 1000
 
-    /// The id that the place names.
+    /// The id in the place.
     package var anchor: String? {
         switch place {
         case .newest: nil
@@ -33,14 +33,14 @@ package struct Page: Sendable, Equatable {
         if case .after = place { true } else { false }
     }
 
-    /// The name of the parameter that named the anchor.
+    /// The request's parameter with the anchor.
     package var parameter: String { isForward ? "after" : "before" }
 }
 
 /// Part of a list, in order.
 package struct Listing<Element: Sendable>: Sendable {
     package let elements: [Element]
-    /// Whether the list goes on, in the direction in which the page was read.
+    /// Whether there are more elements in the direction of the page.
     package let hasMore: Bool
 
     package init(elements: [Element], hasMore: Bool) {
@@ -48,8 +48,8 @@ package struct Listing<Element: Sendable>: Sendable {
         self.hasMore = hasMore
     }
 
-    /// Makes a listing of what was read for `page`: one element more than its limit where there are
-    /// more, and the newest first unless the page is read forward. `goesOn` says that there are more
+    /// Makes a listing of the elements read for `page`: one more than its limit where there are
+    /// more, the newest first unless the page is read forward. `goesOn` says that there are more
     /// although fewer were read.
     package init(read: [Element], for page: Page, goesOn: Bool = false) {
         hasMore = goesOn || read.count > page.limit

@@ -1,4 +1,4 @@
-/// A text that nothing prints by accident.
+/// A text that is not printed by accident.
 package struct Secret: Sendable, Equatable, CustomStringConvertible, CustomDebugStringConvertible,
     CustomReflectable
 {

@@ -1,6 +1,6 @@
 extension Timestamp {
-    /// Reads a date as HTTP headers have it (RFC 9110, 5.6.7): `Sun, 06 Nov 1994 08:49:37 GMT`. Nil for
-    /// anything else, the obsolete forms included.
+    /// Reads a date of an HTTP header (RFC 9110, 5.6.7): `Sun, 06 Nov 1994 08:49:37 GMT`. Nil for
+    /// anything else, also for the obsolete forms.
     package init?(httpDate text: String) {
         let bytes = Array(text.utf8)
         guard bytes.count == 29, bytes[3...4].elementsEqual(", ".utf8),

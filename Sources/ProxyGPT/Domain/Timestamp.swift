@@ -1,4 +1,4 @@
-/// A moment: milliseconds since 1970-01-01T00:00:00Z, which is also how the store keeps it.
+/// A moment: milliseconds since 1970-01-01T00:00:00Z, in the store as well.
 package struct Timestamp: Hashable, Comparable, Sendable, CustomStringConvertible {
     package let milliseconds: Int64
 
@@ -59,11 +59,11 @@ package struct Timestamp: Hashable, Comparable, Sendable, CustomStringConvertibl
     }
 }
 
-/// Tells the time. A protocol, so that rules which depend on time are tested without waiting.
+/// The clock. A protocol, so that rules about time can be tested without waiting.
 package protocol Clock: Sendable {
     /// Returns the time of day; it may jump when the clock is set.
     func now() -> Timestamp
 
-    /// Returns microseconds that only ever grow, for durations.
+    /// Returns microseconds of the monotonic clock, for durations.
     func monotonicMicroseconds() -> Int64
 }

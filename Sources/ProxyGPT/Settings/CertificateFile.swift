@@ -1,13 +1,13 @@
 internal import Glibc
 
-/// Looks at a file of certificate authorities before anybody relies on it: to those who do, one that
-/// cannot be read is a failure of each connection.
+/// Checks a file of certificate authorities at the start, since a file that cannot be read would
+/// make each connection fail.
 enum CertificateFile {
     private static let largest = 64 * 1024 * 1024
     private static let begin = Array("-----BEGIN CERTIFICATE-----".utf8)
     private static let end = Array("-----END CERTIFICATE-----".utf8)
 
-    /// What is wrong with a file; nil where it holds certificates, each of which can be decoded.
+    /// The problem of a file; nil where it holds certificates, each of which can be decoded.
     static func problem(_ path: String) -> String? {
         var status = stat()
         guard stat(path, &status) == 0, access(path, R_OK) == 0 else {
@@ -38,7 +38,7 @@ enum CertificateFile {
         return found == 0 ? "holds no certificate in PEM form" : nil
     }
 
-    /// Whether base64 stands for one DER sequence as long as it says (X.690, 8.1.3).
+    /// Whether base64 encodes one DER sequence of the length in its header (X.690, 8.1.3).
     private static func isCertificate(_ text: [UInt8]) -> Bool {
         guard let der = decoded(text), der.count > 4, der[0] == 0x30 else { return false }
         let first = Int(der[1])

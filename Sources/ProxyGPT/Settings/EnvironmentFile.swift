@@ -10,7 +10,7 @@ package enum EnvironmentFile {
         return variables
     }
 
-    /// What is set, in order, names that are none included; nil for a line that sets nothing.
+    /// The assignments in order, also of invalid names; the value is nil for a line without `=`.
     static func assignments(in text: String) -> [(name: String, value: String?)] {
         var assignments: [(name: String, value: String?)] = []
         var characters = Substring(text)
@@ -47,7 +47,7 @@ package enum EnvironmentFile {
         }
     }
 
-    /// What stands before `=`; up to the end of the line where there is none.
+    /// The text before `=`, or the whole line where there is none.
     private static func readName(_ rest: inout Substring) -> Substring {
         let name = rest.prefix { $0 != "=" && !$0.isNewline }
         rest = rest[name.endIndex...]
@@ -63,7 +63,7 @@ package enum EnvironmentFile {
 
     private static func readValue(_ rest: inout Substring) -> String {
         var value = ""
-        // Blanks at the end count only where quotes or backslashes hold them.
+        // Blanks at the end count only within quotes or behind a backslash.
         var held = 0
         rest = rest.drop { $0 == " " || $0 == "\t" }
         while let character = rest.popFirst(), !character.isNewline {

@@ -1,12 +1,12 @@
 internal import Formats
 
-/// The name that was probably meant by one that is unknown: the nearest within two letters added,
-/// left out or replaced, but not all of its letters; of two equally near ones the first; nil where none
-/// is near.
+/// The known name that is probably meant by an unknown one: the nearest within two letters that are
+/// added, left out or replaced, but not all letters; the first of two equally near ones; nil where
+/// none is near.
 ///
 /// Names are ASCII. Case does not count.
-/// - Parameter lengths: how many bytes both names must have: between short ones two letters make
-///   every difference, and no name of ours is longer than 64.
+/// - Parameter lengths: the lengths of both names in bytes: of short names two letters are too
+/// much, and no setting's name is longer than 64.
 package func nearestName(
     to unknown: String, among names: some Sequence<String>,
     ofLength lengths: ClosedRange<Int> = 1...64
@@ -25,7 +25,7 @@ package func nearestName(
     return nearest?.name
 }
 
-/// How many bytes must be added, left out or replaced to make one text of the other (Levenshtein).
+/// The number of bytes to add, leave out or replace that makes one text of the other (Levenshtein).
 private func editDistance(_ left: [UInt8], _ right: [UInt8]) -> Int {
     var previous = Array(0...right.count)
     for (row, byte) in left.enumerated() {

@@ -6,13 +6,13 @@ internal import Formats
 internal import Glibc
 
 extension Settings {
-    /// Where the value of a setting came from.
+    /// The origin of a setting's value.
     package enum Origin: String, Sendable {
         case environment
         case credential
         /// The installed environment file.
         case file
-        /// A process of the service, which was started with it.
+        /// The environment of a running process of the service.
         case process = "running"
         case fallback = "default"
     }
@@ -31,7 +31,7 @@ extension Settings {
             origins[name] = origin
         }
 
-        /// Takes over the variables that name proxies, where `UPSTREAM_PROXY` asks for them.
+        /// Takes the variables with proxies, if `UPSTREAM_PROXY` is `environment`.
         mutating func setProxies(_ variable: (String) -> String?) {
             guard namesEnvironmentProxies(values["UPSTREAM_PROXY"] ?? "") else { return }
             for name in UpstreamProxyRules.variables { values[name] = variable(name) }
@@ -44,7 +44,7 @@ extension Settings {
         let source = readSource()
         dropSecrets()
         var problems: [String] = []
-        // The environment file as the service manager hands it on, for the names that nobody reads.
+        // The environment file as a credential, for names that are no settings.
         if let directory = variable("CREDENTIALS_DIRECTORY") {
             let file = contents(ofFile: directory + "/environment", limit: 1024 * 1024)
             problems = Settings.problems(
@@ -61,20 +61,20 @@ extension Settings {
         return settings
     }
 
-    /// What is wrong with the file of certificate authorities, where one is named.
+    /// The problem of the file of certificate authorities, if one is named.
     var certificateProblem: String? {
         certificateFile.flatMap { file in
             CertificateFile.problem(file).map { "SSL_CERT_FILE: \(file) \($0)." }
         }
     }
 
-    /// Whether proxies are those of `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY`.
+    /// Whether the setting refers to `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY`.
     static func namesEnvironmentProxies(_ setting: String) -> Bool {
         setting.lowercased() == "environment"
     }
 
-    /// Takes the secret settings out of this process's environment, and the addresses of proxies, which
-    /// may hold a password.
+    /// Removes the secret settings from this process's environment, and the addresses of proxies,
+    /// which may have a password.
     static func dropSecrets() {
         for name in table.filter(\.isSecret).map(\.name) + UpstreamProxyRules.variables {
             // unsetenv leaves the bytes where /proc/PID/environ shows them.
@@ -83,7 +83,7 @@ extension Settings {
         }
     }
 
-    /// Reads the texts alone.
+    /// Reads the texts of all settings, unchecked.
     package static func readSource() -> Source {
         var source = Source()
         let credentials = variable("CREDENTIALS_DIRECTORY")
@@ -101,7 +101,7 @@ extension Settings {
         return source
     }
 
-    /// What a service manager tells a process it starts, see sd_listen_fds(3), sd_notify(3)
+    /// The variables that a service manager gives to a process, see sd_listen_fds(3), sd_notify(3)
     /// and sd_watchdog_enabled(3).
     package struct ServiceManager: Sendable {
         /// The names of the descriptors passed from 3 on; nil when none were passed.
@@ -109,7 +109,7 @@ extension Settings {
         package let notifySocket: String?
         /// Device and inode of standard error, where that is the journal's (systemd.exec(5)).
         package let journalStream: String?
-        /// Within what time it wants to hear that the process has not hung; nil where it does not.
+        /// The watchdog's interval; nil where there is no watchdog.
         package let watchdogMilliseconds: Int64?
 
         package init() {

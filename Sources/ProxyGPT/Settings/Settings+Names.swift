@@ -1,42 +1,41 @@
-// Names that are no settings: an operator who mistypes one gets its default, and no word about it.
+// Unknown names in the environment file: a mistyped setting would silently have its default.
 
 internal import Formats
 internal import Glibc
 
 extension Settings {
-    /// Variables of an environment file that others read: the C library, libpq, OpenSSL, Swift's
-    /// runtime, and the names of proxies.
-    private static let others = [
+    /// Variables for the C library, libpq, OpenSSL and Swift's runtime, and those of proxies.
+    private static let foreignNames = [
         "TZ", "LANG", "LANGUAGE", "PATH", "HOME", "TMPDIR", "SSL_CERT_DIR", "GLIBC_TUNABLES",
         "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY",
     ]
-    private static let beginningsOfOthers = [
+    private static let foreignPrefixes = [
         "LC_", "LD_", "PG", "MALLOC_", "OPENSSL_", "SWIFT_", "RES_",
     ]
 
-    private static func isSomebodyElses(_ name: String) -> Bool {
-        others.contains { equalIgnoringCase($0, name) }
-            || beginningsOfOthers.contains { hasPrefixIgnoringCase(name, $0) }
+    private static func isForeign(_ name: String) -> Bool {
+        foreignNames.contains { equalIgnoringCase($0, name) }
+            || foreignPrefixes.contains { hasPrefixIgnoringCase(name, $0) }
     }
 
-    /// What is wrong with the names in an environment file, a sentence each.
+    /// The problems of the names in an environment file, a sentence each.
     package static func problems(inEnvironmentFile text: String) -> [String] {
         EnvironmentFile.assignments(in: text).compactMap { name, value in
             let shown = SettingsReader.printable(name)
             guard value != nil else { return "The line `\(shown)` sets nothing." }
             if table.contains(where: { $0.name.utf8.elementsEqual(name.utf8) }) { return nil }
-            if isSomebodyElses(name) { return nil }
+            if isForeign(name) { return nil }
             let meant = nearest(to: name).map { "; \($0) is probably meant" } ?? ""
             return "`\(shown)` is no setting\(meant)."
         }
     }
 
-    /// Names in this process's environment that are nearly a setting's, a sentence each.
+    /// Variables of this process whose names are nearly a setting's, a sentence each.
     package static func nearMisses() -> [String] { nearMisses(among: environmentNames()) }
 
     static func nearMisses(among names: [String]) -> [String] {
         names.compactMap { name in
-            guard !isSomebodyElses(name),
+            guard !isForeign(name),
                 !table.contains(where: { $0.name.utf8.elementsEqual(name.utf8) }),
                 let meant = nearest(to: name)
             else { return nil }
@@ -45,8 +44,8 @@ extension Settings {
         }
     }
 
-    /// The setting that is probably meant. Of a name of a few letters nothing is guessed: other programs
-    /// have such as well.
+    /// The setting that is probably meant. Short names are never taken for one, since other
+    /// programs have such variables.
     private static func nearest(to name: String) -> String? {
         nearestName(to: name, among: table.lazy.map(\.name), ofLength: 6...64)
     }
@@ -57,8 +56,8 @@ extension Settings {
         }
     }
 
-    /// The first bytes of a regular file; none where it cannot be read, or is none: opening a pipe would
-    /// wait for its other end.
+    /// The first bytes of a regular file; empty where it cannot be read or is not regular: opening
+    /// a pipe would wait for its other end.
     package static func contents(ofFile path: String, limit: Int) -> [UInt8] {
         let descriptor = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC)
         guard descriptor >= 0 else { return [] }

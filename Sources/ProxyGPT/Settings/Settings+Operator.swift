@@ -1,20 +1,19 @@
-// Where the operator's commands find the settings: in their own environment, if it says where the
-// database is; else where the service was installed.
+// The settings of the operator's commands: from their own environment, if it names a database; else
+// from the installation.
 
 internal import Glibc
 
-/// The settings as an operator's command needs them: fewer than a worker, which must not start with
-/// a single wrong one.
+/// The settings as a command uses them: it reads single settings, while a worker checks all.
 package struct OperatorSettings: Sendable {
     /// Where the settings were found.
     package enum Place: Sendable, Equatable, CustomStringConvertible {
         case environment
         case file(String)
         case directory(String)
-        /// A process of the service, with what it does not tell from elsewhere.
+        /// A process of the service, with its secrets from elsewhere.
         case process(Int32, isInstalled: Bool)
 
-        /// Whether the workers of an installation have the same settings.
+        /// Whether the workers of an installation have these settings.
         fileprivate var isInstalled: Bool {
             switch self {
             case .file: true
@@ -33,7 +32,7 @@ package struct OperatorSettings: Sendable {
         }
     }
 
-    /// Where an installation keeps its things.
+    /// The paths of an installation.
     package struct Installation: Sendable {
         package var environmentFile = "/etc/proxy-gpt/environment"
         package var keyFile = "/etc/proxy-gpt/api_key"
@@ -48,7 +47,7 @@ package struct OperatorSettings: Sendable {
         }
     }
 
-    /// The settings are there, but not for the caller.
+    /// The settings exist, but the caller may not read them.
     package struct Hidden: Error, CustomStringConvertible {
         let path: String
         package var description: String { "\(path) cannot be read: run this as root" }
@@ -96,7 +95,7 @@ package struct OperatorSettings: Sendable {
             place: .directory(isThere ? installation.stateDirectory : "."), source: source)
     }
 
-    /// The whole of a small file; nil where there is none.
+    /// The contents of a small file; nil where there is none.
     private static func contents(of path: String) throws(Hidden) -> String? {
         guard let file = fopen(path, "re") else {
             if errno == ENOENT || errno == ENOTDIR { return nil }
@@ -108,7 +107,7 @@ package struct OperatorSettings: Sendable {
         return String(decoding: bytes.prefix(count), as: UTF8.self)
     }
 
-    /// What a setting is, by its text.
+    /// The text of a setting.
     package func value(_ name: String) -> String {
         source.values[name] ?? Settings.entry(name).defaultText
     }
@@ -147,15 +146,15 @@ package struct OperatorSettings: Sendable {
         return value
     }
 
-    /// The settings as a worker reads them. Throws everything that is wrong; that there is no key is
-    /// wrong only where the workers' own settings are read.
+    /// The settings as a worker reads them. Throws all problems; a missing key is one only where
+    /// these are the workers' settings.
     package func whole() throws(Settings.Problems) -> Settings {
         let settings = try Settings(values: source.values, requiresKey: place.isInstalled)
         if let problem = settings.certificateProblem { throw Settings.Problems(all: [problem]) }
         return settings
     }
 
-    /// What is wrong with the names in the installed environment file; nothing where there is none.
+    /// The problems of the names in the installed environment file; none where there is no file.
     package static func problemsOfFile(
         _ installation: Installation = Installation()
     ) throws(Hidden) -> [String] {
@@ -166,36 +165,36 @@ package struct OperatorSettings: Sendable {
     /// The settings of a running process.
     package struct OfService: Sendable {
         package let settings: OperatorSettings
-        /// Where the settings were found first.
+        /// The place of the settings that were found before.
         package let place: Place
-        /// Names of those that the process has otherwise.
+        /// The names of settings with another value in the process.
         package let differing: [String]
     }
 
-    /// What a process of the service runs with. Its secrets are not told: they are taken as they were
-    /// found.
+    /// The settings of a process of the service. Its secrets are not readable and are taken from
+    /// the settings that were found.
     package func ofService(_ process: RunningProcess) -> OfService {
         var merged = Settings.Source()
         var differing: [String] = []
         var unknown: [String] = []
         for entry in Settings.table {
             let found = source.values[entry.name] ?? ""
-            let told = process.environment[entry.name] ?? ""
+            let running = process.environment[entry.name] ?? ""
             // A credential is in no environment.
             let isHidden = entry.isSecret || source.origins[entry.name] == .credential
             if isHidden {
                 if !found.isEmpty {
                     merged.set(entry.name, found, source.origins[entry.name] ?? .fallback)
-                } else if !told.isEmpty {
+                } else if !running.isEmpty {
                     unknown.append(entry.name)
                 }
             } else if entry.name == "STATE_DIRECTORY" {
                 merged.set(entry.name, stateDirectory, source.origins[entry.name] ?? .fallback)
             } else {
-                let isSame = value(entry.name) == (told.isEmpty ? entry.defaultText : told)
+                let isSame = value(entry.name) == (running.isEmpty ? entry.defaultText : running)
                 if !isSame { differing.append(entry.name) }
                 let origin = isSame ? source.origins[entry.name] ?? .fallback : .process
-                if !told.isEmpty { merged.set(entry.name, told, origin) }
+                if !running.isEmpty { merged.set(entry.name, running, origin) }
             }
         }
         var settings = OperatorSettings(
@@ -204,6 +203,6 @@ package struct OperatorSettings: Sendable {
         return OfService(settings: settings, place: place, differing: differing)
     }
 
-    /// Who became root by sudo, for the record of what was done.
+    /// The user who became root by sudo, for events.
     package static var sudoUser: String? { Settings.variable("SUDO_USER") }
 }

@@ -1,4 +1,5 @@
-// Which processes serve a state directory, as proc(5) shows them to root and to their own user.
+// The processes that serve a state directory, from proc(5), which shows them to root and to their
+// own user.
 
 internal import Formats
 internal import Glibc
@@ -8,13 +9,13 @@ package struct RunningProcess: Sendable {
     package let id: Int32
     /// `proxy-gpt-worker` or `proxy-gpt-streamer`.
     package let program: String
-    /// The variables that it was started with; secret ones are overwritten by then.
+    /// The variables at its start; the process has overwritten secret ones.
     package let environment: [String: String]
 
     private static let programs = ["proxy-gpt-worker", "proxy-gpt-streamer"]
 
-    /// Those that serve a directory, workers first. Only processes of the directory's owner and of root count:
-    /// others could name themselves like ours, and say what they like of their settings.
+    /// The processes that serve a directory, workers first. Only processes of the directory's owner
+    /// and of root count: another user's could have any name and any settings.
     package static func all(
         serving stateDirectory: String, in proc: String = "/proc"
     ) -> [RunningProcess] {
@@ -32,8 +33,9 @@ package struct RunningProcess: Sendable {
                 let user = user("\(proc)/\(name)"), user == home.owner || user == 0
             else { continue }
             let environment = environment("\(proc)/\(name)")
-            let told = environment["STATE_DIRECTORY"] ?? ""
-            let path = told.utf8.first == UInt8(ascii: "/") ? told : "\(proc)/\(name)/cwd/\(told)"
+            let setting = environment["STATE_DIRECTORY"] ?? ""
+            let path =
+                setting.utf8.first == UInt8(ascii: "/") ? setting : "\(proc)/\(name)/cwd/\(setting)"
             guard !environment.isEmpty, FileIdentity(path) == home else { continue }
             found.append(RunningProcess(id: id, program: program, environment: environment))
         }
@@ -42,14 +44,15 @@ package struct RunningProcess: Sendable {
         }
     }
 
-    /// By its argument, since the name that the kernel keeps is cut.
+    /// The program by its first argument, since the kernel cuts the name.
     private static func program(_ path: String) -> String? {
         let line = Settings.contents(ofFile: path + "/cmdline", limit: 4096)
         let name = lastComponent(Array(line.prefix { $0 != 0 }))
         return programs.first { name.elementsEqual($0.utf8) }
     }
 
-    /// Whose process it is. Not the owner of its files there, who is root for programs that change their user.
+    /// The user of the process. The owner of its files in /proc is root for programs that have
+    /// changed their user.
     private static func user(_ path: String) -> uid_t? {
         let name = Array("Uid:".utf8)
         let status = Settings.contents(ofFile: path + "/status", limit: 64 * 1024)
@@ -71,8 +74,8 @@ package struct RunningProcess: Sendable {
         return environment
     }
 
-    /// Where the database is that the process has open, if its path leads to another file by now: it was
-    /// moved, deleted or replaced. Nil where all is well or nothing can be told.
+    /// The path of the process's open database, if that is not the file at the known path any more
+    /// because it was moved, deleted or replaced. Nil where it is that file, or unknown.
     ///
     /// - Parameter file: the path that the process knows.
     package func displaced(_ file: String, in proc: String = "/proc") -> String? {
@@ -101,13 +104,13 @@ package struct RunningProcess: Sendable {
         path.lastIndex(of: UInt8(ascii: "/")).map { path[($0 + 1)...] } ?? path[...]
     }
 
-    /// Whether an open file begins as SQLite's databases do (sqlite.org/fileformat.html, 1.3).
+    /// Whether an open file is an SQLite database (sqlite.org/fileformat.html, 1.3).
     private func isDatabase(_ path: String) -> Bool {
         Settings.contents(ofFile: path, limit: 16) == Array("SQLite format 3\0".utf8)
     }
 }
 
-/// Which file a path leads to.
+/// The identity of the file at a path.
 private struct FileIdentity: Equatable {
     private let device: UInt
     private let inode: UInt

@@ -1,32 +1,32 @@
 // Takes secrets out of the beginning of a body before it is stored.
 //
-// A body may be JSON, events with JSON, JSON within the strings of JSON, a form, or several parts; it may
-// be cut anywhere, and be none of these. So nothing is parsed as a whole: what looks like a member, field
-// or token is enough, quotes are told apart by the backslashes before them, and what has no end is blanked to
-// the end. Each pass takes time in proportion to the bytes.
+// A body may be JSON, events with JSON, JSON within the strings of JSON, a form, several parts, or
+// none of these, and it may be cut anywhere. So it is not parsed as a whole: bytes that look like a
+// member, field or token are enough, the level of a quote follows from the backslashes before it,
+// and a secret without an end is blanked to the end of the body. Each pass takes linear time.
 
 internal import Formats
 
 /// The beginning of a body with its secrets blanked.
 package struct BodyRedaction {
-    /// Members and fields whose text is a secret, in small letters, `-` as `_`.
+    /// Members and fields with a secret text, in small letters, `-` as `_`.
     private static let secretNames: [[UInt8]] = [
         "authorization", "headers", "api_key", "apikey", "x_api_key", "client_secret",
         "clientsecret", "password", "token", "access_token", "refresh_token",
     ].map { Array($0.utf8) }
     private static let clientSecret = Array("client_secret".utf8)
     private static let value = Array("value".utf8)
-    /// Longer names, escaped as they may be, are none of these.
+    /// Longer names, even with escapes, are none of these.
     private static let nameLimit = 256
 
     private let bytes: [UInt8]
     private var isHidden: [Bool]
     /// A member or field named `value` is a secret, too.
     private var hidesValues: Bool
-    /// Where the texts of such members and fields stand.
+    /// The ranges of the texts of such members and fields.
     private var values: [Range<Int>] = []
 
-    /// Returns the bytes with what is secret replaced by asterisks.
+    /// Returns the bytes with secrets replaced by asterisks.
     /// - Parameter makesSecrets: the path's answers have secrets in members named `value`.
     package static func redacted(_ bytes: [UInt8], makesSecrets: Bool = false) -> [UInt8] {
         var redaction = BodyRedaction(bytes, makesSecrets)
@@ -50,7 +50,7 @@ package struct BodyRedaction {
         for index in range { isHidden[index] = true }
     }
 
-    /// Without what is hidden, whose length is nobody's business.
+    /// The body without the secrets, whose lengths are not shown either.
     private var result: [UInt8] {
         guard isHidden.contains(true) else { return bytes }
         var result: [UInt8] = []
@@ -63,7 +63,7 @@ package struct BodyRedaction {
         return result
     }
 
-    /// What is to be done with the text of a member or field.
+    /// The treatment of the text of a member or field.
     private enum Verdict {
         case secret, value, plain
     }
@@ -95,7 +95,7 @@ package struct BodyRedaction {
                 case .plain: break
                 }
             }
-            // Behind a value that is done with, its closing quote.
+            // Behind a finished value: its closing quote.
             open = max(quote, place - 1)
         }
     }
@@ -279,7 +279,8 @@ package struct BodyRedaction {
 // MARK: - Tokens
 
 extension BodyRedaction {
-    /// What tokens begin with, and what follows; the beginning stays, as it tells what was there.
+    /// The prefixes of tokens, and the bytes that may follow. The prefix is kept, since it tells
+    /// the kind of token.
     private static let shapes: [[UInt8]] = ["sk-", "ek_", "pgpt"].map { Array($0.utf8) }
     private static let bearer = Array("bearer".utf8)
 
@@ -343,8 +344,8 @@ extension BodyRedaction {
         return place
     }
 
-    /// A byte of ASCII as it is meant, however JSON or a form has escaped it, and where the next one is;
-    /// 0 for what is another sign.
+    /// A byte of ASCII without the escapes of JSON or a form, and the index of the next one; 0 for
+    /// any other character.
     private func unit(at place: Int) -> (byte: UInt8, next: Int) {
         let byte = bytes[place]
         if byte == UInt8(ascii: "%"), place + 2 < bytes.count,

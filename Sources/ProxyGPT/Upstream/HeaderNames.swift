@@ -4,11 +4,11 @@ internal import Formats
 package struct HeaderNames: Sendable, Equatable {
     package static let none = HeaderNames()
 
-    /// What is wrong with a list.
+    /// The problem of a list.
     package typealias Problem = ValueProblem
 
-    /// Names and beginnings of names that never go upstream: credentials, what tells who and where the
-    /// client is, the operator's account, and what is made anew for each connection.
+    /// Names and prefixes of headers that never go upstream: credentials, the client's identity and
+    /// address, the operator's account, and headers of a single connection.
     private static let forbidden = [
         "authorization", "cookie", "host", "api-key", "x-api-key", "forwarded", "x-forwarded-*",
         "proxy", "proxy-*", "openai-organization", "openai-project", "connection", "keep-alive",
@@ -16,7 +16,7 @@ package struct HeaderNames: Sendable, Equatable {
         "sec-websocket-*",
     ].map(Pattern.init)
 
-    /// A name, or all names that begin alike; in small letters.
+    /// A name or a prefix of names, in small letters.
     private struct Pattern: Sendable, Equatable {
         let text: String
         let isPrefix: Bool
@@ -30,7 +30,7 @@ package struct HeaderNames: Sendable, Equatable {
             isPrefix ? hasPrefixIgnoringCase(name, text) : equalIgnoringCase(name, text)
         }
 
-        /// Whether there is a name that both cover.
+        /// Whether a name exists that both cover.
         func overlaps(_ other: Pattern) -> Bool {
             covers(other.text) || other.covers(text)
         }
@@ -70,7 +70,8 @@ package struct HeaderNames: Sendable, Equatable {
         patterns.contains { $0.covers(name) }
     }
 
-    /// Lower-case letters, digits and dashes: web servers drop headers with other signs in their names.
+    /// Whether a byte is a lower-case letter, a digit or a dash: web servers drop headers with
+    /// others.
     static func isNameByte(_ byte: UInt8) -> Bool {
         switch byte {
         case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "0")...UInt8(ascii: "9"): true

@@ -1,18 +1,19 @@
-/// Overwrites the upstream's key, and every run of 12 bytes and more of it, with as many asterisks:
-/// the one thing that is not passed on verbatim. A run is found over the borders of pieces too: the few
-/// last bytes that may be the beginning of one are kept back. A value: a copy begins a new text.
+/// Overwrites the upstream's key, and every run of 12 or more bytes of it, with as many asterisks.
+/// Everything else is passed on verbatim. A run that crosses the border of pieces is found as well:
+/// the last bytes that may be the beginning of a run are kept back. A value: a copy begins a new
+/// text.
 package struct KeyMask: Sendable {
-    /// A shorter key is a word and no secret: its mask would spoil ordinary text.
+    /// The length below which a key is a word and no secret: its mask would spoil ordinary text.
     package static let shortestKey = 16
-    /// What is shorter than this is no part of the key that is worth a mask.
+    /// The length of the shortest part of the key that is masked.
     package static let runLength = 12
 
     private static let asterisk = UInt8(ascii: "*")
 
     private let patterns: Patterns?
-    /// The last bytes of the text as they came that may be the beginning of a run.
+    /// The last bytes of the text that may be the beginning of a run, unmasked.
     private var tail: [UInt8] = []
-    /// How many bytes of the tail, its last ones, have not left yet.
+    /// The number of bytes at the end of the tail that were not returned yet.
     private var pending = 0
 
     /// - Parameter key: nil, or a word such as `lm-studio`, masks nothing.
@@ -27,14 +28,14 @@ package struct KeyMask: Sendable {
             || key.allSatisfy { (0x61...0x7A).contains($0) || $0 == UInt8(ascii: "-") }
     }
 
-    /// Takes the next bytes and returns those that can leave.
-    /// - Parameter least: fewer bytes than this are not kept back, but leave as by `release`.
+    /// Takes the next bytes and returns those that can be passed on.
+    /// - Parameter least: fewer bytes than this are not kept back, but returned as by `release`.
     package mutating func feed(_ bytes: [UInt8], keepingAtLeast least: Int = 1) -> [UInt8] {
         guard let patterns, !bytes.isEmpty else { return bytes }
         let seen = tail.isEmpty ? bytes : tail + bytes
         let runs = patterns.runs(in: seen)
         let masked = runs.last?.upperBound ?? 0
-        // What is masked can leave, whatever follows.
+        // Masked bytes can be passed on, whatever follows.
         let begun = patterns.begun(atEndOf: seen)
         let first = tail.count - pending
         let keptFrom = begun < least ? seen.count : max(seen.count - begun, masked, first)
@@ -51,20 +52,20 @@ package struct KeyMask: Sendable {
         return result
     }
 
-    /// Returns what was kept back, where it cannot wait: of a run that goes on behind it the rest is
-    /// masked, so that no more than 11 bytes have passed.
+    /// Returns the bytes that were kept back when they cannot wait. The rest of a run that
+    /// continues is masked, so that at most 11 bytes of it have passed.
     package mutating func release() -> [UInt8] {
         defer { pending = 0 }
         return Array(tail.suffix(pending))
     }
 
-    /// Returns what was kept back. Called once after the last byte.
+    /// Returns the bytes that were kept back. Called once after the last byte.
     package mutating func finish() -> [UInt8] {
         defer { tail = [] }
         return release()
     }
 
-    /// Masks bytes that are there as a whole.
+    /// Masks complete bytes.
     package func masked(_ bytes: [UInt8]) -> [UInt8] {
         guard patterns != nil, bytes.count >= Self.runLength else { return bytes }
         var mask = self
@@ -72,7 +73,7 @@ package struct KeyMask: Sendable {
         return mask.pending == 0 ? result : result + mask.finish()
     }
 
-    /// Masks a text that is there as a whole.
+    /// Masks a complete text.
     package func masked(_ text: String) -> String {
         guard patterns != nil, text.utf8.count >= Self.runLength else { return text }
         return String(decoding: masked(Array(text.utf8)), as: UTF8.self)

@@ -1,15 +1,15 @@
 internal import Formats
 
-/// Which of the upstream's paths are passed on: all, but for those that give out the account or a key
-/// of it, and as the operator says. Paths are compared by whole segments, the longest rule decides, and of
-/// two alike the later one.
+/// The upstream's paths that are passed on: all except those that give out the account or a key of
+/// it, changed by `V1_PATHS`. Paths are compared by whole segments; the longest rule decides, and
+/// of two equal ones the later.
 package struct PathPolicy: Sendable {
     private struct Rule {
         let segments: [[UInt8]]
         let isOpen: Bool
     }
 
-    /// Whoever may call these has the account, or a key that outlives the session.
+    /// Paths that give access to the account, or a key that outlives the session.
     private static let closed = [
         "/organization", "/projects", "/realtime/client_secrets", "/realtime/sessions",
         "/realtime/transcription_sessions", "/realtime/translations/client_secrets",
@@ -30,7 +30,7 @@ package struct PathPolicy: Sendable {
             guard let sign = bytes.first, "+-".utf8.contains(sign), path.first == 0x2F, isPlain,
                 bytes.dropFirst(1 + path.count).allSatisfy({ $0 == 0x20 })
             else { return nil }
-            // As in a request's path, where somebody writes it so.
+            // An operator may write the path as in a request, with /v1.
             if path.elementsEqual("/v1".utf8) || path.starts(with: "/v1/".utf8) {
                 path = path.dropFirst(3)
             }
@@ -63,8 +63,8 @@ package struct PathPolicy: Sendable {
         return closed.contains { segments.starts(with: $0.segments) }
     }
 
-    /// The path's segments behind `/v1`, as the most lenient upstream would read them: decoded as often as
-    /// it takes, in small letters, without parameters and empty ones.
+    /// The path's segments behind `/v1`, as the most lenient upstream would read them: decoded
+    /// repeatedly, in small letters, without parameters and empty segments.
     private static func segments(of path: String) -> [[UInt8]] {
         var bytes = Array(path.utf8.dropFirst("/v1".utf8.count))
         var decoded = PercentEncoding.decodeLeniently(bytes)

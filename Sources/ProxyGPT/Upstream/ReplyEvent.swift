@@ -1,11 +1,11 @@
-// What one event, line or whole answer of an upstream says of a reply.
+// The values of one event, line or whole answer of an upstream that belong to a reply.
 //
-// Called by `ReplyEventParser` with names and values in the order in which they stand. Knows the
-// forms: OpenAI's chat completions, streamed and whole, its older completions, and Ollama's.
+// `ReplyEventParser` calls it with names and values in their order. Knows the forms: OpenAI's chat
+// completions, streamed and whole, its older completions, and Ollama's.
 
-/// Why an upstream did not give what it was asked for, in its own words.
+/// The upstream's error, in its own words.
 package struct UpstreamError: Sendable, Equatable {
-    /// Nil where it gave no reason.
+    /// Nil where the upstream gave no reason.
     package let message: String?
     package let code: String?
 
@@ -15,23 +15,23 @@ package struct UpstreamError: Sendable, Equatable {
     }
 }
 
-/// Gathers what one JSON object says, while it is read.
+/// Gathers the values of one JSON object while it is read.
 struct ReplyEvent: Sendable {
-    /// One of the replies that an event may bring.
+    /// One of the choices of an event.
     struct Choice: Sendable {
         fileprivate(set) var index: Int64?
         fileprivate(set) var finishReason = ReplyText(limit: 64)
         fileprivate(set) var refusal = ReplyText(limit: ReplyEvent.textLimit)
         fileprivate(set) var hasToolCalls = false
-        /// The next words of the reply.
+        /// The next text of the reply.
         fileprivate(set) var delta: ReplyText?
         /// The whole message.
         fileprivate(set) var message: ReplyText?
-        /// The words of an older completion.
+        /// The text of an older completion.
         fileprivate(set) var text: ReplyText?
     }
 
-    /// Bytes that are kept of an error's message or of a refusal.
+    /// The most bytes of an error's message or of a refusal.
     static let textLimit = 4096
 
     private enum Role: UInt8 {
@@ -55,9 +55,9 @@ struct ReplyEvent: Sendable {
         }
     }
 
-    /// Where a string's bytes go.
+    /// The destination of a string's bytes.
     private enum Target {
-        case words, partText, partType, refusal, finishReason
+        case content, partText, partType, refusal, finishReason
         case error, errorCode, errorType, remark, object
     }
 
@@ -78,19 +78,19 @@ struct ReplyEvent: Sendable {
     private var promptTokens: Int64?
     private var completionTokens: Int64?
 
-    /// The choice of index 0, or what stands at the top in Ollama's form.
+    /// The choice of index 0, or the top level in Ollama's form.
     private(set) var choice: Choice?
-    /// Whether the object has `choices`, or stands for one as Ollama's do.
+    /// Whether the object has `choices`, or is a choice itself as Ollama's are.
     private(set) var isReply = false
     private(set) var hasError = false
-    /// What `done` says, where the object has it.
+    /// The value of `done`, where the object has it.
     private(set) var isDone: Bool?
-    /// The `message` or `detail` at the top: an error's where the event is known for one.
+    /// The `message` or `detail` at the top level: an error's text where the event is an error.
     private(set) var remark: String?
 
     /// - Parameters:
-    ///   - limit: the bytes that the reply may grow by.
-    ///   - pending: what the reply's text so far has left over.
+    ///   - limit: the most bytes that the reply may grow by.
+    ///   - pending: the incomplete character at the end of the reply so far.
     init(limit: Int, pending: [UInt8]) {
         self.limit = limit
         self.pending = pending
@@ -101,8 +101,8 @@ struct ReplyEvent: Sendable {
             ? nil : Usage(promptTokens: promptTokens, completionTokens: completionTokens)
     }
 
-    /// The error that the object tells of.
-    /// - Parameter isError: it is known for one already.
+    /// The error in the object.
+    /// - Parameter isError: whether the object is known to be an error.
     func error(isError: Bool) -> UpstreamError? {
         let isCalledError = !isReply && (object == "error" || errorType == "error")
         guard hasError || isError || isCalledError else { return nil }
@@ -133,7 +133,7 @@ struct ReplyEvent: Sendable {
         case .choices: isReply = true
         case .choice: current = Choice()
         case .part:
-            part = ReplyText(limit: limit, pending: words?.pending ?? pending)
+            part = ReplyText(limit: limit, pending: content?.pending ?? pending)
             partType = ReplyText(limit: 32)
         case .error: hasError = true
         case .message where roles.count == 2: isReply = true
@@ -149,7 +149,7 @@ struct ReplyEvent: Sendable {
             position += 1
         case .part:
             if let part, ["", "text", "output_text"].contains(partType.text) {
-                if words == nil { words = part } else { words?.append(part) }
+                if content == nil { content = part } else { content?.append(part) }
             }
             part = nil
         case .root:
@@ -178,14 +178,14 @@ struct ReplyEvent: Sendable {
         }
     }
 
-    /// Begins a string; whether its text is wanted.
+    /// Begins a string; returns whether its text is used.
     mutating func beginString() -> Bool {
         target = stringTarget
         switch target {
         case nil: return false
-        case .words:
+        case .content:
             if roles.count == 1 { isReply = true }
-            if words == nil { words = ReplyText(limit: limit, pending: pending) }
+            if content == nil { content = ReplyText(limit: limit, pending: pending) }
         case .error, .remark: text = ReplyText(limit: Self.textLimit)
         case .errorCode, .errorType, .object: text = ReplyText(limit: 64)
         default: break
@@ -195,7 +195,7 @@ struct ReplyEvent: Sendable {
 
     mutating func take(text bytes: [UInt8]) {
         switch target {
-        case .words: words?.append(bytes)
+        case .content: content?.append(bytes)
         case .partText: part?.append(bytes)
         case .partType: partType.append(bytes)
         case .refusal: current.refusal.append(bytes)
@@ -220,17 +220,17 @@ struct ReplyEvent: Sendable {
 
     // MARK: - What that means
 
-    /// The words that strings add to, by where they stand.
-    private var words: ReplyText? {
+    /// The text that strings are appended to, by their place.
+    private var content: ReplyText? {
         get {
-            switch wordsRole {
+            switch contentRole {
             case .delta: current.delta
             case .choice: current.text
             default: current.message
             }
         }
         _modify {
-            switch wordsRole {
+            switch contentRole {
             case .delta: yield &current.delta
             case .choice: yield &current.text
             default: yield &current.message
@@ -238,7 +238,7 @@ struct ReplyEvent: Sendable {
         }
     }
 
-    private var wordsRole: Role? {
+    private var contentRole: Role? {
         roles.last { $0 != .parts && $0 != .part }
     }
 
@@ -263,7 +263,7 @@ struct ReplyEvent: Sendable {
         switch (roles.last, member) {
         case (.root, .response), (.choice, .text), (.delta, .content), (.message, .content),
             (.parts, _):
-            .words
+            .content
         case (.part, .text): .partText
         case (.part, .type): .partType
         case (.delta, .refusal), (.message, .refusal), (.part, .refusal): .refusal

@@ -1,12 +1,12 @@
 // Parses one JSON object of an upstream's answer while it arrives, cut anywhere.
 //
-// Owns the syntax; what the members mean is the business of `ReplyEvent`. Holds neither the text nor
-// a tree of it: an event of 16 MiB costs what of it is kept. Forgiving where a reply depends on it:
-// NaN and infinities, control characters in strings and bytes that are no UTF-8 are taken.
+// Knows the syntax; `ReplyEvent` knows the meaning of members. Holds neither the text nor a tree of
+// it, so that an event of 16 MiB costs only the values that are kept. Accepts NaN and infinities,
+// control characters in strings and bytes that are not UTF-8, since a reply depends on it.
 
 internal import Formats
 
-/// Reads one JSON object piece by piece and gathers what it says of a reply.
+/// Reads one JSON object piece by piece and gathers the values of a reply.
 struct ReplyEventParser: Sendable {
     enum Step {
         /// All bytes are taken, and the object goes on.
@@ -34,7 +34,7 @@ struct ReplyEventParser: Sendable {
     private var objects: UInt64 = 0
     private var isName = false
     private var isWanted = false
-    /// What of the current name, string or word is not handed on yet.
+    /// The part of the current name, string or literal that is not handed on yet.
     private var scratch: [UInt8] = []
     private var unit: UInt32 = 0
     private var digits = 0
@@ -54,13 +54,13 @@ struct ReplyEventParser: Sendable {
         objects = 1
     }
 
-    /// Forgets the object that has begun.
+    /// Drops the object that has begun.
     mutating func abandon() {
         depth = 0
         scratch.removeAll(keepingCapacity: true)
     }
 
-    /// Reads on from `index`, which then stands where the reading stopped.
+    /// Reads from `index` on and moves it to the first byte that was not read.
     mutating func feed(_ bytes: [UInt8], _ index: inout Int) -> Step {
         while index < bytes.count {
             let byte = bytes[index]
@@ -222,7 +222,7 @@ struct ReplyEventParser: Sendable {
         }
     }
 
-    /// Hands on what a wanted string has had so far.
+    /// Hands on the bytes of a used string.
     private mutating func flush() {
         guard state == .string || state == .escape || state == .hexadecimal, !isName, isWanted
         else { return }

@@ -1,15 +1,15 @@
 internal import Formats
 
-/// Why a reply did not come, as its message keeps it: a code of ours, a sentence, and what the
-/// upstream said.
+/// The failure of a reply, as its message stores it: a code of this product, a sentence, and the
+/// upstream's message.
 package struct ReplyFailure: Error, Sendable, Equatable {
     package let code: Failure.Code
     package let message: String
     package let upstream: UpstreamRefusal?
-    /// Seconds after which another try makes sense, as the upstream said.
+    /// The upstream's Retry-After, in seconds.
     package let retryAfter: Int?
-    /// Whether the upstream did not take the prompt, and might another time: then the same prompt may be
-    /// asked again without being paid twice.
+    /// Whether the upstream refused the prompt for a reason that may pass, so that the same prompt
+    /// may run again without being paid twice.
     package let mayBeRepeated: Bool
 
     package init(
@@ -30,8 +30,8 @@ package struct ReplyFailure: Error, Sendable, Equatable {
 }
 
 extension ReplyFailure {
-    /// The failure as one text, for the store: the code, a space, the sentence, and on a second line
-    /// as JSON what the upstream said. A release that does not know the second line shows it.
+    /// The failure as one text, for the store: the code, a space, the sentence, and on a second
+    /// line the upstream's message as JSON. Older releases show the second line as it is.
     package var text: String {
         let line = code.rawValue + " " + message
         var details: [(name: String, value: JSONValue)] = []
@@ -44,7 +44,7 @@ extension ReplyFailure {
         return line + "\n" + String(decoding: JSONValue.object(details).encoded, as: UTF8.self)
     }
 
-    /// Reads `text`; what is none of ours becomes an `internal` failure of these words.
+    /// Reads `text`; any other text becomes an `internal` failure with that text.
     package init(text: String) {
         let bytes = text.utf8
         let end = bytes.firstIndex(of: UInt8(ascii: "\n")) ?? bytes.endIndex

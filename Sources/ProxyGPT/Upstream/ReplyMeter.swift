@@ -1,6 +1,6 @@
 internal import Formats
 
-/// Tokens that a call used, as the upstream counts them.
+/// The tokens of a call, as the upstream counts them.
 package struct Usage: Sendable, Equatable {
     package let promptTokens: Int64?
     package let completionTokens: Int64?
@@ -10,18 +10,18 @@ package struct Usage: Sendable, Equatable {
         self.completionTokens = completionTokens
     }
 
-    /// Reads a reply's `usage` member; nil when it is null or says nothing.
+    /// Reads a reply's `usage` member; nil when it is null or has no counts.
     package init?(json bytes: [UInt8]) {
         guard let value = try? JSONValue(parsing: bytes) else { return nil }
-        // The Responses API says input and output where the others say prompt and completion.
+        // The Responses API has input and output where the others have prompt and completion.
         promptTokens = (value["prompt_tokens"] ?? value["input_tokens"])?.integerValue
         completionTokens = (value["completion_tokens"] ?? value["output_tokens"])?.integerValue
         if promptTokens == nil && completionTokens == nil { return nil }
     }
 }
 
-/// Reads token counts off a reply while it passes by, without altering or holding it: a JSON text,
-/// or server-sent events of which the last that carries usage counts.
+/// Reads token counts from a reply that is passed on, without changing or holding it: from a JSON
+/// text, or from the last server-sent event with usage.
 package struct ReplyMeter: Sendable {
     private enum Shape: Sendable {
         case json
@@ -61,7 +61,7 @@ package struct ReplyMeter: Sendable {
         }
     }
 
-    /// Takes what the last text told. Called once after the last byte.
+    /// Takes the counts of the last text. Called once after the last byte.
     package mutating func finish() {
         takeFindings()
     }

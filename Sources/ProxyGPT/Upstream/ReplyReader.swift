@@ -1,37 +1,37 @@
-// Reads a model's reply out of the upstream's answer: bytes in, words out, cut anywhere.
+// Reads a model's reply out of the upstream's answer: bytes in, text out, cut anywhere.
 //
-// A reply is paid for whatever shape it has, so the bytes decide and not the label: server-sent events,
-// JSON lines and one JSON text are told apart line by line, and what is none of them is passed over.
-// Holds at most the reply, and of what is being read the words alone. Does no I/O.
+// A reply is paid for in any form, so the bytes decide and not the Content-Type: server-sent
+// events, JSON lines and one JSON text are distinguished line by line, and other lines are skipped.
+// Holds at most the reply and the text of the event that is being read. Does no I/O.
 
 /// Reads the reply to a chat completion.
 package struct ReplyReader: Sendable {
-    /// Why an answer is no reply, or not the whole of one.
+    /// The reason why an answer is no reply, or only part of one.
     package enum Problem: Error, Sendable, Equatable {
-        /// The upstream said in its answer what went wrong.
+        /// The answer has the upstream's error.
         case reported(UpstreamError)
-        /// The answer is not what a model's server sends.
+        /// The answer has no known form.
         case malformed
         /// The answer ended before the reply did.
         case incomplete
-        /// The reply or an event is longer than is taken.
+        /// The reply or an event is longer than the limit.
         case tooLong
-        /// The reply has no words; the reasons are the model's.
+        /// The reply has no text; the reasons are the model's.
         case empty(finishReason: String?, refusal: String?)
     }
 
     /// The most bytes of one event, of one line or of an answer that is one JSON text.
     package static let eventLimit = 16 * 1024 * 1024
 
-    /// Where the reading stands within a line.
+    /// The position within a line.
     private enum Place {
         case start
         /// In the name of a field.
         case field
-        /// Before a value, or behind one.
+        /// Before or behind a value.
         case between
         case object
-        /// So many letters of DONE have been read behind a bracket.
+        /// The number of letters of DONE that have been read behind a bracket.
         case done(Int)
         case eventName
         case remainder
@@ -60,10 +60,10 @@ package struct ReplyReader: Sendable {
     private var hasReply = false
     private var isWhole = false
 
-    /// All words so far.
+    /// The text so far.
     package private(set) var reply = ""
     package private(set) var usage: Usage?
-    /// Whether the upstream has said that nothing more comes. What comes all the same is ignored.
+    /// Whether the upstream has ended the reply. Later bytes are ignored.
     package private(set) var isDone = false
 
     package init() {
@@ -74,35 +74,34 @@ package struct ReplyReader: Sendable {
         isErrorEvent = isError
     }
 
-    /// Whether the reply is complete, as far as the model goes: its last word has come.
+    /// Whether the reply is complete: the model's last delta has arrived.
     package var isComplete: Bool { isDone || isWhole }
 
-    /// Takes the next bytes and returns the words that they bring. What was read before a problem
-    /// stands in `reply`.
+    /// Takes the next bytes and returns their text. Text before a problem is in `reply`.
     package mutating func feed(_ bytes: [UInt8]) throws(Problem) -> String {
-        var words = ""
+        var text = ""
         var index = 0
         while index < bytes.count, !isDone {
             let start = index
             let delta = try read(bytes, &index)
-            if !delta.isEmpty { words += delta }
+            if !delta.isEmpty { text += delta }
             size += index - start
             guard size <= Self.eventLimit else { throw .tooLong }
             if isIdle { size = 0 }
         }
-        return words
+        return text
     }
 
-    /// Takes the end of the answer, or of what is read of it, and returns the words that were left.
+    /// Takes the end of the answer, or of the part that is read, and returns the remaining text.
     package mutating func finish() throws(Problem) -> String {
         var last = ReplyText(limit: Message.replyLimit - reply.utf8.count, pending: pending)
         last.finish()
         refusal.finish()
         pending = []
-        var words = last.text
-        // A model that breaks off to refuse has said why.
-        if !reply.isEmpty, !refusal.text.isEmpty { words += "\n\n" + refusal.text }
-        reply += words
+        var text = last.text
+        // A model that refuses in the middle of a reply gives a reason.
+        if !reply.isEmpty, !refusal.text.isEmpty { text += "\n\n" + refusal.text }
+        reply += text
         if case .remainder = place, isErrorEvent, isData { try throwErrorText() }
         guard isComplete else {
             throw hasReply || parser.isOpen ? .incomplete : .malformed
@@ -112,10 +111,10 @@ package struct ReplyReader: Sendable {
             throw .empty(
                 finishReason: finishReason, refusal: refusal.isEmpty ? nil : refusal)
         }
-        return words
+        return text
     }
 
-    /// Whether nothing is held of what has been read.
+    /// Whether no part of an event is held.
     private var isIdle: Bool {
         switch place {
         case .start, .between: !parser.isOpen
@@ -123,10 +122,10 @@ package struct ReplyReader: Sendable {
         }
     }
 
-    /// What the body of an answer that is an error says of it.
+    /// The error in the body of an answer with an error's status.
     package static func error(in body: [UInt8]) -> UpstreamError? {
         var reader = ReplyReader(isError: true)
-        // Some put the error into a list.
+        // Some servers put the error into a list.
         let start = body.firstIndex { !isSpace($0) && $0 != UInt8(ascii: "[") } ?? body.count
         do throws(Problem) {
             _ = try reader.feed(Array(body[start...]))
@@ -147,7 +146,7 @@ package struct ReplyReader: Sendable {
         byte == 0x0A || byte == 0x0D
     }
 
-    /// Takes the next byte, or all bytes up to where the place changes.
+    /// Takes the next byte, or all bytes up to the next change of place.
     private mutating func read(_ bytes: [UInt8], _ index: inout Int) throws(Problem) -> String {
         let byte = bytes[index]
         switch place {
@@ -195,7 +194,7 @@ package struct ReplyReader: Sendable {
         isAtVeryStart = false
         switch byte {
         case 0x0A, 0x0D:
-            // The event's end: what of it is not whole is no JSON.
+            // The end of the event: an object that is not complete is no JSON.
             parser.abandon()
             isErrorEvent = false
             endLine(byte)
@@ -288,7 +287,7 @@ package struct ReplyReader: Sendable {
             if isData { endLine(bytes[index]) } else { isOnNewLine = true }
             index += 1
         case .lineEnd, .malformed:
-            // A text that breaks off, and then a line of another kind, which may be one of ours.
+            // An object that breaks off, and then a line of another kind, which may be an event.
             let isNewLine = wasOnNewLine && bytes[start..<index].allSatisfy(Self.isSpace)
             parser.abandon()
             size = 0
@@ -297,17 +296,17 @@ package struct ReplyReader: Sendable {
         return ""
     }
 
-    /// Takes what an object says, and returns its words.
+    /// Takes the values of an object, and returns its text.
     private mutating func take(_ event: ReplyEvent) throws(Problem) -> String {
         size = 0
         usage = event.usage ?? usage
         hasReply = hasReply || event.isReply
-        var words = ""
-        if let choice = event.choice { words = try take(choice, event) }
+        var text = ""
+        if let choice = event.choice { text = try take(choice, event) }
         if let error = event.error(isError: isErrorEvent) { throw .reported(error) }
         // Ollama's last line.
         if event.isDone == true && hasReply { isDone = true }
-        return words
+        return text
     }
 
     private mutating func take(
@@ -319,15 +318,15 @@ package struct ReplyReader: Sendable {
             finishReason = choice.finishReason.text
             isWhole = true
         }
-        // Some repeat beside each delta, or behind all of them, what the message is as a whole.
+        // Some servers repeat the whole message beside each delta, or behind all of them.
         let message = hasDelta ? nil : choice.message
         if choice.delta == nil, message != nil, event.isDone == nil { isWhole = true }
         if choice.text != nil, !isData { isWhole = true }
-        guard let words = choice.delta ?? message ?? choice.text else { return "" }
+        guard let delta = choice.delta ?? message ?? choice.text else { return "" }
         if choice.delta?.text.isEmpty == false { hasDelta = true }
-        pending = words.pending
-        reply += words.text
-        guard !words.isCut else { throw .tooLong }
-        return words.text
+        pending = delta.pending
+        reply += delta.text
+        guard !delta.isCut else { throw .tooLong }
+        return delta.text
     }
 }

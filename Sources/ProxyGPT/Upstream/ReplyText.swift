@@ -1,19 +1,19 @@
-/// Makes valid text of a reply's bytes, which come in runs that are cut anywhere.
+/// Makes valid text of a reply's bytes, which arrive in pieces that are cut anywhere.
 ///
 /// The bytes are UTF-8, in which a `\u` escape that names half a surrogate pair stands as three bytes
 /// of its own (as CESU-8 has it). Two halves that meet become their character, also when one delta
 /// ends with the first and the next delta begins with the second. A half without the other one, and
 /// bytes that are no UTF-8, become U+FFFD. Null characters are left out, which not every database takes.
 struct ReplyText: Sendable {
-    /// What has been read, at most `limit` bytes.
+    /// The text so far, at most `limit` bytes.
     private(set) var text = ""
-    /// Bytes of a character whose rest has not come yet: five at most.
+    /// Bytes of an incomplete character, at most five.
     private(set) var pending: [UInt8]
-    /// Whether more came than `limit` bytes.
+    /// Whether the text was longer than `limit` bytes.
     private(set) var isCut = false
     private let limit: Int
 
-    /// - Parameter pending: what the text before this one has left over.
+    /// - Parameter pending: the incomplete character at the end of the text before.
     init(limit: Int, pending: [UInt8] = []) {
         self.limit = limit
         self.pending = pending
@@ -32,7 +32,7 @@ struct ReplyText: Sendable {
         }
     }
 
-    /// Takes what was read on from this text's end.
+    /// Appends text that was read from this text's end on.
     mutating func append(_ next: ReplyText) {
         guard !isCut else { return }
         pending = next.pending
@@ -44,7 +44,7 @@ struct ReplyText: Sendable {
         isCut = isCut || next.isCut
     }
 
-    /// Takes the end: a character that is not whole becomes U+FFFD.
+    /// Takes the end: an incomplete character becomes U+FFFD.
     mutating func finish() {
         guard !pending.isEmpty else { return }
         pending = []
@@ -106,7 +106,7 @@ struct ReplyText: Sendable {
 
     private enum Sequence {
         case whole(Int)
-        /// No character begins here; so many bytes count as one mistake.
+        /// No character begins here; so many bytes become one U+FFFD.
         case broken(Int)
         case highSurrogate
         /// The bytes end before the character does.

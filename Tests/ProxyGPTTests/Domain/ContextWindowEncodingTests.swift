@@ -16,7 +16,7 @@ import Testing
     }
 
     @Test(arguments: [0, 1, 4, 200])
-    func `a window is read as it was written`(count: Int) throws {
+    func `a window is decoded as it was encoded`(count: Int) throws {
         for limit in [1, 1000] {
             let window = window(count, limit: limit)
             let read = try #require(ContextWindow(encoded: window.encoded))
@@ -36,7 +36,7 @@ import Testing
         #expect(grown == window.adding(message, version: 10))
     }
 
-    @Test func `an encoding that is cut short or goes on is no window`() {
+    @Test func `a truncated or longer encoding is no window`() {
         let bytes = window(4).encoded
         for length in 0..<bytes.count { #expect(ContextWindow(encoded: bytes[..<length]) == nil) }
         #expect(ContextWindow(encoded: bytes + [0]) == nil)
@@ -58,7 +58,7 @@ import Testing
     }
 
     @Test
-    func `numbers that nobody counts to are refused, and the largest that are not trap nobody`()
+    func `too large numbers are refused, and the largest valid ones do not trap`()
         throws
     {
         let largest: UInt64 = 1 << 53
@@ -93,7 +93,7 @@ import Testing
         #expect(ContextWindow(encoded: bytes) == nil)
     }
 
-    @Test func `whatever the bytes are, nothing traps, and what is read can be written again`() {
+    @Test func `no bytes trap, and a decoded window can be encoded again`() {
         let bytes = window(4).encoded
         var generator = Mixer(state: 1)
         for _ in 0..<20_000 {

@@ -34,13 +34,13 @@ import Testing
         #expect(window.turns(0).isEmpty)
     }
 
-    @Test func `a window covers what was read, and everything once the beginning was reached`() {
+    @Test func `a window covers the read messages, and all once it reaches the beginning`() {
         #expect(window([1, 2, 3]).covers(3))
         #expect(!window([1, 2, 3]).covers(4))
         #expect(window([1, 2]).covers(1000), "three were asked for and two came")
     }
 
-    @Test func `what exceeds the budget is left out from the oldest end, as whole messages`() {
+    @Test func `the oldest messages are left out as a whole where the budget is exceeded`() {
         // "prompt" and "reply" are two tokens each, and four for each turn: 12.
         let window = window([1, 2, 3], budget: 30)
         #expect(window.entries.map(\.seq) == [2, 3])
@@ -56,7 +56,7 @@ import Testing
         #expect(last.entries.map(\.seq) == [2, 3, 4, 9])
     }
 
-    @Test func `what ends before a message that was too large does not come back over it`() throws {
+    @Test func `a message that ends before a too large one is not added before it`() throws {
         let large = message(5, String(repeating: "word ", count: 500))
         let cold = ContextWindow(version: 7, newestFirst: [large], limit: 3, budget: 100)
         #expect(cold.entries.isEmpty && cold.adding(message(4), version: 8) == nil)
@@ -64,17 +64,17 @@ import Testing
         #expect(warm.entries.isEmpty && warm.adding(message(4), version: 9) == nil)
     }
 
-    @Test func `a message that is there already is not told twice`() throws {
+    @Test func `a message of the window is not added twice`() throws {
         let same = try #require(window([2, 4]).adding(message(4), version: 8))
         #expect(same.entries.map(\.seq) == [2, 4])
     }
 
-    @Test func `a change by somebody else makes the window useless`() {
+    @Test func `another change makes the window outdated`() {
         #expect(window([1, 2]).adding(message(3), version: 9) == nil)
         #expect(window([1, 2]).adding(message(3), version: 7) == nil)
     }
 
-    @Test func `what belongs before the first entry cannot be added`() {
+    @Test func `a message before the first entry cannot be added`() {
         #expect(window([5, 6]).adding(message(3), version: 8) == nil)
     }
 
@@ -111,7 +111,7 @@ import Testing
             version: version, newestFirst: messages, limit: count, budget: 1_000_000)
     }
 
-    @Test func `a kept window comes back, and an older one does not take its place`() async {
+    @Test func `a stored window is returned, and an older one does not replace it`() async {
         let cache = MemoryContextCache()
         let chat = Chat.ID("chat")
         #expect(await cache.window(of: chat) == nil)
@@ -125,7 +125,7 @@ import Testing
         #expect(await cache.window(of: chat)?.entries.count == 5, "it reaches further back")
     }
 
-    @Test func `memory is bounded, and what was used least recently goes first`() async {
+    @Test func `memory is bounded, and the least recently used window is removed first`() async {
         let cache = MemoryContextCache(limit: 100_000)
         for index in 0..<40 {
             await cache.keep(window(1, bytes: 5000), of: Chat.ID("\(index)"))
@@ -146,7 +146,7 @@ import Testing
 }
 
 @Suite struct TokenEstimateTests {
-    @Test func `words, digits, signs, space and other scripts have their prices`() {
+    @Test func `words, digits, signs, spaces and other scripts have their estimates`() {
         let prices = [
             "": 0, "a": 1, "word": 1, "words": 2, "two words": 3, "12": 1, "1234": 2, "a.b": 3,
             "a  b": 3, "\n": 0, "\n\n": 1, "Привет": 6, "日本": 3, "é": 1, "😀": 2,

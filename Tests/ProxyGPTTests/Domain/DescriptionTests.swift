@@ -3,7 +3,7 @@ import ProxyGPT
 import Testing
 
 @Suite struct DescriptionTests {
-    @Test("What a log says of a failure has no form of Swift's")
+    @Test("A failure in a log has no Swift syntax")
     func plainWords() {
         let failures: [any Error] = [
             UpstreamFailure.unreachable("no route"), UpstreamFailure.cut("reset by peer"),

@@ -29,7 +29,7 @@ import Testing
         #expect(code.type == type)
     }
 
-    @Test("What the caller must not learn is told as nothing")
+    @Test("Internal errors are not shown to callers")
     func hidesInternals() {
         #expect(Failure.hidden.code == .internal)
         #expect(

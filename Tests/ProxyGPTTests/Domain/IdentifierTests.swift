@@ -50,7 +50,7 @@ import Testing
     }
 
     @Test(
-        "What only resembles a UUID is none",
+        "Texts that resemble a UUID are refused",
         arguments: [
             "", "017f22e2", "017f22e2-79b0-7cc3-98c4-dc0c0c07398",
             "017f22e279b07cc398c4dc0c0c07398f",
@@ -61,7 +61,7 @@ import Testing
         #expect(!UUIDText.isShaped(text))
     }
 
-    @Test("Hexadecimal digits are read in either case and nothing else is")
+    @Test("Only hexadecimal digits are read, in either case")
     func readsHexadecimalDigits() {
         for byte in UInt8.min...UInt8.max {
             let text = String(decoding: [byte], as: UTF8.self)

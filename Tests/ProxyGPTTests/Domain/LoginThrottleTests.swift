@@ -32,7 +32,7 @@ import Testing
         #expect(delay(account, .max) == 2)
     }
 
-    @Test("An address block may fail fifty times, whoever is behind it")
+    @Test("An address block may fail fifty times, whatever the accounts")
     func slowsTheBlock() {
         #expect(delay(block, 49) == 0)
         #expect(delay(block, 50) == 1)
@@ -69,7 +69,7 @@ import Testing
         #expect(throttle.delay(failures, now: lastAt) == 8)
     }
 
-    @Test("The delay passes, told in whole seconds that are never too short")
+    @Test("The delay is in whole seconds and never too short")
     func passes() {
         #expect(delay(pair, 9, after: 1) == 16)
         #expect(delay(pair, 9, after: 1000) == 15)
@@ -79,7 +79,7 @@ import Testing
         #expect(delay(pair, .max, after: 3_600_000) == 0)
     }
 
-    @Test("A clock that was set back locks nobody out")
+    @Test("A clock that was set back locks no user out")
     func survivesAClockSetBack() {
         for back in [2000, 3_600_000, 86_400_000_000] as [Int64] {
             #expect(delay(pair, 11, after: -back) == 0)

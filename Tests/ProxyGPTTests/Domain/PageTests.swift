@@ -2,14 +2,14 @@ import ProxyGPT
 import Testing
 
 @Suite struct PageTests {
-    @Test func `what was read backward is shown in order, without the one beyond the limit`() {
+    @Test func `elements that were read backward are in order, without the one beyond the limit`() {
         let newest = Listing(read: [5, 4, 3], for: Page(limit: 2))
         #expect(newest.elements == [4, 5] && newest.hasMore)
         let all = Listing(read: [5, 4], for: Page(limit: 2, place: .before("x")))
         #expect(all.elements == [4, 5] && !all.hasMore)
     }
 
-    @Test func `what was read forward stays as it is`() {
+    @Test func `elements that were read forward keep their order`() {
         let page = Listing(read: [3, 4, 5], for: Page(limit: 2, place: .after("x")))
         #expect(page.elements == [3, 4] && page.hasMore)
     }
@@ -27,7 +27,7 @@ import Testing
         #expect(FrameID(id.description) == id)
     }
 
-    @Test func `anything else is no id`() {
+    @Test func `other texts are no ids`() {
         for text in [
             "", "-", "a-", "-1", "a-1-2", "a--1", "a-+1", "a-1 ", "ä-1", "a-99999999999999999999",
             String(repeating: "a", count: 65) + "-1", "a_b-1", "a-9007199254740993",

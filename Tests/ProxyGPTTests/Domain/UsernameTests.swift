@@ -40,7 +40,7 @@ import Testing
         #expect(Array(Username.folded(left).utf8) != Array(Username.folded(right).utf8))
     }
 
-    @Test("A name is looked up as it was stored, whatever surrounds it")
+    @Test("A name is looked up without surrounding white space")
     func foldsForLookUp() throws {
         #expect(Username.folded("  Asim ") == (try Username("asim").folded))
         #expect(Username.folded("") == "")
@@ -55,7 +55,7 @@ import Testing
         expectRefusal(of: text, saying: "must not be empty")
     }
 
-    @Test("A name has at most 254 bytes, as it came and in its final form")
+    @Test("A name has at most 254 bytes, in the request and in its final form")
     func limitsTheLength() throws {
         #expect(try Username(String(repeating: "a", count: 254)).text.utf8.count == 254)
         #expect(try Username("  " + String(repeating: "é", count: 127)).text.utf8.count == 254)
@@ -89,7 +89,7 @@ import Testing
     }
 
     @Test(
-        "Characters that nobody sees or that turn the direction are refused",
+        "Invisible characters and those that turn the direction are refused",
         arguments: [
             "a\u{200B}b", "a\u{200D}b", "\u{202E}ab", "a\u{2066}b", "a\u{200F}", "\u{FEFF}a",
             "a\u{00AD}b", "a\u{061C}b", "a\u{E0041}b", "a\u{034F}b", "a\u{3164}b", "a\u{FE0F}",

@@ -32,7 +32,7 @@ internal import Testing
         #expect(EnvironmentFile.variables(in: text) == ["C": "3"])
     }
 
-    @Test func `text that breaks off is read as far as it goes`() {
+    @Test func `an incomplete text is read up to its end`() {
         #expect(EnvironmentFile.variables(in: "A='x") == ["A": "x"])
         #expect(EnvironmentFile.variables(in: "A=x\\") == ["A": "x"])
         #expect(EnvironmentFile.variables(in: "A") == [:])

@@ -20,7 +20,7 @@ import Testing
     }
 
     @Test(
-        "What is none is refused with what is wrong, whoever reads it",
+        "Malformed hosts are refused with the same reason in all addresses",
         arguments: [
             ("", .noHost), (":80", .noHost), ("[]", .noHost), ("[::1", .unclosedBracket),
             ("[::1]x", .moreThanPort), ("[::1]8080", .moreThanPort), ("::1", .bareAddress),

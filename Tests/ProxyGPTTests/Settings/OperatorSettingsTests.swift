@@ -75,7 +75,7 @@ private final class InstalledPlace {
         }
     }
 
-    @Test func `without the key the installed settings are not whole, but of use`() throws {
+    @Test func `installed settings without the key are incomplete, but usable`() throws {
         let place = InstalledPlace()
         place.write("environment", "MAX_BODY=much\n")
         let found = try OperatorSettings.find(source([:]), place.installation)
@@ -96,7 +96,7 @@ private final class InstalledPlace {
         #expect(try found.whole().lacksKey)
     }
 
-    @Test func `an address of PostgreSQL is one, and of anything else is told`() throws {
+    @Test func `an address of PostgreSQL is read, and any other is reported`() throws {
         func database(_ address: String) throws -> DatabaseAddress {
             let found = try OperatorSettings.find(
                 source(["DB_ADDRESS": address]), InstalledPlace().installation)

@@ -12,7 +12,7 @@ import Testing
     }
 
     @Test(
-        "What is left out has its usual value",
+        "Absent parts have their defaults",
         arguments: [
             ("redis://localhost:6379", "localhost", 6379, 0), ("redis://h", "h", 6379, 0),
             ("REDIS://H.example:1/15", "h.example", 1, 15), ("redis://h/", "h", 6379, 0),
@@ -49,7 +49,7 @@ import Testing
     }
 
     @Test(
-        "What is no address is refused, and the refusal tells nothing of what was in it",
+        "A malformed address is refused without being quoted",
         arguments: [
             "", "canary", "http://canary", "redis://", "redis://canary:canary@", "redis://h:0",
             "redis://h:65536", "redis://h:+1", "redis://h:canary", "redis://::1", "redis://[::1",
@@ -72,7 +72,7 @@ import Testing
         #expect(!problem.contains("canary"))
     }
 
-    @Test("What prints shows no user and no password")
+    @Test("The printed address has no user and no password")
     func hidesSecrets() throws {
         for text in ["redis://user-canary:canary@h:1/2", "unix://canary@/s?db=1"] {
             let address = try RedisAddress(text)

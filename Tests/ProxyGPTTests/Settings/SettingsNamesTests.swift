@@ -5,7 +5,7 @@ internal import Testing
 @testable internal import ProxyGPT
 
 @Suite struct SettingsNamesTests {
-    @Test func `a name of the environment file that is no setting is told with the one meant`() {
+    @Test func `an unknown name in the environment file is reported with the likely one`() {
         let text = """
             # DB_ADRESS=1
             SIGNUP=closed
@@ -24,7 +24,7 @@ internal import Testing
             ])
     }
 
-    @Test func `all settings, and what libraries read, may stand in the environment file`() {
+    @Test func `the environment file may have all settings and variables of libraries`() {
         let names =
             Settings.table.map(\.name)
             + ["TZ", "LC_ALL", "PGSSLROOTCERT", "https_proxy", "NO_PROXY", "MALLOC_ARENA_MAX"]
@@ -33,7 +33,7 @@ internal import Testing
         #expect(Settings.problems(inEnvironmentFile: "") == [])
     }
 
-    @Test func `names in the environment are told where they are nearly a setting's`() {
+    @Test func `variables with nearly a setting's name are reported`() {
         #expect(
             Settings.nearMisses(among: ["PATH", "DB_ADRESS", "SIGNUP", "HOME", "XDG_SEAT", "PORT"])
                 == ["`DB_ADRESS` is no setting; DB_ADDRESS is probably meant."])
@@ -85,7 +85,7 @@ internal import Testing
         #expect(problem("# Some CA\n" + one + "text\r\n" + one) == nil)
     }
 
-    @Test func `what holds no whole certificate is told`() {
+    @Test func `a file without a whole certificate is reported`() {
         #expect(problem("") == "holds no certificate in PEM form")
         #expect(problem("not a certificate") == "holds no certificate in PEM form")
         let one = Self.certificate
@@ -95,7 +95,7 @@ internal import Testing
         #expect(problem(one + one.replacing("QUFB", with: "QU!B")) != nil)
     }
 
-    @Test func `the file is named with why it cannot be read`() throws {
+    @Test func `the report names the file and the reason`() throws {
         for file in ["/nonexistent/ca.pem", "/etc"] {
             let settings = try Settings(values: ["API_KEY": "k", "SSL_CERT_FILE": file])
             let problem = try #require(settings.certificateProblem)

@@ -17,7 +17,7 @@ import Testing
         }
     }
 
-    @Test("A key alone is enough, and everything else has its starting value")
+    @Test("A key alone is enough, and all other settings have defaults")
     func hasStartingValues() throws {
         let settings = try settings()
         #expect(settings.apiKey == Secret(Self.key))
@@ -169,7 +169,7 @@ import Testing
             ])
     }
 
-    @Test("All problems are told at once, each by its variable's name")
+    @Test("All problems are reported at once, each with its variable's name")
     func tellsAllProblems() {
         let wrong = [
             "API_KEY": "has space", "API_URL": "nowhere", "FORWARD_HEADERS": "Cookie",
@@ -197,7 +197,7 @@ import Testing
         }
     }
 
-    @Test("A key is needed for OpenAI and Azure, and for nobody else")
+    @Test("A key is required for OpenAI and Azure alone")
     func asksForTheKey() throws {
         #expect(problems(["API_KEY": ""]) == ["API_KEY is required for OpenAI and Azure."])
         #expect(problems(["API_KEY": "", "API_URL": "https://r.openai.azure.com"]).count == 1)
@@ -224,7 +224,7 @@ import Testing
     }
 
     @Test(
-        "What is no size is refused",
+        "Malformed sizes are refused",
         arguments: [
             "0", "-1", "1.5MiB", "MiB", "25MB", "9223372036854775807GiB", "2000GiB", "1 MiB",
         ])
@@ -240,7 +240,7 @@ import Testing
     }
 
     @Test(
-        "What is no time is refused",
+        "Malformed times are refused",
         arguments: [
             "0", "-1", "nan", "inf", "86401", "1s", "1e300", "0.0001", "1.2345", ".5", "1.", "0x1",
         ])

@@ -86,7 +86,7 @@ import Testing
     }
 
     @Test(
-        "What a deployment does not serve is not found, and the path is named",
+        "Paths that a deployment does not serve are not found, and the failure names them",
         arguments: [
             "/v1/", "/v1/responses", "/v1/chat", "/v1/chat/", "/v1/chat/completions/x",
             "/v1/modelsx",

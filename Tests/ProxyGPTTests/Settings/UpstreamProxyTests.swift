@@ -45,7 +45,7 @@ import Testing
     }
 
     @Test(
-        "What is no address of an HTTP proxy stops the start and is not quoted",
+        "A malformed address of a proxy is refused without being quoted",
         arguments: [
             "https://u:secret@h:1", "socks5://u:secret@h:1", "http://u:secret@",
             "http://u:secret@:1",

@@ -23,7 +23,7 @@ import Testing
     }
 
     @Test(
-        "What is no origin is none",
+        "Malformed origins are not read",
         arguments: [
             "", "null", "*", "http://", "http:", "http//a", "://a", "http://a/", "http://a/b",
             "http://a:", "http://a:x", "http://a:123456", "http://a:1:2", "http://[::1",
@@ -53,7 +53,7 @@ import Testing
         #expect(HostName(ofHeader: "a\u{301}") == nil)
     }
 
-    @Test("A server's name is one, or all below one, and what is none matches nothing")
+    @Test("A server's name matches one name or all below it, and a malformed one matches nothing")
     func matchesServerNames() throws {
         func matches(_ name: String, _ host: String) throws -> Bool? {
             let host = try #require(HostName(ofHeader: host))

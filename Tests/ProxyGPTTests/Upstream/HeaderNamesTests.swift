@@ -28,7 +28,7 @@ import Testing
         #expect(problem?.text.contains("never goes upstream") == true)
     }
 
-    @Test("What is no name is refused", arguments: ["a b:", "x_y", "é", "x*y", "**", "x:1"])
+    @Test("Malformed names are refused", arguments: ["a b:", "x_y", "é", "x*y", "**", "x:1"])
     func refusesOthers(list: String) {
         #expect(throws: HeaderNames.Problem.self) { try HeaderNames(list) }
     }

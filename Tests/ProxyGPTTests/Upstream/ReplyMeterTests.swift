@@ -134,7 +134,7 @@ private func forEverySplit(_ text: String, _ check: ([[UInt8]]) throws -> Void) 
         }
     }
 
-    @Test("What one event ended with does not colour the next")
+    @Test("The end of one event does not change the next")
     func startsEachEventAnew() {
         let text = "data: {\"response\"\n\ndata: [{\"usage\":{\"prompt_tokens\":1}}]\n\n"
         #expect(meter("text/event-stream", [Array(text.utf8)]).usage == nil)
@@ -148,7 +148,7 @@ private func forEverySplit(_ text: String, _ check: ([[UInt8]]) throws -> Void) 
         #expect(meter("application/json", [Array(text.utf8)]).usage?.promptTokens == 2)
     }
 
-    @Test("Values that are too long are passed over, and what follows is still read")
+    @Test("Too long values are skipped, and the next ones are read")
     func passesOverLongValues() {
         let long = String(repeating: "x", count: 5000)
         let text = "{\"model\":\"\(long)\",\"usage\":{\"prompt_tokens\":4}}"

@@ -34,7 +34,7 @@ import Testing
     }
 
     @Test(arguments: ReplyForm.all)
-    func `an answer is read for what it is, wherever it is cut`(form: ReplyForm) {
+    func `an answer is read in any form, wherever it is cut`(form: ReplyForm) {
         let bytes = form.bytes
         check(form, [bytes])
         check(form, bytes.map { [$0] })
@@ -59,7 +59,7 @@ import Testing
         #expect(ReplyForm.all.count > 80)
     }
 
-    @Test func `words are told with the bytes that complete their object`() throws {
+    @Test func `a delta is returned with the bytes that complete its object`() throws {
         var reader = ReplyReader()
         let event = #"data: {"choices":[{"delta":{"content":"Hi"}}]"#
         #expect(try reader.feed(Array(event.utf8)) == "")
@@ -111,7 +111,7 @@ import Testing
         #expect(read(all + [end]).words == "Hi")
     }
 
-    @Test func `a reply has up to 4 MiB of text, and what came before is kept`() {
+    @Test func `a reply has up to 4 MiB of text, and the text before the limit is kept`() {
         let crab = Array("🦀".utf8)
         for extra in [0, 1] {
             let words =
@@ -141,7 +141,7 @@ import Testing
         #expect(cut.reader.reply.utf8.count == Message.replyLimit - 3)
     }
 
-    @Test func `what an error's body says is found`() {
+    @Test func `the error in a body is found`() {
         let cases: [(String, UpstreamError?)] = [
             (
                 #"{"error":{"message":"slow","type":"requests","code":"rate_limit_exceeded"}}"#,

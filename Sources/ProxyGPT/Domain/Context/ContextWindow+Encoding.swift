@@ -1,8 +1,8 @@
-// A context window as bytes, to be kept outside of the process.
+// A context window as bytes, for caches outside of the process.
 //
 // One byte for the format; then numbers as LEB128 and texts behind their lengths, in the order of
-// `encoded`. Another format is another first byte: processes of two releases share one cache during
-// an update, and each then passes over what the other has kept.
+// `encoded`. Another format has another first byte: during an upgrade two releases share one cache,
+// and each ignores the other's windows.
 
 internal import Formats
 
@@ -10,7 +10,7 @@ extension ContextWindow {
     /// Grows when the encoding changes, or when the estimate of tokens does, which is part of it.
     private static let format: UInt8 = 1
 
-    /// Greater ones are not made by anybody, and would let sums overflow.
+    /// The greatest valid number. Greater ones would let sums overflow.
     private static let greatestNumber: UInt64 = 1 << 40
 
     /// The greatest version and the greatest place in a chat: greater ones are refused, for the same
@@ -35,7 +35,7 @@ extension ContextWindow {
         return writer.bytes
     }
 
-    /// Reads `encoded`; nil for anything that no window is encoded as.
+    /// Reads `encoded`; nil for anything else.
     package init?(encoded bytes: some Collection<UInt8>) {
         var reader = ByteReader(Array(bytes))
         guard reader.byte() == Self.format,

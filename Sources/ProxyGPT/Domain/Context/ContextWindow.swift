@@ -14,12 +14,12 @@ package struct Turn: Sendable, Equatable {
     }
 }
 
-/// The newest messages of a chat that a model is told of, as of one version of the chat's context.
+/// The newest messages of a chat that go upstream, of one version of the chat's context.
 ///
-/// Messages are in order; a gap is never between them, only before the first. Off the record,
-/// failed, running and empty ones are left out by whoever makes the window.
+/// Messages are in order and without gaps; older ones may be missing. The maker of a window leaves
+/// out messages that are off the record, failed, running or empty.
 package struct ContextWindow: Sendable, Equatable {
-    /// What a message contributes.
+    /// The part of a message that goes upstream.
     package struct Entry: Sendable, Equatable {
         package let seq: Int64
         package let prompt: String
@@ -46,22 +46,22 @@ package struct ContextWindow: Sendable, Equatable {
         package var size: Int { prompt.utf8.count + reply.utf8.count + 96 }
     }
 
-    /// `chats.context_version` when the window was what the store says.
+    /// The `chats.context_version` that the window belongs to.
     package private(set) var version: Int64
     /// Oldest first.
     package private(set) var entries: [Entry]
-    /// No older message fits, or there is none: a greater number of messages brings no more.
+    /// Whether no older message fits or exists, so that a greater limit brings no more.
     package private(set) var isExhausted: Bool
-    /// Messages were left out for the budget: before the first there are others.
+    /// Whether older messages were left out because of the budget.
     package private(set) var isCut = false
-    /// How many tokens there may be.
+    /// The most tokens.
     package let budget: Int
     private var tokens: Int
 
     /// - Parameters:
-    ///   - messages: the newest ones that count, newest first.
-    ///   - limit: how many of them were asked for.
-    ///   - budget: how many tokens there may be.
+    ///   - messages: the newest messages that count as context, newest first.
+    ///   - limit: the number of messages that was read.
+    ///   - budget: the most tokens.
     package init(version: Int64, newestFirst messages: [Message], limit: Int, budget: Int) {
         self.version = version
         self.budget = budget
@@ -81,7 +81,7 @@ package struct ContextWindow: Sendable, Equatable {
         entries.reverse()
     }
 
-    /// A window as it was once, see `init(encoded:)`.
+    /// A decoded window, see `init(encoded:)`.
     init(version: Int64, entries: [Entry], isExhausted: Bool, isCut: Bool, budget: Int) {
         self.version = version
         self.entries = entries
@@ -91,7 +91,7 @@ package struct ContextWindow: Sendable, Equatable {
         tokens = entries.reduce(0) { $0 + $1.tokens }
     }
 
-    /// Whether the newest `limit` messages can be told from this window.
+    /// Whether this window has the newest `limit` messages.
     package func covers(_ limit: Int) -> Bool {
         isExhausted || entries.count >= limit
     }
@@ -103,17 +103,17 @@ package struct ContextWindow: Sendable, Equatable {
         }
     }
 
-    /// The window after the end of one more message, which made the context `version`; nil when other
-    /// changes lie between, so that the store must be asked.
+    /// The window with one more ended message, which made the context `version`. Nil when there
+    /// were other changes between, so that the store must be read.
     package func adding(_ message: Message, version: Int64) -> ContextWindow? {
         guard version == self.version &+ 1 else { return nil }
         var window = self
         window.version = version
         guard message.countsAsContext else { return window }
         let entry = Entry(message)
-        // Replies end in any order; their places are those of their prompts.
+        // Replies end in any order; messages are in the order of their prompts.
         let place = entries.lastIndex { $0.seq <= entry.seq }.map { $0 + 1 } ?? 0
-        // Before the first there may be others, unless the window reaches back to the beginning.
+        // There may be older messages, unless the window reaches back to the beginning.
         guard place > 0 || entries.isEmpty && !isCut else { return nil }
         guard place == 0 || entries[place - 1].seq != entry.seq else { return window }
         window.entries.insert(entry, at: place)
@@ -122,7 +122,7 @@ package struct ContextWindow: Sendable, Equatable {
         return window
     }
 
-    /// Drops the oldest until the rest fits the budget and the greatest window that anybody may ask for.
+    /// Drops the oldest messages until the rest fits the budget and the largest limit.
     private mutating func trim() {
         var dropped = 0
         while tokens > budget, dropped < entries.count {
@@ -139,7 +139,7 @@ package struct ContextWindow: Sendable, Equatable {
         entries.removeFirst(dropped)
     }
 
-    /// How many messages a request may ask for.
+    /// The largest number of messages in a request.
     package static let greatestLimit = 1000
 
     /// Bytes in memory, roughly.
@@ -147,7 +147,7 @@ package struct ContextWindow: Sendable, Equatable {
 }
 
 extension Message {
-    /// Whether models are told of the message in later prompts.
+    /// Whether the message goes upstream with later prompts.
     package var countsAsContext: Bool {
         !isOffRecord && (state == .done || state == .stopped) && !reply.isEmpty
     }

@@ -1,11 +1,11 @@
-/// Guesses how many tokens a text has, without the model's vocabulary, which differs from model to
-/// model and is not ours to ship.
+/// Estimates the number of tokens of a text, without the model's vocabulary, which differs from
+/// model to model and may not be shipped.
 ///
 /// A run of ASCII letters or digits counts one token for each four characters begun (digits: three),
 /// every other printing ASCII character one, a single space none, a longer run of white space one,
-/// and anything beyond ASCII half a token a byte. README, "Context", says how far off that is.
+/// and anything beyond ASCII half a token a byte. README, "Context", has the error.
 package enum TokenEstimate {
-    /// What surrounds each turn: role and separators, as OpenAI's chat format has them.
+    /// Tokens of each turn's role and separators in OpenAI's chat format.
     package static let perTurn = 4
 
     package static func tokens(in text: String) -> Int {

@@ -1,7 +1,7 @@
-/// Ends of messages that were published and that a bus has not carried, as far as is known.
+/// Published ends of messages that the bus has not carried, as far as this process knows.
 ///
-/// An end that waits for too long is noted in the store, from where another process carries it: the bus may
-/// be away for this process alone.
+/// An end that waits too long is stored, and another process carries it: the bus may be unreachable
+/// for this process alone.
 package struct PendingEnds: Sendable {
     private struct Entry {
         let since: Int64
@@ -10,14 +10,14 @@ package struct PendingEnds: Sendable {
         var isDropped = false
     }
 
-    /// More than any bus keeps.
+    /// The most ends; more than the queue of any bus.
     private static let limit = 65_536
 
     private var entries: [Message.ID: Entry] = [:]
 
     package init() {}
 
-    /// Takes note of a frame that was published, where it is an end.
+    /// Adds a published frame if it is an end.
     /// - Parameter isTaken: false where the bus has no room for it.
     package mutating func add(_ frame: StreamFrame, isTaken: Bool, now: Int64) {
         guard frame.isEnd, entries.count < Self.limit else { return }
@@ -26,13 +26,13 @@ package struct PendingEnds: Sendable {
             since: known?.since ?? now, isNoted: known?.isNoted ?? false, isDropped: !isTaken)
     }
 
-    /// Takes note of frames that were carried.
+    /// Removes frames that were carried.
     package mutating func carried(_ frames: [StreamFrame]) {
         if entries.isEmpty { return }
         for frame in frames where frame.isEnd { entries[frame.messageID] = nil }
     }
 
-    /// Takes note of frames that the bus has given up for good.
+    /// Marks frames that the bus has dropped.
     package mutating func dropped(_ frames: [StreamFrame]) {
         for frame in frames where frame.isEnd { entries[frame.messageID]?.isDropped = true }
     }
@@ -50,13 +50,13 @@ package struct PendingEnds: Sendable {
         return overdue
     }
 
-    /// Gives back ends that could not be noted.
+    /// Takes ends back that could not be stored.
     package mutating func putBack(_ ids: [Message.ID], now: Int64) {
         for id in ids where entries.count < Self.limit {
             if entries[id] != nil {
                 entries[id]?.isNoted = false
             } else {
-                // It was let go as one that will not be carried.
+                // This end was taken as one that the bus will not carry.
                 entries[id] = Entry(since: now, isDropped: true)
             }
         }

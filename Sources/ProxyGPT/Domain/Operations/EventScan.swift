@@ -1,7 +1,7 @@
-/// A walk through the events, part by part: no read of the database lasts long, however many there
-/// are. Ids sort by the time at which their calls began.
+/// A scan of the events, batch by batch, so that no read of the database takes long. Ids sort by
+/// the times at which calls began.
 package struct EventScan: Sendable, Equatable {
-    /// Which events are wanted; nil asks for nothing.
+    /// The filter of events; nil matches all.
     package struct Filter: Sendable, Equatable {
         package var user: User.ID?
         package var kind: String?
@@ -12,15 +12,15 @@ package struct EventScan: Sendable, Equatable {
     }
 
     package var filter: Filter
-    /// The first id that belongs to the walk.
+    /// The first id of the scan.
     package var start: String
-    /// The first id that does not any more.
+    /// The first id behind the scan.
     package var end: String
     package var newestFirst: Bool
-    /// How many rows are looked at in one part.
+    /// The number of rows that one batch reads.
     package var size: Int
 
-    /// Smaller than all ids, and greater.
+    /// Bounds below and above all ids.
     package static let first = ""
     package static let last = "g"
 
@@ -46,12 +46,12 @@ package struct EventScan: Sendable, Equatable {
         bound(Timestamp(milliseconds: day &* Timestamp.dayLength))
     }
 
-    /// The day that an id belongs to, of whatever form it is.
+    /// The day of an id of any form.
     package static func day(of id: String) -> Int64 {
         time(of: id).day
     }
 
-    /// The moment that an id tells of, of whatever form it is.
+    /// The moment of an id of any form.
     package static func time(of id: String) -> Timestamp {
         // An id holds 48 bits of milliseconds.
         var (moment, end) = (Int64(0), Int64(1) << 48)
@@ -66,16 +66,16 @@ package struct EventScan: Sendable, Equatable {
         return Timestamp(milliseconds: moment)
     }
 
-    /// Whether an id stands before another one in the databases' order.
+    /// Whether an id sorts before another one in the databases' order.
     package static func precedes(_ id: String, _ other: String) -> Bool {
         id.utf8.lexicographicallyPrecedes(other.utf8)
     }
 }
 
-/// Part of the events.
+/// A batch of events.
 package struct EventPage: Sendable {
     package let events: [EventRecord]
-    /// The walk through what is left; nil when nothing is.
+    /// The scan of the rest; nil at the end.
     package let rest: EventScan?
 
     package init(events: [EventRecord], rest: EventScan?) {
@@ -84,7 +84,7 @@ package struct EventPage: Sendable {
     }
 }
 
-/// A row of the audit log as it stands, with whatever words it has.
+/// A row of the audit log with its texts unchecked.
 package struct EventRecord: Sendable, Equatable {
     package var id = ""
     package var timestamp = Timestamp(milliseconds: 0)

@@ -1,15 +1,15 @@
-/// What the processes of one installation know of it, and nobody else.
+/// The identity of an installation, which its processes share and nobody else knows.
 ///
-/// A row of the database, made by the first process. A restored backup and a database that was moved to
-/// get another one, so that they share nothing with where they came from.
+/// A row of the database, made by the first process. A restored backup and a migrated database get
+/// another one, so that they share nothing with their source.
 package struct Installation: Sendable, Equatable, CustomStringConvertible, CustomReflectable {
-    /// 64 random bits as 16 hexadecimal digits: begins the names of all that is kept where other
-    /// installations may keep something, too.
+    /// 64 random bits as 16 hexadecimal digits: the prefix of all keys in a store that other
+    /// installations may use, too.
     package let name: String
     /// 32 random bytes.
     package let secret: [UInt8]
 
-    /// Nil for what is no name or no secret.
+    /// Nil where the name or the secret has another form.
     package init?(name: String, secret: [UInt8]) {
         let isDigits = name.utf8.allSatisfy {
             (0x30...0x39).contains($0) || (0x61...0x66).contains($0)
@@ -20,20 +20,20 @@ package struct Installation: Sendable, Equatable, CustomStringConvertible, Custo
     }
 
     package var description: String { "installation \(name)" }
-    // The secret is printed by nobody.
+    // The secret is never printed.
     package var customMirror: Mirror { Mirror(self, children: ["name": name]) }
 }
 
-/// Tells who has a key from everybody else.
+/// Authenticates values by a key.
 package protocol MessageAuthenticator: Sendable {
-    /// 16 bytes that only who has the key can make, of these pieces one behind the other.
+    /// The 16-byte authentication code of the concatenated pieces.
     func code(of pieces: [UInt8]...) -> [UInt8]
 }
 
-/// What an installation marks its own with in a store that others may write to: a key for each use, so
-/// that what is of one use is none of another's.
+/// The keys by which an installation authenticates its values in a store that others may write to:
+/// one for each use, so that a value of one use is not valid for another.
 package struct InstallationKeys: Sendable {
-    /// That of the installation.
+    /// The name of the installation.
     package let name: String
     /// For context windows.
     package let windows: any MessageAuthenticator

@@ -3,14 +3,14 @@ internal import Formats
 /// A process that is registered in the database.
 package struct ProcessRecord: Sendable, Equatable {
     package let id: String
-    /// The host's name, which only people read.
+    /// The host's name, for people.
     package let host: String
-    /// What stands for the machine's id; nil where the process does not know or does not say.
+    /// A hash of the machine's id; nil where the process does not know it.
     package let machine: String?
-    /// The same for those that share a state directory, and for no others on this start of the host.
+    /// Equal for the processes that share a state directory on this boot of the host.
     package let home: String
     package let heartbeat: Timestamp
-    /// The host's monotonic clock at the heartbeat, in milliseconds; nil where the process does not say.
+    /// The host's monotonic clock at the heartbeat, in milliseconds; nil from older releases.
     package let uptime: Int64?
 
     package init(
@@ -25,12 +25,12 @@ package struct ProcessRecord: Sendable, Equatable {
         self.uptime = uptime
     }
 
-    /// Names the start of the host's kernel.
+    /// The id of the host's boot.
     package var boot: Substring { home.beginning(before: " ") }
 }
 
 extension Sequence<ProcessRecord> {
-    /// How many of what `key` names there are, each once for every machine that says its id.
+    /// The number of different values of `key`, counted for each machine.
     private func count(by key: (ProcessRecord) -> Substring) -> Int {
         var machines: [[UInt8]: Set<[UInt8]>] = [:]
         for process in self {
@@ -39,10 +39,11 @@ extension Sequence<ProcessRecord> {
         return machines.values.reduce(0) { $0 + Swift.max(1, $1.count) }
     }
 
-    /// How many homes they have: without Redis those of one home alone hear each other.
+    /// The number of state directories: without Redis only processes with the same one exchange
+    /// frames.
     package var homeCount: Int { count { $0.home[...] } }
 
-    /// What is wrong when these processes have no Redis to meet in; nil where they need none.
+    /// The problem of these processes without Redis; nil where they need none.
     package var problemWithoutRedis: String? {
         guard homeCount > 1 else { return nil }
         let names = names.joined(separator: ", ")
@@ -52,7 +53,7 @@ extension Sequence<ProcessRecord> {
                 + "REDIS_ADDRESS, on \(names)"
     }
 
-    /// Which hosts, by name, live with the machine id of another one.
+    /// The names of hosts that have the same machine id.
     package var clones: [String] {
         var boots: [[UInt8]: Set<[UInt8]>] = [:]
         for process in self {
@@ -63,7 +64,7 @@ extension Sequence<ProcessRecord> {
         return filter { $0.machineBytes.contains { (boots[$0] ?? []).count > 1 } }.names
     }
 
-    /// The names of their hosts, each once.
+    /// The names of the processes' hosts, each once.
     private var names: [String] {
         Set(map { Array($0.host.utf8) }).sorted { $0.lexicographicallyPrecedes($1) }
             .map { String(decoding: $0, as: UTF8.self) }

@@ -1,9 +1,9 @@
 // Calls of the upstream and their tokens, by user, model and day.
 //
-// Whole days of the past are folded: their sums stand in rows of their own and outlive the events. Which
-// day an event belongs to says its id, as for all bounds in time.
+// Whole days of the past are folded: their sums are rows of their own and outlive the events. An
+// event's id has its day, as for all bounds in time.
 
-/// What a use of the upstream is counted under.
+/// The key of a count of usage.
 package struct UsageKey: Sendable, Hashable {
     package var userID: String?
     package var model: String?
@@ -17,7 +17,7 @@ package struct UsageKey: Sendable, Hashable {
     }
 }
 
-/// Calls of the upstream and the tokens that it said they took.
+/// Calls of the upstream and the tokens that the upstream reported.
 package struct UsageCount: Sendable, Equatable {
     package var calls: Int64
     package var promptTokens: Int64
@@ -36,7 +36,7 @@ package struct UsageCount: Sendable, Equatable {
     }
 }
 
-/// The use that one part of the events tells of.
+/// The usage of one batch of events.
 package struct UsagePage: Sendable {
     package let counts: [(key: UsageKey, count: UsageCount)]
     package let rest: EventScan?
@@ -47,11 +47,11 @@ package struct UsagePage: Sendable {
     }
 }
 
-/// How far the events are folded, and how far they may have been removed.
+/// The ids up to which events are folded and may have been removed.
 package struct UsageProgress: Sendable, Equatable {
     /// All events before this id are folded.
     package let folded: String
-    /// Of those before this id some may be gone.
+    /// Events before this id may have been removed.
     package let removed: String
 
     package init(folded: String = EventScan.first, removed: String = EventScan.first) {
@@ -59,11 +59,11 @@ package struct UsageProgress: Sendable, Equatable {
         self.removed = removed
     }
 
-    /// The first day that is not whole yet.
+    /// The first day that is not folded.
     package var day: Int64 { EventScan.day(of: folded) }
 }
 
-/// Where the use of a span of time is read: whole days where they are folded, events for the rest.
+/// The sources of a time span's usage: folded days, and events for the rest.
 package struct UsagePlan: Sendable, Equatable {
     /// The folded days, as numbers from 1970 on.
     package let days: Range<Int64>
@@ -78,7 +78,7 @@ package struct UsagePlan: Sendable, Equatable {
         let end = until.map(EventScan.bound) ?? EventScan.last
         let whole = progress.day
         var ranges: [Range<String>] = []
-        // A day that begins or ends within the span is counted by its events, as long as they are there.
+        // A day that the span divides is counted by its events, while they exist.
         func take(_ from: String, _ to: String) {
             if EventScan.precedes(from, to) { ranges.append(Range(uncheckedBounds: (from, to))) }
         }
@@ -103,20 +103,20 @@ package struct UsagePlan: Sendable, Equatable {
         self.ranges = ranges
     }
 
-    /// Whether the events of all ranges are still there.
+    /// Whether the events of all ranges still exist.
     package func isValid(_ progress: UsageProgress) -> Bool {
         ranges.allSatisfy { !EventScan.precedes($0.lowerBound, progress.removed) }
     }
 }
 
 extension AdminStore {
-    /// The use of a span of time, of one user or of all.
+    /// The usage of a time span, of one user or of all.
     ///
     /// - Parameters:
     ///   - since: nil from the first event on.
     ///   - until: nil to the newest event.
-    ///   - limit: how many keys there may be; nil is returned where there are more.
-    ///   - reduced: a key without what is not to be counted apart.
+    ///   - limit: the most keys; nil is returned where there are more.
+    ///   - reduced: maps a key to the key that it is counted under.
     package func usage(
         of user: User.ID?, since: Timestamp?, until: Timestamp?, keys limit: Int,
         by reduced: @Sendable (UsageKey) -> UsageKey
@@ -146,7 +146,7 @@ extension AdminStore {
                 }
             }
             if counts.count > limit { return nil }
-            // Otherwise somebody has removed events meanwhile, whose sums are kept now.
+            // Otherwise events were removed meanwhile, and their sums are stored now.
             if plan.isValid(try await usageProgress()) { return counts }
         }
     }

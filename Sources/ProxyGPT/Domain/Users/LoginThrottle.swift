@@ -1,9 +1,8 @@
-/// Decides how long somebody who keeps failing to log in must wait. Pure: the counters are the
-/// store's, the time an argument.
+/// Decides how long the next login attempt must wait after failures. A value: the store has the
+/// counters, and the time is an argument.
 ///
-/// A try is counted before the password is hashed. While it is under way it has not failed yet; but
-/// as many tries as may still fail are under way at once, so that parallel guesses do not pass the
-/// delay together.
+/// An attempt is counted before the password is hashed. No more attempts run at once than may fail
+/// without a delay, so that parallel guesses do not avoid the delay.
 ///
 /// Three counters rise with a failure: of the account from this address block, which protects one
 /// password; of the address block, which stops trying one password on many accounts; and of the
@@ -25,15 +24,15 @@ package struct LoginThrottle: Sendable {
         block = Self.block(of: clientAddress)
     }
 
-    /// A try that began this long ago is under way no more: its process has died.
+    /// An attempt that began this long ago is not running any more: its process has died.
     package static let abandonedAfter: Int64 = 60
 
-    /// Whether a try may begin.
+    /// Whether an attempt may begin.
     package enum Admission: Sendable, Equatable {
         case admitted
-        /// Too many tries have failed: seconds to wait.
+        /// Too many attempts have failed: seconds to wait.
         case delayed(Int)
-        /// Whether it may depends on tries that are under way.
+        /// The decision depends on running attempts.
         case undecided
     }
 
@@ -44,10 +43,11 @@ package struct LoginThrottle: Sendable {
     /// The counters that a failure raises, in the order in which all processes lock them.
     package var keys: [String] { [pairKey, blockKey, accountKey] }
 
-    /// The counters that a success forgets: not the block's, or one's own account would clear it.
+    /// The counters that a success resets: not the address block's, or an attacker's own account
+    /// would reset it.
     package var keysOfSuccess: [String] { [pairKey, accountKey] }
 
-    /// Whether a try may begin now, beside those that are under way.
+    /// Whether an attempt may begin now, beside those that run.
     package func admission(_ failures: [String: LoginFailures], now: Timestamp) -> Admission {
         let delay = delay(failures, now: now)
         guard delay == 0 else { return .delayed(delay) }
@@ -61,7 +61,7 @@ package struct LoginThrottle: Sendable {
         return isUndecided ? .undecided : .admitted
     }
 
-    /// Seconds to wait before the next try, 0 when it may be made now.
+    /// Seconds to wait before the next attempt, 0 when it may begin now.
     package func delay(_ failures: [String: LoginFailures], now: Timestamp) -> Int {
         let waits = [
             Self.wait(failures[pairKey], free: Self.freeFailures, limit: Self.delayLimit, now),
@@ -80,8 +80,8 @@ package struct LoginThrottle: Sendable {
         let doublings = min(6, failures.count - free)
         let delay = min(limit, Int64(1) << doublings)
         let milliseconds = failures.lastAt.adding(seconds: delay).milliseconds &- now.milliseconds
-        // A failure that lies ahead tells of a clock that was set back, which must lock nobody out
-        // until it has caught up. One second is what the clocks of two hosts may differ by.
+        // A failure in the future means that the clock was set back, which must lock no user out
+        // until then. The clocks of two hosts may differ by one second.
         guard milliseconds > 0, milliseconds <= (delay + 1) * 1000 else { return 0 }
         return min(delay, (milliseconds + 999) / 1000)
     }
@@ -92,7 +92,7 @@ package struct LoginThrottle: Sendable {
         let groups = address.split(separator: ":")
         // A socket for both families shows its IPv4 clients as ::ffff:192.0.2.1.
         if let last = groups.last, last.contains(".") { return String(last) }
-        // What stands in front of the "::", and the zeros that it stands for.
+        // The groups before the "::", and the zeros that it replaces.
         let front = address.split(separator: ":", omittingEmptySubsequences: false)
             .prefix { !$0.isEmpty }
         let zeros = repeatElement(Substring("0"), count: max(0, 8 - groups.count))

@@ -1,5 +1,5 @@
-// `_nfc` is how the standard library offers Unicode's normalization form C without Foundation,
-// which nothing else here needs.
+// The standard library has Unicode's normalization form C as `_nfc`; the public function is in
+// Foundation, which this product does not use.
 @_spi(_Unicode) internal import Swift
 
 /// Unicode's normalization form C, in which one text has one sequence of bytes.

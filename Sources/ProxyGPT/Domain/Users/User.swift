@@ -1,4 +1,4 @@
-/// Somebody who signed up.
+/// A person with an account.
 package struct User: Sendable, Equatable {
     package typealias ID = Identifier<User>
 
@@ -29,7 +29,7 @@ package struct User: Sendable, Equatable {
     }
 }
 
-/// A login: whoever holds its token is the user.
+/// A login. The holder of its token acts as the user.
 package struct Session: Sendable, Equatable {
     package typealias ID = Identifier<Session>
 
@@ -51,7 +51,7 @@ package struct Session: Sendable, Equatable {
     }
 }
 
-/// A user with the session that proved who it is.
+/// An authenticated user with the session.
 package struct Caller: Sendable, Equatable {
     package let user: User
     package let session: Session
@@ -62,12 +62,12 @@ package struct Caller: Sendable, Equatable {
     }
 }
 
-/// A user with what is needed to check its password. Never leaves the login.
+/// A user with the password hash, for the login alone.
 package struct Login: Sendable {
     package let user: User
     /// As `PasswordHasher` encoded it.
     package let passwordHash: String
-    /// The operator has shut the account: it has no sessions and gets none.
+    /// Whether the operator has disabled the account, which then has no sessions and gets none.
     package let isDisabled: Bool
 
     package init(user: User, passwordHash: String, isDisabled: Bool = false) {

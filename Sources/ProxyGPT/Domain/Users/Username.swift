@@ -1,11 +1,11 @@
-/// A user name that keeps the rules, with the form in which names are compared.
+/// A valid user name, with the form in which names are compared.
 package struct Username: Sendable, Equatable {
-    /// As the user wrote it, trimmed and in normalization form C.
+    /// The name as the user wrote it, trimmed and in normalization form C.
     package let text: String
     /// Equal for names that differ in case alone; unique in the database.
     package let folded: String
 
-    /// The longest name, in bytes, as it came and in its final form.
+    /// The longest name in bytes, both in the request and in its final form.
     package static let limit = 254
 
     /// Throws `invalidRequest` naming `parameter` and the rule that `text` breaks.
@@ -28,8 +28,8 @@ package struct Username: Sendable, Equatable {
         self.folded = folded
     }
 
-    /// Returns the form in which a name is looked up, whatever it is; empty, which no name is, for
-    /// what is too long for one.
+    /// Returns the form in which a name is looked up; empty, which no name is, for a text that is
+    /// too long.
     package static func folded(_ text: String) -> String {
         guard let name = bounded(text) else { return "" }
         // By way of capitals, so that letters with two small forms become one.

@@ -1,13 +1,13 @@
 internal import Formats
 
-/// Which database the settings name.
+/// The database of the settings.
 package enum DatabaseAddress: Sendable, Equatable {
     /// A SQLite file.
     case sqlite(file: String)
-    /// PostgreSQL; the address is libpq's business, and holds a password.
+    /// PostgreSQL. libpq parses the address, which has a password.
     case postgreSQL(Secret)
 
-    /// What is wrong with an address, without a word of it.
+    /// The problem of an address, without any part of the address.
     package typealias Problem = ValueProblem
 
     /// Reads `DB_ADDRESS`; an empty one means the file.
@@ -29,8 +29,8 @@ package enum DatabaseAddress: Sendable, Equatable {
         throw Problem(text: "must begin with postgresql:// or postgres://, or be empty for SQLite")
     }
 
-    /// Refuses what would be taken apart in the middle of a password: libpq would quote the pieces as
-    /// names of hosts, ports or databases.
+    /// Refuses an address that would be split in the middle of a password: libpq would quote the
+    /// pieces as names of hosts, ports or databases.
     private static func check(_ rest: ArraySlice<UInt8>) throws(Problem) {
         let (at, slash, mark) = (UInt8(ascii: "@"), UInt8(ascii: "/"), UInt8(ascii: "?"))
         let authority = rest.prefix { $0 != slash && $0 != mark }

@@ -1,9 +1,9 @@
 internal import Formats
 
-/// A host and a port as they stand in an address (RFC 3986, section 3.2): `host`, `host:port`,
+/// The host and port of an address (RFC 3986, section 3.2): `host`, `host:port`,
 /// `[2001:db8::1]:port`.
 package struct HostAndPort: Sendable, Equatable {
-    /// What is wrong with a text; says nothing of what stands in it, and follows "the address".
+    /// The problem of a text, without any part of the text; follows "the address".
     package enum Problem: String, Error {
         case noHost = "names no host"
         case unclosedBracket = "has no ] behind its IPv6 address"
@@ -12,9 +12,9 @@ package struct HostAndPort: Sendable, Equatable {
         case invalidPort = "has a port that is no number from 1 to 65535"
     }
 
-    /// As it stands there, without the brackets of an IPv6 address.
+    /// The host without the brackets of an IPv6 address.
     package let host: ArraySlice<UInt8>
-    /// From 1 on; nil where none is given.
+    /// The port from 1 on; nil where there is none.
     package let port: UInt16?
 
     package init(_ bytes: ArraySlice<UInt8>) throws(Problem) {
@@ -44,6 +44,6 @@ package struct HostAndPort: Sendable, Equatable {
         digits.decimalNumber.flatMap { UInt16(exactly: $0) }.flatMap { $0 > 0 ? $0 : nil }
     }
 
-    /// The host as text; what is no UTF-8 in it is U+FFFD.
+    /// The host as text, with U+FFFD for bytes that are not UTF-8.
     package var hostText: String { String(decoding: host, as: UTF8.self) }
 }

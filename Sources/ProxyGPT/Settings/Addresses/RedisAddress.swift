@@ -1,9 +1,9 @@
 internal import Formats
 
-/// Where Redis is and how to get in: `redis://[[user:]password@]host[:port][/database]` or
+/// The address and the credentials of Redis: `redis://[[user:]password@]host[:port][/database]` or
 /// `unix://[[user:]password@]/path[?db=database]`.
 package struct RedisAddress: Sendable, Equatable {
-    /// What to connect to.
+    /// The host and port, or the socket.
     package enum Place: Sendable, Equatable {
         case host(String, port: UInt16)
         case socket(path: String)
@@ -14,10 +14,10 @@ package struct RedisAddress: Sendable, Equatable {
     package let password: Secret?
     package let database: Int
 
-    /// What is wrong with an address.
+    /// The problem of an address.
     package typealias Problem = ValueProblem
 
-    /// Reads `REDIS_ADDRESS`. Problems say nothing of what stands in it.
+    /// Reads `REDIS_ADDRESS`. Problems have no part of the address.
     package init(_ text: String) throws(Problem) {
         guard text.utf8.allSatisfy({ $0 > 0x20 && $0 < 0x7F }) else {
             throw Problem(text: "has white space or characters beyond ASCII")
@@ -74,7 +74,7 @@ package struct RedisAddress: Sendable, Equatable {
         }
     }
 
-    /// What stands before the last `@`: a password, or a user and a password.
+    /// The text before the last `@`: a password, or a user and a password.
     private static func credentials(
         _ authority: Substring
     ) throws(Problem) -> (user: String?, password: Secret?, rest: Substring) {
@@ -111,7 +111,7 @@ package struct RedisAddress: Sendable, Equatable {
         return Int(number)
     }
 
-    /// Decodes percent-escapes; what comes out has no zero byte and is UTF-8.
+    /// Decodes percent-escapes to UTF-8 without a zero byte.
     private static func decoded(_ text: Substring) throws(Problem) -> String {
         guard let bytes = PercentEncoding.decode(text.utf8) else {
             throw Problem(text: "has a malformed percent-escape")
@@ -124,7 +124,7 @@ package struct RedisAddress: Sendable, Equatable {
 }
 
 extension RedisAddress: CustomStringConvertible {
-    /// The place and the database, without what lets one in.
+    /// The address without credentials.
     package var description: String {
         switch place {
         case .host(let name, let port):

@@ -1,8 +1,8 @@
 internal import Formats
 
-/// Where calls go: the one host of the settings, and which path there answers which path of ours.
+/// The address of the upstream, and the mapping of paths below /v1 to its paths.
 package struct UpstreamAddress: Sendable, Equatable {
-    /// How the key travels.
+    /// The header that carries the key.
     package enum KeyHeader: Sendable, Equatable {
         case bearer
         case apiKey
@@ -26,11 +26,11 @@ package struct UpstreamAddress: Sendable, Equatable {
         self.mapping = mapping
     }
 
-    /// What is wrong with an address.
+    /// The problem of an address.
     package typealias Problem = ValueProblem
 
     /// Reads `API_URL`.
-    /// - Parameter isAzure: what `API_TYPE` says; nil leaves it to the host's name.
+    /// - Parameter isAzure: the value of `API_TYPE`; nil to decide by the host's name.
     package init(_ url: String, isAzure: Bool? = nil) throws(Problem) {
         let parts = try Self.split(url)
         let isAzure = isAzure ?? parts.host.hasSuffix(".openai.azure.com")
@@ -79,14 +79,14 @@ package struct UpstreamAddress: Sendable, Equatable {
             }
     }
 
-    /// The list of models: what every upstream answers, at no cost.
+    /// The list of models, which every upstream answers at no cost.
     package static let modelsPath = "/v1/models"
 
-    /// The address that answers a path of ours, as bytes, since a query may be no UTF-8.
+    /// The upstream's address for a path, as bytes, since a query may not be UTF-8.
     /// - Parameters:
     ///   - path: the raw path, which begins with `/v1/`.
     ///   - query: the raw query without its `?`, or nil.
-    /// Throws `notFound` naming the path where the upstream has nothing like it.
+    /// Throws `notFound` with the path where the upstream has no such path.
     package func url(path: String, query: [UInt8]?) throws(Failure) -> [UInt8] {
         let rest = Substring(path.utf8.dropFirst("/v1".utf8.count))
         switch mapping {
@@ -103,7 +103,7 @@ package struct UpstreamAddress: Sendable, Equatable {
             // Longer than any of those that are known.
             let first = operation.beginning(before: "/").beginning(bytes: 32)
             let target: String
-            // What the operator decided, whatever the caller says.
+            // The operator's api-version wins over the caller's.
             var fixed = [(name: "api-version", value: version)]
             switch first {
             case "embeddings", "audio", "images", "completions":
@@ -112,7 +112,7 @@ package struct UpstreamAddress: Sendable, Equatable {
                 target = "/openai/deployments/\(deployment)\(rest)"
             case "files", "batches", "models":
                 target = "/openai\(rest)"
-            // A WebSocket, whose deployment stands in the query.
+            // A WebSocket, whose deployment is in the query.
             case "realtime" where operation.hasSameBytes(as: "realtime"):
                 target = "/openai/realtime"
                 fixed.append((name: "deployment", value: deployment))
@@ -168,7 +168,7 @@ package struct UpstreamAddress: Sendable, Equatable {
         let authority = rest.prefix { $0 != "/" && $0 != "?" && $0 != "#" }
         var tail = rest.dropFirst(authority.count)
         guard !tail.contains("#") else { throw Problem(text: "must not have a fragment") }
-        // A password that is not escaped may end what is taken for the host.
+        // The host would end in the middle of a password that is not escaped.
         guard !authority.contains("@"), !tail.prefix(while: { $0 != "?" }).contains("@") else {
             throw Problem(text: "must not hold a user name or password")
         }

@@ -2,7 +2,7 @@ internal import Formats
 
 /// An HTTP proxy on the way to the upstream: `http://[user:password@]host[:port]`.
 package struct UpstreamProxy: Sendable, Equatable {
-    /// What the proxy asks for before it serves (RFC 7617).
+    /// The credentials for the proxy (RFC 7617).
     package struct Credential: Sendable, Equatable {
         package let user: String
         package let password: Secret
@@ -13,7 +13,7 @@ package struct UpstreamProxy: Sendable, Equatable {
     package let port: Int
     package let credential: Credential?
 
-    /// What is wrong with an address; says nothing of what stands in it.
+    /// The problem of an address, without any part of the address.
     package typealias Problem = ValueProblem
 
     /// Reads an address. The scheme may be left out, as it may in `HTTPS_PROXY`.
@@ -56,7 +56,7 @@ package struct UpstreamProxy: Sendable, Equatable {
         return Credential(user: user, password: Secret(password))
     }
 
-    /// Decodes percent-escapes; what comes out is UTF-8 without control characters.
+    /// Decodes percent-escapes to UTF-8 without control characters.
     private static func decoded(_ text: Substring) throws(Problem) -> String {
         guard let bytes = PercentEncoding.decode(text.utf8) else {
             throw Problem(text: "has a malformed percent-escape")
@@ -69,7 +69,7 @@ package struct UpstreamProxy: Sendable, Equatable {
 }
 
 extension UpstreamProxy: CustomStringConvertible {
-    /// The address without what lets one in.
+    /// The address without credentials.
     package var description: String {
         "http://\(host.contains(":") ? "[\(host)]" : host):\(port)"
     }

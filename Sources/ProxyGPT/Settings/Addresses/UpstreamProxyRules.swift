@@ -1,7 +1,7 @@
 internal import Formats
 internal import Glibc
 
-/// Which proxy stands before which host of the upstream: `UPSTREAM_PROXY`, resolved.
+/// The proxies for hosts of the upstream, from `UPSTREAM_PROXY`.
 package struct UpstreamProxyRules: Sendable, Equatable {
     /// No proxy, for no host.
     package static let none = UpstreamProxyRules()

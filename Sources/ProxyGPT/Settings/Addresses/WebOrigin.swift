@@ -1,6 +1,6 @@
 internal import Formats
 
-/// Where a page comes from (RFC 6454), as bytes in small letters and without a default port.
+/// The origin of a page (RFC 6454), as bytes in small letters and without a default port.
 package struct WebOrigin: Sendable, Equatable {
     /// The longest name of a host with its port, in bytes.
     package static let authorityLimit = 253 + 6
@@ -10,7 +10,7 @@ package struct WebOrigin: Sendable, Equatable {
     /// The name or address, without the port; empty for the opaque origin.
     package let host: HostName
 
-    /// The origin of pages that have none to show, such as files.
+    /// The origin `null`, of pages such as files.
     package static let opaque = WebOrigin(bytes: Array("null".utf8), host: HostName(Array("".utf8)))
 
     private init(bytes: [UInt8], host: HostName) {
@@ -18,7 +18,7 @@ package struct WebOrigin: Sendable, Equatable {
         self.host = host
     }
 
-    /// Nil for what is no origin, the opaque one included.
+    /// Reads an origin; nil for anything else, the opaque one included.
     package init?(_ text: String) {
         let limit = Self.schemeLimit + 3 + Self.authorityLimit
         guard text.utf8.count <= limit else { return nil }
@@ -29,7 +29,7 @@ package struct WebOrigin: Sendable, Equatable {
         self.init(scheme: bytes[..<colon], authority: bytes[(colon + 3)...])
     }
 
-    /// The origin of what is served at this host; nil where that is none.
+    /// The origin of this host's pages; nil for a malformed host.
     package init?(scheme: String, host: String) {
         guard host.utf8.count <= Self.authorityLimit else { return nil }
         self.init(scheme: Array(scheme.utf8)[...], authority: host.utf8.map(lowerCase)[...])
@@ -55,11 +55,11 @@ package struct WebOrigin: Sendable, Equatable {
         bytes.starts(with: "http://".utf8) || bytes.starts(with: "https://".utf8)
     }
 
-    /// As browsers write it.
+    /// The text that browsers send.
     package var text: String { String(decoding: bytes, as: UTF8.self) }
 }
 
-/// The name of a host, or an address in its place, in small letters.
+/// The name or address of a host, in small letters.
 package struct HostName: Sendable, Equatable {
     fileprivate let bytes: [UInt8]
 
@@ -67,7 +67,7 @@ package struct HostName: Sendable, Equatable {
         self.bytes = bytes
     }
 
-    /// Reads a `Host` header, whose port is of no interest; nil for what is none.
+    /// Reads a `Host` header without its port; nil for a malformed one.
     package init?(ofHeader text: String) {
         guard text.utf8.count <= WebOrigin.authorityLimit,
             let (host, _) = Self.split(text.utf8.map(lowerCase)[...])
@@ -75,7 +75,7 @@ package struct HostName: Sendable, Equatable {
         self = host
     }
 
-    /// The host and the digits of the port; nil for what is neither.
+    /// The host and the digits of the port; nil for a malformed text.
     fileprivate static func split(
         _ authority: ArraySlice<UInt8>
     ) -> (HostName, port: ArraySlice<UInt8>)? {
@@ -100,8 +100,8 @@ package struct HostName: Sendable, Equatable {
         return (HostName(Array(host)), port)
     }
 
-    /// Whether nobody but this machine or the holder of an address can be meant: no record of the DNS can
-    /// make it another's.
+    /// Whether the host is this machine or an address, which no record of the DNS can point
+    /// elsewhere.
     package var isLocalOrAddress: Bool {
         if bytes.first == UInt8(ascii: "[") || bytes.elementsEqual("localhost".utf8) { return true }
         let parts = bytes.split(separator: UInt8(ascii: "."), omittingEmptySubsequences: false)
@@ -113,12 +113,12 @@ package struct HostName: Sendable, Equatable {
     }
 }
 
-/// What nginx calls a server (`server_name`): a name, or with `*.` all names below one.
+/// A `server_name` of nginx: a name, or with `*.` all names below one.
 package struct ServerName: Sendable {
     private let bytes: [UInt8]
     private let isWildcard: Bool
 
-    /// Nil for what names nobody: nothing, `_`, and what only nginx can match.
+    /// Nil for names that match no host here: the empty name, `_`, and patterns of nginx.
     package init?(_ text: String) {
         guard text.utf8.count <= 255 else { return nil }
         let name = text.utf8.map(lowerCase)

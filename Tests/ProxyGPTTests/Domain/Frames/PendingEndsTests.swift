@@ -25,7 +25,7 @@ import Testing
         #expect(ends.takeOverdue(after: 500, now: 900) == [Message.ID("b")])
     }
 
-    @Test func `an end that the bus drops is overdue at once, and is let go when it is taken`() {
+    @Test func `an end that the bus drops is overdue at once, and is removed when it is taken`() {
         var ends = PendingEnds()
         ends.add(frame("full"), isTaken: false, now: 0)
         ends.add(frame("lost"), isTaken: true, now: 0)
