@@ -1,18 +1,17 @@
-/// Work that waits, of several parties, none of which waits for all the work of another.
+/// A queue of the work of several parties, in which no party waits for all the work of another.
 ///
-/// Parties take turns, and work of one party is done one piece at a time, in the order in which it came.
-/// The party whose last turn is longest ago comes next. A party that has a single piece waiting goes before
-/// it, so that somebody does not wait for a crowd; but nobody is passed over twice. Where the queue is full,
-/// the newest work of the party that has most of it waiting makes room. A value: who takes from it, and on
-/// which thread, is the caller's.
+/// Parties take turns, and the work of one party runs one piece at a time, in order. The party
+/// whose last turn is longest ago is next. A party with a single waiting piece goes before it, but
+/// no party is passed over twice. Where the queue is full, the newest work of the party with the
+/// most waiting work is displaced. A value: the caller chooses the threads.
 struct FairQueue<Work> {
     /// Bytes, since a `String` is compared and hashed by its normal form.
     typealias Party = [UInt8]
 
-    /// What becomes of new work.
+    /// The result of adding work.
     enum Entry {
         case waits
-        /// It waits in the place of this one.
+        /// The work waits in the place of this other work.
         case displaces(Work)
         case refused
     }
@@ -21,9 +20,9 @@ struct FairQueue<Work> {
     private(set) var count = 0
     private var waiting: [Party: [Work]] = [:]
     private var underWay: Set<Party> = []
-    /// Parties with work that waits and none under way, in the order in which they came or had a turn.
+    /// Parties with waiting and without running work, in the order of their arrival or last turn.
     private var line: [Party] = []
-    /// Whether the last turn passed over the head of the line.
+    /// Whether the last turn passed over the first party.
     private var isTurnOfHead = false
 
     var isEmpty: Bool { count == 0 }
@@ -48,7 +47,7 @@ struct FairQueue<Work> {
         return displaced.map { .displaces($0) } ?? .waits
     }
 
-    /// The next piece of work, which is under way until `finish`.
+    /// The next piece of work, which runs until `finish`.
     mutating func take() -> (work: Work, party: Party)? {
         if line.isEmpty { return nil }
         let single = isTurnOfHead ? nil : line.firstIndex { waiting[$0]?.count == 1 }

@@ -1,4 +1,4 @@
-// Passwords that wait to be hashed, and the two threads that hash them.
+// The queue of passwords to be hashed, and the two threads that hash them.
 
 internal import EventLoop
 internal import Synchronization
@@ -8,10 +8,10 @@ internal import Synchronization
 /// A hash takes a core for some 100 ms, and log-ins come first: a hash for a change begins while
 /// none is computed for a log-in, or after a second.
 final class HashQueue: Sendable {
-    /// Thrown when as much work waits as may wait.
+    /// Thrown when the queue is full.
     struct Full: Error {}
 
-    /// A piece of work, and what is done instead where it finds no place or loses it.
+    /// A piece of work, and the action when it is refused or displaced.
     struct Work: Sendable {
         let run: @Sendable () -> Void
         let refuse: @Sendable () -> Void
@@ -24,7 +24,7 @@ final class HashQueue: Sendable {
         var isHashingChange = false
         var lastChangeAt: Int64
 
-        /// Whether the thread of changes has something to do now.
+        /// Whether the thread of changes may take work now.
         func changeIsDue(at now: Int64, _ changeDelay: Int64) -> Bool {
             guard !changes.isEmpty, !isHashingChange else { return false }
             let isIdle = !isHashingLogin && logins.isEmpty
@@ -39,9 +39,9 @@ final class HashQueue: Sendable {
     private let changeDelay: Int64
 
     /// - Parameters:
-    ///   - loginCapacity: how many log-ins may wait; `changeCapacity` how many changes.
-    ///   - changeDelay: how long hashes for changes are put off while log-ins go on without a pause, in
-    ///     milliseconds.
+    ///   - loginCapacity: the most waiting log-ins.
+    ///   - changeCapacity: the most waiting changes.
+    ///   - changeDelay: the longest delay of a hash for a change by log-ins, in milliseconds.
     init(loginCapacity: Int, changeCapacity: Int, changeDelay: Int64 = 1000) {
         self.changeDelay = changeDelay
         state = Mutex(

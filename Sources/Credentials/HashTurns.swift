@@ -2,11 +2,11 @@ internal import EventLoop
 internal import ProxyGPT
 internal import Synchronization
 
-/// Lets one piece of work of each key run at a time; the others wait their turn, in order.
+/// Runs one piece of work of each key at a time; further pieces wait, in order.
 package final class HashTurns: Sendable {
-    /// How many wait behind the one that runs. Each takes a hash or two of some 100 ms.
+    /// The most waiting pieces of a key. Each takes one or two hashes of some 100 ms.
     package static let waitersPerKey = 16
-    /// How long one waits, in milliseconds.
+    /// The longest wait, in milliseconds.
     package static let waitLimit: Int64 = 5000
 
     private struct Waiter: Sendable {
@@ -15,7 +15,7 @@ package final class HashTurns: Sendable {
     }
 
     private struct State: Sendable {
-        /// Keys whose work runs, with those that wait for it. Bytes, since a `String` is compared and
+        /// Keys with running work, each with its waiters. Bytes, since a `String` is compared and
         /// hashed by its normal form.
         var waiters: [[UInt8]: [Waiter]] = [:]
         var lastNumber = 0
@@ -24,7 +24,7 @@ package final class HashTurns: Sendable {
     private let state = Mutex(State())
     private let waitLimit: Int64
 
-    /// - Parameter waitLimit: how long a piece of work waits for its turn, in milliseconds.
+    /// - Parameter waitLimit: the longest wait of a piece of work, in milliseconds.
     package init(waitLimit: Int64 = HashTurns.waitLimit) {
         self.waitLimit = waitLimit
     }

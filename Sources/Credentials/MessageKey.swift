@@ -27,7 +27,7 @@ package struct MessageKey: MessageAuthenticator {
 }
 
 extension Installation {
-    /// A new one, like no other.
+    /// A new random installation.
     package static func random() -> Installation {
         let name = Randomness.bytes(8).hexadecimal
         guard let new = Installation(name: name, secret: Randomness.bytes(32)) else {
@@ -36,7 +36,7 @@ extension Installation {
         return new
     }
 
-    /// Its keys, each made of the secret and the name of its use.
+    /// The installation's keys, each derived from the secret and the name of its use.
     package var keys: InstallationKeys {
         func key(_ use: String) -> MessageKey {
             MessageKey(MessageKey(secret).whole([Array(use.utf8)]))

@@ -1,13 +1,13 @@
-// Passwords are kept as scrypt hashes (RFC 7914), which cost an attacker memory as well as time.
+// Passwords are stored as scrypt hashes (RFC 7914), which cost an attacker memory as well as time.
 
 internal import COpenSSL
 internal import Formats
 internal import ProxyGPT
 
-/// A password hash with the parameters it was made with:
+/// A password hash with its parameters:
 /// `scrypt$ln=15,r=8,p=3$<salt>$<hash>`, salt and hash in base64url.
 package struct PasswordHash: Sendable, Equatable {
-    /// What a hash costs: memory is 128 × r × 2^ln bytes, time grows with p as well.
+    /// The cost of a hash: memory is 128 × r × 2^ln bytes; time grows with p as well.
     package struct Cost: Sendable, Equatable {
         package let logarithm: Int
         package let blockSize: Int
@@ -43,7 +43,7 @@ package struct PasswordHash: Sendable, Equatable {
         hash = try Self.derive(password, salt: salt, cost: cost)
     }
 
-    /// Reads an encoded hash; nil when it is none that this can check.
+    /// Reads an encoded hash; nil for an unknown form.
     package init?(encoded text: String) {
         let fields = text.split(separator: "$", omittingEmptySubsequences: false)
         guard fields.count == 4, fields[0] == Self.scheme,
@@ -68,7 +68,7 @@ package struct PasswordHash: Sendable, Equatable {
             + "$\(base64URL(salt))$\(base64URL(hash))"
     }
 
-    /// Tells whether `password` is the one; takes as long either way. Never on the loop.
+    /// Whether the hash is that of `password`; takes the same time either way. Never on the loop.
     package func matches(_ password: String) throws(OutOfMemory) -> Bool {
         let candidate = try Self.derive(password, salt: salt, cost: cost)
         return CRYPTO_memcmp(candidate, hash, hash.count) == 0

@@ -5,11 +5,11 @@ internal import ProxyGPT
 /// Hashes and checks passwords on threads of its own: one for log-ins, one for everything else, and
 /// a bounded queue for each.
 package struct PasswordHasher: Sendable {
-    /// What a hash is for.
+    /// The purpose of a hash, which decides its priority.
     package enum Purpose: Sendable {
         /// A log-in, which comes first.
         case login
-        /// A new password, and the old one that is checked for it.
+        /// A new password, and the check of the old one.
         case change
     }
 
@@ -19,10 +19,10 @@ package struct PasswordHasher: Sendable {
     private let queue = HashQueue(loginCapacity: loginCapacity, changeCapacity: changeCapacity)
     private let turns: HashTurns
     private let cost: PasswordHash.Cost
-    /// Checked for unknown names, so that they take as long as known ones.
+    /// A hash that is checked for unknown names, so that they take as long as known ones.
     private let decoy: PasswordHash
 
-    /// - Parameter waitLimit: how long work waits for its turn, in milliseconds.
+    /// - Parameter waitLimit: the longest wait, in milliseconds.
     package init(
         cost: PasswordHash.Cost = .standard, waitLimit: Int64 = HashTurns.waitLimit
     ) throws {
@@ -40,12 +40,12 @@ package struct PasswordHasher: Sendable {
         return try await turns.run([kind] + Array(key.utf8), body)
     }
 
-    /// Waits for some milliseconds, for work that waits for other processes.
+    /// Suspends for some milliseconds, for work that waits for other processes.
     package func pause(milliseconds: Int64) async {
         await EventLoop.sleep(milliseconds: milliseconds)
     }
 
-    /// Returns the encoded hash of a password. Throws `unavailable` when too many wait.
+    /// Returns the encoded hash of a password. Throws `unavailable` when the queue is full.
     /// - Parameter party: as in `check`.
     package func hash(_ password: String, by party: String = "") async throws -> String {
         try await run(.change, by: party) { try encodedHash(of: password) }
@@ -54,26 +54,26 @@ package struct PasswordHasher: Sendable {
     package enum Verdict: Sendable, Equatable {
         case wrong
         case right
-        /// Right, and here is the encoded hash by today's rules to store instead.
+        /// The password is right, and this encoded hash with today's parameters is to be stored.
         case rightButWeak(stronger: String)
     }
 
-    /// Checks a password against an encoded hash, or against nothing for an unknown user: always
-    /// `wrong` then, and as slow. Throws `unavailable` when too many wait.
-    /// - Parameter party: who asks, an address or a user. Parties take turns, however much of one waits.
+    /// Checks a password against an encoded hash. Without a hash, for an unknown user, the result
+    /// is `wrong` after the same time. Throws `unavailable` when the queue is full.
+    /// - Parameter party: the address or user of the request. Parties take turns.
     package func check(
         _ password: String, against encoded: String?, for purpose: Purpose = .login,
         by party: String = ""
     ) async throws -> Verdict {
         try await run(purpose, by: party) {
             let stored = encoded.flatMap { PasswordHash(encoded: $0) }
-            // The same derivations for known and unknown alike.
+            // Known and unknown users cost the same derivations.
             let hash = stored ?? decoy
             let normalized = Self.normalized(password)
             var isRight = try hash.matches(normalized)
             var isRenewed = false
             if !isRight, !password.utf8.elementsEqual(normalized.utf8) {
-                // A hash of before passwords were normalized.
+                // A hash of an older release, which did not normalize passwords.
                 isRight = try hash.matches(password)
                 isRenewed = true
             }

@@ -1,7 +1,7 @@
 internal import Formats
 internal import ProxyGPT
 
-/// What a request shows to prove who is calling.
+/// A credential of a request.
 package enum PresentedCredential: Equatable, Sendable {
     /// A token, from `Authorization: Bearer` or the `token` parameter.
     case token(String)
@@ -9,10 +9,10 @@ package enum PresentedCredential: Equatable, Sendable {
     case userToken(username: String, token: String)
     /// A token that a browser added by itself, from the session cookie.
     case cookie(String)
-    /// Something that is no credential.
+    /// A malformed credential.
     case malformed
 
-    /// The token, whichever way it came.
+    /// The token of any of these forms.
     package var token: String? {
         switch self {
         case .token(let token), .userToken(_, let token), .cookie(let token): token
@@ -20,11 +20,12 @@ package enum PresentedCredential: Equatable, Sendable {
         }
     }
 
-    /// The credentials of a request in the order in which they are tried; none where it shows none.
+    /// The credentials of a request in the order in which they are tried; empty where there are
+    /// none.
     ///
-    /// Of header, parameter and cookies the first present decides, and a wrong one is not made up for by
-    /// another. But cookies of our name may be another application's on the same host, and a header that
-    /// holds no token of ours may be the front's: a good cookie wins over those.
+    /// Of header, parameter and cookies the first present decides, even if it is wrong. There are
+    /// two exceptions: a cookie of that name may be another application's on the same host, and a
+    /// header without a token of this product may be a proxy's. A good cookie wins over those.
     /// - Parameters:
     ///   - authorization: all values of the `Authorization` header.
     ///   - cookies: all values of the `Cookie` header.
@@ -34,7 +35,7 @@ package enum PresentedCredential: Equatable, Sendable {
         authorization: [String], cookies: [String], cookieName: String, parameter: String? = nil
     ) -> [PresentedCredential] {
         if let value = authorization.first {
-            // Two of them could mean two callers: nobody decides that here.
+            // Two headers could name two callers, so that both are refused.
             guard authorization.count == 1 else { return [.malformed] }
             let credential = read(authorization: value)
             if let token = credential.token, Token.hasShape(token.utf8) { return [credential] }
@@ -47,10 +48,10 @@ package enum PresentedCredential: Equatable, Sendable {
         return self.cookies(in: cookies, cookieName)
     }
 
-    /// How many cookies of one request are tried.
+    /// The most cookies of one request that are tried.
     package static let cookieLimit = 4
 
-    /// The longest token that is looked at, in bytes; ours have 48.
+    /// The longest token that is tried, in bytes; this product's have 48.
     package static let tokenLimit = 512
 
     private static func read(authorization value: String) -> PresentedCredential {
@@ -94,7 +95,7 @@ package enum PresentedCredential: Equatable, Sendable {
                     let cookie: PresentedCredential =
                         Token.hasShape(content)
                         ? .cookie(String(decoding: content, as: UTF8.self)) : .malformed
-                    // Cookies of others take no place.
+                    // Cookies of other applications do not count.
                     if !found.contains(cookie) { found.append(cookie) }
                 }
             }
@@ -102,7 +103,7 @@ package enum PresentedCredential: Equatable, Sendable {
         return found.count > 1 ? found.filter { $0 != .malformed } : found
     }
 
-    /// What a cookie holds, without quotes, where it is a session's.
+    /// The value of a session's cookie, without quotes.
     private static func session(
         in pair: Slice<UnsafeBufferPointer<UInt8>>, _ name: String
     ) -> Slice<UnsafeBufferPointer<UInt8>>? {

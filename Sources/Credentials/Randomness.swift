@@ -1,4 +1,4 @@
-// All randomness of the product, from libcrypto's generator, and the clock that goes with it.
+// All randomness of the product, from libcrypto's generator, and the system's clock.
 
 internal import COpenSSL
 internal import Glibc
@@ -33,13 +33,13 @@ package struct SystemClock: Clock {
     }
 }
 
-/// Makes UUIDs of version 7 whose order is the order of their making within a process: a counter
-/// tells those of one millisecond apart (RFC 9562, section 6.2, method 1).
+/// Makes UUIDs of version 7 that sort by the order of their creation within a process: a counter
+/// orders those of one millisecond (RFC 9562, section 6.2, method 1).
 package final class RandomIdentifiers: IdentifierSource {
     private struct State {
         var milliseconds: Int64 = 0
         var counter: UInt16 = 0
-        /// Fetched in advance: asking the generator costs more than all the rest.
+        /// Random bytes in advance: the generator's call costs more than all the rest.
         var randomness: [UInt8] = []
 
         mutating func random() -> UInt64 {

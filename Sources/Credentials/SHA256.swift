@@ -10,14 +10,14 @@ package func sha256(_ bytes: [UInt8]) -> [UInt8] {
     return digest
 }
 
-/// Returns the SHA-256 of pieces that stand one behind the other.
+/// Returns the SHA-256 of concatenated pieces.
 func sha256(_ pieces: [[UInt8]]) -> [UInt8] {
     let digest = RunningSHA256()
     for piece in pieces { digest.update(piece.span) }
     return digest.value
 }
 
-/// The SHA-256 of bytes that come piece by piece.
+/// The SHA-256 of bytes that arrive piece by piece.
 ///
 /// Owns a context of libcrypto, which is one thread's at a time.
 package final class RunningSHA256 {

@@ -7,7 +7,7 @@ package struct Token: Sendable {
 
     package let text: String
 
-    /// SHA-256 of the text: all that the store keeps.
+    /// SHA-256 of the text, which is all that the store has.
     package var digest: [UInt8] { Self.digest(of: text) }
 
     /// Makes a new token.
@@ -17,13 +17,13 @@ package struct Token: Sendable {
 
     private static let length = 48
 
-    /// Whether a text is one that `random` could have made.
+    /// Whether a text has the form of a token.
     package static func hasShape(_ text: some Collection<UInt8>) -> Bool {
         text.count == length && text.starts(with: prefix.utf8)
             && text.dropFirst(prefix.utf8.count).allSatisfy { base64Value($0) != nil }
     }
 
-    /// The digest under which the session of a presented text would be stored.
+    /// The digest under which a token's session is stored.
     package static func digest(of text: String) -> [UInt8] {
         sha256(Array(text.utf8))
     }

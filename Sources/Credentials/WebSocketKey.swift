@@ -1,17 +1,17 @@
 internal import COpenSSL
 internal import Formats
 
-/// The handshake's question and answer of RFC 6455, section 4.2.2.
+/// The key and its answer in a WebSocket's handshake (RFC 6455, section 4.2.2).
 package enum WebSocketKey {
     private static let suffix = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
-    /// The value of `Sec-WebSocket-Accept` that answers a key; nil when it is none.
+    /// The value of `Sec-WebSocket-Accept` for a key; nil when the key is malformed.
     package static func answer(to key: String) -> String? {
         guard key.utf8.count == 24, decodeBase64(key)?.count == 16 else { return nil }
         return base64(sha1(Array((key + suffix).utf8)))
     }
 
-    // A check against confused intermediaries, not a secret: that is what SHA-1 still does.
+    // SHA-1 suffices: the answer is a check against confused intermediaries, not a secret.
     static func sha1(_ bytes: [UInt8]) -> [UInt8] {
         var digest = [UInt8](repeating: 0, count: Int(SHA_DIGEST_LENGTH))
         let result = EVP_Digest(bytes, bytes.count, &digest, nil, sha1Algorithm, nil)

@@ -1,4 +1,4 @@
-/// Writes numbers and texts one behind the other.
+/// Writes numbers and texts, concatenated.
 package struct ByteWriter {
     package var bytes: [UInt8] = []
 
@@ -14,7 +14,7 @@ package struct ByteWriter {
         bytes.append(UInt8(truncatingIfNeeded: rest))
     }
 
-    /// A text behind the number of its bytes.
+    /// A text after its length in bytes.
     package mutating func text(_ text: String) {
         var text = text
         text.withUTF8 { utf8 in
@@ -24,7 +24,7 @@ package struct ByteWriter {
     }
 }
 
-/// Reads what a `ByteWriter` wrote; every reading is nil where the bytes are something else.
+/// Reads the bytes of a `ByteWriter`; a read returns nil where the bytes have another form.
 package struct ByteReader {
     private let bytes: [UInt8]
     private var position = 0
@@ -53,7 +53,7 @@ package struct ByteReader {
         return nil
     }
 
-    /// So many bytes as they are.
+    /// The next `count` bytes.
     package mutating func slice(_ count: UInt64) -> ArraySlice<UInt8>? {
         guard count <= UInt64(bytes.count - position) else { return nil }
         defer { position += Int(count) }

@@ -39,7 +39,7 @@ extension JSONValue {
         bytes.append(UInt8(ascii: "\""))
     }
 
-    /// Writes part of a string's inside: runs of bytes that stand for themselves as they are.
+    /// Writes part of a string's content; bytes without an escape are copied in runs.
     private static func writeContent(
         _ content: UnsafeBufferPointer<UInt8>, to bytes: inout [UInt8]
     ) {
@@ -74,10 +74,10 @@ extension JSONValue {
 // MARK: - In turns
 
 extension JSONValue {
-    /// Writes large values piece by piece, and lets others have their turn in between: nothing that
-    /// is written keeps an event loop for long.
+    /// Writes large values piece by piece with pauses, so that writing does not block an event loop
+    /// for long.
     package struct PacedWriter {
-        /// Bytes that are written in one turn.
+        /// The bytes between two pauses.
         package static let pace = 64 * 1024
 
         package private(set) var bytes: [UInt8] = []
@@ -85,8 +85,8 @@ extension JSONValue {
         private let pause: () async -> Void
 
         /// - Parameters:
-        ///   - capacity: about how many bytes will be written.
-        ///   - pause: gives the turn back.
+        ///   - capacity: an estimate of the bytes to write.
+        ///   - pause: lets other tasks run.
         package init(capacity: Int, pause: @escaping () async -> Void) {
             bytes.reserveCapacity(capacity)
             self.pause = pause

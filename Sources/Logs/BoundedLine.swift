@@ -1,9 +1,9 @@
-/// A line of the log while it grows, never longer than its limit: what is too long is cut within its
-/// quotes, so that the line stays one of its format.
+/// A line of the log with a limit: a value that is too long is cut within its quotes, so that the
+/// line keeps its format.
 struct BoundedLine {
-    /// Where a text was cut.
+    /// The mark at the end of a cut text.
     static let mark = Array("…".utf8)
-    /// What a field may take with its name, however long those before it are.
+    /// The bytes that a field may always take with its name, however long earlier fields are.
     private static let smallestField = 160
 
     private(set) var bytes: [UInt8] = []
@@ -22,7 +22,7 @@ struct BoundedLine {
     }
 
     /// Adds a text, cut to `room` bytes at the border of a character.
-    /// - Parameter escape: what stands for an ASCII byte; nil for the byte itself.
+    /// - Parameter escape: the text for an ASCII byte; nil for the byte itself.
     mutating func add(_ text: String, room: Int, escape: (UInt8) -> [UInt8]?) {
         let start = bytes.count
         var border = start
@@ -42,7 +42,7 @@ struct BoundedLine {
         }
     }
 
-    /// Adds the fields in the order of their names. One for which there is no room is left out.
+    /// Adds the fields in the order of their names. A field without room is left out.
     /// - Parameters:
     ///   - overhead: the bytes of a field beside its name and value.
     ///   - closing: the bytes that follow the last field.

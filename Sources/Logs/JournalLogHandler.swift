@@ -1,15 +1,15 @@
 // The journal's own protocol: https://systemd.io/JOURNAL_NATIVE_PROTOCOL/
 //
-// An entry is a datagram of fields. It never waits: where the journal does not take it, the line goes
-// to standard error. Values are cut so that an entry always fits into a datagram, and the detour by a
-// sealed memory file is not needed.
+// An entry is a datagram of fields. Sending never waits: where the journal does not take the entry,
+// the line goes to standard error. Values are cut so that an entry always fits into a datagram, and
+// no sealed memory file is needed.
 
 internal import EventLoop
 internal import Logging
 
-/// Sends entries to the journal, or to whoever listens in its place.
+/// Sends entries to the journal's socket.
 final class JournalSocket: Sendable {
-    /// What an entry may weigh: half of what a socket takes unless told otherwise (socket(7)).
+    /// The most bytes of an entry: half of a socket's default send buffer (socket(7)).
     static let entryLimit = 96 * 1024
 
     private let socket: DatagramSocket
@@ -54,7 +54,7 @@ struct JournalLogHandler: LogHandler {
         var entry: [UInt8] = []
         Self.append("PRIORITY", String(Self.priority(event.level)), to: &entry)
         Self.append("SYSLOG_IDENTIFIER", program, to: &entry)
-        // As a person reads it, fields and all; each stands by itself as well.
+        // The message has all fields for people; each is a field of the journal as well.
         Self.append("MESSAGE", line(isLeveled: false, limit: Logs.valueLimit), to: &entry)
         for (key, value) in all.sorted(by: { $0.key < $1.key }) {
             guard let name = Self.fieldName(key), entry.count < JournalSocket.entryLimit / 2 else {

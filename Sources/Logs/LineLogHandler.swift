@@ -33,10 +33,11 @@ package struct LineLogHandler: LogHandler {
         LogOutput.standardError.write((showsTime ? Self.time() + " " : "") + line + "\n")
     }
 
-    /// What leaves room for the time and the line's end among the bytes that a pipe takes as a whole.
+    /// The limit of a line, which leaves room for the time and the line's end in the bytes that a
+    /// pipe takes at once.
     static let limit = LogOutput.atomicSize - 16
 
-    /// An entry as a person reads it.
+    /// An entry as a line for people.
     static func line(
         _ level: Logger.Level, _ message: String, _ metadata: Logger.Metadata, isLeveled: Bool,
         limit: Int

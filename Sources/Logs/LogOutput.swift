@@ -1,10 +1,11 @@
 internal import Glibc
 internal import Synchronization
 
-/// Where lines go: standard error, by everybody who writes to it.
+/// Standard error, to which all log lines go.
 ///
-/// Writing never waits. Under systemd the reader is the journal, which may hang where the loop must
-/// not. Standard error is shared with other processes, and so is its O_NONBLOCK: it stays as it is.
+/// Writing never waits. Under systemd the reader is the journal, which may hang, and the loop must
+/// not. Standard error and its O_NONBLOCK are shared with other processes, so that the flag is not
+/// changed.
 package final class LogOutput: Sendable {
     package static let standardError = LogOutput(descriptor: 2)
 
@@ -16,7 +17,7 @@ package final class LogOutput: Sendable {
         case socket
         /// An open file description of its own, which does not block.
         case ownDescription
-        /// What never blocks, or cannot be opened a second time.
+        /// Descriptors that never block or cannot be opened a second time.
         case shared
     }
 
@@ -48,12 +49,12 @@ package final class LogOutput: Sendable {
         if kind == .ownDescription { close(descriptor) }
     }
 
-    /// Writes at once, each line as a whole, so that the lines of several processes do not mix. What
-    /// nobody takes is counted, and the number told with the next line.
+    /// Writes at once, each line as a whole, so that the lines of several processes do not mix.
+    /// Lines that are not taken are counted, and the next line has the number.
     ///
     /// - Parameters:
     ///   - text: with its line break.
-    ///   - lossLine: says in the form of `text` how many lines were lost.
+    ///   - lossLine: makes a line with the number of lost lines, in the form of `text`.
     package func write(_ text: String, lossLine: (Int) -> String = LogOutput.lossLine) {
         guard take(Array(text.utf8)) else {
             lost.add(1, ordering: .relaxed)
@@ -67,7 +68,7 @@ package final class LogOutput: Sendable {
         "warning lines were lost log.lost_lines=\(count)\n"
     }
 
-    /// Writes pieces that are each taken as a whole; false when one of them was not.
+    /// Writes pieces that are each taken as a whole; false when one is not taken.
     private func take(_ bytes: [UInt8]) -> Bool {
         var rest = bytes[...]
         while !rest.isEmpty {

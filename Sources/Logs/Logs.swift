@@ -1,13 +1,13 @@
 internal import Glibc
 package import Logging
 
-/// Chooses where a program's log goes, and in which form.
+/// The destination and the form of a program's log.
 package enum Logs {
     /// - Parameters:
     ///   - name: the program's.
     ///   - level: one of swift-log's level names.
     ///   - format: `auto`, `text`, `json` or `journal`.
-    ///   - journalStream: what the service manager says of standard error, `DEVICE:INODE`.
+    ///   - journalStream: the value of JOURNAL_STREAM, `DEVICE:INODE` of standard error.
     package static func logger(
         _ name: String, level: String, format: String, journalStream: String?
     ) -> Logger {
@@ -37,7 +37,7 @@ package enum Logs {
             && UInt64(status.st_ino) == inode
     }
 
-    /// The longest value of an entry of the journal; what is longer is cut.
+    /// The longest value of an entry in the journal; longer ones are cut.
     static let valueLimit = 8 * 1024
 
     /// A text of at most `valueLimit` bytes.

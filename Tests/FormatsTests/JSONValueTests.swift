@@ -8,7 +8,7 @@ import Testing
     }
 
     @Test(
-        "A valid text reads as what it says",
+        "A valid text is read as its value",
         arguments: [
             ("null", "null"), (" true\n", "true"), ("false", "false"), ("\"\"", "\"\""),
             ("[]", "[]"), ("{}", "{}"), ("[ 1 , 2 ]", "[1,2]"),
@@ -34,7 +34,7 @@ import Testing
     }
 
     @Test(
-        "What is no JSON is refused",
+        "Malformed JSON is refused",
         arguments: [
             "", " ", "nul", "nulll", "True", "tru", "'a'", "a", "01", "00", "-", "-a", "+1", ".5",
             "1.",
@@ -65,7 +65,7 @@ import Testing
         #expect(throws: JSONError.self) { try JSONValue(parsing: bytes) }
     }
 
-    @Test("The place of the mistake is told")
+    @Test("The error has the place of the mistake")
     func tellsThePlace() {
         #expect(throws: JSONError.malformed(offset: 5)) { try parsed("[1,2 3]") }
         #expect(throws: JSONError.malformed(offset: 0)) { try parsed("") }
@@ -109,7 +109,7 @@ import Testing
         #expect(JSONValue.integer(-5).integerValue == -5)
     }
 
-    @Test("No beginning of a text is taken for the text")
+    @Test("No beginning of a text is read as the text")
     func refusesBeginnings() throws {
         let whole = Array(#"{"a":[1.5,"\ud83d\ude00é",true],"b":{"c":null}}"#.utf8)
         _ = try JSONValue(parsing: whole)
@@ -134,7 +134,7 @@ import Testing
         #expect(base64([0xFB, 0xFF, 0xFE]) == "+//+")
     }
 
-    @Test("What is written reads back as the same")
+    @Test("A written value reads back as the same")
     func readsBackWhatItWrote() throws {
         let all = String(String.UnicodeScalarView((0..<0x300).compactMap { Unicode.Scalar($0) }))
         let value: JSONValue = [

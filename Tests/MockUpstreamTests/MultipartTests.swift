@@ -60,7 +60,7 @@ struct MultipartTests {
         #expect(reader.parts.first?.beginning.count == MultipartReader.Part.keptBytes)
     }
 
-    @Test("what is no form ends as incomplete, without end")
+    @Test("a body that is no form is incomplete")
     func broken() {
         #expect(!parse(Array("hello".utf8), pieces: []).isComplete)
         #expect(!parse(Array("--XX!!\r\n\r\n--XX--".utf8), pieces: []).isComplete)

@@ -142,7 +142,7 @@ struct ResponseTests {
         #expect(events.last?["response"]?["usage"]?["output_tokens"] == 0)
     }
 
-    @Test("What is wrong with a message is told as an event, and the next one is answered")
+    @Test("An error of a message is an event, and the next message is answered")
     func errors() throws {
         var socket = ResponseSocket(chunkDelay: 0)
         for message in ["{", "[]", #"{"type":"response.create"}"#, #"{"type":"x","model":"m"}"#] {
@@ -158,7 +158,7 @@ struct ResponseTests {
         #expect(try messages(steps(&socket)).last?["type"] == "response.completed")
     }
 
-    @Test("Delays, cuts and silence are to be had in a model's name")
+    @Test("A model's name may ask for delays, cuts and silence")
     func options() throws {
         func play(_ model: String, chunkDelay: Int = 0) -> [ResponseSocket.Step] {
             var socket = ResponseSocket(chunkDelay: chunkDelay)

@@ -3,7 +3,7 @@ import Testing
 @testable import MockUpstream
 
 @Suite struct SocketTests {
-    @Test("Options are read from the query, those with nonsense refused")
+    @Test("Options are read from the query, and invalid ones are refused")
     func readsOptions() throws {
         let behaviour = try SocketBehaviour(
             "model=x&close-code=4000&mock-close-reason=a%20b&close-after=2&ping&deaf=0")

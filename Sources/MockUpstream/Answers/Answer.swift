@@ -73,14 +73,14 @@ struct BytePattern: PieceSource {
     mutating func next() -> Piece? {
         guard offset < byteCount else { return nil }
         let end = min(offset + pieceSize, byteCount)
-        // The shift by a byte per 256 keeps a lost or doubled block from going unseen.
+        // The pattern shifts by a byte every 256, so that a lost or doubled block is noticed.
         let bytes = (offset..<end).map { UInt8(truncatingIfNeeded: $0 &+ $0 >> 8) }
         offset = end
         return Piece(bytes: bytes)
     }
 }
 
-/// Why a call gets an error, in the shape of whoever is being imitated.
+/// An error of a call, in the form of OpenAI's or Azure's.
 struct Refusal: Error {
     var status: Int
     var message: String
@@ -98,7 +98,7 @@ struct Refusal: Error {
         return Answer(status: status, ["error": members])
     }
 
-    /// What stands in an error of OpenAI's.
+    /// The members of an error of OpenAI's.
     var members: JSONValue {
         [
             "message": .string(message), "type": .string(type),

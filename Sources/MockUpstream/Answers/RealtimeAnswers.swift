@@ -3,12 +3,12 @@ import Formats
 import NIOCore
 import NIOHTTP1
 
-/// The server's part of a WebSocket's handshake, and what comes behind it.
+/// The server's part of a WebSocket's handshake, and the behaviour after it.
 struct SocketOpening {
     let accept: String
     let subprotocol: String?
     let behaviour: SocketBehaviour
-    /// Answers the messages; without it they go back as they came.
+    /// Answers the messages; without it they are echoed.
     var responses: ResponseSocket?
 
     /// The whole head of the answer.
@@ -23,7 +23,7 @@ struct SocketOpening {
     }
 }
 
-/// Answers to those who want a WebSocket.
+/// Answers to WebSocket handshakes.
 enum RealtimeAnswers {
     static func answer(to call: Call) throws(Refusal) -> Answer {
         guard call.header("upgrade")?.lowercased() == "websocket",

@@ -10,7 +10,7 @@ struct Reply {
     let isAzure: Bool
     let hasEmptyChoices: Bool
 
-    /// The answer to a call that does not stream.
+    /// The answer of a call without streaming.
     var whole: JSONValue {
         var members = members(object: shape == .chat ? "chat.completion" : "text_completion")
         let choice: JSONValue =

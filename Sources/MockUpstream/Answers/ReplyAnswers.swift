@@ -2,7 +2,7 @@ import Formats
 
 /// `POST /v1/chat/completions` and `POST /v1/completions`, plain and streamed.
 enum ReplyAnswers {
-    /// Which of the two shapes an answer has.
+    /// The form of an answer.
     enum Shape {
         case chat, completion
     }
@@ -98,7 +98,7 @@ struct ReplyWords {
     /// Tokens of the whole text, one a word.
     var count: Int { pieceCount == 0 ? 0 : max(own.count, pieceCount) }
 
-    /// Piece number `index`, or nothing beyond the last; joined they are `text`.
+    /// Piece number `index`, or nil beyond the last. All pieces joined are `text`.
     func piece(_ index: Int) -> String? {
         guard index < pieceCount || isEndless else { return nil }
         var piece = word(index)

@@ -6,7 +6,7 @@ struct Response {
     let model: String
     let words: ReplyWords
     let inputTokens: Int
-    /// Without output a response consists of its frame alone.
+    /// Whether the response has an output; without it the object is empty.
     let hasOutput: Bool
     private let request: JSONValue
 
@@ -21,13 +21,13 @@ struct Response {
         self.request = request.json
     }
 
-    /// How far a response has come.
+    /// The state of a response.
     enum Status: String {
         case inProgress = "in_progress"
         case completed
     }
 
-    /// What a response repeats of its request, each with the value of a request without it.
+    /// Members that a response repeats from its request, each with its default.
     private static let repeated: [(name: String, initial: JSONValue)] = [
         ("background", false), ("instructions", .null), ("max_output_tokens", .null),
         ("max_tool_calls", .null), ("metadata", [:]), ("parallel_tool_calls", true),
@@ -38,7 +38,7 @@ struct Response {
         ("truncation", "disabled"), ("user", .null),
     ]
 
-    /// The whole object; output and usage come with the end.
+    /// The whole object, which has output and usage at the end alone.
     func object(_ status: Status) -> JSONValue {
         let isCompleted = status == .completed
         var members: [(name: String, value: JSONValue)] = [
@@ -89,7 +89,7 @@ struct Response {
 
 /// The events of a streamed response, one a piece.
 struct ResponseEvents: PieceSource {
-    /// How an event is written: as a server-sent event, or as a WebSocket's message.
+    /// The form of an event: a server-sent event, or a WebSocket's message.
     enum Transport {
         case eventStream, socket
     }
@@ -160,7 +160,7 @@ struct ResponseEvents: PieceSource {
         }
     }
 
-    /// Which part of the output an event is about.
+    /// The part of the output that an event belongs to.
     private var place: [(name: String, value: JSONValue)] {
         [("item_id", .string(response.itemID)), ("output_index", 0), ("content_index", 0)]
     }

@@ -1,6 +1,6 @@
 import Formats
 
-/// `POST /v1/responses`, plain and streamed, and what a WebSocket there is answered.
+/// `POST /v1/responses`, plain and streamed, and the answers on a WebSocket there.
 enum ResponseAnswers {
     static func answer(to call: Call, _ behaviour: inout Behaviour) throws(Refusal) -> Answer {
         let request = try ModelRequest(call, &behaviour)
@@ -19,7 +19,7 @@ enum ResponseAnswers {
         answering message: [UInt8], _ behaviour: inout Behaviour
     ) throws(Refusal) -> ResponseEvents? {
         let type = (try? JSONValue(parsing: message))?["type"]?.stringValue
-        // Codex tells what it has taken in.
+        // Codex acknowledges responses.
         if type == "response.processed" { return nil }
         let request = try ModelRequest(message, &behaviour)
         guard type == "response.create" else {
@@ -31,7 +31,7 @@ enum ResponseAnswers {
         return ResponseEvents(response, over: .socket, behaviour)
     }
 
-    /// The event that says on a WebSocket what a status says elsewhere.
+    /// The event of an error on a WebSocket, in the place of a status.
     static func event(of refusal: Refusal) -> JSONValue {
         [
             "type": "error", "status": .integer(refusal.status),
@@ -50,7 +50,7 @@ enum ResponseAnswers {
             hasOutput: !behaviour.hasEmptyChoices && !isPreparation)
     }
 
-    /// What a request may have in the place of new input.
+    /// Members that a request may have instead of new input.
     private static let substitutes = ["previous_response_id", "conversation", "prompt"]
 
     /// The last user message and the tokens of all.

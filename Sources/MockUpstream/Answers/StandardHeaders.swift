@@ -4,7 +4,7 @@ import Synchronization
 
 /// The header lines that every answer carries, as OpenAI and the network before it send them.
 ///
-/// They are there without being asked for, so that a test sees which of them a proxy lets pass.
+/// Every answer has them, so that a test sees which of them a proxy passes on.
 final class StandardHeaders: Sendable {
     private struct Block {
         var second = -1

@@ -1,14 +1,14 @@
 // The options of a single call: delays, pieces, cuts and wrong answers on demand.
 //
-// They come from the query string or from the model's name after a "?". Names that are not ours
-// are ignored, since a query belongs to the endpoint first; a known name with a value that makes
-// no sense is an error, so that a test with a typing mistake does not pass by luck.
+// They are in the query string, or in the model's name after a "?". Unknown names are ignored,
+// since a query belongs to the endpoint; a known name with an invalid value is an error, so that a
+// test with a typing mistake does not pass by luck.
 
 import Formats
 
-/// How one call is to be answered.
+/// The behaviour of one call's answer.
 struct Behaviour: Equatable {
-    /// Says which option has a value that makes no sense.
+    /// The name of an option with an invalid value.
     struct BadOption: Error, Equatable {
         let name: String
     }
@@ -32,13 +32,13 @@ struct Behaviour: Equatable {
     var hangs = false
     var hasMarks = false
 
-    /// Pieces of an answer that comes in pieces.
+    /// The number of pieces of a streamed answer.
     var pieceCount: Int { chunks ?? 8 }
 
-    /// Whether a body that could leave in one write has to leave in several.
+    /// Whether a body is sent in several writes though one would do.
     var splitsBody: Bool { chunks != nil || cutAfter != nil || chunkDelay > 0 || isEndless }
 
-    /// Adds what a query string says; what it does not name stays.
+    /// Adds the options of a query string to the present ones.
     mutating func read(_ query: Substring) throws(BadOption) {
         for (rawName, rawValue) in QueryParameters(query) {
             let name = rawName.hasPrefix("mock-") ? rawName.dropFirst(5) : rawName
@@ -67,7 +67,7 @@ struct Behaviour: Equatable {
         }
     }
 
-    /// One option with its raw value, which is decoded only when the name is ours.
+    /// One option with its raw value, which is decoded only when the name is known.
     struct Option {
         let name: Substring
         let rawValue: Substring

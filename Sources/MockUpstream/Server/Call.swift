@@ -25,7 +25,7 @@ struct Call {
         headers.first(name: name)
     }
 
-    /// The key that came with the call, whichever header it came in.
+    /// The key of the call, from either header.
     var presentedKey: String? {
         header("api-key") ?? bearerKey
     }

@@ -14,7 +14,7 @@ final class CallHandler: ChannelDuplexHandler, RemovableChannelHandler {
     typealias OutboundIn = ByteBuffer
     typealias OutboundOut = ByteBuffer
 
-    /// What all connections share.
+    /// The parts that all connections share.
     struct Services: Sendable {
         let endpoints: Endpoints
         let control: ControlAnswers
@@ -44,7 +44,8 @@ final class CallHandler: ChannelDuplexHandler, RemovableChannelHandler {
     }
 
     /// The connection's last model call with its answer, which an equal call gets again: a load
-    /// test sends the same body for ever, and its figures should not hold our JSON's time.
+    /// test repeats one body, and its measurements should not include the time of this program's
+    /// JSON.
     private struct Remembered {
         let uri: String
         let key: String?

@@ -2,9 +2,9 @@ import Formats
 import NIOCore
 import Synchronization
 
-/// What is remembered of one call.
+/// The record of one call.
 struct CallRow {
-    /// How a call ended, as seen from here.
+    /// The end of a call, as this server saw it.
     enum End: String {
         case running, done, cut
         case peerClosed = "peer_closed"
@@ -21,7 +21,7 @@ struct CallRow {
     var end = End.running
     var bytesSent = 0
     var bytesReceived = 0
-    /// Of a WebSocket alone: what was asked with, and what came.
+    /// The record of a WebSocket; nil for other calls.
     var socket: SocketRow?
 
     var json: JSONValue {
@@ -49,7 +49,7 @@ final class Ledger: Sendable {
         var inFlight = 0
         var maxInFlight = 0
         var calls = 0
-        /// Connections that have carried a call, open ones and all.
+        /// Connections that have carried a call: the open ones, and all.
         var openConnections = 0
         var connections = 0
 
@@ -87,7 +87,7 @@ final class Ledger: Sendable {
     private let state = Mutex(State())
     private let capacity: Int
 
-    /// Remembers that many calls; with none it only counts.
+    /// - Parameter capacity: the number of calls that are remembered; with 0 they are only counted.
     init(capacity: Int) {
         self.capacity = capacity
     }
@@ -115,7 +115,7 @@ final class Ledger: Sendable {
         return id
     }
 
-    /// Notes how far a running call has come.
+    /// Updates the record of a running call.
     func note(_ id: Int, head: Double?, bytesSent: Int, bytesReceived: Int) {
         guard capacity > 0 else { return }
         state.withLock { state in
@@ -127,7 +127,7 @@ final class Ledger: Sendable {
         }
     }
 
-    /// Notes what has come over a WebSocket.
+    /// Updates the record of a WebSocket.
     func note(_ id: Int, socket: SocketRow) {
         state.withLock { state in
             change(id, in: &state) { $0.socket = socket }

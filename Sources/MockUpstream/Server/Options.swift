@@ -1,6 +1,6 @@
-/// What the command line asks for.
+/// The options of the command line.
 struct Options: Equatable {
-    /// Where the server listens.
+    /// The address to listen at.
     enum Address: Equatable {
         case port(Int)
         case unix(String)
@@ -12,7 +12,7 @@ struct Options: Equatable {
         let privateKey: String
     }
 
-    /// Why a command line is not understood.
+    /// The problem of a command line.
     struct Problem: Error, Equatable {
         let sentence: String
     }

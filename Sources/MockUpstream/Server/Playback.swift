@@ -1,25 +1,25 @@
-// The way of one answer to the wire, as a value.
+// The sending of one answer, as a value.
 //
 // An answer and the call's behaviour go in, steps come out: wait, send, cut, done. The HTTP is
-// written here and not by a library, because half of what this program is for is wrong on purpose.
-// Each `send` is one write and one flush. Owns no connection and no clock.
+// written here and not by a library, since many answers are wrong on purpose. Each `send` is one
+// write and one flush. Owns no connection and no clock.
 
 import NIOCore
 
 /// Turns an answer into the steps of sending it.
 struct Playback {
-    /// What the connection has to do next.
+    /// The next step of the connection.
     enum Step {
         case pause(milliseconds: Int)
         case send(ByteBuffer)
         /// Closes the connection although the answer is not complete.
         case cut
-        /// Nothing more will come, and the connection stays as it is.
+        /// Nothing more is sent, and the connection stays open.
         case silence
         case done(closing: Bool)
     }
 
-    /// What the answer has to know of its request and of the moment.
+    /// The facts about request and time that the answer needs.
     struct Frame {
         var isHead = false
         var allowsChunked = true
@@ -210,7 +210,7 @@ struct Playback {
         return .send(framed(piece.bytes))
     }
 
-    /// What an endless answer goes on with when its own body is over.
+    /// The filler of an endless answer after its own body.
     private func filler() -> Piece? {
         guard behaviour.isEndless else { return nil }
         return Piece(bytes: [UInt8](repeating: 0x20, count: max(1, behaviour.bytes ?? 1024)))

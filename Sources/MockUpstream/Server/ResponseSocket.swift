@@ -1,4 +1,4 @@
-// What a WebSocket at `/v1/responses` sends, as a value: messages go in, steps come out.
+// The server's side of a WebSocket at `/v1/responses`, as a value: messages go in, steps come out.
 //
 // One response at a time; the next message waits until its answer is complete. A model's options
 // stand behind its name, as everywhere. Owns no connection and no clock.
@@ -7,7 +7,7 @@ import Formats
 
 /// Turns the messages of a WebSocket into the steps of answering them.
 struct ResponseSocket {
-    /// What the connection has to do next.
+    /// The next step of the connection.
     enum Step: Equatable {
         case pause(milliseconds: Int)
         case send([UInt8])
@@ -17,7 +17,7 @@ struct ResponseSocket {
         case idle
     }
 
-    /// A response on its way.
+    /// A response that is being sent.
     private struct Turn {
         var source: any PieceSource
         let behaviour: Behaviour
@@ -73,7 +73,7 @@ struct ResponseSocket {
         }
     }
 
-    /// The next step of the response on its way, or nothing where it is complete.
+    /// The next step of the response that is being sent, or nil when it is complete.
     private mutating func step() -> Step? {
         guard var current = turn else { return nil }
         defer { turn = current }

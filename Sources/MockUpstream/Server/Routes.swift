@@ -14,7 +14,7 @@ private let table: [RouteLine] = [
     RouteLine(nil, "echo/**", .echo),
 ]
 
-/// What Azure serves below a deployment.
+/// The endpoints of Azure below a deployment.
 private let azureTable: [RouteLine] = [
     RouteLine("POST", "chat/completions", .chat),
     RouteLine("POST", "completions", .completions),
@@ -31,7 +31,7 @@ private let controlTable: [RouteLine] = [
     RouteLine("GET", "wait", .wait),
 ]
 
-/// What answers a call.
+/// The endpoint that answers a call.
 enum Endpoint {
     case models, model, chat, completions, responses, embeddings, upload, fileContent
     case realtime, responseSocket, echo
@@ -47,7 +47,7 @@ enum Endpoint {
     }
 }
 
-/// Whose service a call takes this server for.
+/// The service that a call expects: OpenAI, Azure or the mock's control calls.
 enum Face: Equatable {
     case openAI
     /// Azure's addresses with a deployment or an `api-version`.
@@ -90,7 +90,7 @@ private struct RouteLine: Sendable {
     }
 }
 
-/// Where a call goes.
+/// The route of a call.
 struct Route {
     let face: Face
     let endpoint: Endpoint

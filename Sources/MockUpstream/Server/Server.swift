@@ -4,7 +4,7 @@ import NIOHTTP1
 import NIOPosix
 import NIOSSL
 
-/// The running program: listens, says where, and stops on a signal.
+/// The running program: listens, prints its address, and stops on a signal.
 enum Server {
     /// Serves until SIGTERM or SIGINT comes.
     static func run(_ options: Options) throws {

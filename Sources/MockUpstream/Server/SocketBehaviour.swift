@@ -4,16 +4,16 @@ import Formats
 struct SocketBehaviour: Equatable {
     var closeCode: UInt16?
     var closeReason = ""
-    /// Messages that are taken before the close.
+    /// The messages to take before the close.
     var closeAfter = 0
     /// Data frames that are sent before the connection is cut.
     var cutAfter: Int?
-    /// Frames that are sent unasked, and their size.
+    /// Unsolicited frames to send, and their size.
     var chunks = 0
     var bytes = 16
     var chunkDelay = 0
     var isEndless = false
-    /// What to choose; nil is the first of those that are offered.
+    /// The subprotocol to choose; nil for the first that is offered.
     var subprotocol: String?
     var pings = false
     var isSilent = false
@@ -48,7 +48,7 @@ struct SocketBehaviour: Equatable {
     }
 }
 
-/// What is remembered of a WebSocket.
+/// The record of a WebSocket.
 struct SocketRow {
     /// The request's headers as they came.
     var headers: [Header]

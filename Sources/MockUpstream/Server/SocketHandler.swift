@@ -1,4 +1,4 @@
-// One WebSocket, after its handshake: every frame goes back as it came, unless told otherwise, or
+// One WebSocket after its handshake: every frame is echoed, unless an option says otherwise, or
 // messages are answered with the events of responses.
 //
 // Owns the connection's row in the ledger and is confined to its event loop. Frames of its own are
