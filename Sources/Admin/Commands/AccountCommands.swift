@@ -64,44 +64,44 @@ struct Delete: AdminCommand {
     @EventLoop func run(_ context: CommandContext) async throws -> Int32 {
         let store = try await context.open()
         let user = try await context.account(user).user
-        var heir: User?
-        if let handGroupsTo { heir = try await context.account(handGroupsTo).user }
-        guard heir?.id != user.id else {
+        var newOwner: User?
+        if let handGroupsTo { newOwner = try await context.account(handGroupsTo).user }
+        guard newOwner?.id != user.id else {
             throw CommandError("the groups must go to somebody else")
         }
         if !yes {
-            let belongings = try await store.belongings(of: user.id)
+            let ownedData = try await store.ownedData(of: user.id)
             try context.console.confirm(
-                "Delete \(user.username) with \(description(belongings, heir, isDone: false))?")
+                "Delete \(user.username) with \(description(ownedData, newOwner, isDone: false))?")
         }
-        let belongings = try await store.deleteUser(
-            user.id, handingGroupsTo: heir?.id,
-            context.event("delete", user: user.id, heir.map { "groups to \($0.id)" } ?? ""))
+        let ownedData = try await store.deleteUser(
+            user.id, handingGroupsTo: newOwner?.id,
+            context.event("delete", user: user.id, newOwner.map { "groups to \($0.id)" } ?? ""))
         await sweep(store, context)
-        let chats = belongings.chats + (heir == nil ? belongings.chatsOfGroups : 0)
+        let chats = ownedData.chats + (newOwner == nil ? ownedData.chatsOfGroups : 0)
         context.show(
             [
                 "user_id": .string(user.id.text), "chats_deleted": .integer(chats),
-                "groups_deleted": .integer(heir == nil ? belongings.groups : 0),
-                "groups_handed_on": .integer(heir == nil ? 0 : belongings.groups),
-                "sessions_ended": .integer(belongings.sessions),
+                "groups_deleted": .integer(newOwner == nil ? ownedData.groups : 0),
+                "groups_handed_on": .integer(newOwner == nil ? 0 : ownedData.groups),
+                "sessions_ended": .integer(ownedData.sessions),
             ],
             [
                 TerminalText.line(
-                    "\(user.username) is gone, with \(description(belongings, heir, isDone: true))."
+                    "\(user.username) is gone, with \(description(ownedData, newOwner, isDone: true))."
                 )
             ])
         return 0
     }
 
-    private func description(_ belongings: Belongings, _ heir: User?, isDone: Bool) -> String {
-        let chats = counted(belongings.chats, "chat")
-        guard belongings.groups > 0 else { return chats }
-        let groups = counted(belongings.groups, "group")
-        if let heir {
-            return "\(chats); \(groups) \(isDone ? "went" : "will go") to \(heir.username)"
+    private func description(_ ownedData: OwnedData, _ newOwner: User?, isDone: Bool) -> String {
+        let chats = counted(ownedData.chats, "chat")
+        guard ownedData.groups > 0 else { return chats }
+        let groups = counted(ownedData.groups, "group")
+        if let newOwner {
+            return "\(chats); \(groups) \(isDone ? "went" : "will go") to \(newOwner.username)"
         }
-        return "\(chats) and \(groups) with \(counted(belongings.chatsOfGroups, "chat"))"
+        return "\(chats) and \(groups) with \(counted(ownedData.chatsOfGroups, "chat"))"
     }
 
     /// Removes the rows, which nobody sees any more. Workers remove those that are left after ten seconds.

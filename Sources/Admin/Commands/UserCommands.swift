@@ -55,19 +55,19 @@ struct ShowUser: AdminCommand {
         let store = try await context.open()
         let account = try await context.account(user)
         let id = account.user.id
-        let belongings = try await store.belongings(of: id)
+        let ownedData = try await store.ownedData(of: id)
         let groups = try await store.groups(of: id, Page(limit: Page.greatestLimit)).elements
         await context.note("user", user: id)
         context.show(
-            json(account, belongings, groups), lines(account, belongings, groups))
+            json(account, ownedData, groups), lines(account, ownedData, groups))
         return 0
     }
 
     private func json(
-        _ account: Account, _ belongings: Belongings, _ groups: [Group]
+        _ account: Account, _ ownedData: OwnedData, _ groups: [Group]
     ) -> JSONValue {
         guard case .object(var members) = account.json else { return .null }
-        members.append((name: "chats", value: .integer(belongings.chats)))
+        members.append((name: "chats", value: .integer(ownedData.chats)))
         members.append(
             (
                 name: "groups",
@@ -83,7 +83,7 @@ struct ShowUser: AdminCommand {
     }
 
     private func lines(
-        _ account: Account, _ belongings: Belongings, _ groups: [Group]
+        _ account: Account, _ ownedData: OwnedData, _ groups: [Group]
     ) -> [String] {
         let user = account.user
         var sheet = Sheet()
@@ -96,7 +96,7 @@ struct ShowUser: AdminCommand {
         sheet.add("updated", user.updatedAt.short)
         sheet.add("sessions", String(account.openSessions))
         sheet.add("last used", account.lastUsedAt?.short)
-        sheet.add("own chats", String(belongings.chats))
+        sheet.add("own chats", String(ownedData.chats))
         for group in groups {
             let role = group.ownerID == user.id ? "owner" : "member"
             sheet.add("group", "\(group.id) \(group.name) (\(role))")

@@ -19,14 +19,14 @@ package protocol AdminStore: Sendable {
     func setDisabled(_ id: User.ID, _ isDisabled: Bool, _ event: Event) async throws -> Bool
 
     /// The data that is removed with the user.
-    func belongings(of id: User.ID) async throws -> Belongings
+    func ownedData(of id: User.ID) async throws -> OwnedData
 
     /// Removes a user with all that it owns. Its groups are removed with their chats, unless
     /// `newOwner` is given and becomes their member and owner. Its chats in groups of others go to
     /// those groups' owners, and its messages in chats of others stay.
     func deleteUser(
-        _ id: User.ID, handingGroupsTo heir: User.ID?, _ event: Event
-    ) async throws -> Belongings
+        _ id: User.ID, handingGroupsTo newOwner: User.ID?, _ event: Event
+    ) async throws -> OwnedData
 
     /// Removes some rows of deleted chats, groups and users; false when none are left.
     func sweepDeletions() async throws -> Bool
@@ -130,7 +130,7 @@ package struct EventRemoval: Sendable, Equatable {
 }
 
 /// The numbers of things that a user owns.
-package struct Belongings: Sendable, Equatable {
+package struct OwnedData: Sendable, Equatable {
     /// Chats that the user owns outside of groups.
     package var chats: Int64 = 0
     package var groups: Int64 = 0

@@ -77,16 +77,16 @@ extension SQLStore: AdminStore {
 
     // MARK: - Removing
 
-    package func belongings(of id: User.ID) async throws -> Belongings {
-        try Belongings(row: try await database.query(Belongings.query(id)).first)
+    package func ownedData(of id: User.ID) async throws -> OwnedData {
+        try OwnedData(row: try await database.query(OwnedData.query(id)).first)
     }
 
     package func deleteUser(
         _ id: User.ID, handingGroupsTo newOwner: User.ID?, _ event: Event
-    ) async throws -> Belongings {
+    ) async throws -> OwnedData {
         let process = process
         let now = event.timestamp
-        let belongings = try await belongings(of: id)
+        let ownedData = try await ownedData(of: id)
         // Some at a time before, and in the end those that it has got meanwhile.
         while try await database.transaction({
             try await $0.handOn(groupsOf: id, to: newOwner, now: now)
@@ -98,7 +98,7 @@ extension SQLStore: AdminStore {
             try await transaction.deleteUser(id, now: now)
             try await transaction.record(event, process: process)
         }
-        return belongings
+        return ownedData
     }
 
     package func sweepDeletions() async throws -> Bool {
@@ -204,7 +204,7 @@ extension Account {
     }
 }
 
-extension Belongings {
+extension OwnedData {
     fileprivate static func query(_ id: User.ID) -> SQL {
         """
         SELECT

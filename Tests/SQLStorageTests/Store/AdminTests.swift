@@ -137,8 +137,8 @@ private func act(_ command: String, _ user: User.ID? = nil) -> Event {
     ) async throws {
         try await Place(engine).with { storage in
             let (user, other) = try await populate(storage)
-            let expected = Belongings(chats: 1, groups: 1, chatsOfGroups: 1, sessions: 1)
-            #expect(try await storage.store.belongings(of: user.id) == expected)
+            let expected = OwnedData(chats: 1, groups: 1, chatsOfGroups: 1, sessions: 1)
+            #expect(try await storage.store.ownedData(of: user.id) == expected)
             let gone = try await storage.store.deleteUser(
                 user.id, handingGroupsTo: nil, act("delete", user.id))
             #expect(gone == expected)
