@@ -28,7 +28,7 @@ import Testing
     /// A frame in short: its message and words, or `end`, or `reset`.
     private func short(_ frame: Frame) -> String {
         switch frame.content {
-        case .words(let text, let prompt, _):
+        case .delta(let text, let prompt, _):
             "\(frame.messageID) \(prompt.map { "[\($0)]" } ?? "")\(text)"
         case .last(let json):
             "\(frame.messageID) end "
@@ -70,10 +70,10 @@ import Testing
     func running() async throws {
         store.put(message("m1", .done, reply: "old"))
         store.put(message("m2", .streaming, prompt: "hi"))
-        log.publish("m1", .words("old", prompt: "p"))
+        log.publish("m1", .delta("old", prompt: "p"))
         log.publish("m1", .ended)
-        log.publish("m2", .words("a", prompt: "hi"))
-        log.publish("m2", .words("b", prompt: nil))
+        log.publish("m2", .delta("a", prompt: "hi"))
+        log.publish("m2", .delta("b", prompt: nil))
         let history = try await read(.none)
         #expect(history.frames.map(short) == ["m2 [hi]ab"])
         #expect(history.frames.last?.id == id(4))
@@ -88,11 +88,11 @@ import Testing
             store.put(message("m\(number)", state, reply: "r\(number)"))
         }
         log.publish("m1", .ended)
-        log.publish("m2", .words("r2", prompt: "p"))
+        log.publish("m2", .delta("r2", prompt: "p"))
         log.publish("m2", .ended)
-        log.publish("m3", .words("a", prompt: "hi"))
+        log.publish("m3", .delta("a", prompt: "hi"))
         log.publish("m4", .ended)
-        log.publish("m3", .words("b", prompt: nil))
+        log.publish("m3", .delta("b", prompt: nil))
         let history = try await read(.none, since: id(2))
         #expect(history.frames.map(short) == ["m2 end r2", "m4 end r4", "m3 [hi]ab"])
         #expect(history.frames.map(\.id) == [id(3), id(5), id(6)])
@@ -131,10 +131,10 @@ import Testing
     func resumes() async throws {
         store.put(message("m1", .done, reply: "ab"))
         store.put(message("m2", .streaming, prompt: "hi"))
-        log.publish("m1", .words("a", prompt: "p"))
-        log.publish("m1", .words("b", prompt: nil))
+        log.publish("m1", .delta("a", prompt: "p"))
+        log.publish("m1", .delta("b", prompt: nil))
         log.publish("m1", .ended)
-        log.publish("m2", .words("c", prompt: "hi"))
+        log.publish("m2", .delta("c", prompt: "hi"))
         let history = try await read(.after(id(1)))
         #expect(history.frames.map(short) == ["m1 [p]b", "m1 end ab", "m2 [hi]c"])
         #expect(history.frames.map(\.id) == [id(2), id(3), id(4)])
@@ -154,7 +154,7 @@ import Testing
         store.put(message("m1", .done, reply: "ab", seq: 1))
         store.put(message("m2", .streaming, prompt: "hi", seq: 2))
         log.publish("m1", .ended)
-        log.publish("m2", .words("c", prompt: "hi"))
+        log.publish("m2", .delta("c", prompt: "hi"))
         log.change { $0.trimmed = 2 }
         let history = try await read(.after(place))
         #expect(history.frames.map(short) == ["reset", "m1 end ab", "m2 [hi]c"])
@@ -189,7 +189,7 @@ import Testing
     @Test("A message that the store has ended goes on running until the log has its end too")
     func lostEnds() async throws {
         store.put(message("m1", .failed, reply: "a"))
-        log.publish("m1", .words("a", prompt: "p"))
+        log.publish("m1", .delta("a", prompt: "p"))
         for resumption in [Resumption.none, .after(id(1)), .after(id(0)), .impossible] {
             let history = try await read(resumption)
             #expect(!history.frames.map(short).contains("m1 end a"), "\(resumption)")
@@ -207,10 +207,10 @@ import Testing
         let long = String(repeating: "x", count: 1025)
         store.put(message("m1", .streaming, prompt: long))
         store.put(message("m2", .streaming, prompt: "short"))
-        log.publish("m1", .words("a", prompt: long))
-        log.publish("m2", .words("b", prompt: "short"))
-        log.publish("m1", .words("c", prompt: nil))
-        log.publish("m2", .words("d", prompt: nil))
+        log.publish("m1", .delta("a", prompt: long))
+        log.publish("m2", .delta("b", prompt: "short"))
+        log.publish("m1", .delta("c", prompt: nil))
+        log.publish("m2", .delta("d", prompt: nil))
         let frames = try await read(.none).frames.map(short)
         #expect(frames == ["m1 [\(long)]a", "m2 [short]b", "m1 c", "m2 [short]d"])
         // Also for somebody who comes when the first frame is gone.

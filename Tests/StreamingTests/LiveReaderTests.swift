@@ -19,8 +19,8 @@ import Testing
         ) { continuation.yield($0) }
         try await reader.start()
         store.put(message("m1", .done, reply: "ab"))
-        log.publish("m1", .words("ab", prompt: "p"))
-        log.publish("m9", .words("x", prompt: "p"), in: Chat.ID("chat-2"))
+        log.publish("m1", .delta("ab", prompt: "p"))
+        log.publish("m9", .delta("x", prompt: "p"), in: Chat.ID("chat-2"))
         log.publish("m1", .ended)
         var seen: [FrameID] = []
         var last: FrameID?
@@ -52,9 +52,9 @@ import Testing
         store.put(message("m2", in: other))
         store.isAway = true
         log.publish([
-            logged(1, "m0", .words("a", prompt: "p")), logged(2, "m1", .ended),
-            logged(3, "m0", .words("b", prompt: nil)),
-            logged(4, "m3", .words("c", prompt: "p"), in: other),
+            logged(1, "m0", .delta("a", prompt: "p")), logged(2, "m1", .ended),
+            logged(3, "m0", .delta("b", prompt: nil)),
+            logged(4, "m3", .delta("c", prompt: "p"), in: other),
         ])
         for await batch in batches where batch.last == id(4) {
             #expect(batch.broken == [chat])

@@ -20,7 +20,7 @@ func words(
 ) -> Frame {
     Frame(
         id: id(sequence), chatID: chat, messageID: Message.ID(message),
-        .words(text, prompt: prompt, user: author))
+        .delta(text, prompt: prompt, user: author))
 }
 
 func message(

@@ -68,7 +68,7 @@ import Testing
             words("a", 1, prompt: "p"), words("b", 2), words("x", 3, of: "m2"), words("c", 4),
         ].gathered()
         #expect(frames.map(\.id) == [id(2), id(3), id(4)])
-        guard case .words(let text, let prompt, _) = frames[0].content else {
+        guard case .delta(let text, let prompt, _) = frames[0].content else {
             Issue.record("no words")
             return
         }

@@ -41,7 +41,7 @@ package final class Delivery: Sendable {
 package func joinedWords(_ frames: [LoggedFrame], of message: String) -> String {
     var text = ""
     for frame in frames where frame.frame.messageID.text == message {
-        if case .words(let words, _) = frame.frame.content { text += words }
+        if case .delta(let words, _) = frame.frame.content { text += words }
     }
     return text
 }
@@ -51,7 +51,7 @@ package func words(
 ) -> StreamFrame {
     StreamFrame(
         chatID: Chat.ID(chat), messageID: Message.ID(message), userID: User.ID("user"),
-        .words(text, prompt: prompt))
+        .delta(text, prompt: prompt))
 }
 
 package func beginning(of message: String, in chat: String = "chat") -> StreamFrame {

@@ -75,7 +75,7 @@ package final class PromptRunner: Sendable {
         _ message: Message, contextVersion: Int64, contextLimit: Int
     ) async -> ReplyOutcome {
         let isStreamed = message.state == .streaming
-        if isStreamed { publish(message, .words("", prompt: message.prompt)) }
+        if isStreamed { publish(message, .delta("", prompt: message.prompt)) }
         var outcome = ReplyOutcome()
         var end: ReplyEnd
         do {
@@ -86,7 +86,7 @@ package final class PromptRunner: Sendable {
             func publish(_ delta: [UInt8]) {
                 guard isStreamed, !delta.isEmpty else { return }
                 let delta = String(decoding: delta, as: UTF8.self)
-                self.publish(message, .words(delta, prompt: nil))
+                self.publish(message, .delta(delta, prompt: nil))
             }
             // The last letters of a word do not wait for the next one.
             end = await call(message, turns, &outcome) {

@@ -5,7 +5,7 @@ package struct StreamFrame: Sendable, Equatable {
     package enum Content: Sendable, Equatable {
         /// New text of the reply, empty in the first frame. The first frame of a message has its
         /// prompt too.
-        case words(String, prompt: String?)
+        case delta(String, prompt: String?)
         /// The message has its final form, which is in the store.
         case ended
     }

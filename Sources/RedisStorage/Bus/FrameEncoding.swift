@@ -9,7 +9,7 @@ internal import ProxyGPT
 extension StreamFrame {
     /// Whether it is the first of its message, which brings the prompt.
     var isBeginning: Bool {
-        if case .words(_, _?) = content { true } else { false }
+        if case .delta(_, _?) = content { true } else { false }
     }
 
     /// The frame as bytes, behind their number and its seal.
@@ -17,7 +17,7 @@ extension StreamFrame {
     func encoded(at position: Int, _ seal: Seal) -> [UInt8] {
         var writer = ByteWriter()
         switch content {
-        case .words(let text, let prompt):
+        case .delta(let text, let prompt):
             writer.bytes.append(prompt == nil ? FrameKind.words : FrameKind.beginning)
             writeIDs(to: &writer)
             writer.number(UInt64(clamping: position))
@@ -42,7 +42,7 @@ extension StreamFrame {
     /// The name of its kind in the script that appends it.
     var kind: UInt8 {
         switch content {
-        case .words: isBeginning ? FrameKind.beginning : FrameKind.words
+        case .delta: isBeginning ? FrameKind.beginning : FrameKind.words
         case .ended: FrameKind.end
         }
     }
@@ -79,7 +79,7 @@ extension StreamFrame {
             } else {
                 prompt = nil
             }
-            frame = .words(text, prompt: prompt)
+            frame = .delta(text, prompt: prompt)
         }
         guard fields.isAtEnd else { throw MalformedFrame() }
         return PlacedFrame(

@@ -35,7 +35,7 @@ struct WordPositions: Sendable {
     }
 
     private mutating func move(_ frame: StreamFrame, from position: Int) {
-        guard case .words(let text, _) = frame.content else {
+        guard case .delta(let text, _) = frame.content else {
             ends[frame.messageID] = nil
             return
         }

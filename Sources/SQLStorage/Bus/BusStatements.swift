@@ -101,7 +101,7 @@ final class BusStatements {
         insertion.bind(frame.messageID.text, at: 2)
         insertion.bind(frame.userID.text, at: 3)
         switch frame.content {
-        case .words(let text, let prompt):
+        case .delta(let text, let prompt):
             insertion.bind(BusKind.words, at: 4)
             insertion.bind(text, at: 5)
             if let prompt { insertion.bind(prompt, at: 6) }

@@ -57,7 +57,7 @@ final class Audience {
     func admits(_ frame: Frame, now: Int64) -> Bool {
         if storeDelivered[frame.messageID] != nil { return false }
         switch frame.content {
-        case .words: running[frame.messageID] = Running(lastHeard: now)
+        case .delta: running[frame.messageID] = Running(lastHeard: now)
         case .last:
             running[frame.messageID] = nil
             ended[frame.messageID] = now

@@ -6,7 +6,7 @@ internal import ProxyGPT
 struct Frame: Sendable {
     enum Content: Sendable {
         /// New words of a reply; the prompt where the subscriber is to see it.
-        case words(String, prompt: String?, user: User.ID)
+        case delta(String, prompt: String?, user: User.ID)
         /// The message in its final form, as JSON.
         case last([UInt8])
         /// What follows are the newest messages as they stand; what came before may have a hole.
@@ -48,12 +48,12 @@ struct Frame: Sendable {
 
     /// This frame and the next one of the same message as one; nil where they do not join.
     func merged(with next: Frame) -> Frame? {
-        guard next.messageID == messageID, case .words(let text, let prompt, let user) = content,
-            case .words(let more, _, _) = next.content
+        guard next.messageID == messageID, case .delta(let text, let prompt, let user) = content,
+            case .delta(let more, _, _) = next.content
         else { return nil }
         return Frame(
             id: next.id, chatID: chatID, messageID: messageID,
-            .words(text + more, prompt: prompt, user: user))
+            .delta(text + more, prompt: prompt, user: user))
     }
 
     /// The JSON that both transports carry.
@@ -61,7 +61,7 @@ struct Frame: Sendable {
         switch content {
         case .last(let json): return json
         case .reset: return Array(#"{"reset":true}"#.utf8)
-        case .words(let text, let prompt, let user):
+        case .delta(let text, let prompt, let user):
             var message: [(name: String, value: JSONValue)] = [
                 ("id", .string(messageID.text)), ("chat_id", .string(chatID.text)),
                 ("user_id", .string(user.text)),
@@ -86,7 +86,7 @@ extension [Frame] {
         var gathered: [Frame] = []
         var size = 0
         for frame in self {
-            guard case .words(let text, _, _) = frame.content else {
+            guard case .delta(let text, _, _) = frame.content else {
                 gathered.append(frame)
                 size = 0
                 continue

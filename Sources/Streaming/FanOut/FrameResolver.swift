@@ -19,7 +19,7 @@ internal import ProxyGPT
     func resolve(_ logged: LoggedFrame) async throws -> Frame? {
         let frame = logged.frame
         switch frame.content {
-        case .words(let text, let given):
+        case .delta(let text, let given):
             let prompt: String?
             if let given {
                 remember(given, of: frame.messageID)
@@ -29,7 +29,7 @@ internal import ProxyGPT
             }
             return Frame(
                 id: logged.id, chatID: frame.chatID, messageID: frame.messageID,
-                .words(text, prompt: prompt, user: frame.userID))
+                .delta(text, prompt: prompt, user: frame.userID))
         case .ended:
             guard let message = try await store.message(frame.messageID, in: frame.chatID),
                 !message.state.isRunning

@@ -36,7 +36,7 @@ extension Entry {
                 Array("epoch-1\n".utf8)
                     + StreamFrame(
                         chatID: Chat.ID("c"), messageID: Message.ID("m"), userID: User.ID("u"),
-                        .words("text", prompt: "prompt")
+                        .delta("text", prompt: "prompt")
                     ).encoded(at: 0, seal)
                     + StreamFrame(
                         chatID: Chat.ID("c"), messageID: Message.ID("m"), userID: User.ID("u"),

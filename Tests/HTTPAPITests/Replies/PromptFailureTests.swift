@@ -237,7 +237,7 @@ import Testing
         try await look { stage.bus.frames.last?.content == .ended }
         #expect(
             stage.bus.frames.map(\.content) == [
-                .words("", prompt: "hello"), .words("🦀", prompt: nil), .ended,
+                .delta("", prompt: "hello"), .delta("🦀", prompt: nil), .ended,
             ])
         let message = try await lastMessage()
         #expect(message["reply"]?.stringValue == "🦀")

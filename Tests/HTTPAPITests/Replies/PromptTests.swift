@@ -140,8 +140,8 @@ func stream(_ words: [String], usage: String = "") -> ScriptedUpstream.Script {
         try await looking { stage.bus.frames.last?.content == .ended }
         #expect(
             stage.bus.frames.map(\.content) == [
-                .words("", prompt: "hello"), .words("Hel", prompt: nil),
-                .words("lo", prompt: nil), .ended,
+                .delta("", prompt: "hello"), .delta("Hel", prompt: nil),
+                .delta("lo", prompt: nil), .ended,
             ])
         #expect(try await messages().first?["reply"]?.stringValue == "Hello")
         try await looking { stage.events.closed.contains { $0.kind == .reply } }
@@ -161,7 +161,7 @@ func stream(_ words: [String], usage: String = "") -> ScriptedUpstream.Script {
             stage.bus.frames.filter { $0.content == .ended }.count == 2
         }
         let words = stage.bus.frames.compactMap { frame -> String? in
-            if case .words(let words, _) = frame.content { words } else { nil }
+            if case .delta(let words, _) = frame.content { words } else { nil }
         }
         #expect(words.joined() == "It is \(stars), sk-")
         #expect(try await messages().last?["reply"]?.stringValue == "It is \(stars), sk-")

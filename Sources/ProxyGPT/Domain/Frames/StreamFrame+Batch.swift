@@ -2,7 +2,7 @@ extension StreamFrame {
     /// The weight of the frame in a queue and in a batch, roughly, in bytes.
     package var size: Int {
         switch content {
-        case .words(let text, let prompt): 256 + text.utf8.count + (prompt?.utf8.count ?? 0)
+        case .delta(let text, let prompt): 256 + text.utf8.count + (prompt?.utf8.count ?? 0)
         case .ended: 256
         }
     }
@@ -17,7 +17,7 @@ extension StreamFrame {
         var open: [Message.ID: Int] = [:]
         for frame in batch {
             switch frame.content {
-            case .words(let text, let prompt):
+            case .delta(let text, let prompt):
                 if let index = open[frame.messageID] {
                     merged[index].text += text
                     merged[index].prompt = merged[index].prompt ?? prompt
@@ -34,7 +34,7 @@ extension StreamFrame {
             if frame.isEnd { return frame }
             return StreamFrame(
                 chatID: frame.chatID, messageID: frame.messageID, userID: frame.userID,
-                .words(text, prompt: prompt))
+                .delta(text, prompt: prompt))
         }
     }
 }

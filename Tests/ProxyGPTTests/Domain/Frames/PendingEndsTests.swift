@@ -11,7 +11,7 @@ import Testing
     @Test func `an end that waits for too long is taken once, and is pending until it is carried`()
     {
         var ends = PendingEnds()
-        ends.add(frame("words", .words("a", prompt: nil)), isTaken: true, now: 0)
+        ends.add(frame("words", .delta("a", prompt: nil)), isTaken: true, now: 0)
         ends.add(frame("a"), isTaken: true, now: 0)
         ends.add(frame("b"), isTaken: true, now: 400)
         ends.add(frame("c"), isTaken: true, now: 0)
