@@ -41,19 +41,19 @@ extension SQLStore {
         let range = bounds.condition
         let order: SQL = page.isForward ? "ASC" : "DESC"
         let count = page.limit + 1
-        let joined: SQL =
-            if let group {
-                // Two bounds of both columns, and not a group and a range: PostgreSQL takes the
-                // columns for independent, would expect a few rows, and would read and sort all of
-                // them.
+        let walk: SQL
+        let joined: SQL
+        if let group, database.dialect.hasServer {
+            (walk, joined) = walked(by: user, in: group, bounds, page)
+        } else {
+            walk = ""
+            let ofGroup: SQL = group.map { "AND group_id = \($0)" } ?? ""
+            joined = """
+                SELECT chat_id AS id, seq FROM chat_users
+                WHERE user_id = \(user) AND \(Chat.isKeptChatUser) AND \(range) \(ofGroup)
+                ORDER BY seq \(order) LIMIT \(count)
                 """
-                (group_id, seq) > (\(group), \(bounds.low))
-                    AND (group_id, seq) < (\(group), \(bounds.high))
-                ORDER BY group_id \(order), seq \(order) LIMIT \(count)
-                """
-            } else {
-                "\(range) ORDER BY seq \(order) LIMIT \(count)"
-            }
+        }
         let ofMember: SQL = group.map { "AND group_members.group_id = \($0)" } ?? ""
         let firstOfGroup: SQL = """
             SELECT id, seq FROM chats WHERE chats.group_id = group_members.group_id AND \(range)
@@ -81,11 +81,9 @@ extension SQLStore {
         // order until the page is full.
         let rows = try await database.query(
             """
-            SELECT \(unsafe: Chat.columns) FROM (
+            \(walk) SELECT \(unsafe: Chat.columns) FROM (
                 SELECT id, MAX(seq) AS place FROM (
-                    SELECT id, seq FROM (
-                        SELECT chat_id AS id, seq FROM chat_users
-                        WHERE user_id = \(user) AND \(Chat.isKeptChatUser) AND \(joined)) AS joined
+                    SELECT id, seq FROM (\(joined)) AS joined
                     UNION ALL SELECT id, seq FROM (
                         \(ofGroups) WHERE group_members.user_id = \(user)
                             AND \(Group.isKeptMembership) \(ofMember)
@@ -95,6 +93,34 @@ extension SQLStore {
             JOIN chats ON chats.id = page.id ORDER BY page.place \(order)
             """)
         return Listing(read: try rows.map(Chat.init(row:)), for: page)
+    }
+
+    /// The chats of a group to which a user was added, one look-up in the index after the other: PostgreSQL
+    /// takes user and group for independent, expects a few rows, and would read and sort all of them.
+    private func walked(
+        by user: User.ID, in group: Group.ID, _ bounds: SequenceBounds, _ page: Page
+    ) -> (walk: SQL, joined: SQL) {
+        let next: SQL = """
+            SELECT \(unsafe: page.isForward ? "MIN" : "MAX")(chat_users.seq) FROM chat_users
+            WHERE chat_users.user_id = \(user) AND chat_users.group_id = \(group)
+            """
+        let range: SQL =
+            "chat_users.seq > \(bounds.low) AND chat_users.seq < \(bounds.high)"
+        let rest: SQL =
+            page.isForward
+            ? "chat_users.seq > walked.seq" : "chat_users.seq > 0 AND chat_users.seq < walked.seq"
+        return (
+            """
+            WITH RECURSIVE walked (seq, step) AS (
+                SELECT (\(next) AND \(range)), 1
+                UNION ALL SELECT (\(next) AND \(rest)), step + 1 FROM walked
+                WHERE seq IS NOT NULL AND step < \(page.limit + 1))
+            """,
+            """
+            SELECT found.id, found.seq FROM walked JOIN chats AS found ON found.seq = walked.seq
+            WHERE \(group) NOT IN (SELECT id FROM deletions)
+            """
+        )
     }
 
     package func update(
