@@ -75,7 +75,7 @@ test:
 	$(PART) build $(SUBMAKE) build
 	$(PART) "end-to-end tests side by side" $(SUBMAKE) end-to-end-tests-in-parallel IS_BUILT=1
 	$(PART) "end-to-end tests alone" $(SUBMAKE) end-to-end-tests-alone IS_BUILT=1
-	$(PART) "unit tests" $(SUBMAKE) unit-tests
+	$(PART) "unit tests" $(SUBMAKE) unit-tests ARE_UNIT_TESTS_BUILT=1
 	$(PART) "tests under systemd" $(SUBMAKE) test-systemd IS_BUILT=1
 	@Tests/timed $(TIMES)
 	@echo
