@@ -132,7 +132,7 @@ internal import Testing
         try await expectReplaced { server in
             try await server.ask("HSET", "test:context:100000000:chat", "a", "b")
         }
-        // Also where nobody has looked before.
+        // Also in a directory that no process has opened before.
         let server = try await RedisServer()
         let peer = try await server.peer()
         try await server.ask("HSET", "test:context:100000000:chat", "a", "b")
@@ -141,7 +141,7 @@ internal import Testing
         await peer.close()
     }
 
-    /// Keeps a window where somebody else has written.
+    /// Writes a window where another process has written.
     private func expectReplaced(_ write: (RedisServer) async throws -> Void) async throws {
         let server = try await RedisServer()
         let peer = try await server.peer()

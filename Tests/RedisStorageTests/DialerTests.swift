@@ -75,7 +75,7 @@ internal import Testing
         let path = server.socket
         await #expect(processExitsWith: .success) { [path = path as String] in
             _ = Loop.started
-            // Ends the process where nobody ends a wait.
+            // Ends the process where a wait does not end.
             alarm(60)
             // This task prefers no executor: on its way into a function of the loop's it is a new job,
             // and comes behind these, which are a turn's worth.

@@ -192,7 +192,7 @@ internal import Testing
         let delivery = try await Delivery(peer.log)
         peer.bus.publishReply("m", words: 1)
         try await delivery.ends(["m"])
-        // The one reader's subscription is broken while frames come whose groups are forgotten.
+        // The one log's subscription is broken while frames come whose batches are forgotten.
         let state = try await server.ask("HGET", "test:bus", "seq")
         try await server.ask("HSET", "test:bus", "seq", "\((state.number ?? 0) + 5)")
         try await server.ask("DEL", "test:bus:recent")

@@ -6,7 +6,7 @@ internal import Testing
 
 @testable internal import RedisStorage
 
-/// What is published arrives: from many writers, in order, whole.
+/// Published frames arrive: from many writers, in order, whole.
 @Suite struct RedisBusTests {
     private let chat = Chat.ID("chat")
 

@@ -5,7 +5,7 @@ internal import Testing
 
 @testable internal import RedisStorage
 
-/// The way to Redis: who is let in, what happens when Redis is slow or gone, and how it comes back.
+/// The client of Redis: authentication, a Redis that is slow or gone, and its return.
 @Suite struct RedisClientTests {
     private func bytes(_ words: String...) -> [[UInt8]] { words.map { Array($0.utf8) } }
 
@@ -53,7 +53,7 @@ internal import Testing
     }
 
     @Test func `a name is looked up, and each of its addresses is tried`() async throws {
-        // A port that is free: nobody else serves it between here and the server's start.
+        // A port that is free until the server starts.
         let port = freePort()
         let server = try await RedisServer(["--port", "\(port)", "--bind", "127.0.0.1"])
         let client = try await server.client(RedisAddress("redis://localhost:\(port)/2"))
@@ -283,7 +283,7 @@ internal import Testing
         await ends.kill(4, of: client, by: admin)
         await client.start()
         try await eventually { await ends.count >= 4 }
-        // Told at first, and again only once it was of use.
+        // Reported at first, and again only once it was useful.
         #expect(journal.text.occurrences(of: "redis is there") < 3)
         #expect(journal.text.occurrences(of: "redis is away") < 3)
         try await eventually { await client.isReady }

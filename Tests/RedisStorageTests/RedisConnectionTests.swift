@@ -6,7 +6,7 @@ internal import Testing
 
 @testable internal import RedisStorage
 
-/// One connection: it ends once and in good order, whoever ends it, wherever.
+/// One connection: it ends once and in good order, whichever side ends it, wherever.
 @Suite struct RedisConnectionTests {
     /// What became of a connection.
     @EventLoop private final class Story {

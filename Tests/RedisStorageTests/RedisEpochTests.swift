@@ -9,7 +9,7 @@ internal import Testing
 @Suite struct RedisEpochTests {
     private let chat = Chat.ID("chat")
 
-    /// Looks often, and has the patience that a busy machine needs to begin.
+    /// Polls often, and has a time limit that a busy machine needs to begin.
     private var watchful: RedisBusLog.Tuning {
         RedisBusLog.Tuning(pollInterval: 20, awayDelay: 30_000, travel: 50)
     }
@@ -37,7 +37,7 @@ internal import Testing
         other.bus.publishReply("after", words: 3)
         await other.bus.flush()
         try await eventually { delivery.starts >= 1 }
-        // Whoever starts over then reads the rest.
+        // A subscriber that starts over then reads the rest.
         let (head, frames) = try await whole(peer.log)
         #expect(head.epoch != old.epoch)
         #expect(frames.map(\.id.sequence) == Array(1...head.sequence))
@@ -131,7 +131,7 @@ internal import Testing
             try await server.ask("SET", key, "x")
         }
         try await poison()
-        // Whoever only reads is told nothing wrong.
+        // A process that only reads gets nothing wrong.
         if kind != "running" { #expect(try await peer.log.frames(of: chat, after: old) == nil) }
         if kind == "running" { #expect(try await peer.log.runningFrames(of: chat).frames.isEmpty) }
         peer.bus.publish(words("1 ", of: "m"))
@@ -198,7 +198,7 @@ internal import Testing
         }
         try await delivery.ends(["m4"])
         let old = try await reader.log.head()
-        // By somebody who has not seen the higher numbers.
+        // By a process that has not seen the higher numbers.
         try await server.ask("HSET", "test:bus", "seq", "2")
         try await server.ask("DEL", "test:bus:\(old.epoch):frames:chat")
         if forgetsRecent { try await server.ask("DEL", "test:bus:recent") }

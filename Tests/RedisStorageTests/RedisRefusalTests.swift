@@ -6,7 +6,7 @@ internal import Testing
 
 @testable internal import RedisStorage
 
-/// A Redis that answers and refuses: nobody may wait for what it will never tell.
+/// A Redis that answers and refuses: no caller may wait for an answer that never comes.
 @Suite struct RedisRefusalTests {
     enum Refusal: CaseIterable {
         case memory, snapshot, replica, replicas
@@ -51,7 +51,7 @@ internal import Testing
         }
     }
 
-    /// Looks often, and has the patience that a busy machine needs to begin.
+    /// Polls often, and has a time limit that a busy machine needs to begin.
     private var watchful: RedisBusLog.Tuning {
         RedisBusLog.Tuning(pollInterval: 20, awayDelay: 5000, travel: 50)
     }
@@ -66,7 +66,7 @@ internal import Testing
         let peer = try await server.peer(log: watchful, logger: journal.logger)
         let delivery = try await Delivery(peer.log)
         try await eventually { await !peer.log.isAway() }
-        // Nobody publishes: whoever reads has to find out.
+        // Without publications the reader has to find out by itself.
         try await refusal.begin(server, admin)
         try await eventually { await peer.log.isAway() }
         #expect(await !peer.bus.isReachable())
@@ -108,7 +108,7 @@ internal import Testing
         peer.bus.publish(end(of: "m"))
         try await eventually { await !peer.bus.isReachable() }
         try await eventually { await peer.log.isAway() }
-        // Tries go on, and tell nobody of a return.
+        // Tries go on, and announce no return.
         let tries = journal.text.occurrences(of: "redis is there")
         for _ in 0..<20 {
             await EventLoop.sleep(milliseconds: 20)

@@ -135,7 +135,7 @@ final class RedisServer: Sendable {
     }
 }
 
-/// Somebody on a unix socket who says one thing to everybody who comes.
+/// A server on a unix socket that sends one answer to every client.
 final class Stranger: Sendable {
     let path: String
     private let listener: Int32
@@ -150,7 +150,7 @@ final class Stranger: Sendable {
         startThread(name: "stranger") { [listener] in
             while case let peer = Sockets.accept(from: listener), peer >= 0 {
                 Sockets.send(Array(greeting.utf8), to: peer)
-                // Until the peer goes: it has been told all there is.
+                // Until the peer closes: it has got everything.
                 var buffer = [UInt8](repeating: 0, count: 4096)
                 while recv(peer, &buffer, buffer.count, 0) > 0 {}
                 Glibc.close(peer)

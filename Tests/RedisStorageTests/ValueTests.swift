@@ -4,7 +4,7 @@ internal import Testing
 
 @testable internal import RedisStorage
 
-/// The rules that need no Redis: values that are told what happened.
+/// The rules that need no Redis: values that get results.
 @Suite struct BreakerTests {
     @Test func `it is open at the start and closes with the first try that succeeds`() {
         var breaker = Breaker()
@@ -150,7 +150,7 @@ internal import Testing
             #expect(FrameBatch(Array(text.utf8) + end(of: "m").encoded) == nil)
             #expect(FrameBatch(Array(text.utf8)) == nil)
         }
-        // As many as may be, of a kind that nobody knows, and one more.
+        // As many as may be, of an unknown kind, and one more.
         let limit = FrameBatch.largestCount
         let strange = unknown("z")
         func group(_ count: Int) -> [UInt8] {

@@ -168,7 +168,7 @@ final class Obstacle {
         inode = UInt64(status.st_ino)
     }
 
-    /// Returns once somebody waits for the lock.
+    /// Returns once a writer waits for the lock.
     func isMet() async throws {
         try await eventually { Self.waiters().contains { $0.contains(":\(self.inode) ") } }
     }
@@ -320,7 +320,7 @@ extension SQLStorage {
         }
     }
 
-    /// Signs somebody up.
+    /// Signs a user up.
     func addUser(_ name: String) async throws -> (user: User, session: NewSession) {
         let new = try makeUser(name)
         let session = makeSession(of: new.user.id)

@@ -70,8 +70,8 @@ extension EventRecord {
             switch column.field {
             case .text(let field): .string(self[keyPath: field])
             case .optionalText(let field): .text(self[keyPath: field])
-            case .integer(let field): .integer(self[keyPath: field])
-            case .optionalInteger(let field): .optional(self[keyPath: field])
+            case .number(let field): .integer(self[keyPath: field])
+            case .optionalNumber(let field): .optional(self[keyPath: field])
             case .timestamp(let field): .string(self[keyPath: field].description)
             }
         }

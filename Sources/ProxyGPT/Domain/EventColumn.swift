@@ -17,15 +17,15 @@ package struct EventColumn: Sendable {
     /// The value of an event that is written.
     package enum Value: Sendable {
         case text(@Sendable (Event) -> String?)
-        case integer(@Sendable (Event) -> Int64?)
+        case number(@Sendable (Event) -> Int64?)
     }
 
     /// The member of a record that is read.
     package enum Field: Sendable {
         case text(any WritableKeyPath<EventRecord, String> & Sendable)
         case optionalText(any WritableKeyPath<EventRecord, String?> & Sendable)
-        case integer(any WritableKeyPath<EventRecord, Int64> & Sendable)
-        case optionalInteger(any WritableKeyPath<EventRecord, Int64?> & Sendable)
+        case number(any WritableKeyPath<EventRecord, Int64> & Sendable)
+        case optionalNumber(any WritableKeyPath<EventRecord, Int64?> & Sendable)
         case timestamp(any WritableKeyPath<EventRecord, Timestamp> & Sendable)
     }
 
@@ -46,7 +46,7 @@ package struct EventColumn: Sendable {
     package static let all = [
         EventColumn("id", .key, .text({ $0.id.text }), .text(\.id)),
         EventColumn(
-            "timestamp", .opening, .integer({ $0.timestamp.milliseconds }),
+            "timestamp", .opening, .number({ $0.timestamp.milliseconds }),
             .timestamp(\.timestamp)),
         EventColumn("type", .closing, .text({ $0.kind.rawValue }), .text(\.kind)),
         EventColumn("request_id", .opening, .text({ $0.requestID }), .text(\.requestID)),
@@ -54,32 +54,32 @@ package struct EventColumn: Sendable {
         EventColumn("method", .opening, .text({ $0.method }), .text(\.method)),
         EventColumn("path", .opening, .text({ $0.path }), .text(\.path)),
         EventColumn(
-            "status", .closing, .integer({ $0.status.map(Int64.init) }),
-            .optionalInteger(\.status)),
+            "status", .closing, .number({ $0.status.map(Int64.init) }),
+            .optionalNumber(\.status)),
         EventColumn(
-            "duration_us", .closing, .integer({ $0.durationMicroseconds }),
-            .optionalInteger(\.durationMicroseconds)),
+            "duration_us", .closing, .number({ $0.durationMicroseconds }),
+            .optionalNumber(\.durationMicroseconds)),
         EventColumn("user_id", .closing, .text({ $0.userID?.text }), .optionalText(\.userID)),
         EventColumn("chat_id", .closing, .text({ $0.chatID }), .optionalText(\.chatID)),
         EventColumn("group_id", .closing, .text({ $0.groupID }), .optionalText(\.groupID)),
         EventColumn("model", .closing, .text({ $0.model }), .optionalText(\.model)),
         EventColumn(
-            "prompt_tokens", .closing, .integer({ $0.promptTokens }),
-            .optionalInteger(\.promptTokens)),
+            "prompt_tokens", .closing, .number({ $0.promptTokens }),
+            .optionalNumber(\.promptTokens)),
         EventColumn(
-            "completion_tokens", .closing, .integer({ $0.completionTokens }),
-            .optionalInteger(\.completionTokens)),
+            "completion_tokens", .closing, .number({ $0.completionTokens }),
+            .optionalNumber(\.completionTokens)),
         EventColumn(
-            "upstream_status", .closing, .integer({ $0.upstreamStatus.map(Int64.init) }),
-            .optionalInteger(\.upstreamStatus)),
+            "upstream_status", .closing, .number({ $0.upstreamStatus.map(Int64.init) }),
+            .optionalNumber(\.upstreamStatus)),
         EventColumn(
-            "upstream_us", .closing, .integer({ $0.upstreamMicroseconds }),
-            .optionalInteger(\.upstreamMicroseconds)),
+            "upstream_us", .closing, .number({ $0.upstreamMicroseconds }),
+            .optionalNumber(\.upstreamMicroseconds)),
         EventColumn(
             "upstream_request_id", .closing, .text({ $0.upstreamRequestID }),
             .optionalText(\.upstreamRequestID)),
-        EventColumn("bytes_in", .closing, .integer({ $0.bytesIn }), .integer(\.bytesIn)),
-        EventColumn("bytes_out", .closing, .integer({ $0.bytesOut }), .integer(\.bytesOut)),
+        EventColumn("bytes_in", .closing, .number({ $0.bytesIn }), .number(\.bytesIn)),
+        EventColumn("bytes_out", .closing, .number({ $0.bytesOut }), .number(\.bytesOut)),
         EventColumn("end", .closing, .text({ $0.end?.rawValue }), .optionalText(\.end)),
         EventColumn("detail", .closing, .text({ $0.detail }), .optionalText(\.detail)),
     ]

@@ -14,7 +14,8 @@ internal import Glibc
 @EventLoop final class RedisConnection {
     typealias Answer = (Result<RedisReply, RedisError>) -> Void
 
-    /// What hiredis connects to: it is given no names, which it would look up on the spot.
+    /// The address that hiredis connects to: never a name, which hiredis would look up at once and
+    /// block.
     enum Target: Equatable, Sendable {
         case address(String, port: UInt16)
         case socket(path: String)
@@ -48,14 +49,14 @@ internal import Glibc
     // Whether hiredis is at work further up the stack: there it must not lose its context.
     private var isBusy = false
     private var isToClose = false
-    /// The other side said what no Redis says.
+    /// The other side sent bytes that no Redis sends.
     private var isMisled = false
     private var allowance = ReplyGuard.Allowance()
 
     /// Begins to connect.
     ///
     /// - Parameters:
-    ///   - connected: called once when the connection stands.
+    ///   - connected: called once when the connection is established.
     ///   - closed: called once when it has ended, or could not be made; not after `close`.
     init(
         to target: Target, connected: @escaping () -> Void, closed: @escaping (String) -> Void
@@ -106,7 +107,7 @@ internal import Glibc
         context.pointee.ev.cleanup = { object in
             EventLoop.assumeIsolated { RedisConnection.at(object)?.cleanUp() }
         }
-        // Asks for a write, too, by which it learns that the connection stands.
+        // Waits for a write, too, which shows that the connection is established.
         redisAsyncSetConnectCallback(context) { context, status in
             guard status == REDIS_OK else { return }
             EventLoop.assumeIsolated { RedisConnection.at(context?.pointee.data)?.connected() }
@@ -117,8 +118,8 @@ internal import Glibc
         object.map { Unmanaged<RedisConnection>.fromOpaque($0).takeUnretainedValue() }
     }
 
-    /// Says whether the beginning of an answer may come just now. If not, the connection is ended by
-    /// whoever asked.
+    /// Whether the beginning of an answer may come just now. If not, the caller ends the
+    /// connection.
     func expects(_ piece: ReplyGuard.Piece) -> Bool {
         if !piece.isPart { allowance = ReplyGuard.Allowance() }
         let isExpected = receive == nil ? pending > 0 || piece.isPart : piece.isPublication
@@ -129,7 +130,7 @@ internal import Glibc
         return true
     }
 
-    /// Ends a connection whose other side announces more than anybody will wait for.
+    /// Ends a connection whose other side announces a longer answer than any of ours.
     private func endIfMisled() {
         guard let context, !isMisled, ReplyGuard.announcesTooMuch(context.pointee.c.reader) else {
             return
@@ -177,7 +178,7 @@ internal import Glibc
         }
     }
 
-    /// Hands out what is published on a channel from now on. No other command may follow: hiredis
+    /// Delivers the publications on a channel from now on. No other command may follow: hiredis
     /// cannot tell the answers apart.
     func subscribe(
         to channel: String, subscribed: @escaping () -> Void, receive: @escaping ([UInt8]) -> Void
@@ -258,7 +259,7 @@ internal import Glibc
 
     private static let foreign = "the other side does not speak Redis's protocol"
 
-    /// Why the connection ends, without a word that the other side has said.
+    /// Why the connection ends, without any text of the other side.
     private static func reason(_ context: UnsafePointer<redisAsyncContext>) -> String {
         switch context.pointee.err {
         case 0: "asked to"

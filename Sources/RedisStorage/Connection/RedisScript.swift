@@ -31,10 +31,10 @@ struct RedisScript: Sendable {
     static let chatMemory = 93_600
     static let memory = 86_400
 
-    /// Begins every script of the bus. KEYS: bus, bus:recent. ARGV: 1 the start of Redis, 2 and 3 the
-    /// newest id that the caller knows, 4 a name for a new epoch, 5 the prefix, 6 an epoch that must
-    /// not go on, `*` for any. A number below one that was seen, another start of Redis, or what no script
-    /// writes, means that this is not the log it was.
+    /// Begins every script of the bus. KEYS: bus, bus:recent. ARGV: 1 the start of Redis, 2 and 3
+    /// the newest id that the caller knows, 4 a name for a new epoch, 5 the prefix, 6 an epoch that
+    /// must not go on, `*` for any. A number below a known one, another start of Redis, or content
+    /// that no script writes, means that this is another log than before.
     private static let opening = """
         local function number(text)
             if not text or #text > 16 then return nil end
@@ -80,10 +80,10 @@ struct RedisScript: Sendable {
 
         """
 
-    /// Appends a group and publishes it. ARGV: 7 the channel, 8 how many frames a chat keeps, then
+    /// Appends a batch and publishes it. ARGV: 7 the channel, 8 how many frames a chat keeps, then
     /// four for each frame: chat, message, kind (b beginning, w words, e end), encoded frame.
-    /// Words of a message whose beginning is not in this log are passed over, and so is all that
-    /// comes after a message's end. Returns the epoch, the newest number and how many were carried.
+    /// Deltas of a message whose beginning is not in this log are skipped, and so are all frames
+    /// after a message's end. Returns the epoch, the newest number and how many were carried.
     static let append = RedisScript(
         name: "append",
         text: opening + """
@@ -163,8 +163,9 @@ struct RedisScript: Sendable {
             return {epoch, whole(seq), #parts}
             """)
 
-    /// Tells where the log stands: epoch and newest number. Sets a mark twice a day. Each time it does what
-    /// carrying frames takes: of a Redis that refuses any of that nobody must wait for frames.
+    /// Returns the position of the log: epoch and newest number. Sets a mark twice a day. Each time
+    /// it does everything that carrying frames needs: a Redis that refuses any of that must not
+    /// count as there.
     static let state = RedisScript(
         name: "state",
         text: opening + """
@@ -184,8 +185,8 @@ struct RedisScript: Sendable {
             return {epoch, whole(seq)}
             """)
 
-    /// Tells how far the store had come when the log last heard of it. ARGV: 7 how far it has come now, 8 the
-    /// epoch in which that is noted; empty where nothing is. Returns epoch, newest number and what was known.
+    /// Returns the store's count as the log has it. ARGV: 7 the store's count now, 8 the epoch in
+    /// which it is noted; empty to note nothing. Returns epoch, newest number and the former count.
     static let mark = RedisScript(
         name: "mark",
         text: opening + """
@@ -196,8 +197,9 @@ struct RedisScript: Sendable {
             return {epoch, whole(seq), known and whole(known) or ''}
             """)
 
-    /// Reads a chat's frames. ARGV: 7 the chat, 8 and 9 the id after which, 10 how many. Returns epoch,
-    /// newest number and the entries, which are absent where it cannot be told what came after the id.
+    /// Reads a chat's frames. ARGV: 7 the chat, 8 and 9 the id after which, 10 how many. Returns
+    /// epoch, newest number and the entries, which are absent where the frames after the id are not
+    /// known.
     static let history = RedisScript(
         name: "history",
         text: opening + """
@@ -217,7 +219,7 @@ struct RedisScript: Sendable {
                 redis.call('XRANGE', stream, whole(after + 1) .. '-0', '+', 'COUNT', ARGV[10])}
             """)
 
-    /// Tells which messages of a chat run and where each begins. ARGV: 7 the chat.
+    /// Returns the running messages of a chat and the beginning of each. ARGV: 7 the chat.
     static let running = RedisScript(
         name: "running",
         text: opening + """
@@ -226,7 +228,7 @@ struct RedisScript: Sendable {
             return {epoch, whole(seq), redis.call('HGETALL', running)}
             """)
 
-    /// Reads the groups that were published after a number. ARGV: 7 the number, 8 how many.
+    /// Reads the batches that were published after a number. ARGV: 7 the number, 8 how many.
     static let recent = RedisScript(
         name: "recent",
         text: opening + """

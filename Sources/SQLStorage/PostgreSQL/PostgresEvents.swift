@@ -159,7 +159,7 @@ struct PostgresEvents {
         for column in columns {
             switch column.value {
             case .text(let text): parameters.append(texts: events.map(text))
-            case .integer(let integer): parameters.append(integers: events.map(integer))
+            case .number(let number): parameters.append(integers: events.map(number))
             }
         }
     }

@@ -7,7 +7,8 @@ internal import Testing
 
 @testable internal import SQLStorage
 
-/// A file that cannot be read or written: everybody is referred to the store, and starts over after it.
+/// A file that cannot be read or written: subscribers are referred to the store, and start over
+/// after it.
 @Suite struct BusAwayTests {
     private let chat = Chat.ID("chat")
 

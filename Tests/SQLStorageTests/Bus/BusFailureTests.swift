@@ -27,7 +27,7 @@ internal import Testing
         let obstacle = try place.obstacle()
         bus.publish(words("x", of: "first"))
         try await obstacle.isMet()
-        // Nobody waits: the writer stands before the obstacle.
+        // No caller waits: the writer stands before the obstacle.
         for index in 0..<300 {
             bus.publish(words("\(index) ", of: "a"))
             bus.publish(words("\(index) ", of: "b"))
@@ -197,7 +197,7 @@ internal import Testing
         unlink(place.file + "-wal")
         let bus = try place.bus(tuning: tuning)
         let log = try place.log()
-        // Before anybody reads, who would find the damage as well and replace the file in time.
+        // Before a reader, which would find the damage as well and replace the file in time.
         bus.publish(words("lost", of: "n"))
         await bus.flush()
         let delivery = try await Delivery(log)

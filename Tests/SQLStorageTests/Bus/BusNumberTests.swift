@@ -28,7 +28,7 @@ internal import Testing
         let old = try await log.head()
         let delivery = try await Delivery(log)
         try change(place, sql)
-        // A row behind the newest is found by whoever reads what comes next.
+        // A row behind the newest is found by a reader of the following rows.
         try await eventually {
             bus.publish(end(of: "n"))
             return delivery.starts >= 1

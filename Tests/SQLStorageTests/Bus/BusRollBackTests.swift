@@ -15,7 +15,7 @@ internal import Testing
     {
         let place = try BusPlace()
         let old = try await goOn(place)
-        // Nobody can tell whether this is still the file that they had open.
+        // It is not known whether this is still the file that they had open.
         try await eventually { try LockFile(place.file + ".lock").tryLock(.exclusive) }
         let log = try place.log()
         #expect(try await log.head().epoch != old.epoch)
@@ -23,7 +23,7 @@ internal import Testing
         await log.stop()
     }
 
-    /// Hands the file from one to the next; nobody has it open any more when this returns.
+    /// Hands the file from one to the next; no process has it open any more when this returns.
     private func goOn(_ place: BusPlace) async throws -> FrameID {
         let first = try place.bus()
         let second = try place.bus()
@@ -61,7 +61,7 @@ internal import Testing
         await again.close()
     }
 
-    /// Copies the file with what SQLite keeps beside it, while nobody writes.
+    /// Copies the file with SQLite's files beside it, while no process writes.
     private func copy(_ place: BusPlace, from: String, to: String) throws {
         for suffix in ["", "-wal"] {
             let source = fopen(place.directory + "/" + from + suffix, "re")

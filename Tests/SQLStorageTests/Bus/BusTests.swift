@@ -6,7 +6,7 @@ internal import Testing
 
 @testable internal import SQLStorage
 
-/// What is published arrives: from many writers, in order, whole.
+/// Published frames arrive: from many writers, in order, whole.
 @Suite struct BusTests {
     @Test func `frames arrive with everything that was in them`() async throws {
         let place = try BusPlace()

@@ -6,7 +6,7 @@ internal import Testing
 
 @testable internal import SQLStorage
 
-/// Old frames go, and nobody is told a history with a hole.
+/// Old frames are trimmed, and no history has a hole.
 @Suite struct BusTrimmingTests {
     private let chat = Chat.ID("chat")
     private let clock = TestClock()
@@ -87,7 +87,7 @@ internal import Testing
         #expect(try await log.frames(of: chat, after: end) == [])
         #expect(try await log.frames(of: Chat.ID("quiet"), after: quiet) == [])
 
-        // A day later nobody knows whose the frames were.
+        // A day later the chats of the frames are forgotten.
         clock.advance(seconds: 86_400)
         try await eventually { try place.number("SELECT floor AS number FROM log") > 0 }
         #expect(try await log.frames(of: Chat.ID("quiet"), after: quiet) == nil)

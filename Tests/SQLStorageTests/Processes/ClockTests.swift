@@ -117,7 +117,7 @@ final class SetClock: Clock {
                 }
             }
             #expect(admitted >= 5 && admitted < 12, "five are free, and then seconds pass")
-            // What a host revokes whose clock is behind is there for others to read.
+            // A revocation by a host whose clock is behind is read by the others.
             let user = try await right.addUser("asim").user
             let chat = makeChat(of: user.id)
             try await right.store.create(chat)

@@ -75,7 +75,7 @@ internal import Testing
             clock.pass(seconds: 5)
             try await living.lease.renew()
             if boot == "other" {
-                // Its heartbeat was seen to lie ahead with the first beat after that.
+                // Its heartbeat was seen to lie ahead with the first renewal after that.
                 clock.pass(seconds: 5)
                 try await living.lease.renew()
             }

@@ -99,7 +99,7 @@ internal import Testing
             #expect(try isReached(socket))
             socket.removeName()
             #expect(DatagramSocket.isBound(at: path))
-            // Who holds it does not see that its name is gone.
+            // The process that holds it does not see that its name is gone.
             unlink(path)
             #expect(try socket.restore() == .isNew)
             socket.drain()

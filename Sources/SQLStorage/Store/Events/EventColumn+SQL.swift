@@ -17,7 +17,7 @@ extension EventColumn {
     func sqlValue(of event: Event) -> SQLValue {
         switch value {
         case .text(let text): text(event).sqlValue
-        case .integer(let integer): integer(event).sqlValue
+        case .number(let number): number(event).sqlValue
         }
     }
 }
@@ -31,8 +31,8 @@ extension EventRecord {
             case .text(let field): self[keyPath: field] = try row.text(column.name)
             case .optionalText(let field):
                 self[keyPath: field] = try row.optionalText(column.name)
-            case .integer(let field): self[keyPath: field] = try row.integer(column.name)
-            case .optionalInteger(let field):
+            case .number(let field): self[keyPath: field] = try row.integer(column.name)
+            case .optionalNumber(let field):
                 self[keyPath: field] = try row.optionalInteger(column.name)
             case .timestamp(let field): self[keyPath: field] = try row.timestamp(column.name)
             }

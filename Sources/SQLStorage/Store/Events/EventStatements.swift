@@ -92,8 +92,8 @@ final class EventStatements {
         for (position, value) in bindings {
             switch value {
             case .text(let text): if let text = text(event) { statement.bind(text, at: position) }
-            case .integer(let integer):
-                if let integer = integer(event) { statement.bind(integer, at: position) }
+            case .number(let number):
+                if let number = number(event) { statement.bind(number, at: position) }
             }
         }
         statement.bind(process, at: processPosition)
