@@ -4,7 +4,7 @@
 package import Credentials
 package import EventLoop
 package import Gateway
-package import Logging
+internal import Logging
 package import Metrics
 package import ProxyGPT
 package import RedisStorage
