@@ -20,7 +20,9 @@ def test_one_name_signed_up_by_many_at_once_is_one_user(stack):
         ]
         answers = at_once(
             [
-                lambda form=form: call(stack.url, "POST", "/user/signup", form=form)
+                lambda form=form: call(
+                    stack.url, "POST", "/user/signup", form=form, timeout=120
+                )
                 for form in forms
             ]
         )

@@ -67,4 +67,4 @@ class Person:
 def at_once(calls):
     """The results of calls that all run at the same time, in their order."""
     with concurrent.futures.ThreadPoolExecutor(len(calls)) as pool:
-        return [future.result(60) for future in [pool.submit(each) for each in calls]]
+        return [future.result(120) for future in [pool.submit(each) for each in calls]]
