@@ -120,7 +120,12 @@ internal import Testing
             #expect(try await counters(storage, at: later) == [[0, 0], [0, 0], [0, 0]])
             try await store.failLogin(throttle, now: later)
             #expect(try await counters(storage, at: later) == [[1, 0], [1, 0], [1, 0]])
-            #expect(try await storage.number("SELECT COUNT(*) AS number FROM login_failures") == 3)
+            // Each call removes as much as a few milliseconds allow.
+            let rows = "SELECT COUNT(*) AS number FROM login_failures"
+            for _ in 0..<20 where try await storage.number(rows) > 3 {
+                try await store.failLogin(throttle, now: later)
+            }
+            #expect(try await storage.number(rows) == 3)
             let muchLater = later.adding(seconds: LoginThrottle.forgetAfter + 1)
             #expect(try await store.beginLogin(throttle, now: muchLater) == .admitted)
             #expect(try await counters(storage, at: muchLater) == [[0, 1], [0, 1], [0, 1]])
