@@ -175,3 +175,12 @@ package enum Endpoints {
         return byPath[path].map { .own($0) } ?? .nowhere
     }
 }
+
+/// What the worker does for an endpoint: the name under which its handler is found.
+package enum Operation: Sendable, CaseIterable {
+    case createChat, readChat, updateChat, deleteChat, prompt, stopReply, indexChats
+    case addChatUser, removeChatUser
+    case createGroup, deleteGroup, readGroup, updateGroup, indexGroups
+    case indexMembers, addMembers, removeMembers
+    case signUp, logIn, logOut, readUser, updateUser, readSession, updatePassword
+}

@@ -2,6 +2,7 @@
 
 import contextlib
 import fcntl
+import itertools
 import os
 import pathlib
 import random
@@ -215,15 +216,20 @@ def is_free(port):
     return True
 
 
+PORTS_OF_A_PROCESS = 2000
+_ports_given = itertools.count(random.randrange(PORTS_OF_A_PROCESS))
+
+
 def free_port():
     """A free port below those that the kernel gives to outgoing connections.
 
-    Each process of pytest-xdist has a range of its own: none takes what another has looked at.
+    Each process of pytest-xdist has a range of its own: none takes what another has looked at. In a process one port
+    comes after the other: a stack listens only after it has asked for several.
     """
     number = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
-    first = 15000 + number % 8 * 2000
+    first = 15000 + number % 8 * PORTS_OF_A_PROCESS
     for _ in range(200):
-        port = random.randint(first, first + 1999)
+        port = first + next(_ports_given) % PORTS_OF_A_PROCESS
         if is_free(port):
             return port
-    raise StackError(f"no free TCP port between {first} and {first + 1999}")
+    raise StackError(f"no free TCP port between {first} and {first + PORTS_OF_A_PROCESS - 1}")
