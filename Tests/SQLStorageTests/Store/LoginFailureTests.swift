@@ -121,7 +121,7 @@ internal import Testing
             try await store.failLogin(throttle, now: later)
             #expect(try await counters(storage, at: later) == [[1, 0], [1, 0], [1, 0]])
             // Each call removes as much as a few milliseconds allow.
-            let rows = "SELECT COUNT(*) AS number FROM login_failures"
+            let rows: SQL = "SELECT COUNT(*) AS number FROM login_failures"
             for _ in 0..<20 where try await storage.number(rows) > 3 {
                 try await store.failLogin(throttle, now: later)
             }
