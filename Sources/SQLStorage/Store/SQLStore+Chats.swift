@@ -100,25 +100,23 @@ extension SQLStore {
     private func walked(
         by user: User.ID, in group: Group.ID, _ bounds: SequenceBounds, _ page: Page
     ) -> (walk: SQL, joined: SQL) {
-        let next: SQL = """
-            SELECT \(unsafe: page.isForward ? "MIN" : "MAX")(chat_users.seq) FROM chat_users
-            WHERE chat_users.user_id = \(user) AND chat_users.group_id = \(group)
-            """
-        let range: SQL =
-            "chat_users.seq > \(bounds.low) AND chat_users.seq < \(bounds.high)"
-        let rest: SQL =
+        let (nearest, further): (SQL, SQL) =
             page.isForward
-            ? "chat_users.seq > walked.seq" : "chat_users.seq > 0 AND chat_users.seq < walked.seq"
+            ? ("MIN", "chat_users.seq > walked.seq")
+            : ("MAX", "chat_users.seq > 0 AND chat_users.seq < walked.seq")
         return (
             """
             WITH RECURSIVE walked (seq, step) AS (
-                SELECT (\(next) AND \(range)), 1
-                UNION ALL SELECT (\(next) AND \(rest)), step + 1 FROM walked
-                WHERE seq IS NOT NULL AND step < \(page.limit + 1))
+                SELECT CAST(\(page.isForward ? bounds.low : bounds.high) AS BIGINT), 0
+                UNION ALL SELECT (
+                    SELECT \(nearest)(chat_users.seq) FROM chat_users
+                    WHERE chat_users.user_id = \(user) AND chat_users.group_id = \(group)
+                        AND \(further)), step + 1
+                FROM walked WHERE seq IS NOT NULL AND step < \(page.limit + 1))
             """,
             """
             SELECT found.id, found.seq FROM walked JOIN chats AS found ON found.seq = walked.seq
-            WHERE \(group) NOT IN (SELECT id FROM deletions)
+            WHERE walked.step > 0 AND \(group) NOT IN (SELECT id FROM deletions)
             """
         )
     }
