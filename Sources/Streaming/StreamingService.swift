@@ -131,6 +131,8 @@ package import ProxyGPT
         listening = try await server.listen(on: listener) { request, reply in
             storage.answer(request, reply: reply)
         }
+        // NIO has called listen(2) with a backlog of its own, whatever the socket had.
+        try Sockets.setBacklog(of: listener)
     }
 
     /// Says what is open, from the loop that has it: no answer means that the loop hangs.

@@ -218,6 +218,14 @@ import Testing
         #expect(Rules.signedNumbers(file("Sources/HTTPAPI/A.swift", "Int64(text.count)")) == [])
     }
 
+    @Test("ImportRules: our event loop and that of NIO do not meet in a file")
+    func loops() {
+        #expect(Rules.mixedLoops(Self.files) == [])
+        let both = "internal import EventLoop\ninternal import NIOCore\n"
+        #expect(Rules.mixedLoops(file("Sources/Streaming/A.swift", both)).count == 1)
+        #expect(Rules.mixedLoops(file("Sources/Streaming/A.swift", "import NIOCore")) == [])
+    }
+
     @Test("ImportRules: no file is longer than four hundred lines")
     func lengths() {
         #expect(Rules.longFiles(Self.files) == [])

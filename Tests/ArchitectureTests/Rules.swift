@@ -172,6 +172,14 @@ enum Rules {
         }
     }
 
+    /// Files in which our event loop and NIO's meet, which have types of the same name.
+    static func mixedLoops(_ files: [SourceFile]) -> [String] {
+        files.filter { file in
+            file.module != nil && file.imports.contains("EventLoop")
+                && file.imports.contains { $0.hasPrefix("NIO") }
+        }.map { "\($0.path) imports EventLoop and NIO" }
+    }
+
     static func longFiles(_ files: [SourceFile]) -> [String] {
         files.compactMap { file in
             let count = file.text.split(separator: "\n", omittingEmptySubsequences: false).count - 1

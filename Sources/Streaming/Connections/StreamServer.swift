@@ -1,4 +1,3 @@
-internal import EventLoop
 internal import Gateway
 internal import NIOCore
 internal import NIOHTTP1
@@ -71,8 +70,6 @@ struct StreamServer: Sendable {
                 }
             }
         let channel = try await bootstrap.withBoundSocket(listener).get()
-        // NIO has called listen(2) with a backlog of its own, whatever the socket had.
-        try Sockets.setBacklog(of: listener)
         return Listening(channel: channel)
     }
 
