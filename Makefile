@@ -1,8 +1,8 @@
 # The commands of Proxy GPT.
 #
 #   make run       serve on http://localhost:8080 in the foreground
-#   make check     before each commit: build, formatting, unit tests and a smoke test, two minutes
-#   make test      every test there is, twelve minutes
+#   make check     before each commit: build, formatting, unit tests and a smoke test, two and a half minutes
+#   make test      every test there is, some nineteen minutes
 #   make soak      a thousand faults under running replies, some twenty minutes (SEED=, FAULTS=, DATABASE=)
 #   make faults    what clients see when PostgreSQL, Redis or a clock fails, as a table (ONLY=word)
 #   make fuzz      every parser of bytes from outside under sanitizers (SECONDS=60, ONLY=, MINIMIZE=1)
