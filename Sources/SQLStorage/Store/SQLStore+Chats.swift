@@ -37,14 +37,14 @@ extension SQLStore {
     package func chats(
         of user: User.ID, in group: Group.ID?, _ page: Page
     ) async throws -> Listing<Chat> {
-        let bounds = try await bounds(of: page, in: "chats", where: Chat.isAccessible(by: user))
-        let range = bounds.condition
+        let anchor = try await anchor(of: page, in: "chats", where: Chat.isAccessible(by: user))
+        let range = page.range(from: anchor)
         let order: SQL = page.isForward ? "ASC" : "DESC"
         let count = page.limit + 1
         let walk: SQL
         let joined: SQL
         if let group, database.dialect.hasServer {
-            (walk, joined) = walked(by: user, in: group, bounds, page)
+            (walk, joined) = walked(by: user, in: group, from: anchor, page)
         } else {
             walk = ""
             let ofGroup: SQL = group.map { "AND group_id = \($0)" } ?? ""
@@ -98,7 +98,7 @@ extension SQLStore {
     /// The chats of a group to which a user was added, one look-up in the index after the other: PostgreSQL
     /// takes user and group for independent, expects a few rows, and would read and sort all of them.
     private func walked(
-        by user: User.ID, in group: Group.ID, _ bounds: SequenceBounds, _ page: Page
+        by user: User.ID, in group: Group.ID, from anchor: Int64?, _ page: Page
     ) -> (walk: SQL, joined: SQL) {
         let (nearest, further): (SQL, SQL) =
             page.isForward
@@ -107,7 +107,7 @@ extension SQLStore {
         return (
             """
             WITH RECURSIVE walked (seq, step) AS (
-                SELECT CAST(\(page.isForward ? bounds.low : bounds.high) AS BIGINT), 0
+                SELECT CAST(\(anchor ?? .max) AS BIGINT), 0
                 UNION ALL SELECT (
                     SELECT \(nearest)(chat_users.seq) FROM chat_users
                     WHERE chat_users.user_id = \(user) AND chat_users.group_id = \(group)
@@ -221,36 +221,31 @@ extension SQLStore {
         }
     }
 
-    /// The condition on `seq` for a page of a table. Throws as `bounds`.
+    /// The condition on `seq` for a page of a table. Throws as `anchor`.
     func range(of page: Page, in table: String, where condition: SQL) async throws -> SQL {
-        try await bounds(of: page, in: table, where: condition).condition
+        page.range(from: try await anchor(of: page, in: table, where: condition))
     }
 
-    /// Between which values of its `seq` a page of a table lies. Throws `invalidRequest` when the anchor
-    /// names no row for which `condition` holds.
-    func bounds(
+    /// The `seq` of a page's anchor; nil for the newest page, which has none. Throws `invalidRequest` when
+    /// the anchor names no row for which `condition` holds.
+    private func anchor(
         of page: Page, in table: String, where condition: SQL
-    ) async throws -> SequenceBounds {
-        guard let anchor = page.anchor else { return SequenceBounds() }
+    ) async throws -> Int64? {
+        guard let anchor = page.anchor else { return nil }
         let rows = try await database.query(
             "SELECT seq FROM \(unsafe: table) WHERE id = \(anchor) AND \(condition)")
         guard let seq = try rows.first?.sequence("seq") else { throw page.unknownAnchor }
-        return page.isForward ? SequenceBounds(low: seq) : SequenceBounds(high: seq)
-    }
-}
-
-/// Two values between which a `seq` lies; it is neither of them.
-struct SequenceBounds {
-    var low: Int64 = 0
-    var high = Int64.max
-
-    var condition: SQL {
-        high == .max
-            ? "seq > \(low)" : low == 0 ? "seq < \(high)" : "seq > \(low) AND seq < \(high)"
+        return seq
     }
 }
 
 extension Page {
+    /// The rows on the page's side of its anchor; all rows where there is no anchor.
+    fileprivate func range(from anchor: Int64?) -> SQL {
+        guard let anchor else { return "seq > 0" }
+        return isForward ? "seq > \(anchor)" : "seq < \(anchor)"
+    }
+
     /// The message about an anchor that names no row.
     var unknownAnchor: Failure {
         .invalid(parameter, "There is nothing with this id in the list.")
