@@ -41,7 +41,7 @@ package import SQLStorage
             kind, name: process.id, startedAt: clock.now().milliseconds * 1000)
         self.scoreboard = scoreboard
         if let problem {
-            logger.warning("figures are not shared", metadata: ["error": "\(problem)"])
+            logger.warning("metrics are not shared", metadata: ["error": "\(problem)"])
         }
         EventLoop.observeTurns {
             scoreboard.observe(scoreboard.registry.loopTurn, scoreboard.kind.rawValue, $0)

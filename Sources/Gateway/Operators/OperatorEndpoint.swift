@@ -109,7 +109,7 @@ package struct OperatorEndpoint: Sendable {
 
     private static let fine = 200
     private static let busy = Response(
-        Failure(.unavailable, "The figures are being read.", retryAfter: 1))
+        Failure(.unavailable, "The metrics are being read.", retryAfter: 1))
 
     private func status(_ target: String) async -> Response {
         guard let processes = await read({ try boards.processes() }) else { return Self.busy }

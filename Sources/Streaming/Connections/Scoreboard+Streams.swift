@@ -37,7 +37,7 @@ extension Scoreboard {
 }
 
 extension Ending {
-    /// The word for it among the figures.
+    /// The name of this ending in the metrics.
     fileprivate var word: String {
         switch self {
         case .left: "left"
