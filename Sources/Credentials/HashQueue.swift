@@ -17,6 +17,11 @@ final class HashQueue: Sendable {
         let refuse: @Sendable () -> Void
     }
 
+    private static let loginNice: Int32 = 5
+    /// A tenth of the share of a usual thread. At 19 it is a seventieth: on a busy machine a hash of
+    /// 100 ms took a minute.
+    private static let changeNice: Int32 = 10
+
     private struct State {
         var logins: FairQueue<Work>
         var changes: FairQueue<Work>
@@ -42,7 +47,11 @@ final class HashQueue: Sendable {
     ///   - loginCapacity: the most waiting log-ins.
     ///   - changeCapacity: the most waiting changes.
     ///   - changeDelay: the longest delay of a hash for a change by log-ins, in milliseconds.
-    init(loginCapacity: Int, changeCapacity: Int, changeDelay: Int64 = 1000) {
+    ///   - givesWay: whether requests of this process and of all others go before hashes, and log-ins
+    ///     before changes.
+    init(
+        loginCapacity: Int, changeCapacity: Int, changeDelay: Int64 = 1000, givesWay: Bool = true
+    ) {
         self.changeDelay = changeDelay
         state = Mutex(
             State(
@@ -50,13 +59,12 @@ final class HashQueue: Sendable {
                 changes: FairQueue(capacity: changeCapacity),
                 lastChangeAt: monotonicMilliseconds()))
         // The threads live as long as the process, and the queue with them.
-        // Requests of this process and of all others go before hashes, and log-ins before changes.
         startThread(name: "scrypt-login") {
-            lowerThreadPriority(nice: 5)
+            if givesWay { lowerThreadPriority(nice: Self.loginNice) }
             self.serveLogins()
         }
         startThread(name: "scrypt-change") {
-            lowerThreadPriority(nice: 19)
+            if givesWay { lowerThreadPriority(nice: Self.changeNice) }
             self.serveChanges()
         }
     }

@@ -19,9 +19,14 @@ package struct PasswordHash: Sendable, Equatable {
             self.parallelism = parallelism
         }
 
-        /// 32 MiB; as strong as the 128 MiB of one lane that OWASP's password storage cheat sheet
-        /// names first, in a quarter of the memory.
-        package static let standard = Cost(logarithm: 15, blockSize: 8, parallelism: 3)
+        /// 32 MiB where the logarithm is 15; as strong as the 128 MiB of one lane that OWASP's
+        /// password storage cheat sheet names first, in a quarter of the memory.
+        package static func standard(logarithm: Int) -> Cost {
+            Cost(logarithm: logarithm, blockSize: 8, parallelism: 3)
+        }
+
+        /// Time, as a multiple of one SMix of one block.
+        var work: Int { blockSize * parallelism << logarithm }
     }
 
     package let cost: Cost
@@ -37,7 +42,7 @@ package struct PasswordHash: Sendable, Equatable {
     }
 
     /// Hashes a password with new salt. Takes long and much memory: never on the loop.
-    package init(of password: String, cost: Cost = .standard) throws(OutOfMemory) {
+    package init(of password: String, cost: Cost) throws(OutOfMemory) {
         self.cost = cost
         salt = Randomness.bytes(16)
         hash = try Self.derive(password, salt: salt, cost: cost)

@@ -16,16 +16,22 @@ package struct PasswordHasher: Sendable {
     private static let loginCapacity = 32
     private static let changeCapacity = 21
 
-    private let queue = HashQueue(loginCapacity: loginCapacity, changeCapacity: changeCapacity)
+    private let queue: HashQueue
     private let turns: HashTurns
     private let cost: PasswordHash.Cost
     /// A hash that is checked for unknown names, so that they take as long as known ones.
     private let decoy: PasswordHash
 
-    /// - Parameter waitLimit: the longest wait, in milliseconds.
+    /// - Parameters:
+    ///   - waitLimit: the longest wait, in milliseconds.
+    ///   - givesWay: whether other work of the machine goes before hashes.
     package init(
-        cost: PasswordHash.Cost = .standard, waitLimit: Int64 = HashTurns.waitLimit
+        cost: PasswordHash.Cost, waitLimit: Int64 = HashTurns.waitLimit,
+        givesWay: Bool = true
     ) throws {
+        queue = HashQueue(
+            loginCapacity: Self.loginCapacity, changeCapacity: Self.changeCapacity,
+            givesWay: givesWay)
         self.cost = cost
         turns = HashTurns(waitLimit: waitLimit)
         decoy = try PasswordHash(of: base64URL(Randomness.bytes(16)), cost: cost)
@@ -78,7 +84,7 @@ package struct PasswordHasher: Sendable {
                 isRenewed = true
             }
             guard let stored, isRight else { return .wrong }
-            if stored.cost == cost, !isRenewed { return .right }
+            if stored.cost.work >= cost.work, !isRenewed { return .right }
             return .rightButWeak(stronger: try encodedHash(of: password))
         }
     }

@@ -50,7 +50,8 @@ struct WorkerProgram {
             settings: settings, store: storage.sql.store, events: storage.sql.events,
             upstream: CurlUpstream(upstreamConfiguration()), bus: bus,
             cache: storage.redis?.cache ?? MemoryContextCache(), background: background,
-            hasher: try PasswordHasher(), clock: storage.clock, identifiers: storage.identifiers,
+            hasher: try PasswordHasher(cost: .standard(logarithm: settings.passwordCost)),
+            clock: storage.clock, identifiers: storage.identifiers,
             operators: storage.operators(bus: bus), scoreboard: board, logger: logger)
         try await storage.start(bus: bus) { api.replyWasClosed($0) }
         let server = try FastCGIServer(sockets()) { request in

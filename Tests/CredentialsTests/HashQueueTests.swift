@@ -1,4 +1,7 @@
 internal import EventLoop
+internal import func Glibc.getpriority
+internal import struct Glibc.__priority_which_t
+internal import let Glibc.PRIO_PROCESS
 internal import Synchronization
 internal import TestSupport
 internal import Testing
@@ -35,6 +38,19 @@ private final class Bench: Sendable {
 }
 
 @Suite(.timeLimit(.minutes(5))) struct HashQueueTests {
+    @Test(arguments: [(true, true, 5), (true, false, 10), (false, true, 0), (false, false, 0)])
+    func `hashes give way to requests, those for changes to log-ins, and none starves`(
+        givesWay: Bool, isLogin: Bool, nice: Int32
+    ) async throws {
+        let queue = HashQueue(loginCapacity: 8, changeCapacity: 2, givesWay: givesWay)
+        let own = getpriority(__priority_which_t(PRIO_PROCESS.rawValue), 0)
+        let seen = try await queue.run(isLogin: isLogin, of: []) {
+            // On Linux the priority is that of the calling thread.
+            getpriority(__priority_which_t(PRIO_PROCESS.rawValue), 0)
+        }
+        #expect(seen == own + nice)
+    }
+
     @Test func `another's log-in comes before what else waits of an address, and finds a place`()
         async throws
     {

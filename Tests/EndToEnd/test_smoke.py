@@ -7,7 +7,7 @@ from person import Person
 from sockets import receive, websocket
 from sse import Stream
 
-STACK = {"upstream_tls": True}
+STACK = {"upstream_tls": True, "settings": {"PASSWORD_COST": None}}
 
 
 @pytest.fixture(scope="module")

@@ -131,7 +131,9 @@ typealias OperatorStore = AdminStore & GroupStore & MessageStore
     func hash(_ password: String) async throws -> String {
         guard !password.isEmpty else { throw CommandError("the password is empty") }
         try User.checkNewPassword(password, minimum: try settings.passwordMinimum())
-        return try await PasswordHasher().hash(password)
+        let hasher = try PasswordHasher(
+            cost: .standard(logarithm: try settings.passwordCost()), givesWay: false)
+        return try await hasher.hash(password)
     }
 
     /// Shows a JSON value to programs and lines to people.

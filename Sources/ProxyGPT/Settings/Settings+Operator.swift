@@ -129,6 +129,11 @@ package struct OperatorSettings: Sendable {
         try read { $0.integer("PASSWORD_MIN") }
     }
 
+    /// The cost of a new password's hash. Throws where the setting is none.
+    package func passwordCost() throws(Settings.Problems) -> Int {
+        try read { $0.integer("PASSWORD_COST") }
+    }
+
     /// How long bodies are kept. Throws where the setting is no number of days.
     package func eventDays() throws(Settings.Problems) -> Int {
         try read { $0.integer("EVENT_DAYS") }

@@ -80,6 +80,13 @@ extension Settings {
             "PASSWORD_MIN", .integer(1...User.passwordLimit, unit: "bytes"), default: "8",
             "The length of the shortest password.", usedBy: [.worker, .admin]),
         Entry(
+            "PASSWORD_COST", .integer(10...17), default: "15",
+            "The cost of a password's hash: scrypt (RFC 7914) with N = 2 to the power of this, r = 8, p = 3.",
+            note: "Each step doubles the time and the memory of a log-in, and the work of whoever "
+                + "guesses passwords from stolen hashes: 15 takes 32 MiB. A log-in renews the hash of an "
+                + "earlier, lower cost. Below 15 for tests alone.",
+            usedBy: [.worker, .admin]),
+        Entry(
             "SESSION_DAYS", .integer(1...3650, unit: "days"), default: "30",
             "How long a session lasts after its last use."),
         Entry(

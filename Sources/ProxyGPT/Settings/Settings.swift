@@ -20,6 +20,7 @@ package struct Settings: Sendable {
     package let stateDirectory: String
     package let signupIsOpen: Bool
     package let passwordMinimum: Int
+    package let passwordCost: Int
     package let sessionDays: Int64
     /// The name of the cookie that holds a session's token.
     package let cookieName: String
@@ -118,6 +119,7 @@ package struct Settings: Sendable {
         contextTokens = reader.integer("CONTEXT_TOKENS")
         signupIsOpen = reader.choice("SIGNUP") == "open"
         passwordMinimum = reader.integer("PASSWORD_MIN")
+        passwordCost = reader.integer("PASSWORD_COST")
         sessionDays = Int64(reader.integer("SESSION_DAYS"))
         cookieName = reader.cookieName("COOKIE_NAME")
         recordsBodies = reader.choice("EVENT_BODIES") == "on"

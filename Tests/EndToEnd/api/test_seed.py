@@ -17,7 +17,7 @@ from stack import CHECKOUT, wait_for
 
 DATABASES = ("sqlite", "postgresql+redis")
 # As `make run` sets it: the examples have passwords of three and six letters.
-STACK = {"settings": {"PASSWORD_MIN": "3"}}
+STACK = {"settings": {"PASSWORD_MIN": "3", "PASSWORD_COST": None}}
 
 # The tokens of the specification's examples.
 TOKENS = re.compile(

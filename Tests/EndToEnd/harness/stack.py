@@ -44,6 +44,10 @@ __all__ = ["CANARY_KEY", "CHECKOUT", "Stack", "StackError", "binary", "wait_for"
 
 CANARY_KEY = "sk-canary-5f1c9a7be2d84c06"
 
+# What tests wait for less than users do: a log-in of the usual cost takes a core for a quarter of a second, and
+# the tests log in thousands of times.
+TEST_SETTINGS = {"PASSWORD_COST": 10}
+
 # Passed on to the processes of a test; all else of the caller's environment stays out.
 INHERITED = ("PATH", "HOME", "LANG", "TZ", "LD_LIBRARY_PATH", "SWIFT_BACKTRACE")
 
@@ -66,7 +70,7 @@ def binary(name):
 class Stack:
     """nginx, workers, streamer and mock, up when the `with` block begins and gone when it ends.
 
-    `settings` become the processes' environment; a value of None removes a default. With
+    `settings` become the processes' environment, beside `TEST_SETTINGS`; a value of None removes a default. With
     `tls=True` there are two more legs: `tls_url` is nginx over TLS with HTTP/1.1 and HTTP/2, and
     the workers reach the mock over TLS at https://localhost, where nginx offers HTTP/2 too. With
     `upstream_tls=True` the mock itself speaks TLS there, HTTP/1.1 alone. `ca_file` signs all.
@@ -371,7 +375,8 @@ class Stack:
         if self.server:
             ours["DB_ADDRESS"] = self.server.address(self.database_name)
         values.update({name: value for name, value in ours.items() if value})
-        for name, value in self._settings.items():
+        settings = self._settings if self._environment is not None else TEST_SETTINGS | self._settings
+        for name, value in settings.items():
             if value is None:
                 values.pop(name, None)
             else:
@@ -397,7 +402,8 @@ class Stack:
         environment["STATE_DIRECTORY"] = self.state_directory
         if self.server:
             environment["DB_ADDRESS"] = self.server.address(self.database_name)
-        environment.update({name: str(value) for name, value in (settings or {}).items()})
+        settings = TEST_SETTINGS | (settings or {})
+        environment.update({name: str(value) for name, value in settings.items() if value is not None})
         return subprocess.Popen(
             [binary("proxy-gpt-admin"), *arguments],
             stdin=stdin,

@@ -13,6 +13,7 @@ import tempfile
 import pytest
 from admin import PASSWORD, check_clean, ok, post, refused, text
 from client import call, chat, check_error
+from database import rows
 from stack import CANARY_KEY, Stack, binary, wait_for
 
 DATABASES = ("sqlite", "postgresql")
@@ -80,6 +81,28 @@ def test_the_rules_of_passwords_bind_the_operator_too(stack):
     assert "no password" in refused(stack, "reset", "ruled")
     assert log_in(stack, "ruled", PASSWORD).status == 200
     text(stack, "reset", "ruled", "abc", settings={"PASSWORD_MIN": 3})
+
+
+def test_a_log_in_renews_a_weaker_hash_and_keeps_a_stronger_one():
+    with Stack(workers=1, settings={"PASSWORD_COST": 11}) as stack:
+
+        def cost(name):
+            statement = "SELECT password_hash FROM users WHERE username = ?"
+            return rows(stack, statement, name)[0]["password_hash"].split("$")[1]
+
+        for name, first, renewed in (("weak", 10, 11), ("equal", 11, 11), ("strong", 12, 12)):
+            ok(stack, "create", name, input=PASSWORD + "\n", settings={"PASSWORD_COST": first})
+            before = cost(name)
+            assert before == f"ln={first},r=8,p=3"
+            assert log_in(stack, name, PASSWORD).status == 200
+            assert cost(name) == f"ln={renewed},r=8,p=3"
+            assert log_in(stack, name, PASSWORD).status == 200
+        for wrong in ("9", "18", "2e4"):
+            assert "PASSWORD_COST" in refused(
+                stack, "create", "other", input=PASSWORD + "\n", settings={"PASSWORD_COST": wrong})
+        # The cost of an installation that says nothing.
+        ok(stack, "create", "usual", input=PASSWORD + "\n", settings={"PASSWORD_COST": None})
+        assert cost("usual") == "ln=15,r=8,p=3"
 
 
 def test_users_are_added_where_sign_up_is_closed():
@@ -211,9 +234,9 @@ def test_events_are_filtered_and_exported(stack):
     exported = [json.loads(line) for line in lines]
     assert [event for event in exported if event["type"] != "admin"] == everything
     exported = text(stack, "events", "--user", "watched", "--format", "csv")
-    rows = [row for row in csv.DictReader(io.StringIO(exported)) if row["type"] != "admin"]
-    assert [row["id"] for row in rows] == [event["id"] for event in everything]
-    assert rows[1]["model"] == 'mock?status=400&x=\\u{1B}[31m,"=1'
+    exported_rows = [row for row in csv.DictReader(io.StringIO(exported)) if row["type"] != "admin"]
+    assert [row["id"] for row in exported_rows] == [event["id"] for event in everything]
+    assert exported_rows[1]["model"] == 'mock?status=400&x=\\u{1B}[31m,"=1'
     assert "/nowhere" in text(stack, "events", "--user", "watched")
 
 
