@@ -1,17 +1,29 @@
 /// Tells a Swift text's code from its comments and strings. Code that is interpolated into a string
-/// counts as code.
+/// counts as code. Bytes are read, since the whole tree is, by a debug build.
 struct Lexer {
-    private let text: [Character]
+    private static let lineComment = Array("//".utf8)
+    private static let commentStart = Array("/*".utf8)
+    private static let commentEnd = Array("*/".utf8)
+    private static let longQuote = Array("\"\"\"".utf8)
+    private static let quote = UInt8(ascii: "\"")
+    private static let hash = UInt8(ascii: "#")
+    private static let backslash = UInt8(ascii: "\\")
+
+    private let text: [UInt8]
     private var position = 0
-    private(set) var code = ""
+    private var codeBytes: [UInt8] = []
     private(set) var strings: [String] = []
 
+    var code: String { String(decoding: codeBytes, as: UTF8.self) }
+
     init(_ text: String) {
-        self.text = Array(text)
+        self.text = Array(text.utf8)
     }
 
-    private func sees(_ word: String) -> Bool {
-        text[position...].starts(with: word)
+    private func sees(_ word: [UInt8]) -> Bool {
+        guard position + word.count <= text.count else { return false }
+        for index in 0..<word.count where text[position + index] != word[index] { return false }
+        return true
     }
 
     mutating func run() {
@@ -21,32 +33,45 @@ struct Lexer {
     private mutating func readCode(untilParenthesis: Bool) {
         var depth = 0
         while position < text.count {
-            if sees("//") {
-                while position < text.count, !text[position].isNewline { position += 1 }
-            } else if sees("/*") {
+            let byte = text[position]
+            switch byte {
+            case UInt8(ascii: "/") where sees(Self.lineComment):
+                while position < text.count, text[position] != UInt8(ascii: "\n") { position += 1 }
+                continue
+            case UInt8(ascii: "/") where sees(Self.commentStart):
                 skipComment()
-            } else if text[position] == "\"" || sees("#\"") || sees("##\"") {
+                continue
+            case Self.quote,
+                Self.hash where beginsString:
                 readString()
-            } else {
-                let character = text[position]
-                if character == "(" { depth += 1 }
-                if character == ")" {
-                    if depth == 0 && untilParenthesis { return }
-                    depth -= 1
-                }
-                code.append(character)
-                position += 1
+                continue
+            case UInt8(ascii: "("):
+                depth += 1
+            case UInt8(ascii: ")"):
+                if depth == 0 && untilParenthesis { return }
+                depth -= 1
+            default:
+                break
             }
+            codeBytes.append(byte)
+            position += 1
         }
+    }
+
+    /// Whether a string begins here, raw or not.
+    private var beginsString: Bool {
+        var next = position
+        while next < text.count, next < position + 2, text[next] == Self.hash { next += 1 }
+        return next < text.count && text[next] == Self.quote
     }
 
     private mutating func skipComment() {
         var depth = 0
         repeat {
-            if sees("/*") {
+            if sees(Self.commentStart) {
                 depth += 1
                 position += 2
-            } else if sees("*/") {
+            } else if sees(Self.commentEnd) {
                 depth -= 1
                 position += 2
             } else {
@@ -56,29 +81,31 @@ struct Lexer {
     }
 
     private mutating func readString() {
-        let hashes = String(text[position...].prefix { $0 == "#" })
+        let hashes = Array(text[position...].prefix { $0 == Self.hash })
         position += hashes.count
-        let quote = sees("\"\"\"") ? "\"\"\"" : "\""
+        let quote = sees(Self.longQuote) ? Self.longQuote : [Self.quote]
         position += quote.count
-        code += "\"\""
-        var content = ""
-        while position < text.count, !sees(quote + hashes) {
-            if sees("\\" + hashes + "(") {
-                position += hashes.count + 2
-                code.append(" ")
+        codeBytes += [Self.quote, Self.quote]
+        let end = quote + hashes
+        let interpolation = [Self.backslash] + hashes + [UInt8(ascii: "(")]
+        var content: [UInt8] = []
+        while position < text.count, !sees(end) {
+            if sees(interpolation) {
+                position += interpolation.count
+                codeBytes.append(UInt8(ascii: " "))
                 readCode(untilParenthesis: true)
-                code.append(" ")
+                codeBytes.append(UInt8(ascii: " "))
                 position += 1
-                content += "…"
-            } else if text[position] == "\\" && hashes.isEmpty {
-                content += String(text[position...].prefix(2))
+                content += Array("…".utf8)
+            } else if text[position] == Self.backslash && hashes.isEmpty {
+                content += text[position...].prefix(2)
                 position += 2
             } else {
                 content.append(text[position])
                 position += 1
             }
         }
-        position += quote.count + hashes.count
-        strings.append(content)
+        position += end.count
+        strings.append(String(decoding: content, as: UTF8.self))
     }
 }

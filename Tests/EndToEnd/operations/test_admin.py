@@ -13,7 +13,7 @@ import tempfile
 import pytest
 from admin import PASSWORD, check_clean, ok, post, refused, text
 from client import call, chat, check_error
-from database import rows
+from database import rows_of_copy
 from stack import CANARY_KEY, Stack, binary, wait_for
 
 DATABASES = ("sqlite", "postgresql")
@@ -88,7 +88,7 @@ def test_a_log_in_renews_a_weaker_hash_and_keeps_a_stronger_one():
 
         def cost(name):
             statement = "SELECT password_hash FROM users WHERE username = ?"
-            return rows(stack, statement, name)[0]["password_hash"].split("$")[1]
+            return rows_of_copy(stack, statement, name)[0]["password_hash"].split("$")[1]
 
         for name, first, renewed in (("weak", 10, 11), ("equal", 11, 11), ("strong", 12, 12)):
             ok(stack, "create", name, input=PASSWORD + "\n", settings={"PASSWORD_COST": first})
@@ -234,9 +234,9 @@ def test_events_are_filtered_and_exported(stack):
     exported = [json.loads(line) for line in lines]
     assert [event for event in exported if event["type"] != "admin"] == everything
     exported = text(stack, "events", "--user", "watched", "--format", "csv")
-    exported_rows = [row for row in csv.DictReader(io.StringIO(exported)) if row["type"] != "admin"]
-    assert [row["id"] for row in exported_rows] == [event["id"] for event in everything]
-    assert exported_rows[1]["model"] == 'mock?status=400&x=\\u{1B}[31m,"=1'
+    rows = [row for row in csv.DictReader(io.StringIO(exported)) if row["type"] != "admin"]
+    assert [row["id"] for row in rows] == [event["id"] for event in everything]
+    assert rows[1]["model"] == 'mock?status=400&x=\\u{1B}[31m,"=1'
     assert "/nowhere" in text(stack, "events", "--user", "watched")
 
 
