@@ -83,31 +83,3 @@ package struct EventPage: Sendable {
         self.rest = rest
     }
 }
-
-/// A row of the audit log with its texts unchecked.
-package struct EventRecord: Sendable, Equatable {
-    package var id = ""
-    package var timestamp = Timestamp(milliseconds: 0)
-    package var kind = ""
-    package var requestID = ""
-    package var clientAddress = ""
-    package var method = ""
-    package var path = ""
-    package var status: Int64?
-    package var durationMicroseconds: Int64?
-    package var userID: String?
-    package var chatID: String?
-    package var groupID: String?
-    package var model: String?
-    package var promptTokens: Int64?
-    package var completionTokens: Int64?
-    package var upstreamStatus: Int64?
-    package var upstreamMicroseconds: Int64?
-    package var upstreamRequestID: String?
-    package var bytesIn: Int64 = 0
-    package var bytesOut: Int64 = 0
-    package var end: String?
-    package var detail: String?
-
-    package init() {}
-}
