@@ -16,13 +16,13 @@ internal import Testing
     {
         let server = try await RedisServer()
         let peer = try await server.peer()
-        peer.bus.publish(words("before", of: "m", prompt: "p"))
+        peer.bus.publish(delta("before", of: "m", prompt: "p"))
         await peer.bus.flush()
         let delivery = try await Delivery(peer.log)
-        peer.bus.publish(words("after", of: "m"))
+        peer.bus.publish(delta("after", of: "m"))
         peer.bus.publish(end(of: "m"))
         try await delivery.ends(["m"])
-        #expect(delivery.frames.map(\.frame) == [words("after", of: "m"), end(of: "m")])
+        #expect(delivery.frames.map(\.frame) == [delta("after", of: "m"), end(of: "m")])
         await peer.close()
     }
 
@@ -85,9 +85,9 @@ internal import Testing
         let peer = try await server.peer()
         for text in ["a", "b"] {
             for message in ["done", "one", "two"] {
-                peer.bus.publish(words(text, of: message, prompt: text == "a" ? message : nil))
+                peer.bus.publish(delta(text, of: message, prompt: text == "a" ? message : nil))
             }
-            peer.bus.publish(words(text, of: "elsewhere", in: "other", prompt: "p"))
+            peer.bus.publish(delta(text, of: "elsewhere", in: "other", prompt: "p"))
             await peer.bus.flush()
         }
         peer.bus.publish(end(of: "done"))
@@ -95,8 +95,8 @@ internal import Testing
         let running = try await peer.log.runningFrames(of: chat)
         #expect(
             running.frames.map(\.frame) == [
-                words("a", of: "one", prompt: "one"), words("a", of: "two", prompt: "two"),
-                words("b", of: "one"), words("b", of: "two"),
+                delta("a", of: "one", prompt: "one"), delta("a", of: "two", prompt: "two"),
+                delta("b", of: "one"), delta("b", of: "two"),
             ])
         #expect(running.frames.areInOrder)
         #expect(try await running.head == peer.log.head())
@@ -113,7 +113,7 @@ internal import Testing
         #expect(seen.areInOrder)
         for parity in 0..<2 {
             let whole = stride(from: parity, to: 400, by: 2).map { "\($0) " }.joined()
-            #expect(joinedWords(seen, of: "m\(parity)") == whole)
+            #expect(joinedDeltas(seen, of: "m\(parity)") == whole)
         }
         #expect(delivery.starts == 0)
         for peer in peers { await peer.close() }
@@ -142,7 +142,7 @@ internal import Testing
             await peer.bus.flush()
             try await breakSubscriptions(server)
             for index in 0..<5 {
-                peer.bus.publish(words("\(index) ", of: "m\(round)"))
+                peer.bus.publish(delta("\(index) ", of: "m\(round)"))
                 await peer.bus.flush()
             }
             peer.bus.publish(end(of: "m\(round)"))

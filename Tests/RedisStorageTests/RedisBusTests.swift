@@ -14,14 +14,14 @@ internal import Testing
         let server = try await RedisServer()
         let peer = try await server.peer()
         let delivery = try await Delivery(peer.log)
-        peer.bus.publish(words("Hé\u{0}llo", of: "m", prompt: "tell me"))
+        peer.bus.publish(delta("Hé\u{0}llo", of: "m", prompt: "tell me"))
         await peer.bus.flush()
-        peer.bus.publish(words(" there", of: "m"))
+        peer.bus.publish(delta(" there", of: "m"))
         peer.bus.publish(end(of: "m"))
         try await delivery.ends(["m"])
         #expect(
             delivery.frames.map(\.frame) == [
-                words("Hé\u{0}llo", of: "m", prompt: "tell me"), words(" there", of: "m"),
+                delta("Hé\u{0}llo", of: "m", prompt: "tell me"), delta(" there", of: "m"),
                 end(of: "m"),
             ])
         #expect(delivery.frames.map(\.id.sequence) == [1, 2, 3])
@@ -69,7 +69,7 @@ internal import Testing
         let delivery = try await Delivery(peer.log)
         peer.bus.publishReply("m", words: 3)
         await peer.bus.flush()
-        peer.bus.publish(words("late", of: "m"))
+        peer.bus.publish(delta("late", of: "m"))
         peer.bus.publish(beginning(of: "m"))
         peer.bus.publish(end(of: "m"))
         peer.bus.publish(end(of: "n"))
@@ -85,7 +85,7 @@ internal import Testing
         let server = try await RedisServer()
         let peer = try await server.peer()
         let delivery = try await Delivery(peer.log)
-        peer.bus.publish(words("rest", of: "m"))
+        peer.bus.publish(delta("rest", of: "m"))
         await peer.bus.flush()
         peer.bus.publish(end(of: "m"))
         try await delivery.ends(["m"])
@@ -103,11 +103,11 @@ internal import Testing
         // More than Redis is sent at a time: it stays in the queue.
         peer.bus.publishReply("first", words: 80)
         await EventLoop.spawn {}.value
-        for index in 0..<300 { peer.bus.publish(words("\(index) ", of: "a", prompt: "p")) }
-        peer.bus.publish(words("dropped", of: "b", prompt: "p"))
+        for index in 0..<300 { peer.bus.publish(delta("\(index) ", of: "a", prompt: "p")) }
+        peer.bus.publish(delta("dropped", of: "b", prompt: "p"))
         server.resume()
         await peer.bus.flush()
-        peer.bus.publish(words("late", of: "a"))
+        peer.bus.publish(delta("late", of: "a"))
         for message in ["a", "b"] { peer.bus.publish(end(of: message)) }
         peer.bus.publishReply("c", words: 1)
         try await delivery.ends(["first", "a", "b", "c"])
@@ -155,7 +155,7 @@ internal import Testing
         peer.bus.publish(beginning(of: "long"))
         await peer.bus.flush()
         for index in 0..<200 {
-            peer.bus.publish(words("\(index)", of: "long"))
+            peer.bus.publish(delta("\(index)", of: "long"))
             await peer.bus.flush()
         }
         let head = try await peer.log.head()
@@ -210,7 +210,7 @@ internal import Testing
         await peer.bus.flush()
         #expect(try await history(head.sequence - 1) == nil)
         let frames = try #require(try await history(head.sequence))
-        #expect(joinedWords(frames, of: "n") == "0 " && frames.last?.frame == end(of: "n"))
+        #expect(joinedDeltas(frames, of: "n") == "0 " && frames.last?.frame == end(of: "n"))
         await peer.close()
     }
 }

@@ -31,7 +31,7 @@ internal import Testing
         try await change(server)
         try await peer.isReady()
         try await other.isReady()
-        peer.bus.publish(words("rest", of: "torn"))
+        peer.bus.publish(delta("rest", of: "torn"))
         peer.bus.publish(end(of: "torn"))
         await peer.bus.flush()
         other.bus.publishReply("after", words: 3)
@@ -43,8 +43,8 @@ internal import Testing
         #expect(frames.map(\.id.sequence) == Array(1...head.sequence))
         let ends = frames.filter(\.frame.isEnd).map(\.frame.messageID.text)
         #expect(ends == ["torn", "after"])
-        #expect(joinedWords(frames, of: "torn") == "", "the rest alone is no prefix")
-        #expect(joinedWords(frames, of: "after") == numbered(0..<3))
+        #expect(joinedDeltas(frames, of: "torn") == "", "the rest alone is no prefix")
+        #expect(joinedDeltas(frames, of: "after") == numbered(0..<3))
         #expect(delivery.newFrames.areInOrder)
         #expect(try await peer.log.frames(of: chat, after: old) == nil)
         #expect(try await other.log.frames(of: chat, after: old) == nil)
@@ -134,8 +134,8 @@ internal import Testing
         // A process that only reads gets nothing wrong.
         if kind != "running" { #expect(try await peer.log.frames(of: chat, after: old) == nil) }
         if kind == "running" { #expect(try await peer.log.runningFrames(of: chat).frames.isEmpty) }
-        peer.bus.publish(words("1 ", of: "m"))
-        peer.bus.publish(words("1 ", of: "other", in: "other"))
+        peer.bus.publish(delta("1 ", of: "m"))
+        peer.bus.publish(delta("1 ", of: "other", in: "other"))
         await peer.bus.flush()
         try await poison()
         for message in ["m", "other"] {
@@ -230,7 +230,7 @@ internal import Testing
         let running = try await peer.log.runningFrames(of: chat)
         #expect(running.frames.isEmpty && running.head.epoch != old.epoch)
         #expect(try await peer.log.head() == running.head)
-        peer.bus.publish(words("dropped", of: "m"))
+        peer.bus.publish(delta("dropped", of: "m"))
         peer.bus.publish(end(of: "m"))
         try await server.start()
         try await eventually { delivery.starts >= 2 }

@@ -60,7 +60,7 @@ internal import Testing
         #expect(!peer.bus.isPending(Message.ID("carried")))
         server.kill()
         try await peer.isReady(false)
-        peer.bus.publish(words("a", of: "m", prompt: "p"))
+        peer.bus.publish(delta("a", of: "m", prompt: "p"))
         peer.bus.publish(end(of: "m"))
         #expect(peer.bus.takeOverdueEnds(after: 60_000) == [])
         #expect(peer.bus.takeOverdueEnds(after: 0) == [Message.ID("m")])

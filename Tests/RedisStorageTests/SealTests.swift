@@ -79,7 +79,7 @@ internal import Testing
         peer.bus.publish(beginning(of: "m"))
         await peer.bus.flush()
         let head = try await peer.log.head()
-        let forged = words("forged", of: "m")
+        let forged = delta("forged", of: "m")
         let strange = Seal(keys(secret: 8).frames)
         for bytes in [
             group(head, forged.encoded(at: 0, strange)),
@@ -87,7 +87,7 @@ internal import Testing
             group(head, end(of: "m").encoded(at: 0, strange)), group(head, [1, 0x7A]),
             group(head, forged.encoded(at: 0, Seal(testKeys.windows))),
         ] { try await publish(bytes, server) }
-        peer.bus.publish(words("true", of: "m"))
+        peer.bus.publish(delta("true", of: "m"))
         peer.bus.publish(end(of: "m"))
         try await delivery.ends(["m"])
         #expect(delivery.text(of: "m") == "true")
@@ -101,49 +101,49 @@ internal import Testing
         let start = try await peer.log.head()
         peer.bus.publish(beginning(of: "m"))
         peer.bus.publish(beginning(of: "other", in: "other"))
-        peer.bus.publish(words("1 ", of: "m"))
+        peer.bus.publish(delta("1 ", of: "m"))
         await peer.bus.flush()
         let head = try await peer.log.head()
         let stream = "test:bus:\(head.epoch):frames:chat"
         let strange = Seal(keys(secret: 8).frames)
         let entries = [
-            words("forged", of: "m").encoded(at: 2, strange),
+            delta("forged", of: "m").encoded(at: 2, strange),
             // Of this installation, but of another chat, and words that were there before.
-            beginning(of: "n", in: "other").encoded, words("1 ", of: "m").encoded,
-            words("later", of: "m").encoded(at: 5, testSeal), [0x7A],
+            beginning(of: "n", in: "other").encoded, delta("1 ", of: "m").encoded,
+            delta("later", of: "m").encoded(at: 5, testSeal), [0x7A],
         ]
         for (index, entry) in entries.enumerated() {
             try await append(entry, "\(head.sequence + 1 + Int64(index))-0", to: stream, server)
         }
         try await server.ask("HINCRBY", "test:bus", "seq", "\(entries.count)")
         let frames = try #require(try await peer.log.frames(of: chat, after: start))
-        #expect(joinedWords(frames, of: "m") == "1 ")
+        #expect(joinedDeltas(frames, of: "m") == "1 ")
         #expect(frames.allSatisfy { $0.frame.messageID.text == "m" })
         let running = try await peer.log.runningFrames(of: chat).frames
-        #expect(joinedWords(running, of: "m") == "1 ")
+        #expect(joinedDeltas(running, of: "m") == "1 ")
         await peer.close()
     }
 
     @Test func `deltas that come twice, or whose predecessors are missing, are skipped`() {
-        var positions = WordPositions()
+        var positions = DeltaPositions()
         func admits(_ frame: StreamFrame, _ position: Int) -> Bool {
             positions.admits(frame, at: position)
         }
-        #expect(admits(words("a", of: "m"), 7), "read from the middle")
-        #expect(!admits(words("a", of: "m"), 7))
-        #expect(!admits(words("c", of: "m"), 9))
-        #expect(!admits(words("x", of: "m", prompt: "p"), 0))
-        #expect(admits(words("é", of: "m"), 8))
-        #expect(admits(words("d", of: "m"), 10))
-        #expect(admits(words("n", of: "n"), 0))
+        #expect(admits(delta("a", of: "m"), 7), "read from the middle")
+        #expect(!admits(delta("a", of: "m"), 7))
+        #expect(!admits(delta("c", of: "m"), 9))
+        #expect(!admits(delta("x", of: "m", prompt: "p"), 0))
+        #expect(admits(delta("é", of: "m"), 8))
+        #expect(admits(delta("d", of: "m"), 10))
+        #expect(admits(delta("n", of: "n"), 0))
         #expect(admits(end(of: "m"), 0))
         let largest = Int(PlacedFrame.largestPosition)
-        #expect((0..<30_000).allSatisfy { admits(words("w", of: "\($0)"), largest) })
-        var sender = WordPositions()
+        #expect((0..<30_000).allSatisfy { admits(delta("w", of: "\($0)"), largest) })
+        var sender = DeltaPositions()
         var sent: [Int] = []
         for frame in [
-            words("é", of: "m", prompt: "p"), words("a", of: "m"), words("b", of: "m"),
-            end(of: "m"), words("c", of: "m"),
+            delta("é", of: "m", prompt: "p"), delta("a", of: "m"), delta("b", of: "m"),
+            end(of: "m"), delta("c", of: "m"),
         ] { sent.append(sender.take(frame)) }
         #expect(sent == [0, 2, 3, 0, 0])
     }

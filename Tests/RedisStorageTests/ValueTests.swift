@@ -107,8 +107,8 @@ internal import Testing
 
 @Suite struct FrameEncodingTests {
     private let frames = [
-        words("", of: "m", prompt: "prompt"), words("Hé\u{0}llo\n", of: "m"),
-        words("x", of: "m", prompt: ""), end(of: "m", in: "other"), words("", of: ""),
+        delta("", of: "m", prompt: "prompt"), delta("Hé\u{0}llo\n", of: "m"),
+        delta("x", of: "m", prompt: ""), end(of: "m", in: "other"), delta("", of: ""),
     ]
 
     /// A frame of a newer release.

@@ -13,7 +13,7 @@ import Testing
         let hall = FanOutStage()
         let seat = try hall.join()
         hall.tell(History(position: id(0)))
-        hall.send(words("a", 1))
+        hall.send(delta("a", 1))
         return (hall, seat)
     }
 
@@ -25,9 +25,9 @@ import Testing
         let late = try hall.join(resumption: .after(id(1)))
         let tooLate = hall.storage.takeHistories()
         _ = (try seat.text(), try other.text())
-        hall.fanOut.receive(LiveBatch(frames: [words("a", 1)], last: id(3), broken: [chat]))
+        hall.fanOut.receive(LiveBatch(frames: [delta("a", 1)], last: id(3), broken: [chat]))
         for request in tooLate { request.reply(.history(History(position: id(1)))) }
-        hall.send(words("b", 4, of: "m2"))
+        hall.send(delta("b", 4, of: "m2"))
         #expect(try seat.text() == "" && late.text() == "", "what was missed comes first")
         for attempt in 1...3 {
             let requests = hall.storage.takeHistories()
@@ -72,7 +72,7 @@ import Testing
         let hall = FanOutStage()
         let (seat, held) = (try hall.join(), try hall.join())
         hall.tell(History(position: id(0)))
-        hall.send(words("a", 1))
+        hall.send(delta("a", 1))
         let ended = message("m1", .failed, reply: "a")
         for _ in 1...5 { hall.pollEnds([ended]) }
         let waiting = try hall.join(resumption: .after(id(1)))
@@ -103,7 +103,7 @@ import Testing
         let seat = try hall.join(resumption: .after(id(1)))
         hall.pollEnds([ended])
         #expect(try first.ids() == ["e1-1", "e1-1"])
-        hall.tell(History(frames: [words("b", 3, of: "m2")], position: id(3)))
+        hall.tell(History(frames: [delta("b", 3, of: "m2")], position: id(3)))
         #expect(try seat.ids() == ["e1-3", "e1-3"])
     }
 
@@ -200,7 +200,7 @@ import Testing
         let late = try hall.join()
         let ended = message("m1", reply: "a")
         hall.send(.last(ended, id: id(2)))
-        hall.tell(History(frames: [words("a", 1)], position: id(1), running: [ended.id]))
+        hall.tell(History(frames: [delta("a", 1)], position: id(1), running: [ended.id]))
         for seat in [seat, late] { #expect(try seat.ids() == ["e1-1", "e1-2"]) }
         for _ in 1...7 { hall.pollEnds([ended]) }
         #expect(hall.storage.published == [])

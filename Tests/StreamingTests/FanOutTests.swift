@@ -16,7 +16,7 @@ import Testing
         let stranger = try hall.join(chat: Chat.ID("chat-2"))
         hall.tell(History(position: id(0)))
         for seat in [first, second, socket, stranger] { _ = try seat.text() }
-        hall.send(words("a", 1), words("b", 2))
+        hall.send(delta("a", 1), delta("b", 2))
         #expect(try first.ids() == ["e1-1", "e1-2"])
         #expect(try second.ids() == ["e1-1", "e1-2"])
         #expect(try socket.text().contains("\"event_id\":\"e1-2\"}"))
@@ -42,11 +42,11 @@ import Testing
     func registersFirst() throws {
         let hall = FanOutStage()
         let seat = try hall.join(resumption: .after(id(3)))
-        hall.send(words("d", 4), words("e", 5), words("f", 6))
+        hall.send(delta("d", 4), delta("e", 5), delta("f", 6))
         #expect(try seat.text() == "")
-        hall.tell(History(frames: [words("d", 4), words("e", 5)], position: id(5)))
+        hall.tell(History(frames: [delta("d", 4), delta("e", 5)], position: id(5)))
         #expect(try seat.ids() == ["e1-4", "e1-5", "e1-6"])
-        hall.send(words("g", 7))
+        hall.send(delta("g", 7))
         #expect(try seat.ids() == ["e1-7"])
     }
 
@@ -54,9 +54,9 @@ import Testing
     func historyIsAhead() throws {
         let hall = FanOutStage()
         let seat = try hall.join(resumption: .after(id(3)))
-        hall.tell(History(frames: [words("d", 4), words("e", 5)], position: id(5)))
-        hall.send(words("d", 4))
-        hall.send(words("e", 5), words("f", 6))
+        hall.tell(History(frames: [delta("d", 4), delta("e", 5)], position: id(5)))
+        hall.send(delta("d", 4))
+        hall.send(delta("e", 5), delta("f", 6))
         #expect(try seat.ids() == ["e1-4", "e1-5", "e1-6"])
     }
 
@@ -70,7 +70,7 @@ import Testing
         hall.send(Frame.last(message("m1"), id: id(3)))
         // Whoever resumes from here is not told of it again.
         #expect(try seat.text() == "id: e1-3\n\n")
-        hall.send(words("x", 4, of: "m2"))
+        hall.send(delta("x", 4, of: "m2"))
         #expect(try seat.ids() == ["e1-4"])
     }
 
@@ -109,9 +109,9 @@ import Testing
         let (slow, quick) = (try hall.join(), try hall.join())
         hall.tell(History(position: id(0)))
         slow.block()
-        hall.send(words("a", 1))
+        hall.send(delta("a", 1))
         let large = String(repeating: "x", count: 60_000)
-        for number: Int64 in 2...7 { hall.send(words(large, number, of: "m\(number)")) }
+        for number: Int64 in 2...7 { hall.send(delta(large, number, of: "m\(number)")) }
         #expect(hall.storage.endings == [.slow])
         #expect(try quick.ids().count == 7)
         #expect(hall.fanOut.count == 1)
@@ -123,8 +123,8 @@ import Testing
         let seat = try hall.join()
         hall.tell(History(position: id(0)))
         seat.block()
-        hall.send(words("a", 1))
-        hall.send(words("b", 2))
+        hall.send(delta("a", 1))
+        hall.send(delta("b", 2))
         hall.advance(seconds: 10)
         hall.fanOut.tick()
         #expect(hall.storage.endings == [])
@@ -140,11 +140,11 @@ import Testing
         hall.tell(History(position: id(0)))
         _ = try seat.text()
         seat.block()
-        hall.send(words("a", 1))
-        for number: Int64 in 2...9 { hall.send(words("b", number)) }
+        hall.send(delta("a", 1))
+        for number: Int64 in 2...9 { hall.send(delta("b", number)) }
         _ = try seat.text()
         seat.unblock()
-        hall.send(words("c", 10))
+        hall.send(delta("c", 10))
         #expect(try seat.ids() == (2...10).map { "e1-\($0)" })
     }
 
@@ -226,7 +226,7 @@ import Testing
         #expect(checks.flatMap(\.0).count == 2)
         for (numbers, reply) in checks { reply(numbers.map { (number: $0, isAllowed: false) }) }
         hall.loop.run()
-        hall.send(words("secret", 1))
+        hall.send(delta("secret", 1))
         #expect(try event.text() == "")
         #expect(!event.channel.isActive)
         #expect(Array(try socket.received().prefix(4)) == [0x88, 19, 0x03, 0xF0])

@@ -7,7 +7,7 @@ import Testing
     private func frame(_ text: String, _ sequence: Int64, of message: String = "m1")
         -> SubscriberQueue.Item
     {
-        .frame(EncodedFrame(words(text, sequence, of: message)))
+        .frame(EncodedFrame(delta(text, sequence, of: message)))
     }
 
     private func add(_ item: SubscriberQueue.Item, to queue: inout SubscriberQueue) -> Bool {

@@ -15,7 +15,7 @@ func id(_ sequence: Int64, epoch: String = epoch) -> FrameID {
     FrameID(epoch: epoch, sequence: sequence)
 }
 
-func words(
+func delta(
     _ text: String, _ sequence: Int64, of message: String = "m1", prompt: String? = nil
 ) -> Frame {
     Frame(

@@ -7,7 +7,7 @@ import Testing
 @Suite struct WritersTests {
     @Test("A server-sent event has the id, and the JSON on one line")
     func event() {
-        let frame = words("a\nb \"c\"", 7, prompt: "p")
+        let frame = delta("a\nb \"c\"", 7, prompt: "p")
         #expect(
             text(ServerSentEvents.event(frame)) == """
                 id: e1-7
@@ -31,7 +31,7 @@ import Testing
 
     @Test("A WebSocket frame has the same JSON and the event's id")
     func webSocket() {
-        var bytes = WebSocketWriter.text(of: words("a", 7))
+        var bytes = WebSocketWriter.text(of: delta("a", 7))
         #expect(bytes.readInteger(as: UInt8.self) == 0x81)
         bytes.moveReaderIndex(forwardBy: 3 - 2 + (bytes.readableBytes > 126 ? 2 : 0))
         #expect(
@@ -65,7 +65,7 @@ import Testing
     )
     func gathers() {
         let frames = [
-            words("a", 1, prompt: "p"), words("b", 2), words("x", 3, of: "m2"), words("c", 4),
+            delta("a", 1, prompt: "p"), delta("b", 2), delta("x", 3, of: "m2"), delta("c", 4),
         ].gathered()
         #expect(frames.map(\.id) == [id(2), id(3), id(4)])
         guard case .delta(let text, let prompt, _) = frames[0].content else {
@@ -77,7 +77,7 @@ import Testing
 
     @Test("Gathered frames have a bound")
     func gathersUpToALimit() {
-        let frames = (1...10).map { words(String(repeating: "x", count: 60), $0) }
+        let frames = (1...10).map { delta(String(repeating: "x", count: 60), $0) }
         #expect(frames.gathered(limit: 128).count == 5)
     }
 }

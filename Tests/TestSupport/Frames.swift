@@ -25,7 +25,7 @@ package final class Delivery: Sendable {
     }
 
     package func text(of message: String) -> String {
-        joinedWords(frames, of: message)
+        joinedDeltas(frames, of: message)
     }
 
     /// Waits until the messages have ended.
@@ -38,7 +38,7 @@ package final class Delivery: Sendable {
 }
 
 /// What the frames say of a message.
-package func joinedWords(_ frames: [LoggedFrame], of message: String) -> String {
+package func joinedDeltas(_ frames: [LoggedFrame], of message: String) -> String {
     var text = ""
     for frame in frames where frame.frame.messageID.text == message {
         if case .delta(let words, _) = frame.frame.content { text += words }
@@ -46,7 +46,7 @@ package func joinedWords(_ frames: [LoggedFrame], of message: String) -> String 
     return text
 }
 
-package func words(
+package func delta(
     _ text: String, of message: String, in chat: String = "chat", prompt: String? = nil
 ) -> StreamFrame {
     StreamFrame(
@@ -55,7 +55,7 @@ package func words(
 }
 
 package func beginning(of message: String, in chat: String = "chat") -> StreamFrame {
-    words("", of: message, in: chat, prompt: "prompt of \(message)")
+    delta("", of: message, in: chat, prompt: "prompt of \(message)")
 }
 
 package func end(of message: String, in chat: String = "chat") -> StreamFrame {
@@ -73,7 +73,7 @@ extension Bus {
     package func publishReply(_ message: String, in chat: String = "chat", words count: Int) {
         publish(beginning(of: message, in: chat))
         for index in 0..<count {
-            publish(TestSupport.words("\(index) ", of: message, in: chat))
+            publish(TestSupport.delta("\(index) ", of: message, in: chat))
         }
         publish(end(of: message, in: chat))
     }
@@ -93,7 +93,7 @@ package func resumeAgainAndAgain(
     async let published: Void = {
         for index in 0..<400 {
             buses[index % 2].publish(
-                words("\(index) ", of: "m\(index % 2)", prompt: index < 2 ? "p" : nil))
+                delta("\(index) ", of: "m\(index % 2)", prompt: index < 2 ? "p" : nil))
             await EventLoop.sleep(milliseconds: 1)
         }
         await hasBeenRead.wait()

@@ -67,7 +67,7 @@ struct Delete: AdminCommand {
         var newOwner: User?
         if let handGroupsTo { newOwner = try await context.account(handGroupsTo).user }
         guard newOwner?.id != user.id else {
-            throw CommandError("the groups must go to somebody else")
+            throw CommandError("the groups must go to another user")
         }
         if !yes {
             let ownedData = try await store.ownedData(of: user.id)

@@ -38,7 +38,7 @@ package final class PromptRunner: Sendable {
     private let context: ContextSource
     private let clock: any Clock
     private let keyMask: KeyMask
-    private let words: UpstreamText
+    private let upstreamText: UpstreamText
     private let trailing: TrailingCalls
     private let scoreboard: Scoreboard?
     private let logger: Logger
@@ -51,7 +51,7 @@ package final class PromptRunner: Sendable {
         cache: any ContextCache, background: any Background, clock: any Clock,
         keyMask: KeyMask, scoreboard: Scoreboard? = nil, logger: Logger
     ) {
-        words = UpstreamText(keyMask)
+        upstreamText = UpstreamText(keyMask)
         trailing = TrailingCalls(background)
         self.scoreboard = scoreboard
         self.settings = settings
@@ -315,7 +315,7 @@ package final class PromptRunner: Sendable {
         for problem: ReplyReader.Problem, _ reader: ReplyReader, _ message: Message,
         _ outcome: inout ReplyOutcome
     ) -> ReplyEnd {
-        let failure = ReplyFailure(problem, words)
+        let failure = ReplyFailure(problem, upstreamText)
         warn(message, failure.message)
         return failed(
             failure, reply: reader.reply, &outcome,
@@ -350,7 +350,7 @@ package final class PromptRunner: Sendable {
     private func refusal(_ answer: any UpstreamReply, _ message: Message) async -> ReplyFailure {
         let status = answer.head.status
         let failure = ReplyFailure(
-            answer.head, body: await beginning(of: answer), words, now: clock.now())
+            answer.head, body: await beginning(of: answer), upstreamText, now: clock.now())
         if failure.code == .upstreamAuthentication {
             logger.error(
                 "upstream refused the key",

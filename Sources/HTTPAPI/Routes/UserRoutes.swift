@@ -128,7 +128,7 @@ extension API {
                 keeping: caller.session.id, now: clock.now())
         }
         guard isReplaced else {
-            throw Failure(.conflict, "The password was changed by somebody else meanwhile.")
+            throw Failure(.conflict, "The password was changed by another request meanwhile.")
         }
         return Response(json: [:])
     }

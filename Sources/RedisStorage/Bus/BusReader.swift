@@ -58,7 +58,7 @@ internal import ProxyGPT
         -> [LoggedFrame]?
     {
         var frames: [LoggedFrame] = []
-        var positions = WordPositions()
+        var positions = DeltaPositions()
         var last = id
         var bytes = 0
         while true {
@@ -97,7 +97,7 @@ internal import ProxyGPT
         }
         guard let first = beginnings.values.min() else { return ([], state.head) }
         var frames: [LoggedFrame] = []
-        var positions = WordPositions()
+        var positions = DeltaPositions()
         var last = FrameID(epoch: state.head.epoch, sequence: first &- 1)
         while last.sequence < state.head.sequence {
             guard let (page, count, _) = try await page(of: chat, after: last, known: known) else {

@@ -18,7 +18,7 @@ extension StreamFrame {
         var writer = ByteWriter()
         switch content {
         case .delta(let text, let prompt):
-            writer.bytes.append(prompt == nil ? FrameKind.words : FrameKind.beginning)
+            writer.bytes.append(prompt == nil ? FrameKind.delta : FrameKind.beginning)
             writeIDs(to: &writer)
             writer.number(UInt64(clamping: position))
             writer.text(text)
@@ -42,7 +42,7 @@ extension StreamFrame {
     /// The name of its kind in the script that appends it.
     var kind: UInt8 {
         switch content {
-        case .delta: isBeginning ? FrameKind.beginning : FrameKind.words
+        case .delta: isBeginning ? FrameKind.beginning : FrameKind.delta
         case .ended: FrameKind.end
         }
     }
@@ -57,7 +57,7 @@ extension StreamFrame {
         else { throw MalformedFrame() }
         var fields = ByteReader(content)
         guard let kind = fields.byte() else { throw MalformedFrame() }
-        guard [FrameKind.beginning, FrameKind.words, FrameKind.end].contains(kind) else {
+        guard [FrameKind.beginning, FrameKind.delta, FrameKind.end].contains(kind) else {
             return nil
         }
         guard let chat = fields.text(), let message = fields.text(), let user = fields.text() else {
@@ -97,7 +97,7 @@ struct MalformedFrame: Error, CustomStringConvertible {
 /// The kinds of frames, as letters.
 enum FrameKind {
     static let beginning = UInt8(ascii: "b")
-    static let words = UInt8(ascii: "w")
+    static let delta = UInt8(ascii: "w")
     static let end = UInt8(ascii: "e")
 }
 

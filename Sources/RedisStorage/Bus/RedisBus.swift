@@ -100,7 +100,7 @@ struct BusPlace: Sendable {
     private let logger: Logger
     private var known: FrameID?
     private var nextProbe: Int64 = 0
-    private var positions = WordPositions()
+    private var positions = DeltaPositions()
     /// Batches in a row that were refused because of the content of Redis: the log must not go on
     /// from that.
     private var refused = 0

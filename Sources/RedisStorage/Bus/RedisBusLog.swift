@@ -46,7 +46,7 @@ internal import ProxyGPT
 
     /// The position of the delivery; nil while Redis is away.
     private var position: LivePosition?
-    private var positions = WordPositions()
+    private var positions = DeltaPositions()
     /// The epoch of the empty log that replaces Redis while it is away.
     private var emptyEpoch: String
     private var isFilling = false
@@ -134,7 +134,7 @@ internal import ProxyGPT
     private func lose() {
         guard position != nil else { return }
         position = nil
-        positions = WordPositions()
+        positions = DeltaPositions()
         forgetWaiting()
         failedPolls = 0
         emptyEpoch = identifiers.epoch
@@ -239,7 +239,7 @@ internal import ProxyGPT
     }
 
     private func startOver(at epoch: String) {
-        positions = WordPositions()
+        positions = DeltaPositions()
         logger.notice("bus log begins anew", metadata: ["bus.epoch": "\(epoch)"])
         deliver?([])
     }

@@ -168,7 +168,7 @@ final class BusReader {
             }
             let content: StreamFrame.Content
             switch statement.text(at: 4) {
-            case BusKind.words:
+            case BusKind.delta:
                 content = .delta(
                     statement.text(at: 5),
                     prompt: statement.isNull(at: 6) ? nil : statement.text(at: 6))

@@ -102,7 +102,7 @@ final class BusStatements {
         insertion.bind(frame.userID.text, at: 3)
         switch frame.content {
         case .delta(let text, let prompt):
-            insertion.bind(BusKind.words, at: 4)
+            insertion.bind(BusKind.delta, at: 4)
             insertion.bind(text, at: 5)
             if let prompt { insertion.bind(prompt, at: 6) }
         case .ended:
@@ -199,6 +199,7 @@ final class BusStatements {
 
 /// The values of the column `kind`.
 enum BusKind {
-    static let words = "words"
+    /// Stored as it always was, since releases share the file.
+    static let delta = "words"
     static let ended = "ended"
 }

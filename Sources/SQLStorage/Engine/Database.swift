@@ -120,7 +120,7 @@ extension DatabaseError {
             Failure(.unavailable, "Nothing can be stored just now.", retryAfter: 5)
         case .connection: Failure.databaseIsAway
         case .locked:
-            Failure(.unavailable, "Somebody else holds a lock in the database.", retryAfter: 1)
+            Failure(.unavailable, "Another client of the database holds a lock.", retryAfter: 1)
         case .conflict, .interrupted:
             Failure(.unavailable, "The database is busy.", retryAfter: 1)
         case .uncertain: Failure.mayHaveBeenDone

@@ -225,7 +225,7 @@ extension SQLiteConnection {
     func becomeOneFile() throws {
         let mode = try query("PRAGMA journal_mode = DELETE").first?.values.first
         guard mode == .text("delete") else {
-            throw DatabaseError(.busy, "somebody else has the file open", during: "journal_mode")
+            throw DatabaseError(.busy, "another process has the file open", during: "journal_mode")
         }
     }
 

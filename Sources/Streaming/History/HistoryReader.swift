@@ -54,7 +54,7 @@ internal import ProxyGPT
     ) async throws -> History {
         let running = try await log.runningFrames(of: chat)
         var history = History(position: running.head)
-        history.frames = try await words(running.frames, of: chat, &history)
+        history.frames = try await deltaFrames(running.frames, of: chat, &history)
         if let last, last.epoch == running.head.epoch, last.sequence < running.head.sequence {
             let ended = try await log.frames(of: chat, after: last)?.filter {
                 $0.frame.isEnd && $0.id.sequence <= running.head.sequence
@@ -115,7 +115,7 @@ internal import ProxyGPT
                 history.frames.append(.last(message, id: .nowhere))
             }
         }
-        history.frames += try await words(log.frames, of: chat, &history).map {
+        history.frames += try await deltaFrames(log.frames, of: chat, &history).map {
             $0.with(id: .nowhere)
         }
         if let last = history.frames.popLast() { history.frames.append(last.with(id: log.head)) }
@@ -141,8 +141,8 @@ internal import ProxyGPT
         }
     }
 
-    /// The words of running messages, without those of messages that are gone.
-    private func words(
+    /// The deltas of running messages, without those of messages that are gone.
+    private func deltaFrames(
         _ frames: [LoggedFrame], of chat: Chat.ID, _ history: inout History
     ) async throws -> [Frame] {
         var gone: Set<Message.ID> = []

@@ -25,25 +25,25 @@ internal import Testing
         tuning.bounds = FrameQueue.Bounds(frames: 200, bytes: 1 << 20)
         let bus = try place.bus(tuning: tuning)
         let obstacle = try place.obstacle()
-        bus.publish(words("x", of: "first"))
+        bus.publish(delta("x", of: "first"))
         try await obstacle.isMet()
         // No caller waits: the writer stands before the obstacle.
         for index in 0..<300 {
-            bus.publish(words("\(index) ", of: "a"))
-            bus.publish(words("\(index) ", of: "b"))
+            bus.publish(delta("\(index) ", of: "a"))
+            bus.publish(delta("\(index) ", of: "b"))
         }
-        bus.publish(words("dropped", of: "c"))
+        bus.publish(delta("dropped", of: "c"))
         obstacle.remove()
         await bus.flush()
-        bus.publish(words("late", of: "a"))
+        bus.publish(delta("late", of: "a"))
         for message in ["a", "b", "c"] { bus.publish(end(of: message)) }
-        bus.publish(words("again", of: "d"))
+        bus.publish(delta("again", of: "d"))
         await bus.flush()
         let frames = try await all(place)
-        #expect(joinedWords(frames, of: "a") == numbered(0..<100))
-        #expect(joinedWords(frames, of: "b") == numbered(0..<100))
-        #expect(joinedWords(frames, of: "c") == "")
-        #expect(joinedWords(frames, of: "d") == "again")
+        #expect(joinedDeltas(frames, of: "a") == numbered(0..<100))
+        #expect(joinedDeltas(frames, of: "b") == numbered(0..<100))
+        #expect(joinedDeltas(frames, of: "c") == "")
+        #expect(joinedDeltas(frames, of: "d") == "again")
         let ends = frames.filter(\.frame.isEnd).map(\.frame.messageID.text)
         #expect(ends.sorted() == ["a", "b", "c"])
         await bus.close()
@@ -55,10 +55,10 @@ internal import Testing
         tuning.bounds = FrameQueue.Bounds(frames: 1000, bytes: 10_000)
         let bus = try place.bus(tuning: tuning)
         let obstacle = try place.obstacle()
-        bus.publish(words("x", of: "first"))
+        bus.publish(delta("x", of: "first"))
         try await obstacle.isMet()
         for index in 0..<20 {
-            bus.publish(words(String(repeating: "w", count: 1000), of: "m\(index)"))
+            bus.publish(delta(String(repeating: "w", count: 1000), of: "m\(index)"))
         }
         obstacle.remove()
         await bus.flush()
@@ -76,23 +76,23 @@ internal import Testing
             _ = try connection.query(SQL(unsafe: "PRAGMA max_page_count = \(limit)"))
         }
         let bus = try place.bus(tuning: tuning)
-        bus.publish(words("one ", of: "m"))
+        bus.publish(delta("one ", of: "m"))
         await bus.flush()
         pages.store(1, ordering: .relaxed)
         for _ in 0..<3 {
-            bus.publish(words(String(repeating: "w", count: 100_000), of: "m"))
+            bus.publish(delta(String(repeating: "w", count: 100_000), of: "m"))
             await bus.flush()
         }
         bus.publish(end(of: "m"))
         bus.publish(end(of: "n"))
         await bus.flush()
         pages.store(1_000_000, ordering: .relaxed)
-        bus.publish(words("small", of: "o"))
+        bus.publish(delta("small", of: "o"))
         bus.publish(end(of: "o"))
         try await eventually { try await self.all(place).filter(\.frame.isEnd).count == 3 }
         let frames = try await all(place)
-        #expect(joinedWords(frames, of: "m") == "one ", "a prefix")
-        #expect(joinedWords(frames, of: "o") == "small")
+        #expect(joinedDeltas(frames, of: "m") == "one ", "a prefix")
+        #expect(joinedDeltas(frames, of: "o") == "small")
         await bus.close()
     }
 
@@ -106,23 +106,23 @@ internal import Testing
             }
         }
         let bus = try place.bus(tuning: tuning)
-        bus.publish(words("one ", of: "m"))
+        bus.publish(delta("one ", of: "m"))
         await bus.flush()
         let obstacle = try place.obstacle()
-        bus.publish(words("two ", of: "m"))
+        bus.publish(delta("two ", of: "m"))
         try await obstacle.isMet()
-        bus.publish(words("three ", of: "m"))
-        bus.publish(words("other", of: "n"))
+        bus.publish(delta("three ", of: "m"))
+        bus.publish(delta("other", of: "n"))
         bus.publish(end(of: "m"))
         isFailing.store(true, ordering: .relaxed)
         obstacle.remove()
         await bus.flush()
-        bus.publish(words("four", of: "n"))
+        bus.publish(delta("four", of: "n"))
         await bus.flush()
         #expect(
             try await all(place).map(\.frame) == [
-                words("one ", of: "m"), words("other", of: "n"), end(of: "m"),
-                words("four", of: "n"),
+                delta("one ", of: "m"), delta("other", of: "n"), end(of: "m"),
+                delta("four", of: "n"),
             ])
         await bus.close()
     }
@@ -143,9 +143,9 @@ internal import Testing
         fputs(String(repeating: "no database at all ", count: 1000), file)
         fclose(file)
         let bus = try place.bus()
-        bus.publish(words("w", of: "m"))
+        bus.publish(delta("w", of: "m"))
         await bus.close()
-        #expect(try await all(place).map(\.frame) == [words("w", of: "m")])
+        #expect(try await all(place).map(\.frame) == [delta("w", of: "m")])
     }
 
     @Test func `a schema of a newer release is left alone`() async throws {
@@ -165,7 +165,7 @@ internal import Testing
         tuning.checkpointPages = 1
         let bus = try place.bus(tuning: tuning)
         let log = try place.log()
-        bus.publish(words("w", of: "m"))
+        bus.publish(delta("w", of: "m"))
         await bus.flush()
         let old = try await log.head()
         await log.stop()
@@ -190,7 +190,7 @@ internal import Testing
         var tuning = BusWriter.Tuning()
         tuning.checkpointPages = 1
         let first = try place.bus(tuning: tuning)
-        first.publish(words("w", of: "m"))
+        first.publish(delta("w", of: "m"))
         await first.close()
         await damage(place, "frames")
         // Without it the WAL, which is whole, would be read from its beginning.
@@ -198,7 +198,7 @@ internal import Testing
         let bus = try place.bus(tuning: tuning)
         let log = try place.log()
         // Before a reader, which would find the damage as well and replace the file in time.
-        bus.publish(words("lost", of: "n"))
+        bus.publish(delta("lost", of: "n"))
         await bus.flush()
         let delivery = try await Delivery(log)
         bus.publish(end(of: "n"))

@@ -19,14 +19,14 @@ internal import Testing
     {
         let place = try BusPlace()
         let bus = try place.bus()
-        bus.publish(words("before", of: "m"))
+        bus.publish(delta("before", of: "m"))
         await bus.flush()
         let log = try place.log()
         let delivery = try await Delivery(log)
-        bus.publish(words("after", of: "m"))
+        bus.publish(delta("after", of: "m"))
         bus.publish(end(of: "m"))
         try await delivery.ends(["m"])
-        #expect(delivery.frames.map(\.frame) == [words("after", of: "m"), end(of: "m")])
+        #expect(delivery.frames.map(\.frame) == [delta("after", of: "m"), end(of: "m")])
         await log.stop()
         await bus.close()
     }
@@ -128,7 +128,7 @@ internal import Testing
         let place = try BusPlace()
         let bus = try place.bus()
         for index in 0..<6 {
-            bus.publish(words("\(index)", of: "m\(index)", in: index % 2 == 0 ? "chat" : "other"))
+            bus.publish(delta("\(index)", of: "m\(index)", in: index % 2 == 0 ? "chat" : "other"))
             await bus.flush()
         }
         let log = try place.log()
@@ -154,9 +154,9 @@ internal import Testing
         let bus = try place.bus()
         for text in ["a", "b"] {
             for message in ["done", "one", "two"] {
-                bus.publish(words(text, of: message, prompt: text == "a" ? message : nil))
+                bus.publish(delta(text, of: message, prompt: text == "a" ? message : nil))
             }
-            bus.publish(words(text, of: "elsewhere", in: "other"))
+            bus.publish(delta(text, of: "elsewhere", in: "other"))
             await bus.flush()
         }
         bus.publish(end(of: "done"))
@@ -165,8 +165,8 @@ internal import Testing
         let running = try await log.runningFrames(of: chat)
         #expect(
             running.frames.map(\.frame) == [
-                words("a", of: "one", prompt: "one"), words("a", of: "two", prompt: "two"),
-                words("b", of: "one"), words("b", of: "two"),
+                delta("a", of: "one", prompt: "one"), delta("a", of: "two", prompt: "two"),
+                delta("b", of: "one"), delta("b", of: "two"),
             ])
         #expect(running.frames.areInOrder)
         #expect(try await running.head == log.head())
@@ -183,7 +183,7 @@ internal import Testing
         #expect(seen.areInOrder)
         for parity in 0..<2 {
             let whole = stride(from: parity, to: 400, by: 2).map { "\($0) " }.joined()
-            #expect(joinedWords(seen, of: "m\(parity)") == whole)
+            #expect(joinedDeltas(seen, of: "m\(parity)") == whole)
         }
         for bus in buses { await bus.close() }
         await log.stop()
@@ -199,7 +199,7 @@ internal import Testing
         let bus = try place.bus()
         let text = String(repeating: "w", count: 100_000)
         for index in 0..<200 {
-            bus.publish(words(text, of: "m\(index)"))
+            bus.publish(delta(text, of: "m\(index)"))
             if index % 50 == 0 { await bus.flush() }
         }
         bus.publish(end(of: "m"))
@@ -218,7 +218,7 @@ internal import Testing
     @Test func `a file keeps its epoch within a boot and begins a new one after it`() async throws {
         let place = try BusPlace()
         let bus = try place.bus(boot: "first")
-        bus.publish(words("old", of: "m"))
+        bus.publish(delta("old", of: "m"))
         await bus.close()
         let old = try await place.log(boot: "first").head()
         #expect(old.sequence == 1)
@@ -232,7 +232,7 @@ internal import Testing
         #expect(try await log.runningFrames(of: chat).frames.isEmpty)
         #expect(try await log.frames(of: chat, after: old) == nil)
         let next = try place.bus(boot: "second")
-        next.publish(words("new", of: "m"))
+        next.publish(delta("new", of: "m"))
         await next.flush()
         #expect(try await log.head() == FrameID(epoch: head.epoch, sequence: 1))
         await next.close()
@@ -245,12 +245,12 @@ internal import Testing
         let log = try place.log()
         let delivery = try await Delivery(log)
         let bus = try place.bus()
-        bus.publish(words("one", of: "m"))
+        bus.publish(delta("one", of: "m"))
         bus.publish(end(of: "m"))
         try await delivery.ends(["m"])
         let old = try await log.head()
         for name in ["", "-wal", "-shm"] { unlink(place.file + name) }
-        bus.publish(words("two", of: "n"))
+        bus.publish(delta("two", of: "n"))
         bus.publish(end(of: "n"))
         try await delivery.ends(["n"])
         #expect(delivery.starts == 1)

@@ -22,7 +22,7 @@ internal import Testing
     func `a number that no log counts to makes the file anew`(sql: String) async throws {
         let place = try BusPlace()
         let bus = try place.bus()
-        bus.publish(words("w", of: "m"))
+        bus.publish(delta("w", of: "m"))
         await bus.flush()
         let log = try place.log()
         let old = try await log.head()

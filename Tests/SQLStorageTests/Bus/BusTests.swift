@@ -13,14 +13,14 @@ internal import Testing
         let log = try place.log()
         let delivery = try await Delivery(log)
         let bus = try place.bus()
-        bus.publish(words("Hé\u{0}llo", of: "m", prompt: "tell me"))
+        bus.publish(delta("Hé\u{0}llo", of: "m", prompt: "tell me"))
         await bus.flush()
-        bus.publish(words(" there", of: "m"))
+        bus.publish(delta(" there", of: "m"))
         bus.publish(end(of: "m"))
         try await delivery.ends(["m"])
         #expect(
             delivery.frames.map(\.frame) == [
-                words("Hé\u{0}llo", of: "m", prompt: "tell me"), words(" there", of: "m"),
+                delta("Hé\u{0}llo", of: "m", prompt: "tell me"), delta(" there", of: "m"),
                 end(of: "m"),
             ])
         #expect(delivery.frames.map(\.id.sequence) == [1, 2, 3])
@@ -90,7 +90,7 @@ internal import Testing
         let buses = [try place.bus(), try place.bus()]
         var heads: [FrameID] = [try await log.head()]
         for index in 0..<20 {
-            buses[index % 2].publish(words("w", of: "m\(index)"))
+            buses[index % 2].publish(delta("w", of: "m\(index)"))
             await buses[index % 2].flush()
             heads.append(try await log.head())
         }
@@ -104,11 +104,11 @@ internal import Testing
         let place = try BusPlace()
         let bus = try place.bus()
         let obstacle = try place.obstacle()
-        bus.publish(words("first ", of: "m"))
+        bus.publish(delta("first ", of: "m"))
         try await obstacle.isMet()
         for index in 0..<10 {
-            bus.publish(words("\(index) ", of: "m", prompt: index == 0 ? "late" : nil))
-            bus.publish(words("\(index) ", of: "n", prompt: "prompt"))
+            bus.publish(delta("\(index) ", of: "m", prompt: index == 0 ? "late" : nil))
+            bus.publish(delta("\(index) ", of: "n", prompt: "prompt"))
         }
         bus.publish(end(of: "m"))
         obstacle.remove()
@@ -118,8 +118,8 @@ internal import Testing
         let frames = try await log.frames(of: Chat.ID("chat"), after: first)
         #expect(
             frames?.map(\.frame) == [
-                words("first ", of: "m"), words(numbered(0..<10), of: "m", prompt: "late"),
-                words(numbered(0..<10), of: "n", prompt: "prompt"), end(of: "m"),
+                delta("first ", of: "m"), delta(numbered(0..<10), of: "m", prompt: "late"),
+                delta(numbered(0..<10), of: "n", prompt: "prompt"), end(of: "m"),
             ])
         await bus.close()
     }
@@ -130,16 +130,16 @@ internal import Testing
         let delivery = try await Delivery(log)
         let paused = try place.bus()
         let other = try place.bus()
-        paused.publish(words("one", of: "m"))
+        paused.publish(delta("one", of: "m"))
         await paused.flush()
         other.publish(end(of: "m"))
         await other.flush()
-        paused.publish(words("two", of: "m"))
+        paused.publish(delta("two", of: "m"))
         paused.publish(end(of: "m"))
         paused.publish(end(of: "n"))
         try await delivery.ends(["n"])
         #expect(
-            delivery.frames.map(\.frame) == [words("one", of: "m"), end(of: "m"), end(of: "n")])
+            delivery.frames.map(\.frame) == [delta("one", of: "m"), end(of: "m"), end(of: "n")])
         for bus in [paused, other] { await bus.close() }
         await log.stop()
     }
@@ -149,10 +149,10 @@ internal import Testing
     {
         let place = try BusPlace()
         let bus = try place.bus()
-        for index in 0..<1000 { bus.publish(words("w", of: "m\(index)")) }
+        for index in 0..<1000 { bus.publish(delta("w", of: "m\(index)")) }
         await bus.close()
         #expect(try place.number("SELECT COUNT(*) AS number FROM frames") == 1000)
-        bus.publish(words("w", of: "late"))
+        bus.publish(delta("w", of: "late"))
         await bus.flush()
         await bus.close()
         #expect(try place.number("SELECT COUNT(*) AS number FROM frames") == 1000)
@@ -169,7 +169,7 @@ internal import Testing
         _ = await concurrently(8) { index in
             let text = String(repeating: "word ", count: 1000)
             for round in 0..<20 {
-                buses[index % 2].publish(words(text, of: "m\(index)-\(round)"))
+                buses[index % 2].publish(delta(text, of: "m\(index)-\(round)"))
                 buses[index % 2].publish(end(of: "m\(index)-\(round)"))
                 await buses[index % 2].flush()
             }

@@ -29,11 +29,11 @@ internal import Testing
         let bus = try bus(place)
         let log = try place.log()
         for index in 0..<1200 {
-            bus.publish(words("\(index) ", of: "long"))
+            bus.publish(delta("\(index) ", of: "long"))
             if index % 60 == 0 { await bus.flush() }
         }
         bus.publishReply("short", words: 3)
-        bus.publish(words("still running", of: "running"))
+        bus.publish(delta("still running", of: "running"))
         bus.publish(end(of: "long"))
         await bus.flush()
         let before = try frames(place)
@@ -45,7 +45,7 @@ internal import Testing
         clock.advance(seconds: 2)
         try await eventually { try self.frames(place) == 2 }
         let running = try await log.runningFrames(of: chat)
-        #expect(running.frames.map(\.frame) == [words("still running", of: "running")])
+        #expect(running.frames.map(\.frame) == [delta("still running", of: "running")])
         #expect(try place.number("SELECT COUNT(*) AS number FROM messages") == 2)
         await bus.close()
     }
@@ -72,10 +72,10 @@ internal import Testing
         let place = try BusPlace()
         let bus = try bus(place)
         let log = try place.log()
-        bus.publish(words("quiet", of: "q", in: "quiet"))
+        bus.publish(delta("quiet", of: "q", in: "quiet"))
         await bus.flush()
         let quiet = try await log.head()
-        bus.publish(words("one", of: "m"))
+        bus.publish(delta("one", of: "m"))
         await bus.flush()
         let middle = try await log.head()
         bus.publish(end(of: "m"))
@@ -101,16 +101,16 @@ internal import Testing
     {
         let place = try BusPlace()
         let bus = try bus(place)
-        bus.publish(words("one", of: "slow"))
-        bus.publish(words("one", of: "dead"))
+        bus.publish(delta("one", of: "slow"))
+        bus.publish(delta("one", of: "dead"))
         await bus.flush()
         clock.advance(seconds: 3500)
-        bus.publish(words("two", of: "slow"))
+        bus.publish(delta("two", of: "slow"))
         await bus.flush()
         clock.advance(seconds: 200)
         try await eventually { try self.frames(place) == 2 }
         let running = try await place.log().runningFrames(of: chat)
-        #expect(joinedWords(running.frames, of: "slow") == "onetwo")
+        #expect(joinedDeltas(running.frames, of: "slow") == "onetwo")
         await bus.close()
     }
 
@@ -138,7 +138,7 @@ internal import Testing
         }
         asleep.wait()
         defer { morning.signal() }
-        bus.publish(words("missed", of: "m"))
+        bus.publish(delta("missed", of: "m"))
         bus.publish(end(of: "m"))
         for _ in 0..<3000 where try frames(place) < 3 { usleep(5000) }
         #expect(try frames(place) == 3)

@@ -64,11 +64,11 @@ private final class Flush: Sendable {
 
     @Test func `deltas that are dropped behind a flush do not count for what is before it`() {
         var queue = FrameQueue()
-        _ = queue.add(words("1", of: "a"), now: 0)
+        _ = queue.add(delta("1", of: "a"), now: 0)
         let batch = queue.take(now: 0)
         _ = queue.add(end(of: "b"), now: 0)
         let flush = Flush(&queue)
-        for index in 0..<5 { _ = queue.add(words("\(index)", of: "a"), now: 0) }
+        for index in 0..<5 { _ = queue.add(delta("\(index)", of: "a"), now: 0) }
         _ = giveUp(&queue, batch)
         #expect(queue.next(now: 0) == .batch)
         let rest = queue.take(now: 0)
@@ -91,7 +91,7 @@ private final class Flush: Sendable {
 
     @Test func `ends alone are tried once, and deltas that fail are gone`() {
         var queue = FrameQueue()
-        for frame in [beginning(of: "a"), words("1", of: "a"), end(of: "a")] {
+        for frame in [beginning(of: "a"), delta("1", of: "a"), end(of: "a")] {
             _ = queue.add(frame, now: 0)
         }
         let flush = Flush(&queue)
@@ -119,17 +119,17 @@ private final class Flush: Sendable {
     @Test func `the first frame leaves at once, later ones gather for 20 milliseconds`() {
         var queue = FrameQueue()
         #expect(queue.next(now: 100) == .nothing)
-        _ = queue.add(words("1", of: "a"), now: 100)
+        _ = queue.add(delta("1", of: "a"), now: 100)
         #expect(queue.next(now: 100) == .batch)
-        #expect(queue.take(now: 100) == [words("1", of: "a")])
+        #expect(queue.take(now: 100) == [delta("1", of: "a")])
         #expect(queue.next(now: 101) == .nothing)
-        _ = queue.add(words("2", of: "a"), now: 101)
-        _ = queue.add(words("3", of: "a"), now: 102)
+        _ = queue.add(delta("2", of: "a"), now: 101)
+        _ = queue.add(delta("3", of: "a"), now: 102)
         #expect(queue.next(now: 119) == .wait(until: 120))
         #expect(queue.next(now: 120) == .batch)
-        #expect(queue.take(now: 120) == [words("2", of: "a"), words("3", of: "a")])
+        #expect(queue.take(now: 120) == [delta("2", of: "a"), delta("3", of: "a")])
         #expect(queue.isEmpty)
-        _ = queue.add(words("4", of: "a"), now: 130)
+        _ = queue.add(delta("4", of: "a"), now: 130)
         #expect(queue.next(now: 130) == .wait(until: 140))
         queue.close()
         #expect(queue.next(now: 130) == .batch)
@@ -138,17 +138,17 @@ private final class Flush: Sendable {
     @Test func `a batch is full with 64 frames or 128 KiB`() {
         var queue = FrameQueue()
         _ = queue.take(now: 0)
-        for index in 0..<63 { _ = queue.add(words("\(index)", of: "a"), now: 0) }
+        for index in 0..<63 { _ = queue.add(delta("\(index)", of: "a"), now: 0) }
         #expect(!queue.isFull)
         #expect(queue.next(now: 0) == .wait(until: 20))
-        for index in 63..<66 { _ = queue.add(words("\(index)", of: "a"), now: 0) }
+        for index in 63..<66 { _ = queue.add(delta("\(index)", of: "a"), now: 0) }
         #expect(queue.next(now: 0) == .batch)
         #expect(queue.take(now: 0).count == 64)
         #expect(queue.next(now: 0) == .wait(until: 20))
-        #expect(queue.take(now: 0) == [words("64", of: "a"), words("65", of: "a")])
+        #expect(queue.take(now: 0) == [delta("64", of: "a"), delta("65", of: "a")])
 
         let large = String(repeating: "w", count: 50_000)
-        for _ in 0..<4 { _ = queue.add(words(large, of: "a"), now: 0) }
+        for _ in 0..<4 { _ = queue.add(delta(large, of: "a"), now: 0) }
         #expect(queue.next(now: 0) == .batch)
         #expect(queue.take(now: 0).count == 3)
         #expect(queue.take(now: 0).count == 1)
@@ -156,49 +156,49 @@ private final class Flush: Sendable {
 
     @Test func `a full queue drops deltas, the rest of their message with them, and no end`() {
         var queue = FrameQueue(bounds: FrameQueue.Bounds(frames: 2))
-        #expect(queue.add(words("1", of: "a"), now: 0).isTaken)
-        #expect(queue.add(words("2", of: "a"), now: 0).isTaken)
-        #expect(queue.add(words("3", of: "a"), now: 0) == (false, 1))
+        #expect(queue.add(delta("1", of: "a"), now: 0).isTaken)
+        #expect(queue.add(delta("2", of: "a"), now: 0).isTaken)
+        #expect(queue.add(delta("3", of: "a"), now: 0) == (false, 1))
         #expect(queue.take(now: 0).count == 2)
         // There is room again, but the reply would have a hole.
-        #expect(!queue.add(words("4", of: "a"), now: 0).isTaken)
+        #expect(!queue.add(delta("4", of: "a"), now: 0).isTaken)
         for index in 0..<4 { #expect(queue.add(end(of: "e\(index)"), now: 0).isTaken) }
-        #expect(!queue.add(words("1", of: "b"), now: 0).isTaken)
+        #expect(!queue.add(delta("1", of: "b"), now: 0).isTaken)
         #expect(!queue.add(end(of: "a"), now: 0).isTaken)
         #expect(queue.take(now: 0).count == 4)
         // What was known of the messages went with their ends.
-        #expect(queue.add(words("5", of: "a"), now: 0).isTaken)
-        #expect(!queue.add(words("2", of: "b"), now: 0).isTaken)
+        #expect(queue.add(delta("5", of: "a"), now: 0).isTaken)
+        #expect(!queue.add(delta("2", of: "b"), now: 0).isTaken)
     }
 
     @Test func `the bound in bytes does not keep a single large frame out`() {
         var queue = FrameQueue(bounds: FrameQueue.Bounds(bytes: 1000))
         let large = String(repeating: "w", count: 2000)
-        #expect(queue.add(words(large, of: "a"), now: 0).isTaken)
-        #expect(!queue.add(words("1", of: "b"), now: 0).isTaken)
+        #expect(queue.add(delta(large, of: "a"), now: 0).isTaken)
+        #expect(!queue.add(delta("1", of: "b"), now: 0).isTaken)
         #expect(queue.add(end(of: "a"), now: 0).isTaken)
     }
 
     @Test func `a batch that fails loses its deltas and those behind them, and keeps its ends`() {
         var queue = FrameQueue()
-        let batch = [words("1", of: "a"), words("1", of: "b"), end(of: "b")]
+        let batch = [delta("1", of: "a"), delta("1", of: "b"), end(of: "b")]
         for frame in batch { _ = queue.add(frame, now: 0) }
         #expect(queue.take(now: 0) == batch)
-        for frame in [words("2", of: "a"), words("1", of: "c"), end(of: "a")] {
+        for frame in [delta("2", of: "a"), delta("1", of: "c"), end(of: "a")] {
             _ = queue.add(frame, now: 0)
         }
         let (waiters, dropped) = queue.giveUp(batch, now: 0)
         #expect(waiters.isEmpty && dropped == 3)
-        #expect(queue.take(now: 0) == [end(of: "b"), words("1", of: "c"), end(of: "a")])
+        #expect(queue.take(now: 0) == [end(of: "b"), delta("1", of: "c"), end(of: "a")])
         #expect(queue.pendingEnds.contains(Message.ID("a")))
     }
 
     @Test func `while the bus is away deltas are dropped and ends wait`() {
         var queue = FrameQueue(isAway: true)
-        #expect(!queue.add(words("1", of: "a"), now: 0).isTaken)
+        #expect(!queue.add(delta("1", of: "a"), now: 0).isTaken)
         queue.busReturned()
-        #expect(!queue.add(words("2", of: "a"), now: 0).isTaken)
-        #expect(queue.add(words("1", of: "b"), now: 0).isTaken)
+        #expect(!queue.add(delta("2", of: "a"), now: 0).isTaken)
+        #expect(queue.add(delta("1", of: "b"), now: 0).isTaken)
         #expect(queue.add(end(of: "a"), now: 0).isTaken)
         #expect(queue.busWentAway(now: 1000).dropped == 2)
         #expect(queue.take(now: 0) == [end(of: "a")])
@@ -226,22 +226,22 @@ private final class Flush: Sendable {
 
     @Test func `drops are reported once a second with their number`() {
         var queue = FrameQueue(isAway: true)
-        #expect(queue.add(words("1", of: "a"), now: 5000).dropped == 1)
-        #expect(queue.add(words("2", of: "a"), now: 5001).dropped == nil)
-        #expect(queue.add(words("3", of: "a"), now: 5999).dropped == nil)
-        #expect(queue.add(words("4", of: "a"), now: 6000).dropped == 3)
+        #expect(queue.add(delta("1", of: "a"), now: 5000).dropped == 1)
+        #expect(queue.add(delta("2", of: "a"), now: 5001).dropped == nil)
+        #expect(queue.add(delta("3", of: "a"), now: 5999).dropped == nil)
+        #expect(queue.add(delta("4", of: "a"), now: 6000).dropped == 3)
         queue.busReturned()
         #expect(queue.busWentAway(now: 9000).dropped == nil)
     }
 
     @Test func `deltas of one message within a batch become one frame`() {
         let batch = [
-            words("", of: "a", prompt: "p"), words("1", of: "b", prompt: "q"), words("2", of: "a"),
-            words("3", of: "b"), end(of: "a"), words("4", of: "b"), end(of: "b"),
+            delta("", of: "a", prompt: "p"), delta("1", of: "b", prompt: "q"), delta("2", of: "a"),
+            delta("3", of: "b"), end(of: "a"), delta("4", of: "b"), end(of: "b"),
         ]
         #expect(
             StreamFrame.merge(batch) == [
-                words("2", of: "a", prompt: "p"), words("134", of: "b", prompt: "q"), end(of: "a"),
+                delta("2", of: "a", prompt: "p"), delta("134", of: "b", prompt: "q"), end(of: "a"),
                 end(of: "b"),
             ])
     }

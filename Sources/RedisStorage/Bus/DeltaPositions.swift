@@ -13,7 +13,7 @@ struct PlacedFrame: Equatable, Sendable {
 /// The positions that replies have reached. A sender adds to each frame the number of bytes before
 /// it; a receiver skips frames that do not follow the ones it has: deltas that come twice, or whose
 /// predecessors are missing.
-struct WordPositions: Sendable {
+struct DeltaPositions: Sendable {
     /// The most replies under way at once: of more nothing is known.
     private static let limit = 20_000
 
