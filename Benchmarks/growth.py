@@ -45,7 +45,7 @@ FORM = "application/x-www-form-urlencoded"
 
 
 def growth(heading):
-    # What was made is removed when somebody ends this, too.
+    # What was made is removed when this is interrupted, too.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     heading(f"an installation of {describe(SCALE)} beside one of {describe(SMALL)}")
     # Where state directories are, and the servers of Tests/postgres-cluster.

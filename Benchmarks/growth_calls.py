@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from sse import Stream
 
-# Who signs up before the rows are made.
+# Users who sign up before the rows are made.
 PEOPLE = (
     "stranger", "owner", "owner20", "joined", "joined20", "lead", "lead20", "member", "member20", "placed", "writer",
     "devices", "bystander", "changer", "spread", "even", "odd",
@@ -76,7 +76,7 @@ def accounts():
 
 
 def sights():
-    """/user/read: oneself, somebody one knows, and strangers of every kind."""
+    """/user/read: oneself, a known user, and strangers of every kind."""
     for person in ("writer", "owner", "joined", "member"):
         yield post(f"/user/read, oneself: {person}", person, "/user/read")
     known = (

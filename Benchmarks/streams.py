@@ -1,4 +1,4 @@
-"""Measures streams: how fast and how dearly frames reach those who watch.
+"""Measures streams: the time and the cost of frames on their way to subscribers.
 
 Parts of `make bench`; run by bench.py. Latencies are from the moment that stands in a word, which
 the mock writes as it sends it, to the reading by the subscriber: the worker's reading, the commit

@@ -58,7 +58,7 @@ private final class Tree {
         #expect(throws: SystemError.self) { try PathWalk(to: tree.root + "/circle/file") }
     }
 
-    @Test func `a step is in the hands of its owner, and of whoever may write to it`() {
+    @Test func `a step is in the hands of its owner, and of all users with write permission`() {
         func step(_ user: uid_t, _ group: gid_t, _ mode: mode_t) -> PathWalk.Step {
             PathWalk.Step(user: user, group: group, mode: mode)
         }

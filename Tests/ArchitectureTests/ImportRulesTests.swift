@@ -177,7 +177,7 @@ import Testing
         #expect(Rules.characterUses(file("Sources/Metrics/A.swift", "a.hasPrefix(b)")) == [])
     }
 
-    @Test("ImportRules: whoever waits looks again where nothing comes between")
+    @Test("ImportRules: code that suspends checks its state again before the next suspension")
     func waits() {
         #expect(Rules.blindWaits(Self.files) == [])
         for text in [

@@ -1,6 +1,6 @@
 /// The rules of the house, each as a function from files to sentences about what breaks it.
 enum Rules {
-    /// Who may import whom, beside what everybody may. A module that is not in here may not be.
+    /// The modules that each module may import, beside those that all may. Every module is listed.
     static let imports: [String: Set<String>] = [
         "Formats": [],
         "ProxyGPT": ["Formats"],
@@ -46,7 +46,7 @@ enum Rules {
     /// The language's own, and the system's C library.
     static let free: Set<String> = ["Swift", "Synchronization", "Glibc"]
 
-    /// Stand in for somebody else, or measure: not the product.
+    /// Modules that stand in for another server, or measure: not the product.
     private static let tools: Set<String> = ["MockUpstream", "LoadGenerator"]
 
     private static func product(_ files: [SourceFile]) -> [SourceFile] {

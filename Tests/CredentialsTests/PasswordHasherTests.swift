@@ -126,7 +126,7 @@ private final class Order: Sendable {
         }
     }
 
-    @Test("One hashes, thirty-two wait, and whoever comes then is told to try again")
+    @Test("While one password is hashed and thirty-two wait, the next is refused with 503")
     func boundsTheQueue() async throws {
         // Long enough that none is done before all have asked, which they do on the main actor, one
         // after another, however busy the other tests keep the machine.

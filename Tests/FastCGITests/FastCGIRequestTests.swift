@@ -138,7 +138,7 @@ import Testing
         let server = try await start { await $0.echo() }
         let client = try pool.connect()
         let answer = try await FastCGIClient.onThread {
-            // Each answer is awaited before more is sent: whoever waits for the whole hangs here.
+            // Each answer is awaited before more is sent: a reader of the whole body hangs here.
             client.send(Record.head(["A": "1"]))
             var header = [UInt8](repeating: 0, count: 16)
             for piece in ["abc", "def", "ghi"] {
@@ -217,7 +217,7 @@ import Testing
         #expect(try await onLoop { server.inFlight } == 0)
     }
 
-    @Test("Who waits for the body, or for a reader, is woken when the web server leaves")
+    @Test("A task that waits for the body, or for a reader, is woken when the web server leaves")
     func wakesOnLeave() async throws {
         for phase in ["body", "answer"] {
             let (begun, ended) = (Gate(), Gate())

@@ -67,7 +67,7 @@ import Testing
         #expect(hall.storage.takePolls().isEmpty, "nobody waits for it any more")
     }
 
-    @Test("Who comes after an end was told out of the store is told of it too")
+    @Test("A subscriber that comes after an end was delivered from the store gets it too")
     func untakenEndForLatecomers() throws {
         let hall = FanOutStage()
         let (seat, held) = (try hall.join(), try hall.join())
@@ -137,7 +137,7 @@ import Testing
         }
     }
 
-    @Test("Who may not read a chat is sent away although the chat began anew meanwhile")
+    @Test("A subscriber without access is closed although the chat began anew meanwhile")
     func refusalOutlivesStartingOver() throws {
         let hall = FanOutStage()
         let (refused, unknown) = (try hall.join(), try hall.join())
@@ -157,7 +157,7 @@ import Testing
         }
     }
 
-    @Test("What was read for those who have left concerns nobody who came later")
+    @Test("History that was read for subscribers that left reaches none that came later")
     func historyOfTheGone() throws {
         let hall = FanOutStage()
         let gone = try hall.join()
@@ -232,7 +232,7 @@ import Testing
             #expect(try seat.ids() == expected)
         }
         #expect(hall.storage.published == [ended.id])
-        // The frame itself, late: whoever resumes from here is not told of it again.
+        // The frame itself, late: a subscriber that resumes from here does not get it again.
         hall.advance(seconds: 600)
         hall.fanOut.tick()
         _ = try seat.text()

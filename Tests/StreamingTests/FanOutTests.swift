@@ -68,7 +68,7 @@ import Testing
         hall.tell(History(frames: [end], position: id(2), ended: [Message.ID("m1")]))
         _ = try seat.text()
         hall.send(Frame.last(message("m1"), id: id(3)))
-        // Whoever resumes from here is not told of it again.
+        // A subscriber that resumes from here does not get it again.
         #expect(try seat.text() == "id: e1-3\n\n")
         hall.send(delta("x", 4, of: "m2"))
         #expect(try seat.ids() == ["e1-4"])
@@ -212,7 +212,7 @@ import Testing
 
     // MARK: - Rights and limits
 
-    @Test("Who is revoked gets nothing more")
+    @Test("A revoked subscriber gets nothing more")
     func revokes() throws {
         let hall = FanOutStage()
         let (event, socket) = (

@@ -127,7 +127,7 @@ import Testing
         }
     }
 
-    @Test("Who resumes gets everything after its id")
+    @Test("A subscriber that resumes gets everything after its id")
     func resumes() async throws {
         store.put(message("m1", .done, reply: "ab"))
         store.put(message("m2", .streaming, prompt: "hi"))
@@ -196,7 +196,7 @@ import Testing
             #expect(history.ended.isEmpty)
             #expect(history.running == [Message.ID("m1")])
         }
-        // Told once, to whoever had not come so far.
+        // Delivered once, to the subscriber that had not come so far.
         log.publish("m1", .ended)
         #expect(try await read(.after(id(1))).frames.map(short) == ["m1 end a"])
         #expect(try await read(.after(id(2))).frames.isEmpty)
@@ -213,7 +213,7 @@ import Testing
         log.publish("m2", .delta("d", prompt: nil))
         let frames = try await read(.none).frames.map(short)
         #expect(frames == ["m1 [\(long)]a", "m2 [short]b", "m1 c", "m2 [short]d"])
-        // Also for somebody who comes when the first frame is gone.
+        // Also for a subscriber that comes when the first frame is gone.
         let rest = HistoryReader(log: log, store: store, resolver: FrameResolver(store: store))
         let later = try await rest.history(of: chat, .after(id(2)), since: nil).frames.map(short)
         #expect(later == ["m1 c", "m2 [short]d"])

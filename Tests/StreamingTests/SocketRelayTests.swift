@@ -64,7 +64,7 @@ private final class Relayed {
         #expect(relayed.endings() == [])
     }
 
-    @Test("It ends when both sides have closed, whoever began")
+    @Test("A relay ends when both sides have closed, in either order")
     func closes() throws {
         let relayed = try Relayed()
         try relayed.clientSays(Wire.close(1000, "bye", mask: Wire.mask))
@@ -120,7 +120,7 @@ private final class Relayed {
         #expect(!relayed.upstream.isActive && relayed.endings() == [.clientLeft])
     }
 
-    @Test("Who breaks the protocol hears so, and the other side that it is over")
+    @Test("A side that breaks the protocol is told, and the other side is closed")
     func isBroken() throws {
         let relayed = try Relayed()
         try relayed.clientSays(Wire.text("bare"))

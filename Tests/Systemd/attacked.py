@@ -33,7 +33,7 @@ def facts(path):
 
 
 class Greedy(threading.Thread):
-    """The service's user, who reads whatever of its directory it can, as long as the block lasts."""
+    """The service's user, which reads all it can of its directory, as long as the block lasts."""
 
     def __init__(self, word):
         super().__init__(daemon=True)

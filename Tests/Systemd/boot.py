@@ -72,7 +72,7 @@ def boot(packages, arguments):
         )
         (etc.parent / "inside.service").write_text(unit)
         (etc / "inside.service").symlink_to("../inside.service")
-        # A login on the console would hang up on whoever writes there.
+        # A login on the console would hang up on its writers.
         (etc.parent / "console-getty.service").symlink_to("/dev/null")
         (root / "upper/etc/machine-id").touch()
         (root / "upper/packages").mkdir()

@@ -85,7 +85,7 @@ def the_sample_of_a_balancer_works():
         url = "http://127.0.0.1:8081"
         wait_for(lambda: not subprocess.call(["curl", "-s", "-o", "/dev/null", url]), "port")
         assert call(url, "GET", "/v1/models", token=token()).status == 200
-        # The balancer passes no figures, and who asks the hosts in its name is a stranger.
+        # The balancer passes no metrics, and a caller that asks the hosts in its name is a stranger.
         for page in ("/metrics", "/status?full"):
             assert status(page, url=url) == "404"
             for header in ("X-Forwarded-For: 127.0.0.2", "Via: 1.1 front"):

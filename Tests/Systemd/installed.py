@@ -214,7 +214,7 @@ def the_events_are_read_and_counted():
 
 
 def a_stop_under_load_cuts_no_call():
-    """Who was in a worker's hands is answered; who came later was never in any."""
+    """A request that a worker had taken is answered; a later one was never taken."""
     with Callers() as callers:
         callers.go_on()
         long = streams("mock?chunks=50&chunk-delay-ms=200")

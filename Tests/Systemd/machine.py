@@ -137,7 +137,7 @@ def stop_everything():
 
 @contextlib.contextmanager
 def settings(text):
-    """The environment file with more lines; who wants them read restarts."""
+    """The environment file with more lines, which a restart reads."""
     good = ENVIRONMENT.read_text()
     ENVIRONMENT.write_text(good + text)
     try:

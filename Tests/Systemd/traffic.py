@@ -1,4 +1,4 @@
-"""Who uses the service while something happens to it, and what they saw."""
+"""Clients that use the service while something happens to it, and what they saw."""
 
 import base64
 import collections
@@ -256,7 +256,7 @@ class SocketWatcher(Watcher):
 
 
 class Audience:
-    """A chat with a running reply, and who watches it."""
+    """A chat with a running reply, and its subscribers."""
 
     def __init__(self, model, by_events=3, by_socket=2):
         self.number = made_chat(model)

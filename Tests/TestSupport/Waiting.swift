@@ -21,7 +21,7 @@ package func eventually(
     throw Impatience(file: file, line: line)
 }
 
-/// Opens once; whoever waits goes on then, or when its task is cancelled.
+/// Opens once; waiting tasks go on then, or when they are cancelled.
 package final class Gate: Sendable {
     private struct State {
         var isOpen = false

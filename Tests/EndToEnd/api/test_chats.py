@@ -1,4 +1,4 @@
-"""Chats: their form, their lists, who is in them, and what becomes of deleted ones."""
+"""Chats: their form, their lists, their users, and deleted ones."""
 
 import datetime
 import json
@@ -210,7 +210,7 @@ def test_the_index_holds_own_joined_and_group_chats_once_each(stack):
     assert Person(stack).do("/chat/index", group_id=group) == {"chats": [], "has_more": False}
 
 
-# Who is in it
+# Users of a chat
 
 
 def test_adding_takes_an_id_or_a_name_and_twice_is_once(owner, member):
@@ -223,7 +223,7 @@ def test_adding_takes_an_id_or_a_name_and_twice_is_once(owner, member):
     assert set(users[0]) == {"id", "username", "first_name", "last_name"}
 
 
-def test_who_does_not_exist_cannot_be_added(owner):
+def test_an_unknown_user_cannot_be_added(owner):
     chat = owner.chat()
     for nobody in (str(uuid.uuid4()), "no-such-name", "' OR 1=1 --"):
         answer = owner.post("/chat/user/add", id=chat, user_id=nobody)
@@ -241,7 +241,7 @@ def test_users_of_a_chat_may_leave_and_its_owner_may_not(owner, member):
     check_error(owner.post("/chat/user/remove", id=chat, user_id=owner.id), 400, param="user_id")
 
 
-def test_who_shares_a_chat_sees_the_others_name_and_no_more(stack, owner):
+def test_users_of_a_chat_see_each_others_names_and_no_more(stack, owner):
     guest, chat = Person(stack), owner.chat()
     check_error(guest.get(f"/user/read?id={owner.id}"), 404)
     owner.do("/chat/user/add", id=chat, user_id=guest.id)
@@ -251,8 +251,8 @@ def test_who_shares_a_chat_sees_the_others_name_and_no_more(stack, owner):
     check_error(guest.get(f"/user/read?id={owner.id}"), 404)
 
 
-def test_who_has_left_keeps_the_name_on_what_it_wrote(stack):
-    # Who share nothing else.
+def test_messages_keep_the_name_of_an_author_who_left(stack):
+    # Users who share nothing else.
     owner, member = Person(stack), Person(stack)
     group = owner.group(member)
     chats = [owner.chat(), owner.chat(group_id=group)]

@@ -169,7 +169,7 @@ def test_a_group_is_handed_on_to_a_member_alone(owner, member, others):
     check_error(member.post("/chat/read", id=chat), 404)
 
 
-def test_two_who_hand_on_and_remove_at_once_leave_the_owner_a_member(owner, member, others):
+def test_handing_on_and_removal_at_once_leave_the_owner_a_member(owner, member, others):
     """Whatever comes first, the owner is always one of the members."""
     for _ in range(20):
         group = owner.group(member, others[0])

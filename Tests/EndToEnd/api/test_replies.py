@@ -296,7 +296,7 @@ def test_an_old_server_is_asked_without_what_it_does_not_know(tmp_path):
 
 
 def test_a_quoted_word_does_not_turn_off_the_counting_of_tokens(stack, owner, upstream):
-    """Else whoever names a model could."""
+    """Else every user who names a model could."""
     chat = owner.chat(model="stream_options")
     for _ in stack.workers * 3:
         check_error(owner.post("/chat/prompt", id=chat, prompt="quote"), 400, "upstream_error")
@@ -355,7 +355,7 @@ def test_an_idempotency_key_is_its_users_own(stack, owner, chat):
         answer = who.post("/chat/prompt", headers=key, id=chat, prompt="mine")
         ids.add(answer.json["message"]["id"])
     assert len(ids) == 2
-    # Who was put out of the chat does not get the old answer either.
+    # A user who was removed from the chat does not get the old answer either.
     owner.do("/chat/user/remove", id=chat, user_id=member.id)
     check_error(member.post("/chat/prompt", headers=key, id=chat, prompt="mine"), 404)
 

@@ -239,7 +239,7 @@ def test_update_changes_what_is_given_and_keeps_what_is_absent(stack):
     assert sign_up(stack, "before").status == 200
 
 
-def test_update_refuses_a_name_that_somebody_else_has(stack, token):
+def test_update_refuses_the_name_of_another_user(stack, token):
     mine, user = stack.signup()
     answer = call(stack.url, "POST", "/user/update", token=mine, form={"username": "SHARED"})
     check_error(answer, 409, "conflict")

@@ -15,7 +15,7 @@ STACK = {"settings": {"PASSWORD_MIN": "3"}}
 
 
 class Reader:
-    """Somebody who follows the specification with a shell."""
+    """A user who follows the specification with a shell."""
 
     def __init__(self, stack, token):
         self.stack, self.token, self.ids = stack, token, {}

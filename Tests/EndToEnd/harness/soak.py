@@ -333,7 +333,7 @@ class Soak:
         return [view.times[key] - death for view in views]
 
     def _show(self):
-        """For whoever has to find out."""
+        """What a failure leaves for its search."""
         print(f"seed {self.seed}, faults so far: {self.counts}", file=sys.stderr)
         for subscriber in self.subscribers:
             missing = [

@@ -32,7 +32,7 @@ class View:
         self.words, self.ends, self.times = {}, {}, {}
         self.last_words = {}
         self.frames = self.resets = 0
-        # The newest frames, for whoever has to find out what went wrong.
+        # The newest frames, for the search after a failure.
         self.trace = collections.deque(maxlen=4000)
         self._expected = expected
         self._epoch, self._sequence = last_id.rsplit("-", 1)
@@ -84,7 +84,7 @@ class View:
             raise Wrong(f"words of {key} after its end")
         said = self.words[key] = self.words.get(key, "") + message["reply"]
         self.last_words[key] = time.monotonic()
-        # A view may hear of a message before whoever sent the prompt has its id.
+        # A view may hear of a message before the sender of the prompt has its id.
         whole = self._expected(key)
         if whole is not None and not whole.startswith(said):
             raise Wrong(f"words of {key} are `{said}`, which does not begin `{whole}`")

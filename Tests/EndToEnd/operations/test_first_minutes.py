@@ -1,4 +1,4 @@
-"""What somebody sees who has just begun: help, settings that are wrong, and what the service runs with."""
+"""What a newcomer sees: help, settings that are wrong, and what the service runs with."""
 
 import json
 import os
@@ -48,7 +48,7 @@ def test_a_worker_started_by_hand_says_what_it_wants():
     assert told.stderr.count("\n") == 1 and "make run" in told.stderr
 
 
-def test_a_bad_file_of_authorities_is_named_by_all_who_read_it(tmp_path):
+def test_a_bad_file_of_authorities_is_named_by_all_its_readers(tmp_path):
     damaged = tmp_path / "damaged.pem"
     damaged.write_text("-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n")
     for file in (tmp_path / "absent.pem", damaged, tmp_path):

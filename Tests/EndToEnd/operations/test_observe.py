@@ -307,7 +307,7 @@ def test_broken_files_of_figures_do_no_harm(pool):
     assert not (directory / "foreign.board").exists()
 
 
-# Who may
+# Rights
 
 
 @pytest.mark.parametrize("path", ["/metrics", "/status"])

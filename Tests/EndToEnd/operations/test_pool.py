@@ -35,7 +35,7 @@ def test_rolling_restarts_under_load_lose_no_request(record_property):
 
 
 def test_replacing_all_workers_at_once_loses_no_request():
-    """The pool shrinks to nothing: connections wait in the sockets until somebody comes."""
+    """The pool shrinks to nothing: connections wait in the sockets until a worker comes."""
     with Stack(workers=2) as stack:
         token, _ = stack.signup()
         with Load(stack.url, token, threads=8) as load:

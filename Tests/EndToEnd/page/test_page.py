@@ -1,4 +1,4 @@
-"""The page at /: its files, signing up, chats and groups, the keyboard, and who cannot see it."""
+"""The page at /: its files, signing up, chats and groups, the keyboard, and screen readers."""
 
 import re
 

@@ -103,7 +103,7 @@ def test_a_reader_says_each_word_once(visit):
     assert ada.page.evaluate("messages.closest('[aria-live], [role=log], [role=status]')") is None
 
 
-def test_who_comes_later_sees_a_running_reply_from_its_beginning(visit):
+def test_a_later_visitor_sees_a_running_reply_from_its_beginning(visit):
     ada = visit()
     chat = ada.new_chat("Later", "mock?chunks=200&chunk-delay-ms=100")
     ada.page.evaluate(RECORD)
@@ -133,7 +133,7 @@ def test_earlier_messages_come_on_demand(visit):
 # Stopping
 
 
-def test_a_reply_is_stopped_by_who_asked_or_by_the_chats_owner(visit):
+def test_a_reply_is_stopped_by_its_author_or_by_the_chats_owner(visit):
     ada, bob, chat = together(visit, ENDLESS)
     for asks, stops in ((bob, ada), (bob, bob)):
         asks.write("Never end.")
@@ -276,7 +276,7 @@ def test_a_reset_forgets_what_is_shown_and_takes_what_follows(visit):
 # Lost rights
 
 
-def test_who_is_removed_sees_no_more_and_is_told(visit):
+def test_a_removed_user_sees_no_more_and_is_told(visit):
     ada, bob, chat = together(visit)
     bob.expected += ["status of 404"]
     ada.page.click("button", "People")

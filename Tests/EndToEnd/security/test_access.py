@@ -1,4 +1,4 @@
-"""Who may: credentials and their order, cross-site requests, and the delay after failed logins."""
+"""Rights: credentials and their order, cross-site requests, and the delay after failed logins."""
 
 import time
 
@@ -227,7 +227,7 @@ def test_five_failures_are_free_then_the_wait_grows(stack):
     if asked - again < 2 * wait:
         check_error(answer, 429, "rate_limited")
         assert 1 <= int(answer.header("Retry-After")) <= 2 * wait
-    # Who is elsewhere waits for two seconds at most, and the owner gets in.
+    # A caller elsewhere waits for two seconds at most, and the owner gets in.
     elsewhere = log_in(stack, name, source="127.0.0.2")
     assert elsewhere.status == 200 or int(elsewhere.header("Retry-After")) <= 2
     wait_for(lambda: log_in(stack, name).status == 200, "the second wait's end")

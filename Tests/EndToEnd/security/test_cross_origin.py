@@ -184,7 +184,7 @@ SCRIPT = """
 
 @SKIP
 def test_a_page_in_a_browser_does_it_all():
-    """At a port of its own, since 5173 may be somebody's."""
+    """At a port of its own, since 5173 may be taken."""
 
     class Page(http.server.BaseHTTPRequestHandler):
         def do_GET(self):

@@ -1,4 +1,4 @@
-"""Who may call what: every endpoint as nobody, a stranger, a member and an owner."""
+"""Rights of every endpoint: without a credential, as a stranger, a member and an owner."""
 
 import uuid
 
@@ -92,7 +92,7 @@ def test_chats(people, who, kind):
     for path, form, *codes in CHAT:
         chat, message = people.chat(group)
         code = dict(zip(("stranger", "member", "owner"), codes), nobody="unauthorized")[who]
-        # Somebody else's chat, the caller's own absent one and a made-up id are told alike.
+        # A chat of another user, an absent one and a made-up id get the same answer.
         form = fill(form, people, message)
         answer = people.post(who, path, {"id": chat, **form})
         check(answer, code)

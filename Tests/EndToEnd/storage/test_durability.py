@@ -173,7 +173,7 @@ def test_a_drain_has_a_limit_and_a_second_signal_ends_it():
             data = client.read_to_end(connection)
             assert b"[DONE]" not in data and not data.endswith(b"0\r\n\r\n")
         rows = database.events(stack)
-        # Not `client_gone`: it was not the client who went.
+        # Not `client_gone`: the client was there.
         assert {rows[name]["end"] for name in streams} <= {"stopped", "error"}
     with Stack(workers=1) as stack:
         token, _ = stack.signup()

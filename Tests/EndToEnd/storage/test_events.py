@@ -1,4 +1,4 @@
-"""Event rows: one for each answered request, who it was and what became of it.
+"""Event rows: one for each answered request, with its user and its outcome.
 
 Everything happens once, in one stack whose workers then stop; the tests read what was stored.
 """
@@ -110,7 +110,7 @@ def test_every_answered_request_is_one_closed_row(told):
         assert requests[0]["status"] == answer.status, name
 
 
-def test_a_row_says_when_who_from_where_and_what(told):
+def test_a_row_has_time_user_address_and_path(told):
     row = row_of(told, "chat")
     assert uuid.UUID(row["id"]).version == 7
     assert told.before <= row["timestamp"] <= told.after

@@ -132,7 +132,7 @@ def assert_ends(streams, change):
 
 
 @pytest.mark.alone
-def test_who_is_removed_on_one_is_out_on_the_other(one, other, here):
+def test_a_user_removed_on_one_host_is_out_on_the_other(one, other, here):
     chat, guest = here.chat(), Person(one)
     for name in ("add", "remove"):
         if name == "remove":
@@ -147,7 +147,7 @@ def test_who_is_removed_on_one_is_out_on_the_other(one, other, here):
 
 
 @pytest.mark.alone
-def test_who_leaves_a_group_on_one_is_out_of_its_chats_on_the_other(one, other, here):
+def test_a_user_who_leaves_a_group_on_one_host_is_out_of_its_chats_on_the_other(one, other, here):
     guest = Person(one)
     group = here.group(guest)
     chat = here.chat(group_id=group)
@@ -314,7 +314,7 @@ def test_an_end_on_a_host_that_lost_redis_alone_is_told_on_the_others(host, one,
                     assert call(one.url, "GET", "/ready").status == 200
                 check_error(call(cut_off.url, "GET", "/ready"), 503, "unavailable")
                 assert [message["prompt"] for message in stream.ends] == ["first", "second"]
-            # Who was away meanwhile finds them in their places, and nothing starts over.
+            # Subscribers that were away find them in their places, and nothing starts over.
             back = [("Last-Event-ID", old)]
             with Stream(one.url, chat, here.token, headers=back) as stream:
                 prompts = [message["prompt"] for message in stream.finished(2)]

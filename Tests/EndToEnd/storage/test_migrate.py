@@ -20,7 +20,7 @@ MIGRATE_EVENTS = "SELECT path FROM events WHERE type = 'admin' AND path = 'migra
 
 @pytest.fixture(scope="module")
 def grown(tmp_path_factory):
-    """The state directory of a stack in which something of everything happened, and who was there."""
+    """The state directory of a stack in which something of everything happened, and its users."""
     directory = tmp_path_factory.mktemp("grown")
     with Stack(database="sqlite", state_directory=directory) as stack:
         people = [Person(stack) for _ in range(3)]

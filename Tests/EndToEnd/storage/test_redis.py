@@ -67,7 +67,7 @@ def test_what_a_model_is_told_is_in_redis(stack, redis, person):
     person.prompt(chat, "first")
     key = redis.key(f"context:8000:{chat}")
     wait_for(lambda: redis.ask("EXISTS", key) == b":1\r\n", "a window")
-    # What somebody else writes there is not there, and ends no worker.
+    # Values of other programs count as absent, and end no worker.
     forged = r'"9223372036854775807 0\n\x01\xff\xff\xff\xff\xff\xff\xff\xff\x7f\xc0\x3e\x00\x00"'
     redis.ask("HSET", "other", "a", "b")
     for command in (f"SET {key} {forged}", f"RENAME other {key}"):

@@ -1,4 +1,4 @@
-"""`/chat/stream` through nginx: who may, what arrives, how it is resumed, and how it ends."""
+"""`/chat/stream` through nginx: rights, what arrives, how it is resumed, and how it ends."""
 
 import contextlib
 import json
@@ -215,7 +215,7 @@ def test_a_websocket_resumes_by_the_same_parameter(stack, token, chat):
         assert first.words(sent["id"]) + words == frames[-1]["message"]["reply"]
 
 
-def test_what_ended_meanwhile_is_told_to_who_comes_back(stack, token):
+def test_a_returning_subscriber_gets_what_ended_meanwhile(stack, token):
     chat = new_chat(stack, token)
     with Stream(stack.url, chat, token).begin() as stream:
         at = stream.last_id
@@ -252,7 +252,7 @@ def test_a_place_that_is_not_there_is_a_reset_with_the_messages_as_they_stand(st
 
 
 def test_a_streamer_that_is_killed_loses_nobody_anything(stack, token, chat):
-    """Words go on while there is no streamer; those who come back have every one, in order."""
+    """Deltas go on while there is no streamer; returning subscribers get every one, in order."""
     first = Stream(stack.url, chat, token).begin()
     sent = start(stack, token, chat)
     first.read(lambda stream: len(stream.events) >= 3)
@@ -287,7 +287,7 @@ def test_the_reply_of_a_killed_worker_ends_as_failed(token):
             assert last["state"] == "failed" and last["id"] == sent["id"]
 
 
-# Who may
+# Rights
 
 
 def test_without_a_right_to_it_there_is_no_stream(stack, token, chat):
@@ -394,7 +394,7 @@ def test_a_handshake_that_is_none_is_refused(stack, token, chat):
 
 
 @pytest.mark.alone
-def test_who_is_removed_from_a_chat_receives_nothing_more(stack, token, chat):
+def test_a_user_removed_from_a_chat_receives_nothing_more(stack, token, chat):
     other, user = member(stack, token, chat)
     with Stream(stack.url, chat, other).begin() as stream, websocket(stack, chat, other) as socket:
         with Stream(stack.url, chat, token).begin() as owner:
@@ -456,7 +456,7 @@ def test_a_deleted_chat_ends_its_streams(stack, token, chat):
 
 
 @pytest.mark.alone
-def test_who_leaves_a_group_loses_its_chats(stack, token):
+def test_a_user_who_leaves_a_group_loses_its_chats(stack, token):
     group = call(stack.url, "POST", "/group/create", token=token, form={"name": "g"}).json["id"]
     other, user = stack.signup()
     form = {"group_id": group, "user_ids": user["id"]}

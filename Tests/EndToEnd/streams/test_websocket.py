@@ -120,7 +120,7 @@ class Socket:
         assert opcode == CLOSE, (opcode, payload)
         if payload:
             payload[2:].decode()
-            # Who is told to go answers, and then the server hangs up.
+            # The client answers the close, and then the server hangs up.
             self.send(close(1000))
         with pytest.raises(EOFError):
             self.receive()

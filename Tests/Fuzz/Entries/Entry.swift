@@ -48,7 +48,7 @@ func require(_ condition: Bool, _ sentence: @autoclosure () -> String) {
 
 /// What was measured of turns: code that runs on an event loop without giving the turn back.
 ///
-/// Whoever runs entries does so on one thread.
+/// All entries run on one thread.
 package enum Turns {
     private nonisolated(unsafe) static var longest: UInt64?
 

@@ -75,7 +75,7 @@ import Testing
         #expect(try isRefused([Header("Sec-Fetch-Site", "same-site")], settings: settings))
     }
 
-    @Test("A name is our own only where nginx calls the server so: whoever has it may rebind it")
+    @Test("A name is our own only where nginx calls the server so: the owner of another may rebind it")
     func distrustsNames() throws {
         let page = [Header("Origin", "http://gpt.example:8080")]
         #expect(try isRefused(page, host: "gpt.example:8080"))
@@ -212,7 +212,7 @@ import Testing
                 await stage.post(path, "username=a&password=12345678", headers: [foreign]).status
                     == 403)
         }
-        // Logging out with a token of one's own would clear the cookie of somebody else's browser.
+        // Logging out with a token of one's own would clear the cookie of another user's browser.
         #expect(
             await stage.post("/user/logout", "token=\(token)", headers: [foreign]).status == 403)
         #expect(stage.upstream.calls.isEmpty)

@@ -66,7 +66,7 @@ import Testing
         }
     }
 
-    @Test("Who asks whether a body may come is told, and only a refusal is recorded")
+    @Test("The question whether a body may come is answered, and only a refusal is recorded")
     func admits() async throws {
         let token = try await stage.user()
         func ask(_ token: String?, _ headers: [Header] = [], isRefused: Bool = false) async

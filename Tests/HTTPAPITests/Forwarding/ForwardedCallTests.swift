@@ -106,7 +106,7 @@ import Testing
         }
     }
 
-    @Test("The answer's status and headers pass but for those that mean somebody else")
+    @Test("The answer's status and headers pass but for those that are for the next hop")
     func passesHeaders() async throws {
         let token = try await stage.user()
         let passing = [
@@ -172,7 +172,7 @@ import Testing
         #expect(writer.value(of: "Vary") == "Authorization, Cookie")
     }
 
-    @Test("The row of a call says who, what and how much")
+    @Test("The row of a call has its user, model and tokens")
     func recordsTheCall() async throws {
         let token = try await stage.user()
         stage.upstream.play(

@@ -59,7 +59,7 @@ import Testing
         func next() async throws -> [UInt8]? { nil }
     }
 
-    @Test("Ready is who reaches the database, alone or with Redis")
+    @Test("A worker that reaches the database is ready, alone or with Redis")
     func readiness() async throws {
         func status(_ health: Health, redis: String = "") async throws -> Int? {
             try await endpoint(health, redis: redis).answer(request("/ready"))?.status

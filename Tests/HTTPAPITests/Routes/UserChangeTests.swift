@@ -48,7 +48,7 @@ import Testing
         #expect(await stage.post("/user/login", "username=neu&password=bazbar").status == 200)
     }
 
-    @Test("Somebody else's name cannot be taken, one's own may change its case")
+    @Test("The name of another user cannot be taken, one's own may change its case")
     func keepsNamesUnique() async throws {
         let (token, _) = try await signUp("asim")
         _ = try await signUp("other")

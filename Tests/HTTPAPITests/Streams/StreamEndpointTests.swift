@@ -73,7 +73,7 @@ import Testing
             ])
     }
 
-    @Test("A subscription says who watches what, how, and from where on")
+    @Test("A subscription names its user, chat, transport and position")
     func subscribes() async throws {
         let token = try await stage.user()
         let chat = try await chat(token)

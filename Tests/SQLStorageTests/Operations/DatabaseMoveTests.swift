@@ -84,7 +84,7 @@ internal import Testing
         let (first, second, third) = (try made(1), try made(2), try made(3))
         let (place, target) = (here, try await openTarget())
         try await place.with { storage in _ = try await storage.installation(orElse: first) }
-        // That of an installation whose tables somebody has emptied.
+        // That of an installation whose tables were emptied by hand.
         var found = try await target.installation(orElse: second)
         #expect(found == second)
         await target.close()
@@ -123,7 +123,7 @@ internal import Testing
         let counts = Dictionary(report.tables.map { ($0.name, $0.rows) }) { $1 }
         #expect(counts["users"] == 1 && counts["messages"] == 250 && counts["event_bodies"] == 20)
         await #expect(throws: MoveError.hasEnded) { try await move() }
-        // As somebody does who goes back to it.
+        // As an operator does to go back to it.
         _ = try SQLiteConnection(file: here.file, role: .alone).execute("DELETE FROM moves")
         try await there.with { target in
             try await here.with { source in

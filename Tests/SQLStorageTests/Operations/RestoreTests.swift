@@ -147,7 +147,7 @@ internal import Testing
         let place = try Place()
         defer { clean(place) }
         let backup = try await prepare(place)
-        // As somebody else's program would.
+        // As another program would.
         let other = try SQLiteConnection(file: backup, role: .alone)
         try other.run(change)
         let error = try #require(throws: BackupError.self) { try restore(backup, place) }

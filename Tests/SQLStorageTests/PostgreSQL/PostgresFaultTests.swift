@@ -8,7 +8,7 @@ internal import Testing
 
 @testable internal import SQLStorage
 
-/// What becomes of those who wait when the server, or the way to it, fails.
+/// The fate of waiting tasks when the server, or the way to it, fails.
 @Suite struct PostgresFaultTests {
     private func isUnavailable(_ error: any Error) -> Bool {
         (error as? Failure)?.code == .unavailable

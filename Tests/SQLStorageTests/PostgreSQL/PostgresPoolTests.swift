@@ -7,7 +7,7 @@ internal import Testing
 
 @testable internal import SQLStorage
 
-/// What the pool tells those who wait, and the log, while connections come and go.
+/// The pool's answers to waiting tasks, and its log lines, while connections come and go.
 @Suite struct PostgresPoolTests {
     private static let hang = PostgresStatement("SELECT pg_sleep(60)")
 
@@ -56,7 +56,7 @@ internal import Testing
         let error = await #expect(throws: DatabaseError.self) { try await waiter.value }
         #expect(error?.kind == .connection)
         #expect(monotonicMilliseconds() - start < 15_000)
-        // A connection that is not ready is none: whoever comes now need not wait for it.
+        // A connection that is not ready is none: a task that comes now need not wait for it.
         let late = await #expect(throws: DatabaseError.self) {
             try await pool.run(PostgresStatement("SELECT 1"))
         }

@@ -52,7 +52,7 @@ internal import Testing
                 try await store.account(UserReference("asim"), now: now)?.openSessions == 0)
             #expect(try await store.endSessions(of: user.id, event()) == 0)
 
-            // Who logs in meanwhile stays.
+            // A session that begins meanwhile stays.
             let new = makeSession(of: user.id)
             #expect(try await store.add(new, ifPasswordHashIs: "hash of asim"))
             while try await store.sweepDeletions() {}

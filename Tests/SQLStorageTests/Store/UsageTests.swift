@@ -244,7 +244,7 @@ internal import Testing
     }
 }
 
-/// A database in which somebody else acts before a transaction.
+/// A database in which another client acts before a transaction.
 private struct Interrupted: Database {
     let database: any Database
     let interruption: @Sendable () async throws -> Void

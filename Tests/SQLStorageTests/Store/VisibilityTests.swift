@@ -5,7 +5,7 @@ internal import Testing
 
 @testable internal import SQLStorage
 
-/// Who may know of whom. Four people: each test gives two of them something in common.
+/// Which users see each other. Of four users each test gives two something in common.
 @Suite struct VisibilityTests {
     private struct People {
         let storage: SQLStorage

@@ -1,4 +1,4 @@
-"""Somebody with a session, and what it does with chats and groups."""
+"""A user with a session, and its calls for chats and groups."""
 
 import concurrent.futures
 

@@ -14,12 +14,12 @@ SKIP = pytest.mark.skipif(
     not chromium_binary(), reason="Chromium is not installed: the page is not tested"
 )
 
-# The first question of a page is whether somebody is logged in; 401 says no.
+# The first question of a page is whether its visitor is logged in; 401 says no.
 EXPECTED = "status of 401 (Unauthorized)"
 
 
 class Visitor:
-    """Somebody with an account, at the page, and what can be asked of the API in their name."""
+    """A user at the page, and calls of the API with that user's session."""
 
     def __init__(self, stack, page, name=None):
         self.stack, self.page = stack, page
