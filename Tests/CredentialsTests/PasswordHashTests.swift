@@ -51,7 +51,8 @@ let cheap = PasswordHash.Cost(logarithm: 4, blockSize: 1, parallelism: 1)
 
     @Test("What users pay is 32 MiB in three lanes")
     func hasAStandardCost() {
-        #expect(PasswordHash.Cost.standard(logarithm: 15) == .init(logarithm: 15, blockSize: 8, parallelism: 3))
+        let standard = PasswordHash.Cost.standard(logarithm: 15)
+        #expect(standard == .init(logarithm: 15, blockSize: 8, parallelism: 3))
     }
 
     private static let hash = String(repeating: "A", count: 43)

@@ -75,7 +75,7 @@ import Testing
         #expect(try isRefused([Header("Sec-Fetch-Site", "same-site")], settings: settings))
     }
 
-    @Test("A name is our own only where nginx calls the server so: the owner of another may rebind it")
+    @Test("A name is our own only where nginx calls the server so, since others can be rebound")
     func distrustsNames() throws {
         let page = [Header("Origin", "http://gpt.example:8080")]
         #expect(try isRefused(page, host: "gpt.example:8080"))
