@@ -24,7 +24,7 @@ final class Cluster: Sendable {
     /// Input and output of the script that keeps the server.
     private let keeper: Int32
     private let databases = Atomic(0)
-    private let slots = Slots(6)
+    private let slots = Slots(16)
 
     init(_ settings: String...) throws {
         var ends: [Int32] = [0, 0]
@@ -71,12 +71,13 @@ final class Cluster: Sendable {
     }
 
     /// A new database that `gptio` has the specification's privileges on, and no more.
-    func makeDatabase() async throws -> String {
+    /// - Parameter template: the database that it is a copy of, in which nobody is.
+    func makeDatabase(copying template: String? = nil) async throws -> String {
         try await makeUser()
         let name = "d\(databases.add(1, ordering: .relaxed).newValue)"
-        try await run("CREATE DATABASE \(name)")
+        try await run("CREATE DATABASE \(name) TEMPLATE \(template ?? "template1")")
         try await run("GRANT ALL PRIVILEGES ON DATABASE \(name) TO gptio")
-        try await run("GRANT ALL ON SCHEMA public TO gptio", in: name)
+        if template == nil { try await run("GRANT ALL ON SCHEMA public TO gptio", in: name) }
         return name
     }
 

@@ -107,6 +107,7 @@ internal import Testing
                             makeSession(of: user.id), ifPasswordHashIs: old)
                 }
                 for result in results { _ = try result.get() }
+                while try await storages[0].store.sweepDeletions() {}
                 #expect(
                     try await storages[1].number("SELECT COUNT(*) AS number FROM sessions") == 1)
             }

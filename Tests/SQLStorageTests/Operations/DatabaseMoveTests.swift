@@ -12,7 +12,7 @@ internal import Testing
 
     init() async throws {
         here = try Place()
-        there = try await Place(.postgreSQL)
+        there = try await Place(empty: .postgreSQL)
         let place = here
         try await place.with { storage in try await Self.fill(storage) }
     }

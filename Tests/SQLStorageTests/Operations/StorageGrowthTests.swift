@@ -85,7 +85,7 @@ internal import Testing
     func `the estimated size of rows is good enough to plan a disk by`(
         on engine: Engine, bodySize: Int
     ) async throws {
-        let place = try await Place(engine)
+        let place = try await Place(empty: engine)
         try await place.with { storage in
             try await fill(storage, 900, hours: 6, bodySize: bodySize)
             let growth = try #require(
@@ -107,7 +107,7 @@ internal import Testing
     func `an hour of events is needed, and samples show floods`(
         on engine: Engine
     ) async throws {
-        let place = try await Place(engine)
+        let place = try await Place(empty: engine)
         try await place.with { storage in
             #expect(try await storage.growth(now: now, bodyDays: 30, rowDays: 400) == nil)
             // 600 events within the first of 24 parts of two hours, of which 100 are looked at.

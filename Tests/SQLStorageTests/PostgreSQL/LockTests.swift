@@ -44,7 +44,7 @@ internal import Testing
     }
 
     @Test func `all waiters for one locked chat hold one connection`() async throws {
-        let place = try await Place(.postgreSQL)
+        let place = try await Place(empty: .postgreSQL)
         try await place.with(try place.configuration(size: 3)) { storage in
             let user = try await storage.addUser("asim").user
             let other = try await storage.addUser("other").user
@@ -80,7 +80,7 @@ internal import Testing
 
     @Test(arguments: ["chats", "groups", "revocations"])
     func `all waiters for a locked counter hold one connection`(counter: String) async throws {
-        let place = try await Place(.postgreSQL)
+        let place = try await Place(empty: .postgreSQL)
         try await place.with(try place.configuration(size: 3)) { storage in
             let user = try await storage.addUser("asim").user
             let other = try await storage.addUser("other").user
@@ -117,7 +117,7 @@ internal import Testing
     @Test func `all waiters for a locked user, session or address hold one connection`()
         async throws
     {
-        let place = try await Place(.postgreSQL)
+        let place = try await Place(empty: .postgreSQL)
         try await place.with(try place.configuration(size: 3)) { storage in
             let (user, session) = try await storage.addUser("asim")
             let throttle = LoginThrottle(foldedName: "asim", clientAddress: "192.0.2.1")
@@ -155,7 +155,7 @@ internal import Testing
     }
 
     @Test func `a lock that does not end is reported as one, and in time`() async throws {
-        let place = try await Place(.postgreSQL)
+        let place = try await Place(empty: .postgreSQL)
         var configuration = try place.configuration()
         configuration.lockTimeout = "50ms"
         try await place.with(configuration) { storage in
@@ -188,7 +188,7 @@ internal import Testing
     }
 
     @Test func `events wait longer for a lock than others do`() async throws {
-        let place = try await Place(.postgreSQL)
+        let place = try await Place(empty: .postgreSQL)
         var configuration = try place.configuration()
         configuration.lockTimeout = "20ms"
         try await place.with(configuration) { storage in
@@ -220,7 +220,7 @@ internal import Testing
     func `events behind a lock that lasts are refused, and written when it has gone`()
         async throws
     {
-        let place = try await Place(.postgreSQL)
+        let place = try await Place(empty: .postgreSQL)
         var configuration = try place.configuration()
         configuration.lockTimeout = "20ms"
         try await place.with(configuration) { storage in
@@ -240,7 +240,7 @@ internal import Testing
     }
 
     @Test func `doctor sees locks that other sessions hold`() async throws {
-        let place = try await Place(.postgreSQL)
+        let place = try await Place(empty: .postgreSQL)
         try await place.with { storage in
             let user = try await storage.addUser("asim").user
             #expect(try await storage.foreignLocks().isEmpty)
@@ -298,7 +298,7 @@ internal import Testing
     @Test func `without a pending migration no process waits for the lock of migrations`()
         async throws
     {
-        let place = try await Place(.postgreSQL)
+        let place = try await Place(empty: .postgreSQL)
         try await place.with { _ in }
         let gate = Gate()
         defer { gate.open() }
@@ -318,7 +318,7 @@ internal import Testing
         """
 
     @Test func `a migration logs the session that it waits for`() async throws {
-        let place = try await Place(.postgreSQL)
+        let place = try await Place(empty: .postgreSQL)
         var tuning = SQLStorage.Tuning.still
         tuning.migrations = Array(Migrations.all.dropLast())
         try await place.with(tuning: tuning) { _ in }
@@ -353,7 +353,7 @@ internal import Testing
     @Test func `a process that cannot write is unhealthy, and healthy again by itself`()
         async throws
     {
-        let place = try await Place(.postgreSQL)
+        let place = try await Place(empty: .postgreSQL)
         var configuration = try place.configuration()
         configuration.lockTimeout = "20ms"
         try await place.with(configuration) { storage in

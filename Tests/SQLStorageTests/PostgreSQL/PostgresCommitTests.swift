@@ -26,7 +26,7 @@ internal import Testing
     }
 
     @Test func `a commit during which the server was lost is an error of its own`() async throws {
-        let place = try await Place(.postgreSQL)
+        let place = try await Place(empty: .postgreSQL)
         try await place.with { storage in
             let (cluster, name) = try #require(place.database)
             try await makeCommitsLinger(storage)
@@ -50,7 +50,7 @@ internal import Testing
     }
 
     @Test func `so is one that the storage was closed in`() async throws {
-        let place = try await Place(.postgreSQL)
+        let place = try await Place(empty: .postgreSQL)
         let storage = try await place.open()
         let (cluster, name) = try #require(place.database)
         try await makeCommitsLinger(storage)
@@ -67,7 +67,7 @@ internal import Testing
     }
 
     @Test func `one that the server refused has not happened, and is tried again`() async throws {
-        let place = try await Place(.postgreSQL)
+        let place = try await Place(empty: .postgreSQL)
         try await place.with(try place.configuration(size: 1)) { storage in
             try await storage.write("CREATE TABLE things (id BIGINT)")
             let runs = Atomic(0)
@@ -90,7 +90,7 @@ internal import Testing
     func `an event whose opening got no answer is closed, whether it is there or not`(
         isThere: Bool
     ) async throws {
-        let place = try await Place(.postgreSQL)
+        let place = try await Place(empty: .postgreSQL)
         try await place.with { storage in
             for statement: SQL in [
                 """

@@ -16,7 +16,7 @@ internal import Testing
 
     @Test func `connections that the server ends are replaced, and no caller notices`() async throws
     {
-        let place = try await Place(.postgreSQL)
+        let place = try await Place(empty: .postgreSQL)
         try await place.with { storage in
             let (cluster, name) = try #require(place.database)
             let user = try await storage.addUser("asim").user
@@ -117,7 +117,7 @@ internal import Testing
     }
 
     @Test func `a statement that takes too long ends, and its connection goes on`() async throws {
-        let place = try await Place(.postgreSQL)
+        let place = try await Place(empty: .postgreSQL)
         var configuration = try place.configuration(size: 2)
         configuration.statementLimit = 2_000
         try await place.with(configuration) { storage in
@@ -134,7 +134,7 @@ internal import Testing
     }
 
     @Test func `a transaction that lies idle holds its locks no longer than it may`() async throws {
-        let place = try await Place(.postgreSQL)
+        let place = try await Place(empty: .postgreSQL)
         var configuration = try place.configuration(size: 2)
         configuration.idleLimit = 2_000
         // On the loop, or the others could be that late, too.
@@ -166,7 +166,7 @@ internal import Testing
     @Test func `a server that falls silent is given up, and another connection taken`()
         async throws
     {
-        let place = try await Place(.postgreSQL)
+        let place = try await Place(empty: .postgreSQL)
         var configuration = try place.configuration(size: 2)
         configuration.statementLimit = 2_000
         configuration.answerGrace = 1_000
@@ -192,7 +192,7 @@ internal import Testing
     }
 
     @Test func `a request without a free connection waits a while, and is refused`() async throws {
-        let place = try await Place(.postgreSQL)
+        let place = try await Place(empty: .postgreSQL)
         var configuration = try place.configuration(size: 2)
         configuration.waitLimit = 3_000
         configuration.queueLimit = 20
@@ -230,7 +230,7 @@ internal import Testing
     }
 
     @Test func `every acknowledged row outlives kill -9 of its process`() async throws {
-        let place = try await Place(.postgreSQL)
+        let place = try await Place(empty: .postgreSQL)
         let directory = place.directory
         let address = try place.configuration().address.revealed
         await #expect(processExitsWith: .signal(SIGKILL)) {

@@ -46,7 +46,7 @@ internal import Testing
             isUrgent: Bool
         ) async throws
     {
-        let place = try await Place(.postgreSQL)
+        let place = try await Place(empty: .postgreSQL)
         let pool = try await pool(place, waitLimit: 120_000)
         let connection = try await pool.lease()
         let waiter = Task { try await pool.run(PostgresStatement("SELECT 1"), isUrgent: isUrgent) }
@@ -65,7 +65,7 @@ internal import Testing
     }
 
     @Test func `a pool that is closed while it connects misses no database`() async throws {
-        let place = try await Place(.postgreSQL)
+        let place = try await Place(empty: .postgreSQL)
         let journal = LogJournal()
         let pool = try await pool(place, logger: journal.logger)
         try await lose(try await pool.lease(), in: place)

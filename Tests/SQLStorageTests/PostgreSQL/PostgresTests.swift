@@ -13,7 +13,7 @@ internal import Testing
     // MARK: - Values
 
     @Test func `a text with a null character is refused, never cut`() async throws {
-        let place = try await Place(.postgreSQL)
+        let place = try await Place(empty: .postgreSQL)
         try await place.with { storage in
             let error = await #expect(throws: DatabaseError.self) {
                 try await storage.database.query("SELECT \("before\u{0}after") AS text")
@@ -25,7 +25,7 @@ internal import Testing
     }
 
     @Test func `an event with one is kept, with another character instead of it`() async throws {
-        let place = try await Place(.postgreSQL)
+        let place = try await Place(empty: .postgreSQL)
         try await place.with { storage in
             var event = makeEvent()
             event.model = "a\u{0}b"
@@ -35,7 +35,7 @@ internal import Testing
     }
 
     @Test func `a NULL takes the type of its context`() async throws {
-        let place = try await Place(.postgreSQL)
+        let place = try await Place(empty: .postgreSQL)
         try await place.with { storage in
             let none: String? = nil
             let user = try await storage.addUser("asim").user
@@ -53,7 +53,7 @@ internal import Testing
     }
 
     @Test func `truths and sums are integers, as in SQLite`() async throws {
-        let place = try await Place(.postgreSQL)
+        let place = try await Place(empty: .postgreSQL)
         try await place.with { storage in
             let rows = try await storage.database.query(
                 """
@@ -71,7 +71,7 @@ internal import Testing
     @Test func `ids are in the order of their bytes, whatever language the database speaks`()
         async throws
     {
-        let place = try await Place(.postgreSQL)
+        let place = try await Place(empty: .postgreSQL)
         try await place.with { storage in
             for name in ["b", "B", "a", "Z"] {
                 try await storage.write(
@@ -87,7 +87,7 @@ internal import Testing
     }
 
     @Test func `more statements than are kept prepared all work`() async throws {
-        let place = try await Place(.postgreSQL)
+        let place = try await Place(empty: .postgreSQL)
         try await place.with { storage in
             for round in 0..<2 {
                 for number in 0..<600 {
@@ -102,7 +102,7 @@ internal import Testing
     }
 
     @Test func `events of every kind fit into one batch`() async throws {
-        let place = try await Place(.postgreSQL)
+        let place = try await Place(empty: .postgreSQL)
         try await place.with { storage in
             let events = (0..<2000).map { index in
                 var event = makeEvent()
@@ -132,7 +132,7 @@ internal import Testing
     // MARK: - The start
 
     @Test func `the specification's privileges are enough`() async throws {
-        let place = try await Place(.postgreSQL)
+        let place = try await Place(empty: .postgreSQL)
         try await place.with { storage in
             let rows = try await storage.database.query(
                 """
@@ -150,7 +150,7 @@ internal import Testing
     }
 
     @Test func `processes that cannot all connect are refused by the sum`() async throws {
-        let place = try await Place(.postgreSQL)
+        let place = try await Place(empty: .postgreSQL)
         let first = try await place.open()
         try await first.lease.start()
         // By the server's clock, as the processes of a service are.
@@ -205,7 +205,7 @@ internal import Testing
     @Test func `transactions that stand in each other's way are run again, and all succeed`()
         async throws
     {
-        let place = try await Place(.postgreSQL)
+        let place = try await Place(empty: .postgreSQL)
         try await place.with { storage in
             for key in ["a", "b"] {
                 try await storage.write(
@@ -243,7 +243,7 @@ internal import Testing
     @Test func `a number is never seen before the ones below it, however late they commit`()
         async throws
     {
-        let place = try await Place(.postgreSQL)
+        let place = try await Place(empty: .postgreSQL)
         try await place.with { storage in
             let count = 60
             async let writers = concurrently(6) { index in
@@ -270,7 +270,7 @@ internal import Testing
     @Test func `a page goes on at a message and skips none, however late the others commit`()
         async throws
     {
-        let place = try await Place(.postgreSQL)
+        let place = try await Place(empty: .postgreSQL)
         try await place.with { storage in
             for statement: SQL in [
                 """
@@ -308,7 +308,7 @@ internal import Testing
     }
 
     @Test func `a body that swallows an error cannot commit the rest`() async throws {
-        let place = try await Place(.postgreSQL)
+        let place = try await Place(empty: .postgreSQL)
         try await place.with { storage in
             await #expect(throws: DatabaseError.self) {
                 try await storage.database.transaction { transaction in
@@ -323,7 +323,7 @@ internal import Testing
     }
 
     @Test func `a heartbeat is by the server's clock, not by the host's`() async throws {
-        let place = try await Place(.postgreSQL)
+        let place = try await Place(empty: .postgreSQL)
         let behind = try await place.open(
             place.configuration(), clock: SetClock(1_000_000_000_000), process: "behind")
         let ahead = try await place.open(

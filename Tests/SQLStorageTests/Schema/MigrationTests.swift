@@ -34,7 +34,7 @@ internal import Testing
     func `an empty file gets every table and a record of every step`(
         on engine: Engine
     ) async throws {
-        let place = try await Place(engine)
+        let place = try await Place(empty: engine)
         try await place.with { storage in
             let rows = try await storage.database.query(tables(on: engine))
             let names = try rows.map { try $0.text("name") }
@@ -68,7 +68,7 @@ internal import Testing
     }
 
     @Test func `PostgreSQL vacuums them in small parts`() async throws {
-        let place = try await Place(.postgreSQL)
+        let place = try await Place(empty: .postgreSQL)
         try await place.with { storage in
             let rows = try await storage.database.query(
                 """
@@ -95,7 +95,7 @@ internal import Testing
     )
         async throws
     {
-        let place = try await Place(engine)
+        let place = try await Place(empty: engine)
         let old = try await open(place, Migrations.all)
         let user = try await old.addUser("asim").user
         await old.close()
@@ -109,7 +109,7 @@ internal import Testing
     func `a newer schema is refused and left alone`(
         on engine: Engine
     ) async throws {
-        let place = try await Place(engine)
+        let place = try await Place(empty: engine)
         await (try await open(place, Migrations.all + [later])).close()
         let error = await #expect(throws: MigrationError.self) {
             try await open(place, Migrations.all)
@@ -129,7 +129,7 @@ internal import Testing
     func `a step that fails stops the start and leaves nothing of itself`(
         on engine: Engine
     ) async throws {
-        let place = try await Place(engine)
+        let place = try await Place(empty: engine)
         let broken = Migration(version: Self.known + 1, name: "broken") { _ in
             ["CREATE TABLE half (id TEXT PRIMARY KEY)", "CREATE TABLE half (id TEXT PRIMARY KEY)"]
         }
@@ -149,7 +149,7 @@ internal import Testing
     func `of many that start at once one migrates and all work`(
         on engine: Engine
     ) async throws {
-        let place = try await Place(engine)
+        let place = try await Place(empty: engine)
         let storages = try await concurrently(8) { _ in try await place.open() }.map {
             try $0.get()
         }
