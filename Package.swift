@@ -182,7 +182,7 @@ if Context.environment["PROXY_GPT_FUZZ"] != nil {
             "RedisStorage",
             [
                 "Connection/RedisReply.swift", "Bus/FrameEncoding.swift", "Seal.swift",
-                "Bus/WordPositions.swift",
+                "Bus/DeltaPositions.swift",
             ],
             ["CHiredis", "Formats", "ProxyGPT"]),
         parsers(

@@ -46,12 +46,7 @@ internal import ProxyGPT
         connectTimeout: Int64, budget: Int64, probe: String, scripts: [RedisScript],
         trial: (_ run: String) -> [Trial] = { _ in [] }, closed: @escaping Closed
     ) async throws(Problem) -> Opened {
-        let targets = try await targets(within: connectTimeout)
-        let limit = TimeLimit(connectTimeout)
-        defer { limit.cancel() }
-        let connection = try await connect(to: targets, limit, closed)
-        do throws(Problem) {
-            try await enter(connection)
+        try await open(within: connectTimeout, closed) { connection, limit throws(Problem) in
             let (run, evicts) = try await Self.information(of: connection)
             var shas: [String: [UInt8]] = [:]
             for script in scripts {
@@ -65,11 +60,7 @@ internal import ProxyGPT
             limit.shorten(to: budget)
             let written = try await connection.ask("SET", probe, "", "EX", "10")
             guard written == .status("OK") else { throw Problem("SET answered otherwise") }
-            try limit.check()
             return Opened(connection: connection, run: run, evicts: evicts, shas: shas)
-        } catch {
-            connection.close()
-            throw limit.hasPassed ? Problem("no answer in time") : error
         }
     }
 
@@ -77,14 +68,23 @@ internal import ProxyGPT
     func open(connectTimeout: Int64, closed: @escaping Closed) async throws(Problem)
         -> RedisConnection
     {
+        try await open(within: connectTimeout, closed) { connection, _ in connection }
+    }
+
+    /// Opens a connection and prepares it; closes it where that fails or takes too long.
+    private func open<Result: Sendable>(
+        within connectTimeout: Int64, _ closed: @escaping Closed,
+        _ prepare: @EventLoop (RedisConnection, TimeLimit) async throws(Problem) -> Result
+    ) async throws(Problem) -> Result {
         let targets = try await targets(within: connectTimeout)
         let limit = TimeLimit(connectTimeout)
         defer { limit.cancel() }
         let connection = try await connect(to: targets, limit, closed)
         do throws(Problem) {
             try await enter(connection)
+            let result = try await prepare(connection, limit)
             try limit.check()
-            return connection
+            return result
         } catch {
             connection.close()
             throw limit.hasPassed ? Problem("no answer in time") : error

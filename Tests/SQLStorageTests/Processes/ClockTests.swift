@@ -79,7 +79,7 @@ final class SetClock: Clock {
             let ours = session(of: new.user.id, at: clock.now())
             try await right.store.create(new, session: ours)
             try await right.events.close(body(at: clock.now()))
-            #expect(try await wrong.lease.expire())
+            while try await !wrong.lease.expire() {}
             #expect(try await count(right, "sessions") == 1)
             #expect(try await count(right, "event_bodies") == 1)
             let found = try await wrong.store.caller(
@@ -122,7 +122,7 @@ final class SetClock: Clock {
             let chat = makeChat(of: user.id)
             try await right.store.create(chat)
             try await wrong.store.deleteChat(chat.id, by: user.id, now: wrongClock.now())
-            try await right.lease.expire()
+            while try await !right.lease.expire() {}
             #expect(try await count(right, "revocations") == 1)
         }
     }
@@ -137,24 +137,24 @@ final class SetClock: Clock {
             try await storage.events.close(body(at: old))
             try await storage.events.close(body(at: now.adding(seconds: -7200)))
             try await storage.lease.start()
-            try await storage.lease.expire()
+            while try await !storage.lease.expire() {}
             clock.pass(seconds: 5)
             try await storage.lease.renew()
             clock.set(forward: 40 * Self.days)
             try await storage.lease.renew()
-            #expect(try await storage.lease.expire())
+            while try await !storage.lease.expire() {}
             #expect(try await count(storage, "event_bodies") == 2)
             clock.pass(seconds: 3599)
-            #expect(try await storage.lease.expire())
+            while try await !storage.lease.expire() {}
             #expect(try await count(storage, "event_bodies") == 2)
             // The next process does not know of the jump, but sees it.
         }
         try await place.with(clock: clock) { storage in
             try await storage.events.close(body(at: clock.now()))
-            #expect(try await storage.lease.expire())
+            while try await !storage.lease.expire() {}
             #expect(try await count(storage, "event_bodies") == 3)
             clock.pass(seconds: 3601)
-            #expect(try await storage.lease.expire())
+            while try await !storage.lease.expire() {}
             #expect(try await count(storage, "event_bodies") == 1)
         }
     }
@@ -167,7 +167,7 @@ final class SetClock: Clock {
             clock.pass(seconds: 31 * Self.days)
             try await storage.lease.renew()
             #expect(try await storage.lease.mayDelete(at: now.adding(seconds: 3601)))
-            #expect(try await storage.lease.expire())
+            while try await !storage.lease.expire() {}
             #expect(try await count(storage, "event_bodies") == 0)
         }
     }

@@ -117,14 +117,14 @@ internal import Testing
                 event.responseBody = [1]
                 try await storage.events.close(event)
             }
-            try await storage.lease.expire()
+            while try await !storage.lease.expire() {}
             let rows = try await storage.database.query(
                 "SELECT id FROM event_bodies ORDER BY id LIMIT 1")
             #expect(try rows.map { try $0.text("id") } == [young.text])
             #expect(try await storage.event(old) != nil)
 
             clock.advance(seconds: 31 * 86_400)
-            try await storage.lease.expire()
+            while try await !storage.lease.expire() {}
             #expect(try await storage.number("SELECT COUNT(*) AS number FROM event_bodies") == 0)
             #expect(try await storage.number("SELECT COUNT(*) AS number FROM events") == 252)
         }
@@ -143,7 +143,7 @@ internal import Testing
                     makeSession(of: user.id, days: 1), ifPasswordHashIs: "hash of asim")
             }
             clock.advance(seconds: 86_400)
-            try await storage.lease.expire()
+            while try await !storage.lease.expire() {}
             #expect(try await storage.number("SELECT COUNT(*) AS number FROM sessions") == 1)
             #expect(
                 try await storage.store.caller(tokenDigest: long.tokenDigest, now: clock.now())
