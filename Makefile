@@ -22,7 +22,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := build
-.PHONY: run check test soak faults fuzz format lint bench growth docs install deb test-systemd build clean packages \
+.PHONY: run check test soak faults fuzz format lint bench growth docs picture install deb test-systemd build clean packages \
 	unit-tests-built unit-tests smoke-test end-to-end-tests-in-parallel end-to-end-tests-alone \
 	test-packages bench-packages systemd-packages
 
@@ -48,6 +48,7 @@ UNITDIR ?= /lib/systemd/system
 LIBEXECDIR = $(PREFIX)/libexec/proxy-gpt
 COMPLETIONDIR = $(PREFIX)/share/bash-completion/completions
 MANDIR = $(PREFIX)/share/man
+DOCDIR = $(PREFIX)/share/doc/proxy-gpt
 
 # A part of `check` and `test` does not look again for what the first part has built.
 build: packages
@@ -142,9 +143,14 @@ bench: build bench-packages test-packages
 growth: build test-packages
 	python3 Benchmarks/bench.py growth
 
-# Writes the table of settings into README.md, docs and systemd/environment.
-docs: build
+# Writes the table of settings into docs and systemd/environment, and the output of commands into the documents.
+docs: build test-packages
 	@.build/release/proxy-gpt-admin document-settings .
+	@python3 Tests/EndToEnd/harness/documents.py
+
+# The README's, by the tests' browser: whenever the page looks different.
+picture: build test-packages $(VENV)/installed
+	@$(VENV)/bin/python Tests/EndToEnd/harness/page_picture.py
 
 clean:
 	rm -rf .build .build-fuzz
@@ -222,13 +228,16 @@ install:
 	for page in docs/man/*; do \
 		install -D -m 0644 $$page $(DESTDIR)$(MANDIR)/man$${page##*.}/$${page##*/}; \
 	done
-	gzip -9nf $(DESTDIR)$(MANDIR)/man?/proxy-gpt*.[158]
+	gzip -9nf $(DESTDIR)$(MANDIR)/man?/proxy-gpt*.[1-8]
 	install -d $(DESTDIR)$(SYSCONFDIR)/nginx/snippets
 	install -m 0644 nginx/proxy-gpt-http.conf nginx/proxy-gpt-locations.conf nginx/proxy-gpt-fastcgi.conf \
 		nginx/proxy-gpt-streamer.conf nginx/proxy-gpt-operators.conf \
 		$(DESTDIR)$(SYSCONFDIR)/nginx/snippets
-	install -d $(DESTDIR)$(PREFIX)/share/doc/proxy-gpt
-	install -m 0644 docs/*.md docs/*.json docs/*.yml $(DESTDIR)$(PREFIX)/share/doc/proxy-gpt
+	install -d $(DESTDIR)$(DOCDIR)
+	find docs -maxdepth 1 -type f -exec install -m 0644 -t $(DESTDIR)$(DOCDIR) {} +
+	install -m 0644 *.md $(DESTDIR)$(DOCDIR)
+	sed -i -e 's|](docs/|](|g' -e 's|](\.\./|](|g' $(DESTDIR)$(DOCDIR)/*.md
+	[ ! -d examples ] || cp -r --no-preserve=ownership examples $(DESTDIR)$(DOCDIR)
 	install -d $(DESTDIR)$(PREFIX)/share/proxy-gpt/web
 	install -m 0644 web/* $(DESTDIR)$(PREFIX)/share/proxy-gpt/web
 	install -m 0644 nginx/proxy-gpt-page.conf $(DESTDIR)$(SYSCONFDIR)/nginx/snippets
@@ -244,7 +253,7 @@ install:
 		"  systemd-sysusers && systemd-tmpfiles --create && systemctl daemon-reload" \
 		"  install -m 0600 /dev/stdin $(SYSCONFDIR)/proxy-gpt/api_key     # paste the key, Ctrl-D" \
 		"  systemctl enable --now proxy-gpt.target" \
-		"  sudo proxy-gpt-admin create NAME" \
+		"  sudo proxy-gpt-admin create NAME --admin" \
 		"  ln -s ../snippets/proxy-gpt-http.conf $(SYSCONFDIR)/nginx/conf.d/proxy-gpt.conf" \
 		"  ln -s ../sites-available/proxy-gpt.conf $(SYSCONFDIR)/nginx/sites-enabled/ && systemctl reload nginx"
 

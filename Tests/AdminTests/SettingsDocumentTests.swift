@@ -30,4 +30,13 @@ internal import Testing
             #expect(text.contains("\n#\(entry.name)=\(entry.defaultText)\n"), "\(entry.name)")
         }
     }
+
+    @Test("The example of a setting is valid", arguments: Settings.table.map(\.name))
+    func examplesAreValid(_ name: String) throws {
+        let entry = try #require(Settings.table.first { $0.name == name })
+        #expect(!entry.symptom.isEmpty && entry.example != entry.defaultText)
+        // Azure needs an address as well.
+        let others = ["API_KEY": "sk-0123456789abcdef", "API_URL": "https://example.org/openai/v1"]
+        _ = try Settings(values: others.merging([name: entry.example]) { $1 })
+    }
 }

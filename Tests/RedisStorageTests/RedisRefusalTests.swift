@@ -144,10 +144,10 @@ internal import Testing
         #expect(!refuse(Refusals.windows) && !refuse(Refusals.windows) && refuse(Refusals.windows))
     }
 
-    /// The command in `docs/redis.md` that makes the user.
+    /// The command in `docs/operate.md` that makes the user.
     private func documentedUser() throws -> [String] {
         let parts = #filePath.split(separator: "/", omittingEmptySubsequences: false).dropLast(3)
-        let path = parts.joined(separator: "/") + "/docs/redis.md"
+        let path = parts.joined(separator: "/") + "/docs/operate.md"
         let file = try #require(fopen(path, "re"))
         defer { fclose(file) }
         var bytes = [UInt8](repeating: 0, count: 100_000)

@@ -98,7 +98,7 @@ def the_sample_of_a_balancer_works():
 
 @contextlib.contextmanager
 def tls_site():
-    """The README's section on TLS, followed."""
+    """The section on TLS of docs/install.md, followed."""
     shell("install -d -m 0700 /etc/ssl/proxy-gpt")
     run("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-noenc",
         "-days", "2", "-subj", "/CN=api.example.org", "-addext", "subjectAltName=DNS:api.example.org",

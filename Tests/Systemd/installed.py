@@ -51,10 +51,13 @@ def the_package_is_installed_in_an_empty_debian():
     run("systemctl", "daemon-reload")
     run("systemctl", "start", "mock", "nginx")
     documents = [path.name for path in pathlib.Path("/checkout/docs").iterdir() if path.is_file()]
-    assert {"redis.md", "figures.md", "grafana.json", "prometheus-rules.yml"} <= set(documents)
-    for name in (*documents, "copyright"):
+    assert {"operate.md", "benchmarks.md", "grafana.json", "prometheus-rules.yml"} <= set(documents)
+    for name in (*documents, "README.md", "CHANGELOG.md", "UPGRADING.md", "copyright"):
         assert pathlib.Path("/usr/share/doc/proxy-gpt", name).stat().st_size > 100
     json.loads(pathlib.Path("/usr/share/doc/proxy-gpt/grafana.json").read_text())
+    for page in pathlib.Path("/usr/share/doc/proxy-gpt").glob("*.md"):
+        for target in re.findall(r"\]\(([^):#\s]+)[)#]", page.read_text()):
+            assert (page.parent / target).exists(), f"{page}: {target}"
 
 
 def a_cold_start_answers_soon():
@@ -246,7 +249,7 @@ def serves_others():
 
 
 def a_removal_and_a_purge_leave_an_nginx_that_starts():
-    """Whatever of the README was followed."""
+    """Whatever of the documents was followed."""
     other = pathlib.Path("/etc/nginx/conf.d/other.conf")
     other.write_text("server { listen 8099; location / { return 200; } }\n")
     links = [pathlib.Path("/etc/nginx/sites-enabled", name) for name in ("own.conf", "balancer.conf")]

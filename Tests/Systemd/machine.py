@@ -34,7 +34,7 @@ def run(*command, fails=False, binary=False, input=None):
 
 
 def shell(script):
-    """A command as it stands in the README; a failure in the middle is one."""
+    """A command as it stands in the documents; a failure in the middle is one."""
     return run("bash", "-euo", "pipefail", "-c", script)
 
 

@@ -114,6 +114,7 @@ struct Create: AdminCommand {
     @Argument(help: "The password; read from standard input when absent or -.")
     var password: String?
     @Option(help: "user or admin.") var role: User.Role = .user
+    @Flag(help: "Make an administrator, as --role admin does.") var admin = false
     @Option(help: "The first name.") var firstName = ""
     @Option(help: "The last name.") var lastName = ""
     @OptionGroup var output: OutputOptions
@@ -125,6 +126,7 @@ struct Create: AdminCommand {
         let store = try await context.open()
         let hash = try await context.hash(try context.console.password(password))
         let now = context.now
+        let role = admin ? .admin : role
         let user = User(
             id: User.ID(context.identifiers.next()), username: username.text, firstName: firstName,
             lastName: lastName, role: role, createdAt: now, updatedAt: now)

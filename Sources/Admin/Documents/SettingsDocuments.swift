@@ -10,13 +10,10 @@ struct SettingsDocument {
 
     static let all = [
         SettingsDocument(path: "systemd/environment", settings: environmentFile),
-        SettingsDocument(path: "docs/settings.md", settings: page),
+        SettingsDocument(path: "docs/configuration.md", settings: page),
         SettingsDocument(
             path: "docs/man/proxy-gpt.5", between: ".SH SETTINGS\n", and: ".SH SEE ALSO\n",
             settings: manualPage),
-        SettingsDocument(
-            path: "README.md", between: "<!-- The table of settings, written by make docs -->\n",
-            and: "<!-- End of the table of settings -->\n", settings: { table }),
     ]
 
     private init(
@@ -38,38 +35,70 @@ struct SettingsDocument {
         return text[..<first.upperBound] + settings() + text[last.lowerBound...]
     }
 
-    // MARK: - README and docs/settings.md
-
-    private static var table: String {
-        "| Name | Value | Default | Meaning |\n|---|---|---|---|\n"
-            + Settings.table.map { entry in
-                "| `\(entry.name)` | \(entry.type) | \(code(entry.defaultText)) | "
-                    + "\(entry.meaning) |\n"
-            }.joined()
-    }
+    // MARK: - docs/configuration.md
 
     private static func page() -> String {
-        """
-        # Settings
-
-        Environment variables, or files of the same name in lower case in `$CREDENTIALS_DIRECTORY`; an installation has
-        them in `/etc/proxy-gpt/environment`. A process reads them when it starts. This page is written by `make docs`.
-
-
-        """
-            + Settings.table.map { entry in
-                """
-                ## \(entry.name)
-
-                \(sentences(entry))
-
-                - Value: \(entry.type)\(entry.isSecret ? "; secret" : "")
-                - Default: \(entry.defaultText.isEmpty ? "empty" : code(entry.defaultText))
-                - Used by: \(entry.programs.map(\.rawValue).joined(separator: ", "))
-
-                """
-            }.joined(separator: "\n")
+        let rows = Settings.table.map { entry in
+            let name = "[`\(entry.name)`](#\(entry.name.lowercased()))"
+            return "| \(name) | \(code(entry.defaultText)) | \(entry.meaning) |\n"
+        }
+        return introduction + rows.joined() + "\n"
+            + Settings.table.map(section).joined(separator: "\n")
     }
+
+    private static func section(_ entry: Settings.Entry) -> String {
+        """
+        ## \(entry.name)
+
+        \(sentences(entry))
+
+        - Value: \(entry.type)\(entry.isSecret ? "; secret" : "")
+        - Default: \(entry.defaultText.isEmpty ? "empty" : code(entry.defaultText))
+        - Example: `\(entry.name)=\(entry.example)`
+        - What goes wrong: \(entry.symptom)
+        - Used by: \(entry.programs.map(\.rawValue).joined(separator: ", "))
+
+        """
+    }
+
+    private static let introduction = """
+        # Configuration
+
+        This page is written by `make docs` from the table of settings. Each setting is an environment variable. A
+        process reads the settings when it starts.
+
+        | Where the service runs | Where its settings stand |
+        |---|---|
+        | an installation | `/etc/proxy-gpt/environment`, one `NAME=value` a line; the key in `/etc/proxy-gpt/api_key` |
+        | `make run` | the environment of the command, as in `SIGNUP=closed make run` |
+        | a container or a unit of your own | the environment, or files in `$CREDENTIALS_DIRECTORY` whose names are the settings' in lower case |
+
+        After a change, `sudo proxy-gpt-restart` checks the settings and replaces the processes without losing a request.
+
+        - A process checks all settings at its start and reports all problems at once. A bad value is quoted, unless it
+          is secret or an address.
+        - A name in `/etc/proxy-gpt/environment` that is no setting keeps the service from starting. The message names
+          the setting that was probably meant. A name in the process's environment that is nearly a setting's is a
+          warning in the log.
+        - Numbers are decimal digits. Times are in seconds, with up to three places.
+        - A user name or a password in `DB_ADDRESS` is written with `%40` for `@`, `%2F` for `/` and `%3F` for `?`.
+        - `proxy.db` may not be a link. The path in `STATE_DIRECTORY` may lead through links.
+
+        Two commands show and check the settings. Neither of them starts anything:
+
+        ```sh
+        proxy-gpt-admin config
+        proxy-gpt-admin config --check
+        ```
+
+        `make run` reads three further variables, which are no settings of the programs: `PORT` (8080), `WORKERS` (2) and
+        `STATE_DIRECTORY` (`.state/`). It also sets `PASSWORD_MIN=3` unless the environment does, so that the short
+        passwords of the examples are accepted.
+
+        | Setting | Default | Meaning |
+        |---|---|---|
+
+        """
 
     private static func code(_ text: String) -> String { text.isEmpty ? "" : "`\(text)`" }
 

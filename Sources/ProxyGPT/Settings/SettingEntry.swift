@@ -1,6 +1,6 @@
 extension Settings {
     /// All that is known of one setting: its parsing, `config`, the environment file, the manual page
-    /// and docs/settings.md are made from its entry.
+    /// and docs/configuration.md are made from its entry.
     package struct Entry: Sendable {
         package let name: String
         package let type: ValueType
@@ -10,6 +10,10 @@ extension Settings {
         package let meaning: String
         /// Further sentences, for the environment file and the pages.
         package let note: String
+        /// A valid value that somebody may want.
+        package let example: String
+        /// The symptom of a value that does not fit, for docs/configuration.md.
+        package let symptom: String
         /// The programs that use the setting. Every one of them checks all settings.
         package let programs: [Program]
         package let isSecret: Bool
@@ -17,7 +21,7 @@ extension Settings {
 
         init(
             _ name: String, _ type: ValueType, default defaultText: String = "",
-            _ meaning: String, note: String = "",
+            _ meaning: String, note: String = "", example: String, symptom: String,
             usedBy programs: [Program] = [.worker, .streamer], isSecret: Bool = false,
             installed: Installed = .atDefault
         ) {
@@ -26,6 +30,8 @@ extension Settings {
             self.defaultText = defaultText
             self.meaning = meaning
             self.note = note
+            self.example = example
+            self.symptom = symptom
             self.programs = programs
             self.isSecret = isSecret
             self.installed = installed

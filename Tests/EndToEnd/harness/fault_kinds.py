@@ -154,7 +154,7 @@ def spoil_keys(scene):
 
 
 def share_with_a_copy(scene):
-    """A copy of the database, as docs/redis.md has it made, prompts in the same chats."""
+    """A copy of the database, as docs/operate.md has it made, prompts in the same chats."""
     server, stack, person = scene.server, scene.stack, scene.load.person
     name, chat = server.database("copy"), scene.load.prompted["streamed"][0]
     server.run(f"ALTER DATABASE {name} OWNER TO gptio")

@@ -113,6 +113,8 @@ def test_users_are_added_where_sign_up_is_closed():
                   input=PASSWORD + "\n")["user"]  # fmt: skip
         assert (user["role"], user["first_name"]) == ("admin", "A")
         assert log_in(stack, "asim", PASSWORD).json["user"]["id"] == user["id"]
+        first = ok(stack, "create", "first", "--admin", input=PASSWORD + "\n")["user"]
+        assert first["role"] == log_in(stack, "first", PASSWORD).json["user"]["role"] == "admin"
         assert "taken" in refused(stack, "create", "ASIM", input=PASSWORD + "\n")
         assert "user name" in refused(stack, "create", "a:b", input=PASSWORD + "\n")
         for secret in ("hash", "password"):

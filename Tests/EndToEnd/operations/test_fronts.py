@@ -210,8 +210,8 @@ def test_tls_redirects_to_its_own_name_and_starts_without_our_files(tmp_path):
 
 
 def documented():
-    """The block of the README."""
-    text = (CHECKOUT / "README.md").read_text()
+    """The block of the document."""
+    text = (CHECKOUT / "docs/web-app.md").read_text()
     block = re.search(r"\n    location /ai/ \{\n.*?\n    \}\n", text, re.DOTALL).group()
     assert "http://127.0.0.1:8080/;" in block
     return block
@@ -226,7 +226,7 @@ class Below:
 
 @pytest.fixture(scope="module")
 def below(tmp_path_factory):
-    """The address below which a front has a stack, by the block of the README."""
+    """The address below which a front has a stack, by the block of docs/web-app.md."""
     port = free_port()
     origin = f"http://127.0.0.1:{port}"
     settings = {"PUBLIC_ORIGINS": origin, "COOKIE_PATH": "/ai/"}

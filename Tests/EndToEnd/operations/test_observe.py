@@ -425,7 +425,7 @@ def test_dashboard_and_rules_name_figures_that_exist(stack, file):
 
 
 def test_every_figure_is_explained(stack):
-    explained = names_in(pathlib.Path(CHECKOUT, "docs/figures.md").read_text())
+    explained = names_in(pathlib.Path(CHECKOUT, "docs/observe.md").read_text())
     told = names_in(get(stack, "/metrics").body.decode())
     # What only PostgreSQL or Redis has stands there as well.
     assert told <= explained, told - explained

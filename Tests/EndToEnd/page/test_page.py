@@ -5,6 +5,7 @@ import re
 import pytest
 from browser import CONTROLS
 from client import call, check_error
+from page_picture import picture
 from processes import wait_for
 from stack import CHECKOUT, Stack
 from visitors import SKIP, browser, visit  # noqa: F401  fixtures
@@ -347,3 +348,15 @@ def test_the_page_keeps_to_plain_text_and_to_its_own_files():
         assert not re.search(r"(inner|outer|Adjacent)HTML|document\.write|eval\(", source)
         addresses = re.findall(r"https?://[^\"'\s>)]*", source)
         assert set(addresses) <= {"http://www.w3.org/2000/svg"}, path
+
+
+# The picture
+
+
+@SKIP
+def test_the_picture_of_the_readme_can_be_made(tmp_path):
+    picture(tmp_path / "page.png")
+    shown, kept = ((path / "page.png").read_bytes() for path in (tmp_path, CHECKOUT / "docs"))
+    # A PNG's width and height.
+    assert shown[:4] == b"\x89PNG" and shown[16:24] == kept[16:24]
+    assert len(shown) > 20_000

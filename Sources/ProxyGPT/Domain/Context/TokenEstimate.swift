@@ -3,7 +3,7 @@
 ///
 /// A run of ASCII letters or digits counts one token for each four characters begun (digits: three),
 /// every other printing ASCII character one, a single space none, a longer run of white space one,
-/// and anything beyond ASCII half a token a byte. README, "Context", has the error.
+/// and anything beyond ASCII half a token a byte. docs/benchmarks.md has the error.
 package enum TokenEstimate {
     /// Tokens of each turn's role and separators in OpenAI's chat format.
     package static let perTurn = 4
