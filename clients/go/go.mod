@@ -1,0 +1,3 @@
+module proxy-gpt.example/proxygpt
+
+go 1.19
