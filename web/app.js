@@ -4,7 +4,7 @@
 // and the back button do what one expects.
 
 import { Announcer } from "./announcer.js";
-import { read, send } from "./api.js";
+import { gpt } from "./api.js";
 import { ChatPage } from "./chat.js";
 import { ask, attempt, byID, onSubmit } from "./elements.js";
 import { GroupPage, groupFields } from "./group.js";
@@ -44,7 +44,7 @@ class App {
 
   async start() {
     try {
-      const { user } = await read("/user/session");
+      const { user } = await gpt.users.session();
       await this.#signedIn(user);
     } catch (refusal) {
       this.signedOut(refusal.status === 401 ? "" : refusal.message);
@@ -54,10 +54,12 @@ class App {
   // Who
 
   async #signIn(fields, button) {
-    const { user } = await send(`/user/${button?.value ?? "login"}`, {
+    const credentials = {
       username: fields.username.value.trim(),
       password: fields.password.value,
-    });
+    };
+    const isNew = button?.value === "signup";
+    const { user } = await (isNew ? gpt.users.signUp(credentials) : gpt.users.logIn(credentials));
     byID("credentials").reset();
     await this.#signedIn(user);
   }
@@ -74,7 +76,7 @@ class App {
 
   async #logOut() {
     await attempt(byID("notice"), async () => {
-      await send("/user/logout");
+      await gpt.users.logOut();
       history.replaceState(null, "", location.pathname);
       this.signedOut("You are logged out.");
     });
@@ -154,7 +156,7 @@ class App {
         { name: "name", label: "Name (optional)", maxLength: 120 },
         { name: "model", label: "Model (optional)", maxLength: 200 },
         {
-          name: "group_id",
+          name: "groupId",
           label: "Group",
           kind: "select",
           options: [["", "None"], ...groups.toReversed()],
@@ -165,7 +167,7 @@ class App {
       submit: async (values) => {
         // What is left empty is the server's to choose.
         const given = Object.entries(values).filter(([, value]) => value.trim());
-        const chat = await send("/chat/create", Object.fromEntries(given));
+        const chat = await gpt.chats.create(Object.fromEntries(given));
         this.open("chat", chat.id);
         this.refresh();
       },
@@ -178,7 +180,7 @@ class App {
       fields: groupFields(),
       action: "Create",
       submit: async (values) => {
-        const group = await send("/group/create", values);
+        const group = await gpt.groups.create(values);
         this.open("group", group.id);
         this.refresh();
       },

@@ -1,6 +1,6 @@
 // The chat that is open: its head, its people, and the form that prompts.
 
-import { read, send } from "./api.js";
+import { gpt } from "./api.js";
 import { ask, attempt, byID, onSubmit } from "./elements.js";
 import { Conversation } from "./conversation.js";
 import { showPeople } from "./people.js";
@@ -109,7 +109,7 @@ export class ChatPage {
   /** Who is in the chat by the group has a name in the conversation too. */
   async #readGroup(chat) {
     try {
-      const group = await read("/group/read", { id: chat.group_id });
+      const group = await gpt.groups.read(chat.group_id);
       this.names.learn(group.members);
       if (this.#chat?.id !== chat.id) return;
       this.#group = group;
@@ -127,7 +127,7 @@ export class ChatPage {
       ],
       action: "Rename",
       submit: async ({ name }) => {
-        this.#chat = await send("/chat/update", { id: this.#chat.id, name });
+        this.#chat = await gpt.chats.update(this.#chat.id, { name });
         this.#show();
         this.#app.refresh();
       },
@@ -140,7 +140,7 @@ export class ChatPage {
       text: `“${this.#chat.name}” and its messages are gone then, for everybody in it.`,
       action: "Delete",
       submit: async () => {
-        await send("/chat/delete", { id: this.#chat.id });
+        await gpt.chats.delete(this.#chat.id);
         this.#app.leave();
       },
     });
@@ -175,7 +175,7 @@ export class ChatPage {
   }
 
   async #remove(user) {
-    await send("/chat/user/remove", { id: this.#chat.id, user_id: user.id });
+    await gpt.chats.removeUser(this.#chat.id, user.id);
     if (user.id === this.me.id) {
       this.#app.leave("You have left the chat.");
       return;
@@ -192,7 +192,7 @@ export class ChatPage {
 
   #listenToForms() {
     onSubmit(byID("add-person"), async ({ username }) => {
-      await send("/chat/user/add", { id: this.#chat.id, username: username.value.trim() });
+      await gpt.chats.addUser(this.#chat.id, username.value.trim());
       username.value = "";
       await this.#peopleChanged();
     });

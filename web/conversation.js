@@ -3,7 +3,7 @@
 // The stream is opened before the messages are read, so that nothing falls between the two.
 // A reply that was running when the stream began arrives on it from its first word.
 
-import { read, send } from "./api.js";
+import { gpt } from "./api.js";
 import { byID } from "./elements.js";
 import { isRunning, MessageView } from "./message.js";
 import { ChatStream } from "./stream.js";
@@ -72,7 +72,7 @@ export class Conversation {
   /** Reads the newest messages into what is shown; false when the chat is not ours any more. */
   async refresh() {
     try {
-      const answer = await read("/chat/read", { id: this.id });
+      const answer = await gpt.chats.read(this.id);
       if (this.#isClosed) return false;
       this.#following(() => this.#merge(answer));
       this.#page.chatRead(answer);
@@ -108,7 +108,7 @@ export class Conversation {
     if (view.isStopping) return;
     view.isStopping = true;
     await this.#page.attempt(async () => {
-      const { message } = await send("/chat/stop", { id: this.id, message_id: view.id });
+      const { message } = await gpt.chats.stop(this.id, view.id);
       this.#following(() => view.settle(message));
     });
     view.isStopping = false;
@@ -118,8 +118,8 @@ export class Conversation {
 
   /** The key makes sure that a prompt sent again after a lost answer is stored once. */
   async prompt(text, isOffRecord, key) {
-    const fields = { id: this.id, prompt: text, stream: true, otr: isOffRecord };
-    const { message } = await send("/chat/prompt", fields, { "Idempotency-Key": key });
+    const options = { stream: true, otr: isOffRecord, idempotencyKey: key };
+    const { message } = await gpt.chats.prompt(this.id, text, options);
     if (this.#isClosed) return;
     const view = this.#views.get(message.id) ?? this.#append(message);
     view.settle(message);
@@ -129,7 +129,7 @@ export class Conversation {
   async readEarlier() {
     const [first] = this.#views.keys();
     if (!first) return;
-    const answer = await read("/chat/read", { id: this.id, before: first });
+    const answer = await gpt.chats.read(this.id, { before: first });
     if (this.#isClosed) return;
     const height = this.#scroll.scrollHeight;
     const older = answer.messages.map((message) => this.#view(message, true));

@@ -1,6 +1,6 @@
 // The group that is open: its members and its chats.
 
-import { read, send } from "./api.js";
+import { gpt } from "./api.js";
 import { ask, attempt, byID, fill, onSubmit } from "./elements.js";
 import { link } from "./lists.js";
 import { showPeople } from "./people.js";
@@ -18,7 +18,7 @@ export class GroupPage {
     byID("new-group-chat").addEventListener("click", () => app.askForChat(this.#id));
     onSubmit(byID("add-member"), async ({ username }) => {
       const names = username.value.split(",").map((name) => name.trim());
-      await send("/group/members/add", { id: this.#id, user_ids: names });
+      await gpt.groups.addMembers(this.#id, names);
       username.value = "";
       await this.#read();
     });
@@ -47,8 +47,8 @@ export class GroupPage {
     const id = this.#id;
     try {
       const [group, { chats }] = await Promise.all([
-        read("/group/read", { id, limit: 1000 }),
-        read("/chat/index", { group_id: id, limit: 1000 }),
+        gpt.groups.read(id, { limit: 1000 }),
+        gpt.chats.list({ groupId: id, limit: 1000 }),
       ]);
       if (id !== this.#id) return;
       this.#group = group;
@@ -90,7 +90,7 @@ export class GroupPage {
   }
 
   async #remove(user) {
-    await send("/group/members/remove", { id: this.#id, user_ids: [user.id] });
+    await gpt.groups.removeMembers(this.#id, [user.id]);
     if (user.id === this.#app.me.id) {
       this.#app.leave("You have left the group.");
       return;
@@ -105,7 +105,7 @@ export class GroupPage {
       fields: groupFields(this.#group),
       action: "Save",
       submit: async (values) => {
-        await send("/group/update", { id: this.#id, ...values });
+        await gpt.groups.update(this.#id, values);
         await this.#read();
         this.#app.refresh();
       },
@@ -118,7 +118,7 @@ export class GroupPage {
       text: `“${this.#group.name}” and all its chats are gone then, for everybody in it.`,
       action: "Delete",
       submit: async () => {
-        await send("/group/delete", { id: this.#id });
+        await gpt.groups.delete(this.#id);
         this.#app.leave();
       },
     });

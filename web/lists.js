@@ -1,24 +1,22 @@
 // The two lists beside the content: chats and groups, the newest first.
 
-import { read } from "./api.js";
+import { gpt } from "./api.js";
 import { byID, element, fill } from "./elements.js";
 
 /** What one endpoint lists, page by page. */
 class List {
-  #path;
   #name;
   #kind;
   items = [];
 
   constructor(name, kind) {
-    this.#path = `/${kind}/index`;
     this.#name = name;
     this.#kind = kind;
   }
 
   /** Reads the newest again, and as many older pages as were asked for. */
   async read() {
-    const answer = await read(this.#path);
+    const answer = await gpt[this.#name].list();
     // What the newest page does not reach down to stays as it was.
     const oldest = answer[this.#name][0]?.id;
     const joint = this.items.findIndex(({ id }) => id === oldest);
@@ -28,7 +26,7 @@ class List {
   }
 
   async readOlder() {
-    const answer = await read(this.#path, { before: this.items[0].id });
+    const answer = await gpt[this.#name].list({ before: this.items[0].id });
     this.items = [...answer[this.#name], ...this.items];
     this.hasMore = answer.has_more;
   }

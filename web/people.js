@@ -1,6 +1,6 @@
 // Who the ids stand for, and lists of people with what may be done to them.
 
-import { read } from "./api.js";
+import { gpt } from "./api.js";
 import { element, fill } from "./elements.js";
 
 /** The names of users by id, asked for when somebody is seen for the first time. */
@@ -14,7 +14,7 @@ export class Names {
   /** Writes a user's name into a node, at once where it is known. */
   async write(id, node) {
     if (!this.#known.has(id)) {
-      this.#known.set(id, read("/user/read", { id }).then(({ username }) => username));
+      this.#known.set(id, gpt.users.read({ id }).then(({ username }) => username));
     }
     const name = this.#known.get(id);
     if (typeof name === "string") {

@@ -1,10 +1,10 @@
-// The stream of one chat: an EventSource that does not stay closed.
+// The stream of one chat: a watch of the client that does not stay closed.
 //
-// The browser reconnects by itself after a lost connection and says which frame it saw last. It
-// gives up on any answer but 200 (nginx's 502 while the streamer restarts); then this opens a
-// new one at the same frame, unless reading the chat shows that it is not ours any more.
+// The client reconnects by itself after a lost connection and says which frame it saw last. It
+// gives up after ten tries; then this begins a new watch at the same frame, unless reading the
+// chat shows that it is not ours any more.
 
-import { address } from "./api.js";
+import { gpt } from "./api.js";
 
 const LONGEST_DELAY = 30_000;
 
@@ -12,24 +12,22 @@ const LONGEST_DELAY = 30_000;
 export class ChatStream {
   #chatID;
   #owner;
-  #source = null;
   #lastID = "";
   #tries = 0;
   #timer = 0;
-  #isClosed = false;
+  #closing = new AbortController();
 
   constructor(chatID, owner) {
     this.#chatID = chatID;
     this.#owner = owner;
     addEventListener("online", this.#isOnline);
-    this.#connect();
+    this.#watch();
   }
 
   close() {
-    this.#isClosed = true;
     removeEventListener("online", this.#isOnline);
     clearTimeout(this.#timer);
-    this.#source?.close();
+    this.#closing.abort();
   }
 
   /** Whether a reconnection continues where the last connection ended. */
@@ -38,40 +36,36 @@ export class ChatStream {
   }
 
   #isOnline = () => {
-    if (this.#timer) this.#connect();
+    if (this.#timer) this.#watch();
   };
 
-  #connect() {
+  async #watch() {
     clearTimeout(this.#timer);
     this.#timer = 0;
-    const query = new URLSearchParams({ id: this.#chatID });
-    if (this.#lastID) query.set("last_event_id", this.#lastID);
-    const source = new EventSource(address(`/chat/stream?${query}`));
-    this.#source = source;
-    source.onopen = () => {
+    const { signal } = this.#closing;
+    const onOpen = () => {
       this.#tries = 0;
       this.#owner.connected();
     };
-    source.onmessage = (event) => {
-      this.#lastID = event.lastEventId || this.#lastID;
-      this.#owner.received(JSON.parse(event.data));
-    };
-    source.addEventListener("reset", (event) => {
-      this.#lastID = event.lastEventId || this.#lastID;
-      this.#owner.reset();
-    });
-    source.onerror = () => {
-      this.#owner.disconnected();
-      if (source.readyState === EventSource.CLOSED) this.#reopen();
-    };
+    const onClose = () => this.#owner.disconnected();
+    const options = { after: this.#lastID, signal, onOpen, onClose };
+    try {
+      for await (const frame of gpt.chats.watch(this.#chatID, options)) {
+        this.#lastID = frame.id;
+        if (frame.kind === "reset") this.#owner.reset();
+        else this.#owner.received(frame);
+      }
+    } catch {
+      await this.#watchLater();
+    }
   }
 
-  async #reopen() {
+  async #watchLater() {
     const goesOn = await this.#owner.refresh();
-    if (this.#isClosed || !goesOn) return;
+    if (this.#closing.signal.aborted || !goesOn) return;
     // Not all at once: everybody's stream has ended together.
     const delay = Math.min(LONGEST_DELAY, 1000 * 2 ** this.#tries) * (0.5 + Math.random() / 2);
     this.#tries += 1;
-    this.#timer = setTimeout(() => this.#connect(), delay);
+    this.#timer = setTimeout(() => this.#watch(), delay);
   }
 }
