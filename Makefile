@@ -24,7 +24,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := build
 .PHONY: run check test soak faults fuzz format lint bench growth docs picture install deb test-systemd build clean packages \
 	unit-tests-built unit-tests smoke-test end-to-end-tests-in-parallel end-to-end-tests-alone \
-	test-packages bench-packages systemd-packages
+	test-packages bench-packages systemd-packages api-tools
 
 # The same flags wherever the release is built, or SwiftPM would build it twice. Swift's own
 # library is linked in: the binaries run where there is no toolchain.
@@ -36,6 +36,7 @@ export PYTHONDONTWRITEBYTECODE := 1
 UNIT_TESTS := SWT_EXPERIMENTAL_MAXIMUM_PARALLELIZATION_WIDTH=32
 
 VENV := .build/venv
+API_TOOLS := .build/api-tools
 PACKAGES := libfcgi-dev libsqlite3-dev libpq-dev libhiredis-dev libcurl4-openssl-dev libssl-dev \
 	pkg-config ca-certificates curl openssl python3 python3-venv
 
@@ -100,7 +101,7 @@ smoke-test: build test-packages $(VENV)/installed
 	$(PYTEST) -q Tests/EndToEnd/test_smoke.py
 
 # The unit tests are compiled meanwhile, where they are not.
-end-to-end-tests-in-parallel: build test-packages systemd-packages $(VENV)/installed
+end-to-end-tests-in-parallel: build test-packages systemd-packages $(VENV)/installed $(API_TOOLS)/installed
 	@nice swift build --build-tests > .build/unit-tests-build.log 2>&1 & building=$$!; \
 	trap 'kill $$building 2> /dev/null || true' EXIT; \
 	$(PYTEST) -m "not alone" -n $(PROCESSES) Tests/EndToEnd 2>&1 | tee .build/end-to-end-tests.log; \
@@ -143,9 +144,11 @@ bench: build bench-packages test-packages
 growth: build test-packages
 	python3 Benchmarks/bench.py growth
 
-# Writes the table of settings into docs and systemd/environment, and the output of commands into the documents.
+# Writes the table of settings into docs and systemd/environment, the endpoint table into docs/openapi.json,
+# docs/api.http, docs/llms.txt and docs/reference.html, and the output of commands into the documents.
 docs: build test-packages
 	@.build/release/proxy-gpt-admin document-settings .
+	@.build/release/proxy-gpt-admin document-api .
 	@python3 Tests/EndToEnd/harness/documents.py
 
 # The README's, by the tests' browser: whenever the page looks different.
@@ -154,6 +157,14 @@ picture: build test-packages $(VENV)/installed
 
 clean:
 	rm -rf .build .build-fuzz
+
+# Programs of others that read the document of the API; their packages and the tests' do not get along.
+api-tools: $(API_TOOLS)/installed
+
+$(API_TOOLS)/installed: Tests/EndToEnd/clients/requirements.txt
+	python3 -m venv $(API_TOOLS)
+	$(API_TOOLS)/bin/pip install --quiet --disable-pip-version-check -r $<
+	touch $@
 
 $(VENV)/installed: Tests/EndToEnd/requirements.txt
 	python3 -m venv $(VENV)
@@ -238,10 +249,13 @@ install:
 	install -m 0644 *.md $(DESTDIR)$(DOCDIR)
 	sed -i -e 's|](docs/|](|g' -e 's|](\.\./|](|g' $(DESTDIR)$(DOCDIR)/*.md
 	[ ! -d examples ] || cp -r --no-preserve=ownership examples $(DESTDIR)$(DOCDIR)
-	install -d $(DESTDIR)$(PREFIX)/share/proxy-gpt/web
+	install -d $(DESTDIR)$(PREFIX)/share/proxy-gpt/web $(DESTDIR)$(PREFIX)/share/proxy-gpt/docs
 	install -m 0644 web/* $(DESTDIR)$(PREFIX)/share/proxy-gpt/web
-	install -m 0644 nginx/proxy-gpt-page.conf $(DESTDIR)$(SYSCONFDIR)/nginx/snippets
-	$(call correct_paths,$(DESTDIR)$(SYSCONFDIR)/nginx/snippets/proxy-gpt-page.conf)
+	install -m 0644 docs/reference.html docs/reference.css docs/openapi.json docs/llms.txt \
+		$(DESTDIR)$(PREFIX)/share/proxy-gpt/docs
+	install -m 0644 nginx/proxy-gpt-page.conf nginx/proxy-gpt-docs.conf $(DESTDIR)$(SYSCONFDIR)/nginx/snippets
+	$(call correct_paths,$(DESTDIR)$(SYSCONFDIR)/nginx/snippets/proxy-gpt-page.conf \
+		$(DESTDIR)$(SYSCONFDIR)/nginx/snippets/proxy-gpt-docs.conf)
 	install -m 0644 nginx/balancer.conf nginx/tls.conf $(DESTDIR)$(PREFIX)/share/proxy-gpt
 	install -d -m 0750 $(DESTDIR)$(SYSCONFDIR)/proxy-gpt
 	$(call install_configuration,nginx/proxy-gpt.conf,$(DESTDIR)$(SYSCONFDIR)/nginx/sites-available/proxy-gpt.conf,0644)

@@ -106,8 +106,7 @@ let package = Package(
             "Admin",
             [
                 "Formats", "ProxyGPT", "EventLoop", "Credentials", "SQLStorage", "CurlUpstream",
-                logging,
-                parser,
+                "Gateway", logging, parser,
             ]),
         program(
             "MockUpstream",
@@ -155,7 +154,7 @@ let package = Package(
             ] + nio),
         tests(
             "AdminTests",
-            ["Admin", "Formats", "ProxyGPT", "SQLStorage", parser]),
+            ["Admin", "Formats", "Gateway", "ProxyGPT", "SQLStorage", parser]),
         tests("MockUpstreamTests", ["MockUpstream", "Credentials", "Formats"] + nio),
         tests("ArchitectureTests", ["TestSupport"]),
     ],

@@ -29,7 +29,7 @@ struct AdminProgram: ParsableCommand {
                 name: "Service",
                 subcommands: [
                     Config.self, Doctor.self, Backup.self, Restore.self, Migrate.self,
-                    Retention.self, DocumentSettings.self,
+                    Retention.self, OpenAPI.self, DocumentSettings.self, DocumentAPI.self,
                 ]),
         ])
 

@@ -34,8 +34,8 @@ enum Rules {
         ],
         "Admin": [
             "Formats", "ProxyGPT", "EventLoop", "Credentials", "SQLStorage", "CurlUpstream",
-            "Logging",
-            "ArgumentParser",
+            "Gateway",
+            "Logging", "ArgumentParser",
         ],
         "MockUpstream": [
             "Credentials", "Formats", "NIOCore", "NIOPosix", "NIOHTTP1", "NIOSSL", "NIOWebSocket",

@@ -13,11 +13,24 @@ import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent / "harness"))
 
+import observers  # noqa: E402
+import openapi  # noqa: E402
 import paths  # noqa: E402, F401  the folders of the harness
 from crowd import crowd  # noqa: E402
 from schedule import ByStack, Durations  # noqa: E402
 from stack import Stack  # noqa: E402
 from surroundings import surrounded  # noqa: E402
+
+# Whatever a test receives, the document of the API must have it.
+observers.event, observers.frame = openapi.check_event, openapi.check_frame
+
+
+def observe(url, *answer):
+    if url in observers.stacks:
+        openapi.check(*answer)
+
+
+observers.answer = observe
 
 
 def pytest_configure(config):

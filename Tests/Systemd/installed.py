@@ -52,8 +52,12 @@ def the_package_is_installed_in_an_empty_debian():
     run("systemctl", "start", "mock", "nginx")
     documents = [path.name for path in pathlib.Path("/checkout/docs").iterdir() if path.is_file()]
     assert {"operate.md", "benchmarks.md", "grafana.json", "prometheus-rules.yml"} <= set(documents)
+    served = {path.name for path in pathlib.Path("/usr/share/proxy-gpt/docs").iterdir()}
+    assert served == {"reference.html", "reference.css", "openapi.json", "llms.txt"}
     for name in (*documents, "README.md", "CHANGELOG.md", "UPGRADING.md", "copyright"):
         assert pathlib.Path("/usr/share/doc/proxy-gpt", name).stat().st_size > 100
+    for name in served:
+        assert pathlib.Path("/usr/share/proxy-gpt/docs", name).stat().st_size > 100
     json.loads(pathlib.Path("/usr/share/doc/proxy-gpt/grafana.json").read_text())
     for page in pathlib.Path("/usr/share/doc/proxy-gpt").glob("*.md"):
         for target in re.findall(r"\]\(([^):#\s]+)[)#]", page.read_text()):
@@ -64,6 +68,8 @@ def a_cold_start_answers_soon():
     run("systemctl", "enable", "--now", "proxy-gpt.target")
     # Makes the account, which hashes a password.
     assert call(URL, "GET", "/v1/models", token=token()).status == 200
+    for path in ("/docs", "/docs/reference.css", "/openapi.json", "/llms.txt"):
+        assert call(URL, "GET", path).status == 200, path
     took, answered = [], []
     # The best of some: what else runs on the machine takes its share.
     while len(took) < 3 or (min(answered) >= 1 and len(took) < 5):

@@ -21,7 +21,8 @@ package struct Endpoint: Sendable {
         case chat, chatWithUsersAndMessages, chats
         case reply
         case group, groupWithMembers, groups
-        case user, users
+        /// `user` is the caller in full, or another user as far as the caller knows it.
+        case ownUser, user, users
         case session, token
         /// Frames, until the client leaves.
         case stream
@@ -37,6 +38,10 @@ package struct Endpoint: Sendable {
     package let answer: Answer
     /// The codes of the failures that this endpoint has beside those of all.
     package let failures: [Failure.Code]
+    /// The headers that a request may have for this endpoint alone.
+    package let headers: [HeaderSpecification]
+    /// Whether the call changes an object, of which it leaves alone what is absent.
+    package let keepsAbsent: Bool
     /// What the endpoint does, in one sentence.
     package let meaning: String
     /// The names of all parameters that the endpoint takes.
@@ -45,7 +50,8 @@ package struct Endpoint: Sendable {
     init(
         _ operation: Operation?, _ path: String, _ methods: [String], access: Access = .credential,
         requires required: [any SpecifiedParameter] = [],
-        takes optional: [any SpecifiedParameter] = [], answers answer: Answer,
+        takes optional: [any SpecifiedParameter] = [], keepsAbsent: Bool = false,
+        headers: [HeaderSpecification] = [], answers answer: Answer,
         fails failures: [Failure.Code] = [], _ meaning: String
     ) {
         self.operation = operation
@@ -56,6 +62,8 @@ package struct Endpoint: Sendable {
         self.optional = optional.map(\.specification)
         self.answer = answer
         self.failures = failures
+        self.headers = headers
+        self.keepsAbsent = keepsAbsent
         self.meaning = meaning
         parameters = (required + optional).flatMap(\.specification.names)
     }
@@ -66,6 +74,9 @@ package struct Endpoint: Sendable {
         .invalidRequest, .unauthorized, .forbidden, .methodNotAllowed, .tooLarge,
         .unsupportedMediaType, .misdirected, .upgradeRequired, .internal, .unavailable,
     ]
+
+    /// Whether a refusal of the upstream is passed on, with its own status.
+    package var passesRefusals: Bool { failures.contains(.upstreamError) }
 
     /// Whether the table lists failures with this code.
     package func mayFail(with code: Failure.Code) -> Bool {
@@ -80,4 +91,12 @@ package struct Endpoint: Sendable {
                 allow: methods.joined(separator: ", "))
         }
     }
+}
+
+/// A header of requests that means something to one endpoint.
+package struct HeaderSpecification: Sendable {
+    package let name: String
+    /// One sentence.
+    package let meaning: String
+    package let example: String
 }

@@ -11,21 +11,22 @@ package enum Endpoints {
         Endpoint(
             .createChat, "/chat/create", post,
             takes: [Known.chatName, Known.model, Known.inGroup], answers: .chat,
-            fails: [.notFound], "Makes a chat."),
+            fails: [.notFound], "Creates a chat."),
         Endpoint(
             .readChat, "/chat/read", read, requires: [Known.chat], takes: Known.page,
             answers: .chatWithUsersAndMessages, fails: [.notFound],
             "Reads a chat, its users and a page of its messages."),
         Endpoint(
             .updateChat, "/chat/update", post, requires: [Known.chat],
-            takes: [Known.chatName, Known.model], answers: .chat, fails: [.notFound],
-            "Changes what is given of a chat of one's own."),
+            takes: [Known.chatName, Known.model], keepsAbsent: true, answers: .chat,
+            fails: [.notFound], "Changes a chat of the caller's."),
         Endpoint(
             .deleteChat, "/chat/delete", post, requires: [Known.chat], answers: .nothing,
-            fails: [.notFound], "Deletes a chat of one's own with its messages."),
+            fails: [.notFound], "Deletes a chat of the caller's with its messages."),
         Endpoint(
             .prompt, "/chat/prompt", post, requires: [Known.chat, Known.prompt],
-            takes: [Known.context, Known.stream, Known.offRecord], answers: .reply,
+            takes: [Known.context, Known.stream, Known.offRecord],
+            headers: [idempotencyKey], answers: .reply,
             fails: [.notFound, .conflict, .rateLimited] + upstreamFailures,
             "Stores a prompt and answers with the model's reply, or at once with stream."),
         Endpoint(
@@ -33,48 +34,49 @@ package enum Endpoints {
             fails: [.notFound], "Ends a running reply and answers with its message."),
         Endpoint(
             .indexChats, "/chat/index", read, takes: [Known.ofGroup] + Known.page, answers: .chats,
-            fails: [.notFound], "Lists the chats that one may read."),
+            fails: [.notFound], "Lists the chats that the caller may read."),
         Endpoint(
             .addChatUser, "/chat/user/add", post, requires: [Known.chat, Known.user],
-            answers: .nothing, fails: [.notFound], "Lets a user into a chat of one's own."),
+            answers: .nothing, fails: [.notFound], "Adds a user to a chat of the caller's."),
         Endpoint(
             .removeChatUser, "/chat/user/remove", post, requires: [Known.chat, Known.user],
             answers: .nothing, fails: [.notFound],
-            "Takes a user out of a chat of one's own, or oneself out of any."),
+            "Removes a user from a chat of the caller's, or the caller from any chat."),
         Endpoint(
             .createGroup, "/group/create", post, requires: [Known.groupName],
-            takes: [Known.description], answers: .group, "Makes a group and is its first member."),
+            takes: [Known.description], answers: .group,
+            "Creates a group, of which the caller is owner and first member."),
         Endpoint(
             .deleteGroup, "/group/delete", post, requires: [Known.group], answers: .nothing,
-            fails: [.notFound], "Deletes a group of one's own with its chats."),
+            fails: [.notFound], "Deletes a group of the caller's with its chats."),
         Endpoint(
             .readGroup, "/group/read", read, requires: [Known.group], takes: Known.page,
             answers: .groupWithMembers, fails: [.notFound],
             "Reads a group and a page of its members."),
         Endpoint(
             .updateGroup, "/group/update", post, requires: [Known.group],
-            takes: [Known.groupName, Known.description, Known.owner], answers: .group,
-            fails: [.notFound],
-            "Changes what is given of a group of one's own; hands it on with owner_id."),
+            takes: [Known.groupName, Known.description, Known.owner], keepsAbsent: true,
+            answers: .group, fails: [.notFound],
+            "Changes a group of the caller's; owner_id hands it to another member."),
         Endpoint(
             .indexGroups, "/group/index", read, takes: Known.page, answers: .groups,
-            "Lists the groups that one is a member of."),
+            "Lists the groups that the caller is a member of."),
         Endpoint(
             .indexMembers, "/group/members", read, requires: [Known.group], takes: Known.page,
             answers: .users, fails: [.notFound], "Lists the members of a group."),
         Endpoint(
             .addMembers, "/group/members/add", post, requires: [Known.group, Known.users],
             answers: .nothing, fails: [.notFound],
-            "Makes users members of a group of one's own: all of them or none."),
+            "Adds users to a group of the caller's: all or none."),
         Endpoint(
             .removeMembers, "/group/members/remove", post, requires: [Known.group, Known.users],
             answers: .nothing, fails: [.notFound, .conflict],
-            "Ends the membership of users: all of them or none."),
+            "Removes users from a group of the caller's, or the caller from any: all or none."),
         Endpoint(
             .signUp, "/user/signup", post, access: .open,
             requires: [Known.username, Known.password], takes: [Known.firstName, Known.lastName],
             answers: .token, fails: [.conflict, .rateLimited],
-            "Makes a user and its first session."),
+            "Creates a user and its first session."),
         Endpoint(
             .logIn, "/user/login", post, access: .open,
             requires: [Known.loginName, Known.password], answers: .token, fails: [.rateLimited],
@@ -85,26 +87,35 @@ package enum Endpoints {
         Endpoint(
             .readUser, "/user/read", read, takes: [Known.readUserID, Known.readUsername],
             answers: .user, fails: [.notFound],
-            "Reads oneself, or a user whom one shares a chat or group with."),
+            "Reads the caller, or a user who shares a chat or a group with the caller."),
         Endpoint(
             .updateUser, "/user/update", post,
-            takes: [Known.username, Known.firstName, Known.lastName], answers: .user,
-            fails: [.conflict], "Changes what is given of oneself."),
+            takes: [Known.username, Known.firstName, Known.lastName], keepsAbsent: true,
+            answers: .ownUser, fails: [.conflict], "Changes the caller."),
         Endpoint(
             .readSession, "/user/session", read, answers: .session,
-            "Reads oneself and the session of the credential."),
+            "Reads the caller and the session of the credential."),
         Endpoint(
             .updatePassword, "/user/password/update", post,
             requires: [Known.oldPassword, Known.newPassword], answers: .nothing,
             fails: [.conflict, .rateLimited],
-            "Changes one's password and ends one's other sessions."),
+            "Changes the caller's password and ends all other sessions of the caller."),
     ]
 
     /// What the streamer serves, see `StreamEndpoint`.
     package static let stream = Endpoint(
         nil, "/chat/stream", read, requires: [Known.chat], takes: [Known.token, Known.lastEventID],
-        answers: .stream, fails: [.notFound, .rateLimited],
+        headers: [lastEventID], answers: .stream, fails: [.notFound, .rateLimited],
         "Subscribes to a chat, by server-sent events or a WebSocket.")
+
+    private static let idempotencyKey = HeaderSpecification(
+        name: "Idempotency-Key",
+        meaning: "1 to 255 printing ASCII characters: the same key of the same user brings the "
+            + "same message and no second call.", example: "0f6c1c1e-trip-1")
+    private static let lastEventID = HeaderSpecification(
+        name: "Last-Event-ID",
+        meaning: "The id of the last frame that was received: what came after it follows.",
+        example: Example.frame)
 
     private static let upstreamFailures: [Failure.Code] = [
         .upstreamError, .upstreamAuthentication, .upstreamTimeout,
@@ -126,7 +137,7 @@ package enum Endpoints {
     /// The paths of load balancers and operators, see `OperatorEndpoint`.
     package static let live = "/live"
     package static let ready = "/ready"
-    static let readyStreamer = "/ready/streamer"
+    package static let readyStreamer = "/ready/streamer"
     package static let metrics = "/metrics"
     package static let status = "/status"
 

@@ -1,7 +1,7 @@
 /// The reason why a request fails, in a form fit for the caller. Every other error is internal: it
 /// is logged in full where it becomes an answer, and its text is not shown.
 package struct Failure: Error, Equatable, Sendable {
-    package enum Code: String, Sendable {
+    package enum Code: String, CaseIterable, Sendable {
         case invalidRequest = "invalid_request"
         case unauthorized
         case forbidden
@@ -70,7 +70,7 @@ extension Failure: CustomStringConvertible {
 /// The upstream's error instead of a reply, masked and bounded for callers.
 package struct UpstreamRefusal: Equatable, Sendable {
     /// The statuses that are passed on to the caller.
-    package enum Status: Int, Sendable {
+    package enum Status: Int, CaseIterable, Sendable {
         case badRequest = 400
         case notFound = 404
         case timeout = 408

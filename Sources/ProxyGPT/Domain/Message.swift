@@ -2,7 +2,7 @@
 package struct Message: Sendable, Equatable {
     package typealias ID = Identifier<Message>
 
-    package enum State: String, Sendable {
+    package enum State: String, CaseIterable, Sendable {
         /// The reply is awaited as a whole.
         case pending
         /// The reply is awaited, and its text is streamed.

@@ -161,7 +161,8 @@ def greet(stack, port):
         say("No API_KEY and no API_URL are set: a mock upstream answers in OpenAI's place.")
     say(f"""
 Proxy GPT answers at {address}, its state is in {stack.state_directory}. Ctrl-C stops it.
-The page for the browser is {address}/ and in the shell, each as it stands:
+The page for the browser is {address}/ and the reference of the API is {address}/docs
+In the shell, each line as it stands:
 
   TOKEN=$(curl -s {address}/user/signup -d "username=me-$(date +%s)&password=bazbar" | {member("token")})
   CHAT=$(curl -s {address}/chat/create {bearer} -d name=first | {member("id")}); echo "$CHAT"

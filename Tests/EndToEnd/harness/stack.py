@@ -27,6 +27,7 @@ import uuid
 import paths  # noqa: F401  the folders beside this file
 
 import cluster
+import observers
 from certificates import make_certificates
 from front import CHECKOUT, nginx_binary, write_nginx_files
 from processes import (
@@ -198,6 +199,7 @@ class Stack:
             return
         # nginx first: without its connections the workers have nothing left to finish.
         if self.nginx:
+            observers.stacks.discard(self.url)
             self._processes.end(self.nginx)
         ours = self.workers + ([self.streamer] if self.streamer else [])
         for process in ours:
@@ -433,6 +435,7 @@ class Stack:
         else:
             raise StackError("nginx found no free port")
         self.url = f"http://127.0.0.1:{self._port}"
+        observers.stacks.add(self.url)
         self.tls_url = f"https://localhost:{self._tls_port}" if self._tls_port else None
 
     def stop_nginx(self):

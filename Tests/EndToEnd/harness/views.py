@@ -12,6 +12,7 @@ import threading
 import time
 import urllib.parse
 
+import observers
 from sse import Stream
 from websockets.exceptions import WebSocketException
 from websockets.sync.client import connect as connect_websocket
@@ -218,6 +219,7 @@ class Subscriber(threading.Thread):
             try:
                 while True:
                     data = json.loads(connection.recv(timeout=SILENCE))
+                    observers.frame(data)
                     id = data.pop("event_id", "reset-0")
                     self._take(data == {"reset": True}, id, data)
             except TimeoutError:

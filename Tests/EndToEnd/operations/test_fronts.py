@@ -256,6 +256,10 @@ def test_below_a_path_page_cookie_and_streams_work(below):
         assert path.startswith("/ai/web/") and call(origin, "GET", path).status == 200, path
     answer = asked("GET", "/web/")
     assert (answer.status, answer.header("Location")) == (308, "../")
+    reference = asked("GET", "/docs").body.decode()
+    for address in re.findall(r'(?:src|href)="([a-z/.]+)"', reference):
+        path = urllib.parse.urljoin(prefix + "/docs", address)
+        assert path.startswith("/ai/") and call(origin, "GET", path).status == 200, path
 
     form = {"username": "below", "password": "password-1"}
     own = {"Origin": origin, "Sec-Fetch-Site": "same-origin"}

@@ -2,7 +2,7 @@
 package struct User: Sendable, Equatable {
     package typealias ID = Identifier<User>
 
-    package enum Role: String, Sendable {
+    package enum Role: String, CaseIterable, Sendable {
         case user
         case admin
     }

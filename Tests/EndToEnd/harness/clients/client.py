@@ -16,6 +16,7 @@ import threading
 import time
 import urllib.parse
 
+import observers
 from stack import wait_for
 
 JSON = "application/json"
@@ -89,9 +90,11 @@ def call(
     try:
         send(connection, method, path, body, headers, token)
         response = connection.getresponse()
-        return Answer(response.status, response.getheaders(), response.read())
+        answer = Answer(response.status, response.getheaders(), response.read())
     finally:
         connection.close()
+    observers.answer(url, method, path, answer.status, answer.headers, answer.body)
+    return answer
 
 
 def basic(username, token):
@@ -185,7 +188,10 @@ def exchange(url, request):
     """Sends raw bytes and reads one answer, by Content-Length or to the end."""
     with raw_socket(url) as connection:
         connection.sendall(request)
-        return exchange_on(connection)
+        answer = exchange_on(connection)
+    method, target, *_ = [*request.decode("latin-1").split(" ", 2), "", ""]
+    observers.answer(url, method, target, answer.status, answer.headers, answer.body)
+    return answer
 
 
 def exchange_on(connection):

@@ -4,6 +4,7 @@ import json
 import time
 import urllib.parse
 
+import observers
 import pytest
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect as connect_websocket
@@ -25,6 +26,7 @@ def receive(socket, until):
     frames = []
     while not frames or not until(frames[-1]):
         frames.append(json.loads(socket.recv(timeout=60)))
+        observers.frame(frames[-1])
     return frames
 
 

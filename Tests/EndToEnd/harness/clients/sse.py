@@ -7,6 +7,7 @@ import json
 import time
 import urllib.parse
 
+import observers
 from client import raw_socket
 
 CAP = 60
@@ -94,6 +95,7 @@ class Stream:
                     self.last_id = self._id
                 if self._data:
                     data = json.loads("\n".join(self._data))
+                    observers.event(self._event, data)
                     self.events.append((self._event, self._id, data))
                 self._event, self._data, self._id = "message", [], None
             elif not name:

@@ -70,8 +70,9 @@ def write_nginx_files(
         root.joinpath(name).mkdir(exist_ok=True)
 
     source = CHECKOUT / "nginx"
-    page = replaced((source / "proxy-gpt-page.conf").read_text(), PAGE_ROOT, str(CHECKOUT))
-    root.joinpath("snippets/proxy-gpt-page.conf").write_text(page)
+    for name in ("proxy-gpt-page.conf", "proxy-gpt-docs.conf"):
+        files = replaced((source / name).read_text(), PAGE_ROOT, str(CHECKOUT))
+        root.joinpath("snippets", name).write_text(files)
 
     shared = replaced(
         (source / "proxy-gpt-http.conf").read_text(), WORKER_SOCKET, "unix:" + worker_socket
