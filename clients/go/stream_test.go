@@ -222,13 +222,13 @@ func TestASilentStreamIsReplaced(t *testing.T) {
 				}),
 				"/chat/prompt": prompted(),
 			})
-			client.silence = 100 * time.Millisecond
+			client.silence = time.Second
 			s, err := client.Chats.Stream(context.Background(), chatID, "Hello")
 			must(t, err)
 			_, joined := collect(s)
 			must(t, s.Err())
 			check(t, joined == whole, "the text is %q", joined)
-			check(t, len(fake.of("/chat/stream")) == 2, "%d connections", len(fake.of("/chat/stream")))
+			check(t, len(fake.of("/chat/stream")) >= 2, "%d connections", len(fake.of("/chat/stream")))
 		})
 	}
 }

