@@ -24,7 +24,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := build
 .PHONY: run check test soak faults fuzz format lint bench growth docs picture install deb test-systemd build clean packages \
 	unit-tests-built unit-tests smoke-test end-to-end-tests-in-parallel end-to-end-tests-alone \
-	test-packages bench-packages systemd-packages api-tools
+	test-packages client-packages bench-packages systemd-packages api-tools
 
 # The same flags wherever the release is built, or SwiftPM would build it twice. Swift's own
 # library is linked in: the binaries run where there is no toolchain.
@@ -101,14 +101,15 @@ smoke-test: build test-packages $(VENV)/installed
 	$(PYTEST) -q Tests/EndToEnd/test_smoke.py
 
 # The unit tests are compiled meanwhile, where they are not.
-end-to-end-tests-in-parallel: build test-packages systemd-packages $(VENV)/installed $(API_TOOLS)/installed
+end-to-end-tests-in-parallel: build test-packages client-packages systemd-packages $(VENV)/installed \
+		$(API_TOOLS)/installed
 	@nice swift build --build-tests > .build/unit-tests-build.log 2>&1 & building=$$!; \
 	trap 'kill $$building 2> /dev/null || true' EXIT; \
 	$(PYTEST) -m "not alone" -n $(PROCESSES) Tests/EndToEnd 2>&1 | tee .build/end-to-end-tests.log; \
 	wait $$building || { cat .build/unit-tests-build.log; exit 1; }
 
 # Those that measure, and those that load both cores by themselves.
-end-to-end-tests-alone: build test-packages $(VENV)/installed
+end-to-end-tests-alone: build test-packages client-packages $(VENV)/installed
 	$(PYTEST) -m alone Tests/EndToEnd 2>&1 | tee .build/end-to-end-tests-alone.log
 
 # The second package is the same under a later version: it is what the first is upgraded to. Packing
@@ -198,6 +199,11 @@ test-packages:
 	@$(call install_missing,postgresql redis-server pgbouncer)
 	@( $(call install_missing,chromium) ) \
 		|| echo "Chromium cannot be installed: the tests of the page will be skipped" >&2
+
+# The clients are tested in all languages that there are.
+client-packages:
+	@( $(call install_missing,nodejs golang-go) ) \
+		|| echo "Node.js and Go cannot be installed: the tests of their clients will be skipped" >&2
 
 systemd-packages:
 	@( $(call install_missing,systemd-container debootstrap dpkg-dev) ) \
