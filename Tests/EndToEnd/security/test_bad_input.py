@@ -420,6 +420,15 @@ def test_no_request_holds_a_loop(stack, token, pool, what):
     pytest.fail("it holds a loop for over a tenth of a second")
 
 
+def test_a_head_that_the_streamer_cannot_read_is_answered_in_the_same_shape(stack, token):
+    for more in ([], [("Upgrade", "websocket"), ("Connection", "Upgrade")]):
+        headers = [("Cookie", "a=\x01"), ("X-Request-Id", "mine"), *more]
+        path = "/v1/realtime" if more else "/chat/stream"
+        answer = exchange(stack.url, raw_request("GET", path, token, headers=headers))
+        check_error(answer, 400, "invalid_request")
+        assert answer.all("X-Request-Id") == ["mine"]
+
+
 # nginx alone. The last test of this file: it stops the pool.
 
 
