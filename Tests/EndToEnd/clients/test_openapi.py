@@ -209,6 +209,25 @@ def test_the_python_of_the_reference_is_python_and_its_calls_exist(page):
     assert found.strip() == "[]"
 
 
+@pytest.mark.parametrize(
+    "caption, pattern, files, declaration",
+    [
+        ("JavaScript", r"gpt\.(\w+)\.(\w+)\(", "js/*.d.ts", r"interface {0} \{{[^}}]*(?:\}}[^}}]*)*?\b{1}\("),
+        ("Go", r"\bc\.(\w+)\.(\w+)\(", "go/*.go", r"func \(\w+ \*{0}\) {1}\("),
+    ],
+)
+def test_the_calls_of_the_reference_are_those_of_the_clients(page, caption, pattern, files, declaration):
+    code = "\n".join(text for name, text in page.blocks if name == caption)
+    calls = set(re.findall(pattern, code))
+    assert len(calls) > 20
+    sources = "\n".join(path.read_text() for path in sorted((CHECKOUT / "clients").glob(files)))
+    if not sources:
+        pytest.skip(f"there is no client in {caption}")
+    for noun, name in sorted(calls):
+        wanted = declaration.format(noun[0].upper() + noun[1:], name)
+        assert re.search(wanted, sources), (noun, name)
+
+
 # The document for programs
 
 
