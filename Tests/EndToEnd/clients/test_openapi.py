@@ -212,7 +212,7 @@ def test_the_python_of_the_reference_is_python_and_its_calls_exist(page):
 @pytest.mark.parametrize(
     "caption, pattern, files, declaration",
     [
-        ("JavaScript", r"gpt\.(\w+)\.(\w+)\(", "js/*.d.ts", r"interface {0} \{{[^}}]*(?:\}}[^}}]*)*?\b{1}\("),
+        ("JavaScript", r"gpt\.(\w+)\.(\w+)\(", "js/*.d.ts", r"interface {0} (?s:.*?)\b{1}\("),
         ("Go", r"\bc\.(\w+)\.(\w+)\(", "go/*.go", r"func \(\w+ \*{0}\) {1}\("),
     ],
 )
