@@ -100,10 +100,11 @@ PROCESSES ?= 4
 smoke-test: build test-packages $(VENV)/installed
 	$(PYTEST) -q Tests/EndToEnd/test_smoke.py
 
-# The unit tests are compiled meanwhile, where they are not.
+# The unit tests and the Swift client are compiled meanwhile, where they are not.
 end-to-end-tests-in-parallel: build test-packages client-packages systemd-packages $(VENV)/installed \
 		$(API_TOOLS)/installed
-	@nice swift build --build-tests > .build/unit-tests-build.log 2>&1 & building=$$!; \
+	@{ nice swift build --build-tests && nice swift build --package-path clients/swift --build-tests; } \
+		> .build/unit-tests-build.log 2>&1 & building=$$!; \
 	trap 'kill $$building 2> /dev/null || true' EXIT; \
 	$(PYTEST) -m "not alone" -n $(PROCESSES) Tests/EndToEnd 2>&1 | tee .build/end-to-end-tests.log; \
 	wait $$building || { cat .build/unit-tests-build.log; exit 1; }
@@ -157,7 +158,7 @@ picture: build test-packages $(VENV)/installed
 	@$(VENV)/bin/python Tests/EndToEnd/harness/page_picture.py
 
 clean:
-	rm -rf .build .build-fuzz
+	rm -rf .build .build-fuzz clients/swift/.build
 
 # Programs of others that read the document of the API; their packages and the tests' do not get along.
 api-tools: $(API_TOOLS)/installed

@@ -136,8 +136,8 @@ extension Settings {
         Entry(
             "PASSWORD_COST", .integer(10...17), default: "15",
             "The cost of a password's hash: scrypt (RFC 7914) with N = 2 to the power of this, r = 8, p = 3.",
-            note: "Each step doubles the time and the memory of a log-in, and the work of an attacker who "
-                + "guesses passwords from stolen hashes: 15 takes 32 MiB. A log-in renews the hash of an "
+            note: "Each step doubles the time and the memory of a log-in, and the work of an "
+                + "attacker who guesses passwords from stolen hashes: 15 takes 32 MiB. A log-in renews the hash of an "
                 + "earlier, lower cost. Below 15 for tests alone.",
             example: "16",
             symptom: "Higher: log-ins wait, and a burst of them is 503. Below 15: stolen "

@@ -69,7 +69,7 @@ struct ReferenceSchema {
         let ours = try Self.objects(of: connection)
         let theirs = try Self.objects(of: other)
         for object in theirs where !ours.contains(where: { $0.isNamed(like: object) }) {
-            return "the \(object.kind) \(object.name) belongs to another program, to be dropped first"
+            return "the \(object.kind) \(object.name) is another program's, to be dropped first"
         }
         for object in ours {
             guard let found = theirs.first(where: { $0.isNamed(like: object) }) else {

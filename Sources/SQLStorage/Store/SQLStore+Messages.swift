@@ -176,7 +176,8 @@ extension SQLStore {
             }
             guard access.role == .owner || message.userID == user else {
                 throw Failure(
-                    .forbidden, "Only the author of the prompt and the owner of the chat may stop a reply.")
+                    .forbidden,
+                    "Only the author of the prompt and the owner of the chat may stop a reply.")
             }
             if message.state.isRunning {
                 try await transaction.execute(
