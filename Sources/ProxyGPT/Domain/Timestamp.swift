@@ -21,17 +21,23 @@ package struct Timestamp: Hashable, Comparable, Sendable, CustomStringConvertibl
     /// The day that the moment belongs to, counted from 1970 in UTC.
     package var day: Int64 { Self.floorDivide(milliseconds, Self.dayLength) }
 
-    /// The moment as RFC 3339 in UTC with milliseconds, `2026-01-31T23:59:59.123Z`.
+    /// The moment as RFC 3339 in UTC with milliseconds, `2026-01-31T23:59:59.123Z`. That has the years 0 to
+    /// 9999: a moment outside, as a spoiled database may have, is shown as the nearest one inside.
     package var description: String {
-        var rest = milliseconds % Self.dayLength
+        let shown = Timestamp(milliseconds: min(max(milliseconds, Self.earliest), Self.latest))
+        var rest = shown.milliseconds % Self.dayLength
         if rest < 0 { rest += Self.dayLength }
-        let (year, month, dayOfMonth) = Self.civil(daysSinceEpoch: day)
+        let (year, month, dayOfMonth) = Self.civil(daysSinceEpoch: shown.day)
         let fraction = rest % 1000
         rest /= 1000
         return "\(Self.pad(year, 4))-\(Self.pad(month, 2))-\(Self.pad(dayOfMonth, 2))"
             + "T\(Self.pad(rest / 3600, 2)):\(Self.pad(rest / 60 % 60, 2)):\(Self.pad(rest % 60, 2))"
             + ".\(Self.pad(fraction, 3))Z"
     }
+
+    /// `0000-01-01T00:00:00.000Z` and `9999-12-31T23:59:59.999Z`.
+    private static let earliest: Int64 = -62_167_219_200_000
+    private static let latest: Int64 = 253_402_300_799_999
 
     private static func pad(_ value: Int64, _ width: Int) -> String {
         let digits = String(value)

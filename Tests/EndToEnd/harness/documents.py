@@ -33,7 +33,8 @@ OUTPUT = "text"
 PROGRAMS = ("javascript", "python", "go", "swift")
 # As `make run` has it: short passwords, and words that come one by one.
 SETTINGS = {"PASSWORD_MIN": 3, "PASSWORD_COST": None, "CORS_ORIGINS": "https://app.example.org"}
-STACK = {"settings": SETTINGS, "mock_args": ("--chunk-delay-ms", "30")}
+# Slower than `make run`, so that a subscriber comes in time on a busy machine.
+STACK = {"settings": SETTINGS, "mock_args": ("--chunk-delay-ms", "100")}
 SECONDS = 120
 # What was compiled there is found by this path.
 SWIFT_CLIENT = (CHECKOUT / "clients/swift").resolve()

@@ -166,7 +166,7 @@ In the shell, each line as it stands:
 
   TOKEN=$(curl -s {address}/user/signup -d "username=me-$(date +%s)&password=bazbar" | {member("token")})
   CHAT=$(curl -s {address}/chat/create {bearer} -d name=first | {member("id")}); echo "$CHAT"
-  curl -s {address}/chat/prompt {bearer} -d "id=$CHAT&prompt=Hello&stream=true" && curl -sN -m 5 {address}/chat/stream {bearer} -d "id=$CHAT"
+  (sleep 1; curl -s {address}/chat/prompt {bearer} -d "id=$CHAT&prompt=Hello&stream=true") & curl -sN -m 5 {address}/chat/stream {bearer} -d "id=$CHAT"
 """)
 
 
