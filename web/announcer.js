@@ -28,7 +28,7 @@ export class Announcer {
   }
 }
 
-/** How much of a growing text ends with a whole sentence or line, from `start` on. */
+/** Where the last whole sentence or line of a growing text ends, at `start` or behind it. */
 export function sentenceEnd(text, start) {
   const ends = /[.!?…:;。！？]["'”’)\]]*\s|\n/g;
   ends.lastIndex = start;

@@ -9,6 +9,7 @@ import { ChatPage } from "./chat.js";
 import { ask, attempt, byID, onSubmit } from "./elements.js";
 import { GroupPage, groupFields } from "./group.js";
 import { Lists } from "./lists.js";
+import { showDefaultModel, suggestModels } from "./models.js";
 import { Names } from "./people.js";
 
 /** Everything the sections share. */
@@ -71,6 +72,7 @@ class App {
     byID("welcome").hidden = true;
     byID("workspace").hidden = false;
     this.#route();
+    suggestModels();
     await this.refresh();
   }
 
@@ -90,7 +92,8 @@ class App {
     this.#chatPage.close();
     this.#groupPage.close();
     for (const dialog of document.querySelectorAll("dialog")) dialog.close();
-    for (const list of ["chats", "groups"]) byID(list).replaceChildren();
+    for (const list of ["chats", "groups", "models"]) byID(list).replaceChildren();
+    byID("model").value = "";
     byID("me").textContent = byID("notice").textContent = "";
     byID("workspace").hidden = true;
     byID("welcome").hidden = false;
@@ -111,14 +114,29 @@ class App {
     this.#chatPage.close();
     this.#groupPage.close();
     byID("nothing").hidden = Boolean(id);
+    byID("composer").hidden = kind === "group" && Boolean(id);
     document.title = "Proxy GPT";
     if (kind === "chat" && id) this.#chatPage.open(id);
     else if (kind === "group" && id) this.#groupPage.open(id);
+    else this.#chatPage.openNew();
     this.lists.mark();
   }
 
   open(kind, id) {
     location.hash = `#/${kind}/${id}`;
+  }
+
+  /** Makes a chat and opens it, unless the user has gone elsewhere meanwhile: whether it did. */
+  async begin(fields) {
+    const [user, place] = [this.me, location.hash];
+    const chat = await gpt.chats.create(fields);
+    if (!fields.model) showDefaultModel(chat.model);
+    if (user !== this.me) return false;
+    this.refresh();
+    if (place !== location.hash) return false;
+    history.pushState(null, "", `#/chat/${chat.id}`);
+    this.#route();
+    return true;
   }
 
   /** Goes back to the lists, where a message says why. */
@@ -154,7 +172,13 @@ class App {
       title: "New chat",
       fields: [
         { name: "name", label: "Name (optional)", maxLength: 120 },
-        { name: "model", label: "Model (optional)", maxLength: 200 },
+        {
+          name: "model",
+          label: "Model (optional)",
+          list: "models",
+          maxLength: 200,
+          placeholder: byID("model").placeholder,
+        },
         {
           name: "groupId",
           label: "Group",
@@ -168,6 +192,7 @@ class App {
         // What is left empty is the server's to choose.
         const given = Object.entries(values).filter(([, value]) => value.trim());
         const chat = await gpt.chats.create(Object.fromEntries(given));
+        if (!values.model.trim()) showDefaultModel(chat.model);
         this.open("chat", chat.id);
         this.refresh();
       },

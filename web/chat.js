@@ -3,7 +3,9 @@
 import { gpt } from "./api.js";
 import { ask, attempt, byID, onSubmit } from "./elements.js";
 import { Conversation } from "./conversation.js";
+import { Menu } from "./menu.js";
 import { showPeople } from "./people.js";
+import { isUnnamed, titleOf } from "./titles.js";
 
 /** The section of one chat. `app` is the page around it. */
 export class ChatPage {
@@ -13,12 +15,14 @@ export class ChatPage {
   #users = [];
   #group = null;
   #key = null;
+  #menu = new Menu(byID("chat").querySelector("header"));
 
   constructor(app) {
     this.#app = app;
     this.names = app.names;
     this.announcer = app.announcer;
     byID("rename-chat").addEventListener("click", () => this.#rename());
+    byID("change-model").addEventListener("click", () => this.#changeModel());
     byID("delete-chat").addEventListener("click", () => this.#delete());
     byID("people").addEventListener("click", () => this.#showPeople());
     byID("close-people").addEventListener("click", () => byID("people-dialog").close());
@@ -46,9 +50,13 @@ export class ChatPage {
     byID("chat").hidden = false;
     this.#showRights();
     this.#conversation = new Conversation(id, this);
-    // On a phone a focused field would bring the keyboard up over the messages.
-    const field = matchMedia("(pointer: coarse)").matches ? "chat-title" : "prompt";
-    byID(field).focus();
+    byID(isTouched() ? "chat-title" : "prompt").focus();
+  }
+
+  /** What is written without an open chat begins one. */
+  openNew() {
+    this.close();
+    if (!isTouched()) byID("prompt").focus();
   }
 
   close() {
@@ -56,11 +64,13 @@ export class ChatPage {
     this.#conversation = this.#chat = this.#group = this.#key = null;
     this.#users = [];
     byID("people-dialog").close();
+    this.#menu.close();
     byID("chat").hidden = byID("newest").hidden = true;
     // What one user saw is not there for the next, not even unseen.
     for (const id of ["chat-title", "chat-about", "people-group"]) byID(id).textContent = "";
     byID("people-list").replaceChildren();
     byID("composer").reset();
+    this.#fit();
     byID("composer").querySelector(".error").textContent = "";
   }
 
@@ -78,6 +88,11 @@ export class ChatPage {
     else this.#app.leave("This chat is not there, or not yours to see any more.");
   }
 
+  /** Keeps the chat's place in the list, which is by the last message. */
+  hasMessage({ chat_id: id, created_at: time }) {
+    if (time) this.#app.lists.hasMessage(id, time);
+  }
+
   scrolled() {
     byID("newest").hidden = !this.#conversation || this.#conversation.isAtEnd;
   }
@@ -89,14 +104,19 @@ export class ChatPage {
     const parts = [this.#chat.model];
     if (this.#group) parts.push(`group ${this.#group.name}`);
     if (others.length > 0) parts.push(`with ${others.join(", ")}`);
-    byID("chat-title").textContent = this.#chat.name;
+    const title = isUnnamed(this.#chat) ? titleOf(this.#conversation.firstPrompt) : "";
+    const name = title || this.#chat.name;
+    this.#app.lists.entitle(this.#chat.id, title);
+    byID("chat-title").textContent = name;
     byID("chat-about").textContent = parts.join(" · ");
-    document.title = `${this.#chat.name} – Proxy GPT`;
+    document.title = `${name} – Proxy GPT`;
     this.#showRights();
   }
 
   #showRights() {
-    byID("rename-chat").hidden = byID("delete-chat").hidden = !this.isOwner;
+    for (const id of ["change-model", "rename-chat", "delete-chat"]) {
+      byID(id).hidden = !this.isOwner;
+    }
     this.#conversation?.showRights();
   }
 
@@ -127,11 +147,48 @@ export class ChatPage {
       ],
       action: "Rename",
       submit: async ({ name }) => {
-        this.#chat = await gpt.chats.update(this.#chat.id, { name });
-        this.#show();
-        this.#app.refresh();
+        await this.#update({ name });
       },
     });
+  }
+
+  #changeModel() {
+    const { model } = this.#chat;
+    ask({
+      title: "Change the model",
+      text: "The replies to further prompts come from it.",
+      fields: [
+        {
+          name: "model",
+          label: "Model",
+          list: "models",
+          value: model,
+          required: true,
+          maxLength: 200,
+        },
+      ],
+      action: "Change",
+      submit: (values) => this.#update(values),
+    });
+  }
+
+  async #update(fields) {
+    const { id } = this.#chat;
+    const chat = await gpt.chats.update(id, fields);
+    if (this.#chat?.id === id) {
+      this.#chat = chat;
+      this.#show();
+    }
+    this.#app.refresh();
+  }
+
+  /** Its first prompt names a chat that has no name, for everybody in it. */
+  async #nameByPrompt() {
+    if (!this.#chat || !isUnnamed(this.#chat)) return;
+    const name = titleOf(this.#conversation.firstPrompt);
+    if (!name) return;
+    this.#show();
+    if (this.isOwner) await this.#update({ name }).catch(() => {});
   }
 
   #delete() {
@@ -200,19 +257,24 @@ export class ChatPage {
     const composer = byID("composer");
     const prompt = byID("prompt");
     onSubmit(composer, async () => {
-      const conversation = this.#conversation;
       const text = prompt.value;
+      const isOffRecord = byID("otr").checked;
       if (!text.trim()) return;
+      if (!this.#conversation && !(await this.#begin(text, isOffRecord))) return;
+      const conversation = this.#conversation;
       this.#key ??= randomKey();
-      await conversation.prompt(text, byID("otr").checked, this.#key);
+      await conversation.prompt(text, isOffRecord, this.#key);
       if (conversation !== this.#conversation) return;
       this.#key = null;
+      byID("otr").checked = false;
       // Unless somebody has gone on writing meanwhile.
-      if (prompt.value === text) prompt.value = "";
+      if (prompt.value === text) this.#write("");
       prompt.focus();
+      await this.#nameByPrompt();
     });
     prompt.addEventListener("input", () => {
       this.#key = null;
+      this.#fit();
     });
     prompt.addEventListener("keydown", (event) => {
       if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
@@ -220,6 +282,36 @@ export class ChatPage {
       composer.requestSubmit();
     });
   }
+
+  /** Opens a new chat with what is written; it stays written until it is sent. */
+  async #begin(text, isOffRecord) {
+    const name = isOffRecord ? "" : titleOf(text);
+    const fields = { name, model: byID("model").value.trim() };
+    const given = Object.entries(fields).filter(([, value]) => value);
+    if (!(await this.#app.begin(Object.fromEntries(given)))) return false;
+    byID("model").value = "";
+    byID("otr").checked = isOffRecord;
+    this.#write(text);
+    return true;
+  }
+
+  #write(text) {
+    byID("prompt").value = text;
+    this.#fit();
+  }
+
+  /** As many lines as are written, where the style alone does not see to that. */
+  #fit() {
+    const prompt = byID("prompt");
+    if (!CSS.supports("field-sizing", "content")) {
+      prompt.rows = Math.min(8, prompt.value.split("\n").length);
+    }
+  }
+}
+
+/** On a phone a focused field would bring the keyboard up over everything else. */
+function isTouched() {
+  return matchMedia("(pointer: coarse)").matches;
 }
 
 function randomKey() {

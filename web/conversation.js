@@ -56,6 +56,7 @@ export class Conversation {
   }
 
   received({ message, partial }) {
+    this.#page.hasMessage(message);
     this.#following(() => {
       const view = this.#views.get(message.id) ?? this.#append(message);
       if (partial) view.grow(message);
@@ -74,8 +75,10 @@ export class Conversation {
     try {
       const answer = await gpt.chats.read(this.id);
       if (this.#isClosed) return false;
-      this.#following(() => this.#merge(answer));
-      this.#page.chatRead(answer);
+      this.#following(() => {
+        this.#merge(answer);
+        this.#page.chatRead(answer);
+      });
       return true;
     } catch (refusal) {
       if (this.#isClosed) return false;
@@ -124,6 +127,13 @@ export class Conversation {
     const view = this.#views.get(message.id) ?? this.#append(message);
     view.settle(message);
     this.scrollToEnd();
+    this.#page.hasMessage(message);
+  }
+
+  /** The first prompt for the record, where all messages are shown; empty otherwise. */
+  get firstPrompt() {
+    if (!this.#isRead || !this.#earlier.hidden) return "";
+    return [...this.#views.values()].find(({ title }) => title)?.title ?? "";
   }
 
   async readEarlier() {

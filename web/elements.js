@@ -89,9 +89,10 @@ function fieldID(name) {
   return `question-${name}`;
 }
 
-function control({ name, label, value = "", kind = "input", options = [], ...rest }) {
+function control({ name, label, value = "", kind = "input", options = [], list, ...rest }) {
   const id = fieldID(name);
   const made = element(kind, { id, name: id, autocomplete: "off", ...rest });
+  if (list) made.setAttribute("list", list);
   for (const [choice, text] of options) {
     made.append(element("option", { value: choice, textContent: text }));
   }

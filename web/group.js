@@ -2,7 +2,7 @@
 
 import { gpt } from "./api.js";
 import { ask, attempt, byID, fill, onSubmit } from "./elements.js";
-import { link } from "./lists.js";
+import { byActivity, link } from "./lists.js";
 import { showPeople } from "./people.js";
 
 /** The section of one group. `app` is the page around it. */
@@ -67,7 +67,7 @@ export class GroupPage {
     byID("group-title").textContent = this.#group.name;
     byID("group-about").textContent = this.#group.description;
     document.title = `${this.#group.name} – Proxy GPT`;
-    const items = chats.toReversed().map((chat) => link("chat", chat));
+    const items = byActivity(chats).map((chat) => link("chat", chat));
     fill(byID("group-chats"), items);
     byID("no-group-chats").hidden = items.length > 0;
     const verb = ({ id }) => {

@@ -1,7 +1,10 @@
-// The two lists beside the content: chats and groups, the newest first.
+// The two lists beside the content: chats by their last message, groups the newest first.
 
 import { gpt } from "./api.js";
 import { byID, element, fill } from "./elements.js";
+
+// As many as people have, so that a chat that goes on comes first whenever it was made.
+const PAGE = 200;
 
 /** What one endpoint lists, page by page. */
 class List {
@@ -16,7 +19,7 @@ class List {
 
   /** Reads the newest again, and as many older pages as were asked for. */
   async read() {
-    const answer = await gpt[this.#name].list();
+    const answer = await gpt[this.#name].list({ limit: PAGE });
     // What the newest page does not reach down to stays as it was.
     const oldest = answer[this.#name][0]?.id;
     const joint = this.items.findIndex(({ id }) => id === oldest);
@@ -26,13 +29,16 @@ class List {
   }
 
   async readOlder() {
-    const answer = await gpt[this.#name].list({ before: this.items[0].id });
+    const answer = await gpt[this.#name].list({ before: this.items[0].id, limit: PAGE });
     this.items = [...answer[this.#name], ...this.items];
     this.hasMore = answer.has_more;
   }
 
-  show(detail = () => "") {
-    const items = this.items.toReversed().map((item) => link(this.#kind, item, detail(item)));
+  show(items, detail = () => "") {
+    this.#fill(items.map((item) => link(this.#kind, item, detail(item))));
+  }
+
+  #fill(items) {
     fill(byID(this.#name), items);
     byID(`no-${this.#name}`).hidden = items.length > 0;
     byID(`more-${this.#name}`).hidden = !this.hasMore;
@@ -54,10 +60,19 @@ export function link(kind, { id, name }, detail) {
   return element("li", {}, anchor);
 }
 
+/** Chats change when a message comes: the last one to change is the first. */
+export function byActivity(chats) {
+  return chats.toReversed().sort((one, other) => {
+    if (one.updated_at === other.updated_at) return 0;
+    return one.updated_at < other.updated_at ? 1 : -1;
+  });
+}
+
 /** Both lists, and which of their links is open. */
 export class Lists {
   chats = new List("chats", "chat");
   groups = new List("groups", "group");
+  #titles = new Map();
 
   async refresh() {
     await Promise.all([this.chats.read(), this.groups.read()]);
@@ -65,8 +80,27 @@ export class Lists {
   }
 
   show() {
-    this.chats.show(({ group_id: id }) => this.group(id)?.name);
-    this.groups.show();
+    const chats = this.chats.items.map((chat) => {
+      return { ...chat, name: this.#titles.get(chat.id) ?? chat.name };
+    });
+    this.chats.show(byActivity(chats), ({ group_id: id }) => this.group(id)?.name);
+    this.groups.show(this.groups.items.toReversed());
+  }
+
+  /** Puts a chat where a message of this time has its place. */
+  hasMessage(chatID, time) {
+    const chat = this.chats.items.find(({ id }) => id === chatID);
+    if (!chat || chat.updated_at >= time) return;
+    chat.updated_at = time;
+    this.show();
+  }
+
+  /** Shows a chat without a name of its own under its first words. */
+  entitle(chatID, title) {
+    if (this.#titles.get(chatID) === title) return;
+    if (title) this.#titles.set(chatID, title);
+    else this.#titles.delete(chatID);
+    this.show();
   }
 
   /** Says which link stands for what is open. */

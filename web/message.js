@@ -2,6 +2,10 @@
 
 import { sentenceEnd } from "./announcer.js";
 import { element } from "./elements.js";
+import { ReplyText, spoken } from "./reply-text.js";
+
+/** How many characters the end of a sentence has: a full stop, brackets, a blank. */
+const LONGEST_END = 8;
 
 /** Whether a reply in this state is still to come. */
 export function isRunning(state) {
@@ -13,13 +17,14 @@ export class MessageView {
   #owner;
   #isQuiet;
   #saidUpTo = 0;
+  #searchedUpTo = 0;
   #userID = null;
   #named = null;
-  #reply = document.createTextNode("");
   #author = element("span", { textContent: "…", dir: "auto" });
   #badge = element("span", { className: "badge", textContent: "Off the record", hidden: true });
   #prompt = element("p", { className: "text", dir: "auto" });
-  #text = element("p", { className: "text", dir: "auto" });
+  #text = element("div", { className: "text markdown", dir: "auto" });
+  #reply = new ReplyText(this.#text);
   #state = element("p", { className: "state faint" });
   #stop = element("button", { type: "button", className: "stop", textContent: "Stop" });
   #answer = element(
@@ -48,7 +53,6 @@ export class MessageView {
     this.id = message.id;
     this.#owner = owner;
     this.#isQuiet = isQuiet;
-    this.#text.append(this.#reply);
     this.#stop.addEventListener("click", () => owner.stop(this));
     this.#introduce(message);
     this.#show();
@@ -73,8 +77,12 @@ export class MessageView {
     this.heardAt = performance.now();
     this.#introduce(message);
     if (message.reply) {
-      this.#reply.appendData(message.reply);
-      this.#sayUpTo(sentenceEnd(this.#reply.data, this.#saidUpTo));
+      this.#reply.append(message.reply);
+      const from = Math.max(this.#saidUpTo, this.#searchedUpTo);
+      const end = sentenceEnd(this.#reply.text, from);
+      if (end > from) this.#sayUpTo(end);
+      // An end may have begun with the last few characters; what is before them has none.
+      this.#searchedUpTo = this.#reply.text.length - LONGEST_END;
     }
     this.#show();
   }
@@ -88,7 +96,7 @@ export class MessageView {
     this.state = message.state;
     this.#badge.hidden = !message.otr;
     this.#answer.hidden = message.otr === true;
-    if (this.#reply.data !== reply) this.#reply.data = reply;
+    this.#reply.set(reply);
     this.#show(message.error?.message);
     if (!wasRunning) return;
     this.#sayUpTo(reply.length);
@@ -99,6 +107,11 @@ export class MessageView {
   async announce() {
     await this.#named;
     this.#say(`prompt ${this.id}`, this.#author.textContent, this.#prompt.textContent);
+  }
+
+  /** The first prompt names a chat, unless it is off the record. */
+  get title() {
+    return this.#badge.hidden ? this.#prompt.textContent : "";
   }
 
   #introduce(message) {
@@ -116,9 +129,9 @@ export class MessageView {
 
   #sayUpTo(end) {
     if (end <= this.#saidUpTo) return;
-    const text = this.#reply.data.slice(this.#saidUpTo, end);
+    const text = this.#reply.text.slice(this.#saidUpTo, end);
     this.#saidUpTo = end;
-    this.#say(`reply ${this.id}`, "Reply", text);
+    this.#say(`reply ${this.id}`, "Reply", spoken(text));
   }
 
   #say(speaker, name, text) {
@@ -126,11 +139,11 @@ export class MessageView {
   }
 
   #show(failure = "Something went wrong.") {
-    const isWaiting = this.isRunning && !this.#reply.data;
+    const isWaiting = this.isRunning && !this.#reply.text;
     const words = { stopped: "Stopped.", failed: `The reply failed. ${failure}` };
     this.#state.textContent = isWaiting ? "Waiting for the reply…" : (words[this.state] ?? "");
     this.element.dataset.state = this.state;
-    this.#text.hidden = !this.#reply.data;
+    this.#text.hidden = !this.#reply.text;
     if (!this.isRunning && document.activeElement === this.#stop) this.#owner.takeFocus();
     this.showRights();
   }

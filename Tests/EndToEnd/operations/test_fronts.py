@@ -250,7 +250,7 @@ def test_below_a_path_page_cookie_and_streams_work(below):
 
     page = asked("GET", "/").body.decode()
     found = re.findall(r'(?:src|href)="([^"#]+)"', page)
-    assert len(found) == 4
+    assert len(found) == 6
     for address in found:
         path = urllib.parse.urljoin(prefix + "/", address)
         assert path.startswith("/ai/web/") and call(origin, "GET", path).status == 200, path

@@ -49,7 +49,7 @@ class Visitor:
         self.page.click("button", "New chat")
         self.page.fill("Name (optional)", name)
         if model:
-            self.page.fill("Model (optional)", model)
+            self.page.fill("Model (optional)", model, role="combobox")
         if group:
             node = self.page.until_found("combobox", "Group")
             self.page.call("DOM.focus", backendNodeId=node)
