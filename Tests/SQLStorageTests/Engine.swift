@@ -24,7 +24,7 @@ final class Cluster: Sendable {
     /// Input and output of the script that keeps the server.
     private let keeper: Int32
     private let databases = Atomic(0)
-    private let slots = Slots(16)
+    private let slots = Slots(8)
 
     init(_ settings: String...) throws {
         var ends: [Int32] = [0, 0]

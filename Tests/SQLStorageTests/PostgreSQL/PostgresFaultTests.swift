@@ -24,7 +24,8 @@ internal import Testing
                 // Not those that are only being opened: a server that ends them is one that goes.
                 try await cluster.run(
                     "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
-                        + "WHERE datname = '\(name)' AND state = 'idle' AND query <> ''")
+                        + "WHERE datname = '\(name)' AND state = 'idle' AND query <> '' "
+                        + "AND query !~ 'set_config|pg_is_in_recovery|max_connections'")
                 #expect(try await storage.store.login(id: user.id)?.user == user)
                 try await storage.events.close(closed(makeEvent()))
                 try await storage.store.create(makeChat(of: user.id))
