@@ -47,11 +47,7 @@ final class HashQueue: Sendable {
     ///   - loginCapacity: the most waiting log-ins.
     ///   - changeCapacity: the most waiting changes.
     ///   - changeDelay: the longest delay of a hash for a change by log-ins, in milliseconds.
-    ///   - givesWay: whether requests of this process and of all others go before hashes, and log-ins
-    ///     before changes.
-    init(
-        loginCapacity: Int, changeCapacity: Int, changeDelay: Int64 = 1000, givesWay: Bool = true
-    ) {
+    init(loginCapacity: Int, changeCapacity: Int, changeDelay: Int64 = 1000) {
         self.changeDelay = changeDelay
         state = Mutex(
             State(
@@ -59,12 +55,13 @@ final class HashQueue: Sendable {
                 changes: FairQueue(capacity: changeCapacity),
                 lastChangeAt: monotonicMilliseconds()))
         // The threads live as long as the process, and the queue with them.
+        // Requests of this process and of all others go before hashes, and log-ins before changes.
         startThread(name: "scrypt-login") {
-            if givesWay { lowerThreadPriority(nice: Self.loginNice) }
+            lowerThreadPriority(nice: Self.loginNice)
             self.serveLogins()
         }
         startThread(name: "scrypt-change") {
-            if givesWay { lowerThreadPriority(nice: Self.changeNice) }
+            lowerThreadPriority(nice: Self.changeNice)
             self.serveChanges()
         }
     }

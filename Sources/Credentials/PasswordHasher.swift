@@ -16,22 +16,14 @@ package struct PasswordHasher: Sendable {
     private static let loginCapacity = 32
     private static let changeCapacity = 21
 
-    private let queue: HashQueue
+    private let queue = HashQueue(loginCapacity: loginCapacity, changeCapacity: changeCapacity)
     private let turns: HashTurns
     private let cost: PasswordHash.Cost
     /// A hash that is checked for unknown names, so that they take as long as known ones.
     private let decoy: PasswordHash
 
-    /// - Parameters:
-    ///   - waitLimit: the longest wait, in milliseconds.
-    ///   - givesWay: whether other work of the machine goes before hashes.
-    package init(
-        cost: PasswordHash.Cost, waitLimit: Int64 = HashTurns.waitLimit,
-        givesWay: Bool = true
-    ) throws {
-        queue = HashQueue(
-            loginCapacity: Self.loginCapacity, changeCapacity: Self.changeCapacity,
-            givesWay: givesWay)
+    /// - Parameter waitLimit: the longest wait, in milliseconds.
+    package init(cost: PasswordHash.Cost, waitLimit: Int64 = HashTurns.waitLimit) throws {
         self.cost = cost
         turns = HashTurns(waitLimit: waitLimit)
         decoy = try PasswordHash(of: base64URL(Randomness.bytes(16)), cost: cost)
@@ -54,7 +46,7 @@ package struct PasswordHasher: Sendable {
     /// Returns the encoded hash of a password. Throws `unavailable` when the queue is full.
     /// - Parameter party: as in `check`.
     package func hash(_ password: String, by party: String = "") async throws -> String {
-        try await run(.change, by: party) { try encodedHash(of: password) }
+        try await run(.change, by: party) { try Self.encodedHash(of: password, cost: cost) }
     }
 
     package enum Verdict: Sendable, Equatable {
@@ -85,12 +77,13 @@ package struct PasswordHasher: Sendable {
             }
             guard let stored, isRight else { return .wrong }
             if stored.cost.work >= cost.work, !isRenewed { return .right }
-            return .rightButWeak(stronger: try encodedHash(of: password))
+            return .rightButWeak(stronger: try Self.encodedHash(of: password, cost: cost))
         }
     }
 
-    private func encodedHash(of password: String) throws -> String {
-        try PasswordHash(of: Self.normalized(password), cost: cost).encoded
+    /// Hashes a password on the calling thread, which must not be a loop that serves requests.
+    package static func encodedHash(of password: String, cost: PasswordHash.Cost) throws -> String {
+        try PasswordHash(of: normalized(password), cost: cost).encoded
     }
 
     /// One password has one sequence of bytes, whatever keyboard it came from (RFC 8265). The

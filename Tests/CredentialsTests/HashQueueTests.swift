@@ -38,11 +38,11 @@ private final class Bench: Sendable {
 }
 
 @Suite(.timeLimit(.minutes(5))) struct HashQueueTests {
-    @Test(arguments: [(true, true, 5), (true, false, 10), (false, true, 0), (false, false, 0)])
+    @Test(arguments: [(true, 5), (false, 10)])
     func `hashes give way to requests, those for changes to log-ins, and none starves`(
-        givesWay: Bool, isLogin: Bool, nice: Int32
+        isLogin: Bool, nice: Int32
     ) async throws {
-        let queue = HashQueue(loginCapacity: 8, changeCapacity: 2, givesWay: givesWay)
+        let queue = HashQueue(loginCapacity: 8, changeCapacity: 2)
         let own = getpriority(__priority_which_t(PRIO_PROCESS.rawValue), 0)
         let seen = try await queue.run(isLogin: isLogin, of: []) {
             // On Linux the priority is that of the calling thread.

@@ -131,9 +131,10 @@ typealias OperatorStore = AdminStore & GroupStore & MessageStore
     func hash(_ password: String) async throws -> String {
         guard !password.isEmpty else { throw CommandError("the password is empty") }
         try User.checkNewPassword(password, minimum: try settings.passwordMinimum())
-        let hasher = try PasswordHasher(
-            cost: .standard(logarithm: try settings.passwordCost()), givesWay: false)
-        return try await hasher.hash(password)
+        let cost = PasswordHash.Cost.standard(logarithm: try settings.passwordCost())
+        return try await Task.detached {
+            try PasswordHasher.encodedHash(of: password, cost: cost)
+        }.value
     }
 
     /// Shows a JSON value to programs and lines to people.
